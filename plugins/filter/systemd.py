@@ -1,0 +1,73 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that write systemd's two quoting dialects, so that an argument or a value arrives as it was given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+_LINE_BREAKS = ("\n", "\r", "\0")
+
+
+def _refuse_line_breaks(what: str, text: str) -> None:
+    if any(character in text for character in _LINE_BREAKS):
+        raise AnsibleFilterError(f"{what} holds a line break or a NUL, which would cut it in two: remove it")
+
+
+def systemd_argv(argv: Iterable[Any]) -> str:
+    """Quote an argument list for a unit's ``ExecStart=``.
+
+    systemd expands ``%`` specifiers and ``$`` variables even between quotes (systemd.service(5), "Command lines"),
+    so both are doubled.
+
+    :param argv: The executable and its arguments, each a string or a number.
+    :returns: One line, each argument between double quotes.
+    :raises AnsibleFilterError: When an argument holds a line break, or the list is a string.
+    """
+    if isinstance(argv, (str, bytes)) or not isinstance(argv, Iterable):
+        raise AnsibleFilterError("systemd_argv takes a list of arguments, not a command line in one string")
+    quoted = []
+    for argument in argv:
+        text = str(argument)
+        _refuse_line_breaks(f"The argument {text!r}", text)
+        text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+        quoted.append(f'"{text}"')
+    return " ".join(quoted)
+
+
+def systemd_environment(variables: Mapping[str, Any]) -> str:
+    """Write the lines of a file for a unit's ``EnvironmentFile=``, sorted by name.
+
+    Between double quotes only ``\\``, ``"``, ``$`` and ````` need a backslash there, and nothing is expanded
+    (systemd.exec(5), "EnvironmentFile=").
+
+    :param variables: Names and values; a value of ``None`` leaves the variable out, a boolean is written as
+        ``true`` or ``false``.
+    :returns: ``NAME="value"`` lines, each ended by a line feed.
+    :raises AnsibleFilterError: When a value holds a line break; the message names the variable and not its value,
+        which may be a secret.
+    """
+    if not isinstance(variables, Mapping):
+        raise AnsibleFilterError("systemd_environment takes a dictionary of names and values")
+    lines = []
+    for name in sorted(variables):
+        value = variables[name]
+        if value is None:
+            continue
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        _refuse_line_breaks(f"The environment variable {name}", text)
+        for character in ("\\", '"', "$", "`"):
+            text = text.replace(character, "\\" + character)
+        lines.append(f'{name}="{text}"\n')
+    return "".join(lines)
+
+
+class FilterModule:
+    """Make the filters known to Ansible."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters by their names."""
+        return {"systemd_argv": systemd_argv, "systemd_environment": systemd_environment}

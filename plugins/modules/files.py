@@ -1,0 +1,228 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module that brings a list of files, folders and links to what is asked for, in one call."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: files
+short_description: Bring several files, folders and links to what is asked for
+version_added: 0.1.0
+author:
+  - atlas.mlflow maintainers (@atlas-mlflow)
+description:
+  - Writes a list of small text files, folders and symbolic links in one call, where M(ansible.builtin.copy) and
+    M(ansible.builtin.file) take two or three round trips for each.
+  - A file is written beside its place and moved there, so a reader sees the old text or the new one, whole.
+attributes:
+  check_mode:
+    description: Can run in check mode and say what would change.
+    support: full
+  diff_mode:
+    description: Returns the difference of each file, except of those with a secret.
+    support: full
+  platform:
+    description: Where the module runs.
+    support: full
+    platforms: posix
+options:
+  files:
+    description: The files, in the order in which they are made.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: Where it is.
+        type: path
+        required: true
+      state:
+        description: What it is.
+        type: str
+        choices: [file, directory, link]
+        default: file
+      content:
+        description: The text of a file. Needed for a file, unless O(files[].secret_content) is given.
+        type: str
+      secret_content:
+        description: The text of a file that holds secrets. It is kept out of every output.
+        type: str
+      target:
+        description: Where a link leads.
+        type: path
+      owner:
+        description: Name of the owner.
+        type: str
+        default: root
+      group:
+        description: Name of the group.
+        type: str
+        default: root
+      mode:
+        description: Permissions as an octal string. Not used for a link.
+        type: str
+"""
+
+EXAMPLES = r"""
+- name: Configure the service
+  atlas.mlflow.files:
+    files:
+      - path: /var/lib/mlflow
+        state: directory
+        owner: mlflow
+        group: mlflow
+        mode: "0750"
+      - path: /etc/default/mlflow-server
+        secret_content: "{{ settings | atlas.mlflow.systemd_environment }}"
+        mode: "0600"
+      - path: /etc/systemd/system/mlflow-server.service
+        content: "{{ lookup('ansible.builtin.template', 'mlflow-server.service.j2') }}"
+        mode: "0644"
+"""
+
+RETURN = r"""
+changed_paths:
+  description: The paths that were not as asked for.
+  returned: always
+  type: list
+  elements: str
+  sample: [/etc/default/mlflow-server]
+"""
+
+import os
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.text.converters import to_bytes, to_text
+
+_HIDDEN = "(not shown, it holds secrets)\n"
+
+
+def read(path: str) -> str | None:
+    """Return a file's text, or nothing where there is no file."""
+    try:
+        with open(path, "rb") as file:
+            return to_text(file.read(), errors="surrogate_or_replace")
+    except OSError:
+        return None
+
+
+class Files:
+    """The list, and what of it has changed."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.changed_paths: list[str] = []
+        self.differences: list[dict[str, object]] = []
+
+    def note(self, path: str, before: str, after: str) -> None:
+        """Remember that a path changes, and how."""
+        if path not in self.changed_paths:
+            self.changed_paths.append(path)
+        self.differences.append({"before_header": path, "after_header": path, "before": before, "after": after})
+
+    def write(self, path: str, text: str, secret: bool) -> None:
+        """Bring a file to its text."""
+        present = read(path)
+        if present == text:
+            return
+        if os.path.isdir(path):
+            self.module.fail_json(msg=f"{path} is a folder, and a file is asked for there: move it away")
+        self.note(path, (_HIDDEN if secret and present is not None else present) or "", _HIDDEN + "\n" if secret else text)
+        if self.module.check_mode:
+            return
+        handle, new = tempfile.mkstemp(dir=self.module.tmpdir)
+        with os.fdopen(handle, "wb") as file:
+            file.write(to_bytes(text))
+        self.module.atomic_move(new, path)
+
+    def make_directory(self, path: str) -> None:
+        """Make a folder, and those above it."""
+        if os.path.isdir(path):
+            return
+        if os.path.lexists(path):
+            self.module.fail_json(msg=f"{path} is there and is no folder: move it away")
+        self.note(path, "", "folder\n")
+        if not self.module.check_mode:
+            os.makedirs(path, mode=0o755)
+
+    def make_link(self, path: str, target: str) -> None:
+        """Make a link, or turn it to where it shall lead, in one step."""
+        present = os.readlink(path) if os.path.islink(path) else None
+        if present == target:
+            return
+        if present is None and os.path.lexists(path):
+            self.module.fail_json(msg=f"{path} is there and is no link: move it away")
+        self.note(path, f"-> {present}\n" if present else "", f"-> {target}\n")
+        if not self.module.check_mode:
+            new = f"{path}.new"
+            if os.path.lexists(new):
+                os.unlink(new)
+            os.symlink(target, new)
+            os.replace(new, path)
+
+    def set_attributes(self, entry: dict[str, str]) -> None:
+        """Bring owner, group and permissions to what is asked for. A check run cannot where the path or the owner is not there yet."""
+        path = entry["path"]
+        if entry["state"] == "link" or not os.path.exists(path):
+            return
+        difference: dict[str, object] = {}
+        arguments = {**entry, "attributes": None, "seuser": None, "serole": None, "setype": None, "selevel": None}
+        if self.module.check_mode and path in self.changed_paths:
+            return
+        if self.module.set_fs_attributes_if_different(self.module.load_file_common_arguments(arguments, path=path), False, diff=difference):
+            self.note(path, f"{difference.get('before')}\n", f"{difference.get('after')}\n")
+
+    def bring(self, entry: dict[str, str]) -> None:
+        """Bring one entry of the list to what it asks for."""
+        if entry["state"] == "directory":
+            self.make_directory(entry["path"])
+        elif entry["state"] == "link":
+            self.make_link(entry["path"], entry["target"])
+        else:
+            secret = entry["secret_content"] is not None
+            self.write(entry["path"], entry["secret_content"] if secret else entry["content"], secret)
+        self.set_attributes(entry)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "path": {"type": "path", "required": True},
+                    "state": {"type": "str", "choices": ["file", "directory", "link"], "default": "file"},
+                    "content": {"type": "str"},
+                    "secret_content": {"type": "str", "no_log": True},
+                    "target": {"type": "path"},
+                    "owner": {"type": "str", "default": "root"},
+                    "group": {"type": "str", "default": "root"},
+                    "mode": {"type": "str"},
+                },
+                "required_if": [
+                    ("state", "file", ("content", "secret_content"), True),
+                    ("state", "file", ("mode",)),
+                    ("state", "directory", ("mode",)),
+                    ("state", "link", ("target",)),
+                ],
+                "mutually_exclusive": [("content", "secret_content")],
+            },
+        },
+        supports_check_mode=True,
+    )
+    # A new file is closed to others until its permissions are set.
+    os.umask(0o077)
+    files = Files(module)
+    for entry in module.params["files"]:
+        files.bring(entry)
+    module.exit_json(changed=bool(files.changed_paths), changed_paths=files.changed_paths, diff=files.differences)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module that makes a Python environment from a lock, with uv."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: uv_environment
+short_description: Make a Python environment from a lock with hashes
+version_added: 0.1.0
+author:
+  - atlas.mlflow maintainers (@atlas-mlflow)
+description:
+  - Makes a virtual environment that holds exactly what a lock with hashes names, by C(uv).
+  - Puts C(uv) itself into an environment of its own first, from a lock with hashes too, by the host's C(python3 -m venv) and C(pip).
+  - A stamp, written last, says what the environment holds, so a second run is one small read, and a run that was cut short starts again.
+attributes:
+  check_mode:
+    description: Can run in check mode and say what would change.
+    support: full
+  diff_mode:
+    description: Returns which parts would change.
+    support: full
+  platform:
+    description: Where the module runs.
+    support: full
+    platforms: posix
+options:
+  path:
+    description: The environment's directory. Its parent is made where it is missing.
+    type: path
+    required: true
+  requirements:
+    description: Text of the lock, each package with its version and hashes, as C(uv pip compile --generate-hashes) writes it.
+    type: str
+    required: true
+  extra_files:
+    description:
+      - Files that go into the environment's C(site-packages) beside the packages, as relative path and text.
+    type: dict
+    default: {}
+  uv_path:
+    description: Directory of the environment that holds C(uv).
+    type: path
+    required: true
+  uv_requirements:
+    description: Text of the lock that pins C(uv).
+    type: str
+    required: true
+  python:
+    description: The interpreter that the environment is made with.
+    type: str
+    default: python3
+  index_url:
+    description: A package index to use in place of the default one.
+    type: str
+  ca_bundle:
+    description: PEM bundle that the package clients trust. Left alone where the file does not exist.
+    type: path
+    default: /etc/ssl/certs/ca-certificates.crt
+"""
+
+EXAMPLES = r"""
+- name: Install MLflow from its lock
+  atlas.mlflow.uv_environment:
+    path: /opt/mlflow/releases/3.17.2
+    requirements: "{{ lookup('ansible.builtin.file', 'releases/3.17.2/requirements.txt') }}"
+    uv_path: /opt/mlflow/uv
+    uv_requirements: "{{ lookup('ansible.builtin.file', 'uv.txt') }}"
+"""
+
+RETURN = r"""
+path:
+  description: The environment's directory.
+  returned: always
+  type: str
+  sample: /opt/mlflow/releases/3.17.2
+python:
+  description: The environment's interpreter.
+  returned: always
+  type: str
+  sample: /opt/mlflow/releases/3.17.2/bin/python
+changed_parts:
+  description: What was not as asked for, of V(uv), V(packages) and V(files).
+  returned: always
+  type: list
+  elements: str
+  sample: [packages, files]
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+
+from ansible.module_utils.basic import AnsibleModule
+
+STAMP = ".atlas-mlflow.json"
+
+
+def digest(text: str) -> str:
+    """Return the sha256 of a text in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_stamp(path: str) -> dict[str, object]:
+    """Return what an environment's stamp says, empty where there is none or it cannot be read."""
+    try:
+        with open(os.path.join(path, STAMP), encoding="utf-8") as stamp:
+            content = json.load(stamp)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def write_stamp(path: str, content: dict[str, object]) -> None:
+    """Write an environment's stamp in one step, so that a cut never leaves half of it."""
+    target = os.path.join(path, STAMP)
+    with open(target + ".new", "w", encoding="utf-8") as stamp:
+        json.dump(content, stamp, indent=2, sort_keys=True)
+    os.replace(target + ".new", target)
+
+
+class Environment:
+    """One environment, and the uv that makes it."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        parameters = module.params
+        self.path: str = parameters["path"]
+        self.uv_path: str = parameters["uv_path"]
+        self.requirements: str = parameters["requirements"]
+        self.uv_requirements: str = parameters["uv_requirements"]
+        self.extra_files: dict[str, str] = {name: str(text) for name, text in parameters["extra_files"].items()}
+        self.python: str = module.get_bin_path(parameters["python"], required=True)
+
+    def wanted_uv(self) -> dict[str, object]:
+        """Return the stamp of the uv that is asked for."""
+        return {"requirements": digest(self.uv_requirements)}
+
+    def wanted(self) -> dict[str, object]:
+        """Return the stamp of the environment that is asked for."""
+        return {
+            "requirements": digest(self.requirements),
+            "interpreter": os.path.realpath(self.python),
+            "files": {name: digest(text) for name, text in self.extra_files.items()},
+        }
+
+    def outdated_parts(self) -> list[str]:
+        """Return the parts that are not as asked for."""
+        stamp, wanted = read_stamp(self.path), self.wanted()
+        parts = []
+        if any(stamp.get(key) != wanted[key] for key in ("requirements", "interpreter")):
+            # uv is needed, and so looked at, only when packages are to be installed.
+            if read_stamp(self.uv_path) != self.wanted_uv():
+                parts.append("uv")
+            parts.append("packages")
+        if stamp.get("files") != wanted["files"]:
+            parts.append("files")
+        return parts
+
+    def client_environment(self) -> dict[str, str]:
+        """Return the environment variables that make pip and uv use the host's trust store and the index asked for."""
+        variables = {"UV_NO_PROGRESS": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_NO_CONFIG": "1"}
+        bundle = self.module.params["ca_bundle"]
+        if bundle and os.path.exists(bundle):
+            variables.update(PIP_CERT=bundle, SSL_CERT_FILE=bundle)
+        if self.module.params["index_url"]:
+            variables.update(PIP_INDEX_URL=self.module.params["index_url"], UV_DEFAULT_INDEX=self.module.params["index_url"])
+        return variables
+
+    def run(self, what: str, argv: list[str]) -> None:
+        """Run a command, and fail the module with its output where it fails."""
+        code, out, error = self.module.run_command(argv, environ_update=self.client_environment())
+        if code != 0:
+            self.module.fail_json(msg=f"{what} failed: {(error or out).strip()}", cmd=argv, rc=code, stdout=out, stderr=error)
+
+    def write_lock(self, text: str) -> str:
+        """Write a lock to a file that lives as long as the module, and return its path."""
+        handle, name = tempfile.mkstemp(suffix=".txt", dir=self.module.tmpdir)
+        with os.fdopen(handle, "w", encoding="utf-8") as lock:
+            lock.write(text)
+        return name
+
+    def install_uv(self) -> None:
+        """Make the environment of uv with what every Debian has: venv and pip."""
+        shutil.rmtree(self.uv_path, ignore_errors=True)
+        self.run(f"Making {self.uv_path} (is python3-venv installed?)", [self.python, "-m", "venv", self.uv_path])
+        lock = self.write_lock(self.uv_requirements)
+        pip = [os.path.join(self.uv_path, "bin", "python"), "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps"]
+        self.run("Installing uv", [*pip, "--requirement", lock])
+        write_stamp(self.uv_path, self.wanted_uv())
+
+    def install_packages(self) -> None:
+        """Make the environment anew. Its stamp goes first, so that a cut is seen by the next run."""
+        uv = os.path.join(self.uv_path, "bin", "uv")
+        if os.path.exists(self.path):
+            if not os.path.exists(os.path.join(self.path, "pyvenv.cfg")) and os.listdir(self.path):
+                self.module.fail_json(msg=f"{self.path} holds files and is no Python environment: move it away or name another path")
+            shutil.rmtree(self.path)
+        self.run(f"Making {self.path}", [uv, "venv", "--quiet", "--no-python-downloads", "--python", self.python, self.path])
+        lock = self.write_lock(self.requirements)
+        # Compiled now: the service may not write here, and would compile at each start.
+        sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", "--python", self.path, lock]
+        self.run("Installing the lock", sync)
+
+    def write_files(self, previous: dict[str, object]) -> None:
+        """Write the extra files, and take away those that an earlier run wrote and nobody asks for now."""
+        packages = os.path.join(
+            self.path, "lib", os.path.basename(os.path.realpath(os.path.join(self.path, "bin", "python"))), "site-packages"
+        )
+        for name in set(previous) - set(self.extra_files):
+            target = os.path.join(packages, name)
+            if os.path.exists(target):
+                os.unlink(target)
+        for name, text in self.extra_files.items():
+            target = os.path.join(packages, name)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            with open(target, "w", encoding="utf-8") as file:
+                file.write(text)
+
+    def make(self, parts: list[str]) -> None:
+        """Bring the parts named to what is asked for."""
+        previous = read_stamp(self.path).get("files")
+        if "uv" in parts:
+            self.install_uv()
+        if "packages" in parts:
+            self.install_packages()
+            previous = None
+        if "packages" in parts or "files" in parts:
+            self.write_files(previous if isinstance(previous, dict) else {})
+        write_stamp(self.path, self.wanted())
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "path": {"type": "path", "required": True},
+            "requirements": {"type": "str", "required": True},
+            "extra_files": {"type": "dict", "default": {}},
+            "uv_path": {"type": "path", "required": True},
+            "uv_requirements": {"type": "str", "required": True},
+            "python": {"type": "str", "default": "python3"},
+            "index_url": {"type": "str"},
+            "ca_bundle": {"type": "path", "default": "/etc/ssl/certs/ca-certificates.crt"},
+        },
+        supports_check_mode=True,
+    )
+    environment = Environment(module)
+    os.umask(0o022)
+    parts = environment.outdated_parts()
+    if parts and not module.check_mode:
+        environment.make(parts)
+    diff = {"before": "", "after": "".join(f"{environment.path}: {part}\n" for part in parts)}
+    module.exit_json(
+        changed=bool(parts),
+        changed_parts=parts,
+        path=environment.path,
+        python=os.path.join(environment.path, "bin", "python"),
+        diff=diff,
+    )
+
+
+if __name__ == "__main__":
+    main()
