@@ -158,7 +158,7 @@ class Environment:
             if read_stamp(self.uv_path) != self.wanted_uv():
                 parts.append("uv")
             parts.append("packages")
-        if stamp.get("files") != wanted["files"]:
+        if stamp.get("files", {}) != wanted["files"]:
             parts.append("files")
         return parts
 

@@ -1,0 +1,165 @@
+"""The modules files, host_facts and uv_environment, run as Ansible runs them."""
+
+from __future__ import annotations
+
+import grp
+import hashlib
+import json
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.atlas.mlflow.plugins.modules import host_facts
+
+ROOT = Path(__file__).resolve().parents[3]
+OWNER = {"owner": pwd.getpwuid(os.getuid()).pw_name, "group": grp.getgrgid(os.getgid()).gr_name}
+
+
+def run_module(name: str, check: bool = False, **arguments: Any) -> dict[str, Any]:
+    """Run a module of the collection in a process of its own, and return what it printed."""
+    payload = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check, "_ansible_diff": True, "_ansible_remote_tmp": "/tmp"}}
+    program = (
+        "import json, sys\n"
+        "from ansible.module_utils.testing import patch_module_args\n"
+        f"from ansible_collections.atlas.mlflow.plugins.modules import {name}\n"
+        "with patch_module_args(json.load(sys.stdin)['ANSIBLE_MODULE_ARGS']):\n"
+        f"    {name}.main()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "collections")}
+    done = subprocess.run([sys.executable, "-c", program], input=json.dumps(payload), capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def entries(folder: Path, text: str = "one\n") -> list[dict[str, str]]:
+    """Return a list with one entry of each kind."""
+    return [
+        {"path": str(folder / "made"), "state": "directory", "mode": "0750", **OWNER},
+        {"path": str(folder / "made" / "plain"), "content": text, "mode": "0644", **OWNER},
+        {"path": str(folder / "made" / "secret"), "secret_content": "PASSWORD=hunter2-canary\n", "mode": "0600", **OWNER},
+        {"path": str(folder / "current"), "state": "link", "target": str(folder / "made")},
+    ]
+
+
+def test_files_are_made_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
+    assert run_module("files", files=entries(tmp_path))["changed"] is True
+    assert (tmp_path / "made" / "plain").read_text() == "one\n"
+    assert oct((tmp_path / "made").stat().st_mode)[-3:] == "750"
+    assert oct((tmp_path / "made" / "secret").stat().st_mode)[-3:] == "600"
+    assert os.readlink(tmp_path / "current") == str(tmp_path / "made")
+    again = run_module("files", files=entries(tmp_path))
+    assert (again["changed"], again["changed_paths"]) == (False, [])
+
+
+def test_a_check_run_says_what_would_change_and_changes_nothing(tmp_path: Path) -> None:
+    said = run_module("files", check=True, files=entries(tmp_path))
+    assert len(said["changed_paths"]) == 4 and list(tmp_path.iterdir()) == []
+    run_module("files", files=entries(tmp_path))
+    assert run_module("files", check=True, files=entries(tmp_path))["changed"] is False
+    said = run_module("files", check=True, files=entries(tmp_path, "two\n"))
+    assert said["changed_paths"] == [str(tmp_path / "made" / "plain")]
+    assert (said["diff"][0]["before"], said["diff"][0]["after"]) == ("one\n", "two\n")
+    assert (tmp_path / "made" / "plain").read_text() == "one\n"
+
+
+def test_a_drifted_mode_and_link_are_brought_back(tmp_path: Path) -> None:
+    run_module("files", files=entries(tmp_path))
+    (tmp_path / "made" / "secret").chmod(0o644)
+    (tmp_path / "current").unlink()
+    (tmp_path / "current").symlink_to("/elsewhere")
+    said = run_module("files", files=entries(tmp_path))
+    assert sorted(said["changed_paths"]) == sorted([str(tmp_path / "made" / "secret"), str(tmp_path / "current")])
+    assert oct((tmp_path / "made" / "secret").stat().st_mode)[-3:] == "600"
+
+
+def test_a_secret_is_in_no_output(tmp_path: Path) -> None:
+    for _ in range(2):
+        assert "hunter2-canary" not in json.dumps(run_module("files", files=entries(tmp_path)))
+    (tmp_path / "made" / "secret").write_text("PASSWORD=hunter1-canary\n")
+    assert "canary" not in json.dumps(run_module("files", files=entries(tmp_path)))
+
+
+def test_what_is_in_the_way_is_not_removed(tmp_path: Path) -> None:
+    (tmp_path / "current").mkdir()
+    (tmp_path / "current" / "data").write_text("kept")
+    said = run_module("files", files=entries(tmp_path))
+    assert said["failed"] is True and "move it away" in said["msg"]
+    assert (tmp_path / "current" / "data").read_text() == "kept"
+
+
+def test_os_release_is_read_with_and_without_quotes() -> None:
+    settings = host_facts.read_os_release('# comment\nVERSION_CODENAME=trixie\nPRETTY_NAME="Debian GNU/Linux 13"\n\n')
+    assert settings == {"VERSION_CODENAME": "trixie", "PRETTY_NAME": "Debian GNU/Linux 13"}
+
+
+def test_only_installed_packages_count() -> None:
+    packages = host_facts.read_packages("ii  python3 3.13.5-1\nrc  removed 1.0\nii  postgresql-17 17.6-0+deb13u1\n")
+    assert sorted(packages) == ["postgresql-17", "python3"]
+
+
+def test_the_facts_are_those_that_setup_gives() -> None:
+    """Names and values agree with ansible.builtin.setup on this machine."""
+    ours = run_module("host_facts")["ansible_facts"]
+    asked = "!all,!min,platform,distribution,default_ipv4,processor"
+    ansible = str(Path(sys.executable).parent / "ansible")
+    printed = subprocess.run(
+        [ansible, "localhost", "-m", "ansible.builtin.setup", "-a", f"gather_subset={asked}"],
+        capture_output=True, text=True, check=True, env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
+    ).stdout
+    theirs = json.loads(printed[printed.index("{"):])["ansible_facts"]
+    for name in ("architecture", "hostname", "fqdn", "processor_nproc", "distribution_release"):
+        assert ours[name] == theirs[f"ansible_{name}"], name
+    assert ours["default_ipv4"].get("address") == theirs["ansible_default_ipv4"].get("address")
+
+
+LOCK = "six==1.16.0 --hash=sha256:8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254\n"
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, Any]:
+    """Return the module's arguments for a small environment whose uv is the one that runs the tests."""
+    uv = Path(sys.executable).parent / "uv"
+    stand_in = tmp_path / "uv" / "bin"
+    stand_in.mkdir(parents=True)
+    (stand_in / "uv").symlink_to(uv)
+    lock = "uv==0.0.0 --hash=sha256:0\n"
+    digest = hashlib.sha256(lock.encode()).hexdigest()
+    (tmp_path / "uv" / ".atlas-mlflow.json").write_text(json.dumps({"requirements": digest}))
+    return {"path": str(tmp_path / "env"), "requirements": LOCK, "uv_path": str(tmp_path / "uv"), "uv_requirements": lock, "python": sys.executable}
+
+
+def test_an_environment_is_made_once_and_its_files_follow(environment: dict[str, Any]) -> None:
+    assert run_module("uv_environment", check=True, **environment)["changed_parts"] == ["packages"]
+    assert not Path(environment["path"]).exists()
+    made = run_module("uv_environment", extra_files={"plugin/one.py": "ONE = 1\n"}, **environment)
+    assert made["changed_parts"] == ["packages", "files"], made
+    assert subprocess.run([made["python"], "-c", "import six, plugin.one; print(six.__version__)"], capture_output=True, text=True, check=True).stdout == "1.16.0\n"
+    assert run_module("uv_environment", extra_files={"plugin/one.py": "ONE = 1\n"}, **environment)["changed"] is False
+    assert run_module("uv_environment", extra_files={"plugin/two.py": "TWO = 2\n"}, **environment)["changed_parts"] == ["files"]
+    gone = subprocess.run([made["python"], "-c", "import plugin.two, plugin.one"], capture_output=True, text=True, check=False)
+    assert "plugin.one" in gone.stderr
+
+
+def test_an_environment_that_was_cut_short_is_made_again(environment: dict[str, Any]) -> None:
+    Path(environment["path"]).mkdir()
+    (Path(environment["path"]) / "pyvenv.cfg").write_text("home = /nowhere\n")
+    assert run_module("uv_environment", **environment)["changed_parts"] == ["packages"]
+    assert (Path(environment["path"]) / ".atlas-mlflow.json").exists()
+
+
+def test_a_package_that_is_not_what_the_lock_names_is_refused(environment: dict[str, Any]) -> None:
+    environment["requirements"] = LOCK.replace("8abb", "0000")
+    said = run_module("uv_environment", **environment)
+    assert said["failed"] is True and "hash" in said["msg"].lower()
+    assert not (Path(environment["path"]) / ".atlas-mlflow.json").exists()
+
+
+def test_a_folder_with_something_else_is_not_removed(environment: dict[str, Any]) -> None:
+    Path(environment["path"]).mkdir()
+    (Path(environment["path"]) / "data").write_text("kept")
+    said = run_module("uv_environment", **environment)
+    assert said["failed"] is True and (Path(environment["path"]) / "data").read_text() == "kept"
