@@ -66,6 +66,11 @@ def test_a_check_run_says_what_would_change_and_changes_nothing(tmp_path: Path) 
     assert (tmp_path / "made" / "plain").read_text() == "one\n"
 
 
+def test_folders_above_the_one_asked_for_are_open_to_others(tmp_path: Path) -> None:
+    run_module("files", files=[{"path": str(tmp_path / "above" / "asked"), "state": "directory", "mode": "0700", **OWNER}])
+    assert oct((tmp_path / "above").stat().st_mode)[-3:] == "755"
+
+
 def test_a_drifted_mode_and_link_are_brought_back(tmp_path: Path) -> None:
     run_module("files", files=entries(tmp_path))
     (tmp_path / "made" / "secret").chmod(0o644)

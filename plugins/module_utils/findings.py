@@ -1,0 +1,30 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a check reports when it does not see what it expects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it should be, with the cause that explains it best."""
+
+    check: str
+    expected: str
+    seen: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.check}: expected {self.expected}, saw {self.seen}; likely cause: {self.cause}"
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the finding as plain data, for a module's result."""
+        return asdict(self)
+
+
+def readable(findings: Iterable[Finding]) -> str:
+    """Return findings as text for people, one a line."""
+    return "\n".join(str(finding) for finding in findings)

@@ -1,0 +1,263 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A round trip through MLflow's REST API, the way a client with default settings takes, that leaves nothing that grows.
+
+MLflow's delete is soft, so each prober has one experiment with one run, which it restores, uses and deletes again. What is
+logged is always the same (MLflow's SQL store keeps equal values once), but for one tag, which is overwritten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+from urllib.parse import urlsplit
+
+from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import (
+    API,
+    ARTIFACTS,
+    SERVER_INFO,
+    Response,
+    TrackingServer,
+    artifact_cause,
+)
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
+
+EXPERIMENT = "atlas-mlflow-probe-"
+FILE = "probe.bin"
+NONCE = "atlas.mlflow.nonce"
+# A letter beyond ASCII shows a database that can't store it.
+PARAMS = {"atlas.mlflow.probe": "yes", "atlas.mlflow.text": "größe"}
+METRICS = {"atlas.mlflow.metric": 0.5}
+LOGGED_AT = 1  # the metric's fixed time stamp, in milliseconds since 1970
+
+
+class Failed(Exception):
+    """A step that ends the round trip, with what it found."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(str(finding))
+        self.finding = finding
+
+
+@dataclass
+class RoundTrip:
+    """One round trip of a prober; C(facts) and C(findings) hold what came of it, however far it got."""
+
+    server: TrackingServer
+    prober: str
+    artifact_bytes: int
+    facts: dict[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    _uploaded: Optional[tuple[TrackingServer, str]] = None
+
+    def run(self) -> None:
+        """Take all steps, and clean up also when one failed."""
+        self.facts.update(skipped=False, experiment=EXPERIMENT + self.prober, bytes=self.artifact_bytes)
+        try:
+            self._open_experiment()
+            self._open_run()
+            self._log()
+            self._transfer()
+        except Failed as failed:
+            self.findings.append(failed.finding)
+        except (KeyError, TypeError, ValueError) as error:  # 200, and yet not what MLflow answers
+            cause = "a proxy or another program answers in the server's place"
+            self.findings.append(Finding("round trip", "MLflow's answers", f"one that does not fit ({type(error).__name__})", cause))
+        finally:
+            self._clean_up()
+
+    def _step(self, step: str, expected: str, method: str, path: str, *accepted: int, **sent: Any) -> Answer:
+        """Do one request to the tracking API; Failed unless its status is 200 or an accepted one."""
+        response: Response
+        try:
+            response = self.server.post(path, sent) if method == "POST" else self.server.ask(method, API + path, sent)
+        except NoAnswer as failure:
+            response = failure
+        if isinstance(response, Answer) and response.status in (200, *accepted):
+            return response
+        raise Failed(Finding(f"round trip, {step}", expected, response.seen, self._cause(response)))
+
+    def _cause(self, response: Response) -> str:
+        """Return the likely cause of a refused step."""
+        if isinstance(response, Answer) and response.status in (400, 404, 409):
+            return f"two probes use the experiment {self.facts['experiment']} at once, or somebody else changed it: give each its own prober name"
+        return self.server.cause(response)
+
+    def _open_experiment(self) -> None:
+        name = self.facts["experiment"]
+        answer = self._step("experiment", "to find or make it", "GET", "/experiments/get-by-name", 404, experiment_name=name)
+        if answer.status == 404 and answer.json().get("error_code") != "RESOURCE_DOES_NOT_EXIST":
+            raise Failed(Finding("round trip, experiment", "to find or make it", answer.seen, self.server.cause(answer)))
+        if answer.status == 404:
+            self.facts["experiment_id"] = self._step("experiment", "to make it", "POST", "/experiments/create", name=name).json().get("experiment_id")
+            return
+        experiment = answer.json().get("experiment", {})
+        self.facts["experiment_id"] = experiment.get("experiment_id")
+        if experiment.get("lifecycle_stage") == "deleted":
+            self._step("experiment", "to restore it", "POST", "/experiments/restore", experiment_id=self.facts["experiment_id"])
+
+    def _open_run(self) -> None:
+        experiment = self.facts["experiment_id"]
+        search = {"experiment_ids": [experiment], "run_view_type": "ALL", "max_results": 1, "order_by": ["attributes.start_time ASC"]}
+        runs = self._step("run", "to search for it", "POST", "/runs/search", **search).json().get("runs")
+        if runs:
+            info = runs[0]["info"]
+            if info.get("lifecycle_stage") == "deleted":
+                self._step("run", "to restore it", "POST", "/runs/restore", run_id=info["run_id"])
+        else:
+            now = int(time.time() * 1000)
+            create = {"experiment_id": experiment, "run_name": "probe", "start_time": now}
+            info = self._step("run", "to make it", "POST", "/runs/create", **create).json()["run"]["info"]
+        self.facts.update(run_id=info["run_id"])
+        self._artifact_uri = info.get("artifact_uri", "")
+
+    def _log(self) -> None:
+        """Log params, a metric and a fresh tag, end the run, and compare what comes back."""
+        run, nonce = self.facts["run_id"], uuid.uuid4().hex
+        self._step(
+            "log",
+            "to log params, metrics and a tag",
+            "POST",
+            "/runs/log-batch",
+            run_id=run,
+            params=pairs(PARAMS),
+            metrics=[{**pair, "timestamp": LOGGED_AT, "step": 0} for pair in pairs(METRICS)],
+            tags=pairs({NONCE: nonce}),
+        )
+        self._step("log", "to end the run", "POST", "/runs/update", run_id=run, status="FINISHED", end_time=int(time.time() * 1000))
+        data = self._step("read back", "the run", "GET", "/runs/get", run_id=run).json().get("run", {}).get("data", {})
+        for kind, logged in (("params", PARAMS), ("metrics", METRICS), ("tags", {NONCE: nonce})):
+            stored = {pair["key"]: pair.get("value") for pair in data.get(kind, [])}
+            for key, value in logged.items():
+                if stored.get(key) != value:
+                    self.findings.append(
+                        Finding(
+                            f"round trip, {kind}",
+                            f"{key} = {value!r}",
+                            f"{stored.get(key)!r}",
+                            "the backend store does not return what was written: a database with another encoding than UTF-8, a replica "
+                            "that lags behind, or replicas of the server with different databases",
+                        )
+                    )
+
+    def _transfer(self) -> None:
+        """Send an artifact up and down, and compare its sha256."""
+        server, path = self._artifact_place()
+        content = os.urandom(self.artifact_bytes)
+        self.facts.update(sha256=hashlib.sha256(content).hexdigest(), upload_seconds=None, download_seconds=None)
+        self._uploaded = server, path
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = self._artifact("upload", server, "PUT", f"{ARTIFACTS}/artifacts/{path}", body=content, headers=headers)
+        self.facts["upload_seconds"] = round(answer.seconds, 3)
+        begin = time.monotonic()
+        received = self._download(server, path)
+        self.facts["download_seconds"] = round(time.monotonic() - begin, 3)
+        digest = hashlib.sha256(received).hexdigest()
+        if digest != self.facts["sha256"]:
+            raise Failed(
+                Finding(
+                    "round trip, artifact",
+                    f"{len(content)} bytes with sha256 {self.facts['sha256']}",
+                    f"{len(received)} bytes with sha256 {digest}",
+                    "something between client and artifact store cuts, caches or changes the content, or replicas of the server have different artifact stores",
+                )
+            )
+
+    def _artifact_place(self) -> tuple[TrackingServer, str]:
+        """Return the server that takes the run's artifacts, and the file's path there, as the client resolves them."""
+        place = urlsplit(self._artifact_uri)
+        if place.scheme != "mlflow-artifacts":
+            raise Failed(
+                Finding(
+                    "round trip, artifact root",
+                    "mlflow-artifacts:/..., so that artifacts go through the server",
+                    f"{place.scheme or 'a path'}{'://' if place.netloc else ':'}{place.netloc}{place.path}",
+                    "a default artifact root is set, or was when this experiment was made, which keeps it: leave it unset, and remove the old "
+                    f"experiment with 'mlflow gc --experiment-ids {self.facts['experiment_id']}' (or probe with another prober name)",
+                )
+            )
+        server = self.server.elsewhere(place.netloc) if place.netloc else self.server
+        return server, f"{place.path.strip('/')}/{FILE}"
+
+    def _artifact(self, step: str, server: TrackingServer, method: str, path: str, **sent: Any) -> Answer:
+        """Do one artifact request through a server; Failed unless it succeeds."""
+        response: Response
+        try:
+            response = server.ask(method, path, **sent)
+        except NoAnswer as failure:
+            response = failure
+        if isinstance(response, Answer) and response.status == 200:
+            return response
+        if isinstance(response, Answer) and response.status == 413:
+            cause = "a proxy in front of the server limits the size of a request"
+        else:
+            cause = artifact_cause(server, response)
+        raise Failed(Finding(f"round trip, {step}", f"{method} of {self.artifact_bytes} bytes to succeed", response.seen, cause))
+
+    def _download(self, server: TrackingServer, path: str) -> bytes:
+        """Fetch the artifact as MLflow's client does: by a presigned URL where the server advertises it, else through the server."""
+        self.facts.update(way="proxied", endpoint=server.base.origin)
+        info = server.attempt("GET", SERVER_INFO["client"])
+        if isinstance(info, Answer) and info.status == 200 and info.json().get("multipart_downloads_enabled"):
+            signed = self._artifact("presigned URL", server, "GET", f"{ARTIFACTS}/presigned/{path}").json()
+            if signed.get("file_size") is not None:
+                return self._fetch(str(signed.get("url", "")), signed.get("headers") or {}, int(signed["file_size"]), server)
+        return self._artifact("download", server, "GET", f"{ARTIFACTS}/artifacts/{path}").body
+
+    def _fetch(self, url: str, headers: Mapping[str, str], size: int, server: TrackingServer) -> bytes:
+        """Fetch by a presigned URL, of which nothing but the endpoint may be told: its query is a key."""
+        base = Base.parse(url)
+        self.facts.update(way="presigned", endpoint=base.origin)
+        parts = urlsplit(url)
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        # The client asks for ranges of 100 MB; one range that holds the whole file is the same request for any smaller one.
+        headers = {**headers, "Range": f"bytes=0-{size - 1}"} if size else headers
+        expected = f"the download from {base.origin}, where the server sends clients"
+        try:
+            answer = ask(base, "GET", target, headers=headers, timeout=server.timeout, tls=server.tls)
+        except NoAnswer as failure:
+            cause = (
+                f"the S3 endpoint {base.origin} is the server's own name for it (MLFLOW_S3_ENDPOINT_URL), and this machine can't reach it "
+                f"({failure.cause}): choose a name that server and clients both reach, or the artifact mode proxied"
+            )
+            raise Failed(Finding("round trip, presigned download", expected, failure.seen, cause)) from None
+        if answer.status in (200, 206):
+            return answer.body
+        code = answer.text.partition("<Code>")[2].partition("</Code>")[0]  # the rest of S3's error quotes the signature
+        cause = {
+            "RequestTimeTooSkewed": "the clocks of the server and the S3 endpoint differ",
+            "SignatureDoesNotMatch": "a proxy in front of the S3 endpoint changes the Host header or the path, which are signed",
+            "AccessDenied": "the URL has expired already because clocks differ, or the server's key may not read objects",
+        }.get(code, "what answers there is not the artifact store that the server uses")
+        raise Failed(Finding("round trip, presigned download", expected, f"{answer.status} {code}".strip(), cause))
+
+    def _clean_up(self) -> None:
+        """Delete artifact and experiment; what stays behind is a finding."""
+        left: list[tuple[str, Response]] = []
+        if self._uploaded:
+            server, path = self._uploaded
+            response = server.attempt("DELETE", f"{ARTIFACTS}/artifacts/{path}")
+            # Nobody knows what a failed upload left, so nobody can expect to delete it.
+            if self.facts["upload_seconds"] is not None:
+                left.append((f"the artifact {path}", response))
+        if self.facts.get("experiment_id"):
+            try:
+                response = self.server.post("/experiments/delete", {"experiment_id": self.facts["experiment_id"]})
+            except NoAnswer as failure:
+                response = failure
+            left.append((f"the experiment {self.facts['experiment']}", response))
+        for thing, response in left:
+            if not (isinstance(response, Answer) and response.status == 200):
+                cause = artifact_cause(self.server, response) if thing.startswith("the artifact") else self._cause(response)
+                self.findings.append(Finding("cleanup", f"to delete {thing}", response.seen, f"{cause}; the next probe uses it again"))
+
+
+def pairs(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return key and value pairs as MLflow's API writes them."""
+    return [{"key": key, "value": value} for key, value in values.items()]

@@ -1,0 +1,237 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One HTTP request with a chosen Host header and a limit on its whole time, without proxies and redirects."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import http.client
+import json
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+from urllib.parse import SplitResult, urlsplit
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+EXCERPT = 160  # characters of an answer that a finding may quote
+
+
+@dataclass(frozen=True)
+class Base:
+    """Where a server is: what to connect to, and the path that stands before its own paths."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str = ""
+
+    @classmethod
+    def parse(cls, url: str) -> Base:
+        """Return the base of an http or https URL; ValueError where it is none."""
+        parts: SplitResult = urlsplit(url)
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
+            raise ValueError(f"{parts.scheme}://{parts.hostname or ''} is not an http or https URL with a host")
+        return cls(parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme], parts.path.rstrip("/"))
+
+    @property
+    def origin(self) -> str:
+        """Return scheme, host and port, and nothing that could be secret."""
+        return f"{self.scheme}://{with_port(self.host, self.port)}"
+
+    def host_header(self, name: str) -> str:
+        """Return the Host header that a client sends who knows the server by this name, with or without a port."""
+        name = name if name.isascii() else name.encode("idna").decode()
+        bare = name.strip("[]")
+        if bare.count(":") > 1 and "]:" not in name:  # an IPv6 address
+            name = f"[{bare}]"
+        elif ":" in name.rpartition("]")[2]:
+            return name
+        return name if self.port == DEFAULT_PORTS[self.scheme] else f"{name}:{self.port}"
+
+
+def with_port(host: str, port: int) -> str:
+    """Return C(host:port), with brackets around an IPv6 address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server answered, and after how many seconds the last byte was here."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """Return the body as text."""
+        return self.body.decode("utf-8", errors="replace")
+
+    def json(self) -> dict[str, Any]:
+        """Return the body's JSON object, empty where it is none."""
+        try:
+            content = json.loads(self.body)
+        except ValueError:
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    @property
+    def seen(self) -> str:
+        """Return the status, and of an error its first words, as a finding quotes them."""
+        content = self.json()
+        said = " ".join(str(content[key]) for key in ("error_code", "message") if content.get(key))
+        if not said and "html" not in self.headers.get("content-type", ""):
+            said = self.text
+        if self.status < 400:  # not an error but data, which is nobody's business here
+            said = ""
+        said = " ".join(said.split())[:EXCERPT]
+        return f"{self.status} {http.client.responses.get(self.status, '')}".strip() + (f" '{said}'" if said else "")
+
+
+class NoAnswer(Exception):
+    """A request that got no complete answer: kind names why, connected how far it came."""
+
+    def __init__(self, kind: str, where: str, detail: str, connected: bool) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.where = where
+        self.detail = detail
+        self.connected = connected
+
+    @property
+    def seen(self) -> str:
+        """Return what happened, in words."""
+        return f"{self.detail} ({self.where})"
+
+    @property
+    def hopeless(self) -> bool:
+        """Say whether another request to the same address would end the same way."""
+        return self.kind in ("resolve", "refused", "unreachable", "timeout", "tls")
+
+    @property
+    def cause(self) -> str:
+        """Return the likely cause, for a server that should answer at this address."""
+        return CAUSES.get((self.kind, self.connected)) or CAUSES[(self.kind, None)]
+
+
+CAUSES: dict[tuple[str, Optional[bool]], str] = {
+    ("resolve", None): "this machine can't resolve the name: neither its DNS nor its /etc/hosts has it",
+    ("refused", None): "nothing listens there: the server is down, still starting, or bound to another address or port",
+    ("unreachable", None): "this machine has no route to the address, or a firewall rejects the connection",
+    ("timeout", False): "a firewall drops the packets, or the address belongs to no machine",
+    ("timeout", True): (
+        "something accepts the connection but does not answer in time: the server is still starting, all its workers are busy, or it waits for a store"
+    ),
+    ("reset", None): (
+        "something accepts the connection and drops it: a published port behind which nothing listens, as when the server in a "
+        "container is bound to 127.0.0.1 or to another port; or a proxy that refuses this name"
+    ),
+    ("tls", None): "the certificate is not trusted or not for this name (see ca_path), or the port speaks plain HTTP",
+    ("protocol", None): "what answers there is no HTTP server: another program has the port, or it wants TLS",
+    ("error", None): "the connection broke for the reason given",
+}
+
+
+def no_answer(error: Exception, where: str, connected: bool, seconds: float) -> NoAnswer:
+    """Put an exception of the socket, ssl and http.client modules into words."""
+    if isinstance(error, socket.gaierror):
+        return NoAnswer("resolve", where, "the name does not resolve", connected)
+    if isinstance(error, (TimeoutError, socket.timeout)):  # one and the same only from Python 3.10 on
+        doing = "complete answer" if connected else "connection"
+        return NoAnswer("timeout", where, f"no {doing} within {seconds:g} seconds", connected)
+    if isinstance(error, ssl.SSLError):
+        return NoAnswer("tls", where, f"TLS failed: {getattr(error, 'verify_message', '') or error.reason or 'the other side closed'}", connected)
+    if isinstance(error, ConnectionRefusedError):
+        return NoAnswer("refused", where, "connection refused", connected)
+    if isinstance(error, (ConnectionError, http.client.IncompleteRead)):
+        return NoAnswer("reset", where, "connection reset by peer", connected)
+    if isinstance(error, http.client.HTTPException):
+        return NoAnswer("protocol", where, "an answer that is not HTTP", connected)
+    if isinstance(error, OSError) and error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH):
+        return NoAnswer("unreachable", where, "address unreachable", connected)
+    return NoAnswer("error", where, f"{type(error).__name__}: {getattr(error, 'strerror', None) or 'no detail'}", connected)
+
+
+class Deadline:
+    """Cuts a connection when its time is over, also one that trickles and so never runs into a socket's own time-out."""
+
+    def __init__(self, sock: socket.socket, seconds: float) -> None:
+        self.sock = sock
+        self.over = False
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def _cut(self) -> None:
+        self.over = True
+        with contextlib.suppress(OSError):  # it may be closed already
+            # The plain socket's method: an SSLSocket's own would drop its TLS state under the reader.
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+    def __enter__(self) -> Deadline:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._timer.cancel()
+        self.sock.close()
+
+
+def ask(
+    base: Base,
+    method: str,
+    target: str,
+    *,
+    host: Optional[str] = None,
+    headers: Optional[Mapping[str, str]] = None,
+    body: Optional[bytes] = None,
+    timeout: float = 10,
+    tls: Optional[ssl.SSLContext] = None,
+) -> Answer:
+    """Send one request to a base's address and return the answer, whatever its status.
+
+    C(target) is the whole path with its query, C(host) the Host header (by default the base's own), C(timeout) in
+    seconds counts for the request as a whole. Raises NoAnswer.
+    """
+    where = with_port(base.host, base.port)
+    begin = time.monotonic()
+    connected = False
+    try:
+        sock = socket.create_connection((base.host, base.port), timeout)
+        connected = True
+        with Deadline(sock, max(0.0, begin + timeout - time.monotonic())) as deadline:
+            try:
+                if base.scheme == "https":
+                    context = tls or ssl.create_default_context()
+                    deadline.sock = sock = context.wrap_socket(sock, server_hostname=base.host, do_handshake_on_connect=False)
+                    sock.do_handshake()
+                connection = http.client.HTTPConnection(base.host, base.port)
+                connection.sock = sock
+                status, answered, content = _exchange(connection, method, target, host or base.host_header(base.host), headers or {}, body)
+            except (OSError, http.client.HTTPException) as error:
+                raise (TimeoutError() if deadline.over else error) from None
+            if deadline.over:  # what came before the cut may look like an end
+                raise TimeoutError
+    except (OSError, http.client.HTTPException) as error:
+        raise no_answer(error, where, connected, timeout) from None
+    return Answer(status, answered, content, time.monotonic() - begin)
+
+
+def _exchange(
+    connection: http.client.HTTPConnection, method: str, target: str, host: str, headers: Mapping[str, str], body: Optional[bytes]
+) -> tuple[int, dict[str, str], bytes]:
+    """Send a request over an open connection, and return status, headers by lower-case name, and body."""
+    connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
+    for name, value in {"Host": host, "Connection": "close", **headers}.items():
+        connection.putheader(name, value)
+    if body is not None:
+        connection.putheader("Content-Length", str(len(body)))
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a body may be refused unread: the answer tells why
+        connection.endheaders(body)
+    response = connection.getresponse()
+    return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()

@@ -1,0 +1,336 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module that proves a tracking server from where it runs: sockets, names, page, API and a round trip."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: mlflow_probe
+short_description: Prove that an MLflow tracking server works, and say why when it does not
+version_added: 0.1.0
+author:
+  - atlas.mlflow maintainers (@atlas-mlflow)
+description:
+  - Asks a tracking server what its users ask, from the machine that the module runs on. Run it on the server for its sockets, and
+    on the control node or a client for the way to it.
+  - Reads the listening sockets of the service's processes, asks API and page by each name that should answer, checks that a foreign
+    name is refused, and takes an experiment, a run and an artifact through the REST API as a client with default settings does.
+  - Each finding says what was expected, what was seen and the likely cause. The module fails when there is any.
+  - Cleans up. MLflow's delete is soft, so what stays is one deleted experiment with one run per prober, which the next probe uses again.
+  - Uses no proxy, follows no redirect, and returns no presigned URL, only the endpoint in it.
+attributes:
+  check_mode:
+    description: Can run in check mode. The round trip is skipped there, since it writes.
+    support: full
+  diff_mode:
+    description: Returns a diff. There is none, since nothing changes.
+    support: none
+  platform:
+    description: Where the module runs. O(unit) needs Linux with systemd, and root.
+    support: full
+    platforms: posix
+options:
+  url:
+    description:
+      - Base URL to connect to. A path in it is the server's static prefix.
+      - Where O(names) is empty, its host is the name to ask by.
+    type: str
+    required: true
+  names:
+    description:
+      - Names and addresses that should answer, with or without a port. Each is sent as Host header, with the port of O(url) where
+        it has none and the scheme's default is another, while the connection goes to the address in O(url).
+      - The round trip goes by the first that answers.
+    type: list
+    elements: str
+    default: []
+  foreign_host:
+    description: A name that is not the server's.
+    type: str
+    default: foreign.atlas-mlflow-probe.invalid
+  foreign_host_refused:
+    description: Whether O(foreign_host) must get status 403. Releases before 3.5 never look, so choose V(false) there.
+    type: bool
+    default: true
+  unit:
+    description: The systemd unit whose processes' sockets are checked. Left out, sockets are not looked at.
+    type: str
+  listen_address:
+    description: The IP address that the unit's processes must listen on, and on no other.
+    type: str
+    default: 0.0.0.0
+  listen_port:
+    description: The port that they must listen on. By default that of O(url).
+    type: int
+  round_trip:
+    description: Whether to log a run and to send an artifact up and down.
+    type: bool
+    default: true
+  artifact_mode:
+    description:
+      - V(proxied) fails when the server advertises presigned downloads, since clients then need the S3 endpoint.
+      - V(direct) fails when it does not advertise them.
+      - V(any) follows what is advertised.
+    type: str
+    choices: [proxied, direct, any]
+    default: any
+  artifact_bytes:
+    description: Size of the artifact in bytes. It is held in memory.
+    type: int
+    default: 4194304
+  prober:
+    description: Name that keeps probers apart which may run at the same time. By default the machine's host name.
+    type: str
+  timeout:
+    description: Seconds that one request may take as a whole.
+    type: float
+    default: 10
+  wait:
+    description: Seconds to wait in all for the first answer of a server that is just starting.
+    type: float
+    default: 0
+  username:
+    description: User for a server with basic authentication.
+    type: str
+  password:
+    description: The user's password.
+    type: str
+  validate_certs:
+    description: Whether certificates must be valid.
+    type: bool
+    default: true
+  ca_path:
+    description: PEM bundle to trust in place of the system's.
+    type: path
+"""
+
+EXAMPLES = r"""
+- name: Prove the service on its own host
+  atlas.mlflow.mlflow_probe:
+    url: http://127.0.0.1:5001
+    names: [mlflow.example.org, localhost, 127.0.0.1]
+    unit: mlflow-server.service
+    artifact_mode: proxied
+    wait: 60
+  become: true
+
+- name: Prove it from where its users stand
+  atlas.mlflow.mlflow_probe:
+    url: http://mlflow.example.org:5001
+    artifact_mode: proxied
+  delegate_to: localhost
+  become: false
+
+- name: Only look, at a release that has no check of the Host header
+  atlas.mlflow.mlflow_probe:
+    url: http://mlflow.example.org:5001/prefix
+    foreign_host_refused: false
+    round_trip: false
+"""
+
+RETURN = r"""
+findings:
+  description: What is not as it should be.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    check:
+      description: What was checked.
+      type: str
+    expected:
+      description: What should have been seen.
+      type: str
+    seen:
+      description: What was seen.
+      type: str
+    cause:
+      description: The likely cause.
+      type: str
+  sample:
+    - check: listen
+      expected: mlflow-server.service listens on 0.0.0.0:5001
+      seen: 127.0.0.1:5000
+      cause: 127.0.0.1:5000 is MLflow's own default, so its arguments did not arrive
+sockets:
+  description: The listening sockets of the unit, and those of other processes on its port. Empty without O(unit).
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - {address: 0.0.0.0, port: 5001, pid: 812, process: mlflow, own: true}
+names:
+  description: The status that API and page gave by each name, null where there was none.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - {name: mlflow.example.org, host: "mlflow.example.org:5001", api: 200, page: 200, answers: true}
+server:
+  description: What the server says of itself. Empty where it does not answer.
+  returned: always
+  type: dict
+  sample:
+    version: 3.17.2
+    store_type: SqlStore
+    serves_artifacts: true
+    presigned_for_client: false
+    presigned_for_page: false
+round_trip:
+  description: How the round trip went, as far as it got. V(way) is V(proxied) or V(presigned), and V(endpoint) is what the artifact came from.
+  returned: always
+  type: dict
+  sample:
+    skipped: false
+    experiment: atlas-mlflow-probe-controller
+    experiment_id: "1"
+    run_id: 0f3c7a5be1f24bd3a0c1c6e3b7d51f7e
+    bytes: 4194304
+    sha256: 3b1f5a0d7e3b4c8f9a6d2e1c0b9a8f7e6d5c4b3a29181706f5e4d3c2b1a09f8e
+    upload_seconds: 0.041
+    download_seconds: 0.038
+    way: proxied
+    endpoint: http://mlflow.example.org:5001
+seconds:
+  description: How long the probe took.
+  returned: always
+  type: float
+  sample: 0.62
+"""
+
+import socket
+import ssl
+import time
+from ipaddress import ip_address
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.atlas.mlflow.plugins.module_utils import sockets
+from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding, readable
+from ansible_collections.atlas.mlflow.plugins.module_utils.round_trip import EXPERIMENT, FILE, RoundTrip
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import (
+    TrackingServer,
+    check_artifact_mode,
+    check_foreign_host,
+    check_names,
+    server_facts,
+    wait_for_answer,
+)
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "url": {"type": "str", "required": True},
+    "names": {"type": "list", "elements": "str", "default": []},
+    "foreign_host": {"type": "str", "default": "foreign.atlas-mlflow-probe.invalid"},
+    "foreign_host_refused": {"type": "bool", "default": True},
+    "unit": {"type": "str"},
+    "listen_address": {"type": "str", "default": "0.0.0.0"},
+    "listen_port": {"type": "int"},
+    "round_trip": {"type": "bool", "default": True},
+    "artifact_mode": {"type": "str", "choices": ["proxied", "direct", "any"], "default": "any"},
+    "artifact_bytes": {"type": "int", "default": 4 * 1024 * 1024},
+    "prober": {"type": "str"},
+    "timeout": {"type": "float", "default": 10},
+    "wait": {"type": "float", "default": 0},
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+    "validate_certs": {"type": "bool", "default": True},
+    "ca_path": {"type": "path"},
+}
+
+
+def tls_context(ca_path: str | None, validate: bool) -> ssl.SSLContext:
+    """Return the context for https; OSError where the bundle cannot be read."""
+    context = ssl.create_default_context(cafile=ca_path)
+    if not validate:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def read_unit(module: AnsibleModule, name: str) -> sockets.Unit:
+    """Return the state and the processes of a systemd unit."""
+    command = ["systemctl", "show", "--property", ",".join(sockets.UNIT_PROPERTIES), "--", name]
+    code, out, err = module.run_command(command)
+    if code:
+        module.fail_json(msg=f"systemctl can't tell about {name}: {err.strip()}")
+    return sockets.parse_unit(name, out)
+
+
+def check_sockets(module: AnsibleModule, result: dict[str, Any], address: sockets.IPAddress, port: int) -> list[Finding]:
+    """Read and judge the sockets of the unit's processes."""
+    unit = read_unit(module, module.params["unit"])
+    try:
+        own, others = sockets.read_listeners(unit.pids, port)
+    except PermissionError:
+        return [Finding("listen", f"to read the sockets of {unit.name}'s processes", "permission denied", "the module does not run as root: set become")]
+    result["sockets"] = [one.as_dict(own=True) for one in own] + [other.as_dict(own=False) for other in others]
+    return sockets.judge(unit, own, others, address, port)
+
+
+def check_server(module: AnsibleModule, result: dict[str, Any], server: TrackingServer, hosts: dict[str, str]) -> list[Finding]:
+    """Ask a server that answers for everything else."""
+    params = module.params
+    result["names"], findings = check_names(server, hosts)
+    answering = [fact["host"] for fact in result["names"] if fact["api"] == 200]
+    if not answering:
+        result["round_trip"]["reason"] = "the API does not answer"
+        return findings
+    server = server.called(answering[0])
+    prober = params["prober"] or socket.gethostname()
+    result["server"], store_findings = server_facts(server, f"{EXPERIMENT}{prober}/{FILE}")
+    if params["foreign_host_refused"]:
+        findings += check_foreign_host(server, params["foreign_host"], result["server"]["version"])
+    findings += check_artifact_mode(result["server"], params["artifact_mode"]) + store_findings
+    if module.check_mode:
+        result["round_trip"]["reason"] = "check mode"
+    elif params["round_trip"] and store_findings:
+        result["round_trip"]["reason"] = "the artifact store does not answer"
+    elif params["round_trip"]:
+        trip = RoundTrip(server, prober, params["artifact_bytes"])
+        trip.run()
+        result["round_trip"] = trip.facts
+        findings += trip.findings
+    return findings
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_together=[("username", "password")])
+    params = module.params
+    begin = time.monotonic()
+    try:
+        base = Base.parse(params["url"])
+        address = ip_address(params["listen_address"].strip("[]"))
+        tls = tls_context(params["ca_path"], params["validate_certs"]) if base.scheme == "https" or params["ca_path"] else None
+    except (ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    credentials = (params["username"], params["password"]) if params["username"] else None
+    hosts = {name: base.host_header(name) for name in params["names"] or [base.host]}
+    server = TrackingServer(base, next(iter(hosts.values())), params["timeout"], credentials, tls)
+    result: dict[str, Any] = {
+        "changed": False,
+        "sockets": [],
+        "names": [],
+        "server": {},
+        "round_trip": {"skipped": True, "reason": "not asked for"},
+    }
+    unit = params["unit"]
+    silent = wait_for_answer(server, params["wait"], gone=lambda: bool(unit) and read_unit(module, unit).state.startswith("failed"))
+    findings = check_sockets(module, result, address, params["listen_port"] or base.port) if unit else []
+    if silent:
+        result["round_trip"]["reason"] = "the server does not answer"
+        findings.append(silent)
+    else:
+        findings += check_server(module, result, server, hosts)
+    result["findings"] = [finding.as_dict() for finding in findings]
+    result["seconds"] = round(time.monotonic() - begin, 3)
+    if findings:
+        module.fail_json(msg=readable(findings), **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

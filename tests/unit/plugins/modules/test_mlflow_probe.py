@@ -1,0 +1,323 @@
+"""The module as a whole, from its arguments to its result, against a tracking server with faults to switch on."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+from ansible.module_utils import basic
+from ansible_collections.atlas.mlflow.plugins.modules import mlflow_probe
+from fake_tracking import FakeS3, FakeTracking, serving
+
+ROOT = Path(__file__).resolve().parents[4]
+INVALID = "403 Forbidden 'Invalid Host header - possible DNS rebinding attack detected'"
+
+
+@pytest.fixture(name="fake")
+def fixture_fake() -> Iterator[FakeTracking]:
+    with serving(FakeTracking()) as server:
+        assert isinstance(server, FakeTracking)
+        yield server
+
+
+def arguments(url: str, check_mode: bool = False, **options: Any) -> bytes:
+    """Return the module's arguments as Ansible hands them over."""
+    given = {"url": url, "prober": "test", "artifact_bytes": 100_000, "timeout": 5, **options}
+    return json.dumps({"ANSIBLE_MODULE_ARGS": {**given, "_ansible_check_mode": check_mode}}).encode()
+
+
+def probe(url: str, check_mode: bool = False, **options: Any) -> dict[str, Any]:
+    """Run the module and return its result."""
+    printed = io.StringIO()
+    handed_over = {"_ANSIBLE_ARGS": arguments(url, check_mode, **options), "_ANSIBLE_PROFILE": "legacy"}
+    with mock.patch.multiple(basic, create=True, **handed_over), redirect_stdout(printed), pytest.raises(SystemExit):
+        mlflow_probe.main()
+    result: dict[str, Any] = json.loads(printed.getvalue())
+    return result
+
+
+def only(result: dict[str, Any]) -> dict[str, str]:
+    """Return the one finding of a failed probe, which its message must tell in full."""
+    assert result["failed"] is True and result["changed"] is False
+    assert len(result["findings"]) == 1, result["msg"]
+    finding: dict[str, str] = result["findings"][0]
+    assert result["msg"] == "{check}: expected {expected}, saw {seen}; likely cause: {cause}".format(**finding)
+    return finding
+
+
+def test_a_healthy_server_gives_facts_and_no_finding(fake: FakeTracking) -> None:
+    fake.allowed.add("mlflow.example:5001")
+    result = probe(fake.url, names=["127.0.0.1", "mlflow.example:5001"], artifact_mode="proxied")
+    assert result.get("failed") is None and result["changed"] is False and result["findings"] == []
+    assert [(name["host"], name["api"], name["page"], name["answers"]) for name in result["names"]] == [
+        (f"127.0.0.1:{fake.port}", 200, 200, True),
+        ("mlflow.example:5001", 200, 200, True),
+    ]
+    assert result["server"] == {
+        "version": "3.17.2",
+        "store_type": "SqlStore",
+        "serves_artifacts": True,
+        "presigned_for_client": False,
+        "presigned_for_page": False,
+    }
+    trip = result["round_trip"]
+    assert (trip["way"], trip["endpoint"], trip["bytes"], trip["run_id"]) == ("proxied", fake.url, 100_000, "run1")
+    assert trip["upload_seconds"] >= 0 and trip["download_seconds"] >= 0 and len(trip["sha256"]) == 64
+    assert result["seconds"] < 3
+
+
+def test_ten_probes_leave_one_deleted_experiment_with_one_run_and_no_artifact(fake: FakeTracking) -> None:
+    for _time in range(10):
+        assert probe(fake.url)["findings"] == []
+    assert [(one["name"], one["lifecycle_stage"]) for one in fake.experiments.values()] == [("atlas-mlflow-probe-test", "deleted")]
+    (run,) = fake.runs.values()
+    assert (run["info"]["lifecycle_stage"], run["info"]["status"]) == ("deleted", "FINISHED")
+    assert fake.artifacts == {}
+
+
+def test_a_name_that_is_not_allowed_is_told_with_its_remedy(fake: FakeTracking) -> None:
+    result = probe(fake.url, names=["mlflow.example", "127.0.0.1"])
+    host = f"mlflow.example:{fake.port}"
+    remedy = (
+        f"'{host}' is not among the server's allowed hosts, where a name counts with its port: "
+        "add 'mlflow.example' and 'mlflow.example:*' to mlflow_server_allowed_hosts"
+    )
+    assert result["findings"] == [
+        {"check": f"api as {host}", "expected": "200 and JSON", "seen": INVALID, "cause": remedy},
+        {"check": f"page as {host}", "expected": "200 and MLflow's page", "seen": INVALID, "cause": remedy},
+    ]
+    assert result["names"][0]["answers"] is False
+    assert result["round_trip"]["sha256"], "the round trip goes by the name that answers"
+
+
+@pytest.mark.parametrize(("version", "cause"), [("3.17.2", "mlflow_server_allowed_hosts holds a wildcard"), ("3.0.1", "release 3.0.1 has no check")])
+def test_a_foreign_host_that_is_served_is_found(fake: FakeTracking, version: str, cause: str) -> None:
+    fake.hosts_checked, fake.version = False, version
+    finding = only(probe(fake.url, foreign_host="foreign.invalid"))
+    assert (finding["check"], finding["expected"], finding["seen"]) == (f"foreign host foreign.invalid:{fake.port}", "403", "200 OK")
+    assert finding["cause"].startswith(cause)
+    assert probe(fake.url, foreign_host_refused=False)["findings"] == []
+
+
+def test_a_dead_database_is_told_from_a_dead_server(fake: FakeTracking) -> None:
+    fake.database_down = True
+    result = probe(fake.url)
+    finding = only(result)
+    assert finding["check"] == f"api as 127.0.0.1:{fake.port}"
+    assert finding["seen"] == "503 Service Unavailable 'TEMPORARILY_UNAVAILABLE connection to the database failed'"
+    assert finding["cause"].startswith("the server runs (its /health says 200, and never asks a store), but its backend store does not answer")
+    assert result["round_trip"] == {"skipped": True, "reason": "the API does not answer"}
+
+
+def test_another_program_on_the_port_is_found(fake: FakeTracking) -> None:
+    fake.page = b"<html><title>It works!</title></html>"
+    finding = only(probe(fake.url))
+    assert (finding["check"], finding["seen"]) == (f"page as 127.0.0.1:{fake.port}", "200 OK with the title 'It works!'")
+    assert finding["cause"].startswith("another program answers on this port")
+
+
+def test_a_corrupt_artifact_is_found_by_its_sha256(fake: FakeTracking) -> None:
+    fake.corrupt = True
+    result = probe(fake.url)
+    finding = only(result)
+    assert finding["check"] == "round trip, artifact"
+    assert finding["expected"] == f"100000 bytes with sha256 {result['round_trip']['sha256']}"
+    assert finding["seen"].startswith("99999 bytes with sha256 ")
+    assert finding["cause"].startswith("something between client and artifact store cuts, caches or changes the content")
+    assert fake.artifacts == {} and fake.experiments["1"]["lifecycle_stage"] == "deleted", "a failed probe cleans up too"
+
+
+def test_an_advertised_endpoint_is_followed_and_its_signature_kept(fake: FakeTracking) -> None:
+    with serving(FakeS3(fake)) as store:
+        assert isinstance(store, FakeS3)
+        fake.advertised = store.origin
+        result = probe(fake.url, artifact_mode="direct")
+        assert result["findings"] == []
+        assert (result["round_trip"]["way"], result["round_trip"]["endpoint"]) == ("presigned", store.origin)
+        assert store.ranges == ["bytes=0-99999"]
+        finding = only(probe(fake.url, artifact_mode="proxied"))
+        assert (finding["check"], finding["seen"]) == ("artifact mode", "it is advertised to the client and the page")
+        assert "S3 endpoint as the server knows it" in finding["cause"]
+    assert "very-secret" not in json.dumps(result)
+
+
+def test_an_advertised_endpoint_out_of_reach_is_told_in_these_words(fake: FakeTracking) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # bound and never listening
+        where = f"127.0.0.1:{free.getsockname()[1]}"
+        fake.advertised = f"http://{where}"
+        result = probe(fake.url, artifact_mode="direct")
+    finding = only(result)
+    assert finding["check"] == "round trip, presigned download"
+    assert finding["expected"] == f"the download from http://{where}, where the server sends clients"
+    assert finding["seen"] == f"connection refused ({where})"
+    told = f"the S3 endpoint http://{where} is the server's own name for it (MLFLOW_S3_ENDPOINT_URL), and this machine can't reach it"
+    assert finding["cause"].startswith(told)
+    assert "very-secret" not in json.dumps(result)
+    assert fake.artifacts == {}
+
+
+def test_a_refused_signature_is_told_by_its_code_alone(fake: FakeTracking) -> None:
+    with serving(FakeS3(fake, "SignatureDoesNotMatch")) as store:
+        assert isinstance(store, FakeS3)
+        fake.advertised = store.origin
+        result = probe(fake.url)
+    finding = only(result)
+    assert finding["seen"] == "403 SignatureDoesNotMatch"
+    assert finding["cause"].startswith("a proxy in front of the S3 endpoint changes the Host header")
+    assert "very-secret" not in json.dumps(result)
+
+
+def test_direct_mode_that_is_not_advertised_is_found(fake: FakeTracking) -> None:
+    finding = only(probe(fake.url, artifact_mode="direct"))
+    assert (finding["expected"], finding["seen"]) == ("direct: multipart_downloads_enabled is advertised", "it is not")
+
+
+@pytest.mark.parametrize(("method", "step"), [("GET", "download"), ("PUT", "upload")])
+@pytest.mark.parametrize("fault", ["hang_on", "trickle_on"])
+def test_a_hung_transfer_ends_in_seconds(fake: FakeTracking, fault: str, method: str, step: str) -> None:
+    setattr(fake, fault, f"{method} /api/2.0/mlflow-artifacts/artifacts/1/run1/artifacts/probe.bin")
+    begin = time.monotonic()
+    finding = only(probe(fake.url, timeout=1))
+    assert time.monotonic() - begin < 3
+    assert (finding["check"], finding["expected"]) == (f"round trip, {step}", f"{method} of 100000 bytes to succeed")
+    assert finding["seen"] == f"no complete answer within 1 seconds (127.0.0.1:{fake.port})"
+    assert finding["cause"].startswith("the server waits for its artifact store")
+
+
+def test_a_param_that_comes_back_wrong_is_found(fake: FakeTracking) -> None:
+    fake.wrong_param = True
+    finding = only(probe(fake.url))
+    assert (finding["check"], finding["expected"], finding["seen"]) == ("round trip, params", "atlas.mlflow.probe = 'yes'", "'no'")
+    assert finding["cause"].startswith("the backend store does not return what was written")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "thing", "cause"),
+    [
+        ("POST", "experiments/delete", "the experiment atlas-mlflow-probe-test", "the server runs"),
+        ("DELETE", "probe.bin", "the artifact 1/run1/artifacts/probe.bin", "the server can't use its artifact store"),
+    ],
+)
+def test_a_cleanup_that_fails_is_found(fake: FakeTracking, method: str, path: str, thing: str, cause: str) -> None:
+    fake.fail_on = method, path
+    finding = only(probe(fake.url))
+    assert (finding["check"], finding["expected"]) == ("cleanup", f"to delete {thing}")
+    assert finding["seen"] == "500 Internal Server Error 'INTERNAL_ERROR broken on purpose'"
+    assert finding["cause"].startswith(cause)
+
+
+def test_an_artifact_root_of_another_kind_is_found(fake: FakeTracking) -> None:
+    fake.artifact_root = "s3://bucket/"
+    finding = only(probe(fake.url))
+    assert (finding["check"], finding["seen"]) == ("round trip, artifact root", "s3://bucket/1/run1/artifacts")
+    assert finding["cause"].startswith("a default artifact root is set, or was when this experiment was made")
+
+
+def test_an_answer_that_is_not_mlflows_ends_the_round_trip_with_a_finding(fake: FakeTracking) -> None:
+    fake.runs["other"] = {"info": {"lifecycle_stage": "active"}}
+    finding = only(probe(fake.url))
+    assert (finding["check"], finding["seen"]) == ("round trip", "one that does not fit (KeyError)")
+    assert fake.experiments["1"]["lifecycle_stage"] == "deleted"
+
+
+def test_artifacts_may_have_a_server_of_their_own(fake: FakeTracking) -> None:
+    with serving(FakeTracking()) as other:
+        assert isinstance(other, FakeTracking)
+        fake.artifact_root = f"mlflow-artifacts://127.0.0.1:{other.port}/"
+        result = probe(fake.url)
+        assert result["findings"] == [] and result["round_trip"]["endpoint"] == other.url
+        assert "PUT /api/2.0/mlflow-artifacts/artifacts/1/run1/artifacts/probe.bin" in other.paths
+
+
+def test_check_mode_writes_nothing(fake: FakeTracking) -> None:
+    result = probe(fake.url, check_mode=True)
+    assert result["findings"] == [] and result["round_trip"] == {"skipped": True, "reason": "check mode"}
+    assert {path.split()[0] for path in fake.paths} == {"GET"}
+
+
+def test_a_login_is_used_and_its_lack_is_named(fake: FakeTracking) -> None:
+    fake.login = "Basic " + base64.b64encode(b"ada:secret word").decode()
+    assert probe(fake.url, username="ada", password="secret word")["findings"] == []
+    result = probe(fake.url)
+    assert {finding["cause"] for finding in result["findings"]} == {"the server asks for a login: set username and password to those of a user"}
+
+
+def test_a_silent_address_is_one_finding_after_the_wait() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # bound and never listening
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        begin = time.monotonic()
+        finding = only(probe(url, wait=1.5))
+    assert 1 < time.monotonic() - begin < 5
+    assert (finding["check"], finding["expected"]) == ("answer", f"an answer from {url} within 1.5 seconds")
+    assert finding["seen"] == f"connection refused ({url.removeprefix('http://')})"
+    assert finding["cause"].startswith("nothing listens there: the server is down, still starting, or bound to another address or port")
+
+
+def test_a_server_that_comes_up_during_the_wait_is_probed() -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+    late = f"import sys, time; sys.path.insert(0, {str(ROOT / 'tests/unit/fakes')!r}); time.sleep(1)\n" + LATE.format(port=port)
+    with subprocess.Popen([sys.executable, "-c", late]) as server:
+        try:
+            assert probe(f"http://127.0.0.1:{port}", wait=20)["findings"] == []
+        finally:
+            server.terminate()
+
+
+LATE = """
+import http.server, fake_tracking
+class Late(fake_tracking.FakeTracking):
+    def server_bind(self):
+        self.server_address = ("127.0.0.1", {port})
+        super().server_bind()
+Late().serve_forever()
+"""
+
+
+def test_the_sockets_of_a_unit_are_judged(fake: FakeTracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f"#!/bin/sh\nprintf 'MainPID={os.getpid()}\\nControlGroup=\\nLoadState=loaded\\nActiveState=active\\nSubState=running\\n'\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    result = probe(fake.url, unit="mlflow-server.service", listen_address="127.0.0.1")
+    assert result["findings"] == []
+    (held,) = result["sockets"]
+    assert (held["address"], held["port"], held["pid"], held["own"]) == ("127.0.0.1", fake.port, os.getpid(), True)
+    finding = only(probe(fake.url, unit="mlflow-server.service"))
+    assert (finding["check"], finding["seen"]) == ("listen", f"127.0.0.1:{fake.port}")
+    assert finding["expected"] == f"mlflow-server.service listens on 0.0.0.0:{fake.port}"
+    monkeypatch.setattr(mlflow_probe.sockets, "socket_inodes", mock.Mock(side_effect=PermissionError))
+    finding = only(probe(fake.url, unit="mlflow-server.service"))
+    assert (finding["check"], finding["seen"]) == ("listen", "permission denied")
+    assert finding["cause"] == "the module does not run as root: set become"
+
+
+def test_the_module_runs_as_a_program(fake: FakeTracking) -> None:
+    ansible = Path(sys.executable).with_name("ansible")
+    if not ansible.exists():
+        pytest.skip("needs the ansible command beside the interpreter")
+    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal"}
+    command = [str(ansible), "localhost", "-m", "atlas.mlflow.mlflow_probe", "-a", f"url={fake.url} artifact_bytes=1000"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"way": "proxied"' in done.stdout
+
+
+def test_options_that_make_no_sense_are_refused() -> None:
+    assert "not an http or https URL" in probe("ftp://host")["msg"]
+    assert "localhost" in probe("http://127.0.0.1:1", listen_address="localhost")["msg"]
