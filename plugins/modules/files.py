@@ -216,8 +216,8 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    # A new file is closed to others until its permissions are set.
-    os.umask(0o077)
+    # For folders above those asked for. A new file is closed to others until its permissions are set: mkstemp makes it so.
+    os.umask(0o022)
     files = Files(module)
     for entry in module.params["files"]:
         files.bring(entry)

@@ -15,6 +15,7 @@ author:
 description:
   - Makes a virtual environment that holds exactly what a lock with hashes names, by C(uv).
   - Puts C(uv) itself into an environment of its own first, from a lock with hashes too, by the host's C(python3 -m venv) and C(pip).
+  - Two that make the same environment at once wait for one another.
   - A stamp, written last, says what the environment holds, so a second run is one small read, and a run that was cut short starts again.
 attributes:
   check_mode:
@@ -56,6 +57,10 @@ options:
   index_url:
     description: A package index to use in place of the default one.
     type: str
+  compile_bytecode:
+    description: Whether to compile the packages now, for a service that may not write beside them and would compile at each start.
+    type: bool
+    default: true
   ca_bundle:
     description: PEM bundle that the package clients trust. Left alone where the file does not exist.
     type: path
@@ -90,11 +95,14 @@ changed_parts:
   sample: [packages, files]
 """
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -114,6 +122,15 @@ def read_stamp(path: str) -> dict[str, object]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+@contextmanager
+def alone(path: str) -> Iterator[None]:
+    """Keep others from an environment meanwhile, and wait for them: one may be under way in the background."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(f"{path}.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def write_stamp(path: str, content: dict[str, object]) -> None:
@@ -203,8 +220,8 @@ class Environment:
             shutil.rmtree(self.path)
         self.run(f"Making {self.path}", [uv, "venv", "--quiet", "--no-python-downloads", "--python", self.python, self.path])
         lock = self.write_lock(self.requirements)
-        # Compiled now: the service may not write here, and would compile at each start.
-        sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode", "--python", self.path, lock]
+        compile_now = ["--compile-bytecode"] if self.module.params["compile_bytecode"] else []
+        sync = [uv, "pip", "sync", "--quiet", "--require-hashes", *compile_now, "--python", self.path, lock]
         self.run("Installing the lock", sync)
 
     def write_files(self, previous: dict[str, object]) -> None:
@@ -224,9 +241,13 @@ class Environment:
 
     def make(self, parts: list[str]) -> None:
         """Bring the parts named to what is asked for."""
+        if not parts:
+            return
         previous = read_stamp(self.path).get("files")
         if "uv" in parts:
-            self.install_uv()
+            with alone(self.uv_path):
+                if read_stamp(self.uv_path) != self.wanted_uv():
+                    self.install_uv()
         if "packages" in parts:
             self.install_packages()
             previous = None
@@ -246,6 +267,7 @@ def main() -> None:
             "uv_requirements": {"type": "str", "required": True},
             "python": {"type": "str", "default": "python3"},
             "index_url": {"type": "str"},
+            "compile_bytecode": {"type": "bool", "default": True},
             "ca_bundle": {"type": "path", "default": "/etc/ssl/certs/ca-certificates.crt"},
         },
         supports_check_mode=True,
@@ -254,7 +276,9 @@ def main() -> None:
     os.umask(0o022)
     parts = environment.outdated_parts()
     if parts and not module.check_mode:
-        environment.make(parts)
+        with alone(environment.path):
+            parts = environment.outdated_parts()
+            environment.make(parts)
     diff = {"before": "", "after": "".join(f"{environment.path}: {part}\n" for part in parts)}
     module.exit_json(
         changed=bool(parts),
