@@ -13,8 +13,8 @@ version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 description:
-  - Returns a handful of the facts of M(ansible.builtin.setup) and M(ansible.builtin.package_facts), by their names there, in a third of
-    their time. A play that gathers those needs no call of this module.
+  - Returns a handful of the facts of M(ansible.builtin.setup), M(ansible.builtin.getent) and M(ansible.builtin.package_facts), by their
+    names there, in a third of the time of the first alone. A play that gathers those needs no call of this module.
 attributes:
   check_mode:
     description: Reads only.
@@ -59,6 +59,10 @@ ansible_facts:
       description: The host's full name.
       type: str
       sample: mlflow.example.com
+    getent_passwd:
+      description: Users, each with the fields of its line in C(/etc/passwd) behind the name.
+      type: dict
+      sample: {mlflow: [x, "999", "999", "", /var/lib/mlflow, /usr/sbin/nologin]}
     hostname:
       description: The host's name up to the first dot.
       type: str
@@ -75,6 +79,7 @@ ansible_facts:
 
 import os
 import platform
+import pwd
 import socket
 
 from ansible.module_utils.basic import AnsibleModule
@@ -133,6 +138,7 @@ def main() -> None:
         "default_ipv4": {"address": default_address()} if default_address() else {},
         "distribution_release": os_release.get("VERSION_CODENAME", ""),
         "fqdn": socket.getfqdn(),
+        "getent_passwd": {user.pw_name: [str(field) for field in user[1:]] for user in pwd.getpwall()},
         "hostname": platform.node().partition(".")[0],
         "processor_nproc": len(os.sched_getaffinity(0)),
     }
