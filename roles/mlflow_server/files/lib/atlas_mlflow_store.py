@@ -1,0 +1,222 @@
+"""Wait for a tracking server's stores and make their schema, before the server starts.
+
+Run by the release's own Python with the service's environment. A server that starts makes or migrates the schema by itself, guarded by a
+lock in its own host's temporary folder alone, so several that start at once on an empty database collide. Here the lock is
+PostgreSQL's. Nothing printed holds a password.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing, contextmanager
+from typing import Any
+
+#: Any number that nothing else on the database uses as an advisory lock.
+ADVISORY_LOCK = 7_264_150_119
+#: Seconds between two questions to a store that did not answer, and that one question may take.
+PAUSE, PATIENCE = 0.5, 5
+
+
+class StoreError(Exception):
+    """A store that cannot be used, with what was seen and what to do."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, without the SQL that SQLAlchemy adds."""
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+
+
+def make_engine(uri: str) -> Any:
+    """Return a SQLAlchemy engine for a store's URI.
+
+    :raises StoreError: When the URI's driver is not installed.
+    """
+    import sqlalchemy
+
+    arguments = {"connect_timeout": PATIENCE} if uri.startswith("postgresql") else {}
+    try:
+        return sqlalchemy.create_engine(uri, connect_args=arguments, poolclass=sqlalchemy.pool.NullPool)
+    except ModuleNotFoundError as error:
+        raise StoreError(f"The backend store's driver is not installed: {error}. Name one that is: postgresql+psycopg://") from error
+
+
+def database_problem(engine: Any) -> str:
+    """Ask a database one question, and return what is wrong, empty when it answers."""
+    import sqlalchemy
+
+    try:
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text("SELECT 1"))
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        return f"The backend store {engine.url.render_as_string(hide_password=True)} did not answer: {first_line(error)}"
+    return ""
+
+
+def bucket_problem(destination: str, environment: Mapping[str, str]) -> str:
+    """Ask the artifact store for its bucket, and return what is wrong, empty when it is there."""
+    import boto3
+    import botocore.config
+    import botocore.exceptions
+
+    bucket = destination.split("://", 1)[1].split("/", 1)[0]
+    endpoint = environment.get("MLFLOW_S3_ENDPOINT_URL") or None
+    config = botocore.config.Config(connect_timeout=PATIENCE, read_timeout=PATIENCE, retries={"total_max_attempts": 1})
+    where = f"bucket {bucket} at {endpoint or 'Amazon S3'}"
+    try:
+        boto3.client("s3", endpoint_url=endpoint, config=config).head_bucket(Bucket=bucket)
+    except botocore.exceptions.ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        causes = {403: "the key or its policy does not let the server in", 404: "there is no such bucket"}
+        return f"The artifact store, {where}, answered {status}: {causes.get(status, first_line(error))}"
+    except botocore.exceptions.BotoCoreError as error:
+        return f"The artifact store, {where}, did not answer: {first_line(error)}"
+    return ""
+
+
+def wait(questions: list[Callable[[], str]], timeout: float) -> None:
+    """Ask each question until it finds nothing wrong.
+
+    :param timeout: Seconds in all.
+    :raises StoreError: With what is still wrong when the time is over.
+    """
+    deadline = time.monotonic() + timeout
+    while problems := [problem for problem in (question() for question in questions) if problem]:
+        if time.monotonic() >= deadline:
+            raise StoreError("; ".join(f"{problem} (waited {timeout:.0f} s)" for problem in problems))
+        time.sleep(PAUSE)
+
+
+def read_revision(engine: Any) -> tuple[str, bool]:
+    """Return a database's schema revision, empty where there is none, and whether it holds any table."""
+    import sqlalchemy
+
+    tables = sqlalchemy.inspect(engine).get_table_names()
+    if "alembic_version" not in tables:
+        return "", bool(tables)
+    with engine.connect() as connection:
+        row = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).fetchone()
+    return (row[0] if row else ""), True
+
+
+@contextmanager
+def alone(engine: Any) -> Any:
+    """Keep other servers from the schema meanwhile. SQLite's file belongs to one host, whose unit runs this once."""
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    import sqlalchemy
+
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({ADVISORY_LOCK})"))
+        try:
+            yield
+        finally:
+            connection.execute(sqlalchemy.text(f"SELECT pg_advisory_unlock({ADVISORY_LOCK})"))
+
+
+def back_up(engine: Any, revision: str) -> str:
+    """Copy SQLite's database beside itself by its online backup, and return the copy's path."""
+    source = engine.url.database
+    target = f"{source}.{revision}.{time.strftime('%Y%m%dT%H%M%S')}.bak"
+    # The folder is the service's own; the copy is as private as the original.
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
+    with closing(sqlite3.connect(source)) as original, closing(sqlite3.connect(target)) as copy:
+        original.backup(copy)
+    return target
+
+
+def migrate(engine: Any, upgrade: bool) -> str:
+    """Bring a database to this release's schema, and say in a line what was done.
+
+    :param upgrade: Whether an older schema in a database other than SQLite may be brought up.
+    :raises StoreError: When it may not, or when the schema is newer than the release, or the tables are not MLflow's.
+    """
+    # MLflow takes seconds to import, and is needed only when there is something to do.
+    import mlflow.store.db.utils as utils
+    from alembic.script import ScriptDirectory
+
+    head = utils._get_latest_schema_revision()
+    with alone(engine):
+        revision, has_tables = read_revision(engine)
+        if revision == head:
+            return f"The schema is at revision {head}."
+        if not revision:
+            if has_tables:
+                raise StoreError("The backend store holds tables, and none that says MLflow's revision: name an empty database.")
+            utils._initialize_tables(engine)
+            return f"Made the schema at revision {head}."
+        url = engine.url.render_as_string(hide_password=True)
+        known = {script.revision for script in ScriptDirectory.from_config(utils._get_alembic_config(url)).walk_revisions()}
+        if revision not in known:
+            raise StoreError(
+                f"The backend store's schema is at revision {revision}, which this release does not know: a newer one made it. "
+                "Set mlflow_server_version to that release, or restore a backup from before."
+            )
+        backup = ""
+        if engine.dialect.name == "sqlite":
+            backup = back_up(engine, revision)
+        elif not upgrade:
+            raise StoreError(
+                f"The backend store's schema is at revision {revision} and this release needs {head}. Make a backup, stop every other "
+                "tracking server on it, and set mlflow_server_backend_store_upgrade to true."
+            )
+        utils._upgrade_db(engine)
+        return f"Brought the schema from revision {revision} to {head}." + (f" The backup is {backup}." if backup else "")
+
+
+def needs_migration(engine: Any, schema_revision: str, lone_server: bool) -> bool:
+    """Return whether a database must be looked at with MLflow, which takes seconds to import.
+
+    An empty one need not when no other server can make its tables at the same moment: the server makes them itself.
+    """
+    revision, has_tables = read_revision(engine)
+    return not (lone_server and not has_tables or schema_revision and revision == schema_revision)
+
+
+def prepare(environment: Mapping[str, str], timeout: float, schema_revision: str, lone_server: bool, upgrade: bool) -> list[str]:
+    """Wait for the stores in a service's environment and make their schema.
+
+    :param timeout: Seconds to wait.
+    :param schema_revision: The release's own revision, where it is known.
+    :param lone_server: Whether this is the only server on the database.
+    :param upgrade: Whether an older schema in a database other than SQLite may be brought up.
+    :returns: A line for each thing done.
+    :raises StoreError: When a store does not answer, or its schema cannot be used.
+    """
+    uris = [environment["MLFLOW_BACKEND_STORE_URI"]]
+    registry = environment.get("MLFLOW_REGISTRY_STORE_URI")
+    if registry and registry not in uris:
+        uris.append(registry)
+    engines = [make_engine(uri) for uri in uris]
+    questions: list[Callable[[], str]] = [lambda engine=engine: database_problem(engine) for engine in engines]
+    destination = environment.get("MLFLOW_ARTIFACTS_DESTINATION", "")
+    if destination.startswith(("s3://", "proxied-s3://")):
+        questions.append(lambda: bucket_problem(destination, environment))
+    wait(questions, timeout)
+    return [migrate(engine, upgrade) for engine in engines if needs_migration(engine, schema_revision, lone_server)]
+
+
+def main() -> int:
+    """Read the command line and prepare the stores."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--timeout", type=float, default=60, help="seconds to wait for the stores")
+    parser.add_argument("--schema-revision", default="", help="revision that the release's schema has, where it is known")
+    parser.add_argument("--lone-server", action="store_true", help="no other server uses the database: leave an empty one to this server")
+    parser.add_argument("--upgrade", action="store_true", help="bring up an older schema in a database other than SQLite")
+    arguments = parser.parse_args()
+    try:
+        for line in prepare(os.environ, arguments.timeout, arguments.schema_revision, arguments.lone_server, arguments.upgrade):
+            print(line, flush=True)
+    except StoreError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
