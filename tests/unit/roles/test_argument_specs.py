@@ -30,3 +30,11 @@ def test_a_default_that_both_give_is_the_same(role: Path) -> None:
 def test_internal_variables_say_that_they_are(role: Path) -> None:
     internal = yaml.safe_load((role / "vars/main.yml").read_text())
     assert [name for name in internal if not name.startswith(f"_{role.name}_")] == []
+
+
+def test_the_releases_listed_are_those_with_a_lock() -> None:
+    role = next(role for role in ROLES if role.name == "mlflow_server")
+    listed = yaml.safe_load((role / "vars/main.yml").read_text())["_mlflow_server_releases"]
+    shipped = [path.name for path in (role / "files/releases").iterdir() if (path / "requirements.txt").stat().st_size and (path / "options.json").exists()]
+    assert sorted(listed) == sorted(shipped)
+    assert yaml.safe_load((role / "defaults/main.yml").read_text())["mlflow_server_version"] == listed[0]

@@ -1,0 +1,121 @@
+"""Bad input is refused before a host is touched, with a message that names the variable and the way out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+
+#: Role, variables, and what the message must say.
+BAD: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("mlflow_server", {"mlflow_server_version": "2.9.0"}, ["mlflow_server_version is 2.9.0", "3.17.2", "mlflow_server_lock_file"]),
+    ("mlflow_server", {"mlflow_server_port": 0}, ["mlflow_server_port is 0"]),
+    ("mlflow_server", {"mlflow_server_port": "http"}, ["mlflow_server_port", "int"]),
+    ("mlflow_server", {"mlflow_server_workers": 0}, ["mlflow_server_workers is 0"]),
+    ("mlflow_server", {"mlflow_server_artifact_mode": "presigned"}, ["mlflow_server_artifact_mode", "proxied, direct"]),
+    ("mlflow_server", {"mlflow_server_artifact_mode": "direct"}, ["artifact store is not S3", "mlflow_server_artifacts_destination"]),
+    (
+        "mlflow_server",
+        {"mlflow_server_artifact_mode": "direct", "mlflow_server_artifacts_destination": "s3://b", "mlflow_server_s3_endpoint_url": "http://127.0.0.1:9000"},
+        ["leads each client to itself"],
+    ),
+    (
+        "mlflow_server",
+        {"mlflow_server_artifact_mode": "direct", "mlflow_server_artifacts_destination": "s3://b", "mlflow_server_version": "3.0.1"},
+        ["hands out no links", "3.15.0"],
+    ),
+    ("mlflow_server", {"mlflow_server_extra_args": ["--host", "127.0.0.1"]}, ["--host: Set mlflow_server_host"]),
+    ("mlflow_server", {"mlflow_server_extra_args": ["--port=5000"]}, ["--port: Set mlflow_server_port"]),
+    ("mlflow_server", {"mlflow_server_extra_args": ["--no-such-option"]}, ["--no-such-option", "does not know", "--expose-prometheus"]),
+    ("mlflow_server", {"mlflow_server_extra_args": ["--gunicorn-opts", "--bind 127.0.0.1:5000"]}, ["--bind", "second socket"]),
+    ("mlflow_server", {"mlflow_server_extra_args": ["--default-artifact-root", "s3://b"]}, ["--default-artifact-root", "Leave it out"]),
+    ("mlflow_server", {"mlflow_server_extra_args": "--host 0.0.0.0\n--port 5001"}, ["mlflow_server_extra_args", "write it as a list"]),
+    ("mlflow_server", {"mlflow_server_environment": {"GUNICORN_CMD_ARGS": "--bind 0.0.0.0:5001"}}, ["GUNICORN_CMD_ARGS", "mlflow_server_port"]),
+    ("mlflow_server", {"mlflow_server_environment": {"PORT": "5001"}}, ["PORT: MLflow does not read it"]),
+    ("mlflow_server", {"mlflow_server_backend_store_uri": "postgresql://u:canary-secret@db/m"}, ["names no driver", "postgresql+psycopg://"]),
+    ("mlflow_server", {"mlflow_server_backend_store_uri": "/var/lib/mlflow"}, ["not a database URI"]),
+    ("mlflow_server", {"mlflow_server_names": ["http://mlflow.example.com:5001"]}, ["bare host names"]),
+    ("mlflow_server", {"mlflow_server_static_prefix": "mlflow/"}, ["starts with a slash"]),
+    ("mlflow_server", {"mlflow_server_s3_access_key_id": "only"}, ["mlflow_server_s3_secret_access_key", "Set both"]),
+    ("postgres", {"postgres_password": "short"}, ["postgres_password has 5 characters"]),
+    ("postgres", {"postgres_repository": "pgdg", "postgres_version": ""}, ["postgres_version"]),
+    ("postgres", {"postgres_repository": "apt"}, ["postgres_repository", "distribution, pgdg"]),
+    ("postgres", {"postgres_port": 70000}, ["postgres_port is 70000"]),
+    ("minio", {"minio_install_method": "file"}, ["minio_file is empty"]),
+    ("minio", {"minio_install_method": "source", "minio_flavour": "silo"}, ["minio_flavour is silo"]),
+    ("minio", {"minio_sha256": "latest"}, ["minio_sha256"]),
+    ("minio", {"minio_root_password": "minioadmin"}, ["fewer than 12 characters"]),
+    ("minio", {"minio_access_key": "atlas-root"}, ["must differ"]),
+    ("minio", {"minio_bucket": "My_Bucket"}, ["minio_bucket is My_Bucket"]),
+    ("minio", {"minio_console_port": 9000}, ["two different ports"]),
+]
+GOOD = {
+    "mlflow_server": {"mlflow_server_extra_args": ["--x-frame-options", "DENY"], "mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 5}},
+    "postgres": {"postgres_password": "long-enough-password", "postgres_version": "17"},
+    "minio": {"minio_root_password": "long-enough-password", "minio_secret_key": "long-enough-secret"},
+}
+
+def case(number: int, role: str, variables: dict[str, Any]) -> dict[str, Any]:
+    """Return a task that runs a role and notes in a file where it stopped and why. It never gets past the preflight: see below."""
+    return {
+        "name": f"Case {number}",
+        "block": [
+            {"ansible.builtin.include_role": {"name": f"atlas.mlflow.{role}"}, "vars": {**GOOD[role], **variables}},
+        ],
+        "rescue": [
+            {"ansible.builtin.set_fact": {"seen": "{{ seen + [{'case': %d, 'task': ansible_failed_task.name, 'message': ansible_failed_result | to_json}] }}" % number}}
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, str]]:
+    """Run every case against a host on which nothing can be run, and return where each stopped and what it said."""
+    folder = tmp_path_factory.mktemp("preflight")
+    cases = [*((role, variables) for role, variables, _ in BAD), *((role, {}) for role in GOOD)]
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "tasks": [
+            {"ansible.builtin.set_fact": {"seen": []}},
+            # The facts of this machine stand in for those of the host.
+            {"atlas.mlflow.host_facts": {}, "delegate_to": "localhost"},
+            *(case(number, role, variables) for number, (role, variables) in enumerate(cases)),
+            {"ansible.builtin.copy": {"content": "{{ seen | to_json }}", "dest": str(folder / "seen.json")}, "delegate_to": "localhost"},
+        ],
+    }
+    (folder / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False))
+    # Neither is there, so the first task that reaches for the host fails, and the message shows that it did.
+    host = {"ansible_connection": "local", "ansible_python_interpreter": "/no-such-python", "ansible_become_exe": "no-such-sudo"}
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"mlflow_servers": {"hosts": {"one": host}}}))
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(folder / "hosts.yml"), str(folder / "play.yml")],
+        capture_output=True, text=True, check=False, env=environment, cwd=ROOT,
+    )
+    assert (folder / "seen.json").exists(), done.stdout[-3000:] + done.stderr[-3000:]
+    return {entry["case"]: entry for entry in json.loads((folder / "seen.json").read_text())}
+
+
+@pytest.mark.parametrize("number", range(len(BAD)), ids=lambda number: f"{BAD[number][0]}-{'-'.join(BAD[number][1])}-{number}")
+def test_a_bad_value_is_refused_in_the_preflight(seen: dict[int, dict[str, str]], number: int) -> None:
+    stopped = seen[number]
+    assert "no-such-" not in stopped["message"].replace("--no-such-option", ""), stopped
+    assert any(phase in stopped["task"] for phase in ("Validating arguments", "The settings fit", "The release is one")), stopped
+    for words in BAD[number][2]:
+        assert words in stopped["message"], stopped
+    assert "canary-secret" not in stopped["message"]
+
+
+@pytest.mark.parametrize("number", range(len(BAD), len(BAD) + len(GOOD)))
+def test_good_values_pass_the_preflight(seen: dict[int, dict[str, str]], number: int) -> None:
+    """They stop later, at the first task that reaches for the host, which is not there."""
+    assert "no-such-" in seen[number]["message"], seen[number]
