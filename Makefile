@@ -1,0 +1,34 @@
+# Two commands: `make up` gives a verified stack, `make test` runs everything that CI runs. The work is done in tools/.
+TOPOLOGY ?= full_stack
+# An interpreter of one's own for .venv, the best one found without it.
+PYTHON ?=
+
+tools := $(or $(PYTHON),python3) tools/bootstrap.py $(if $(PYTHON),--python $(PYTHON))
+testbed := $(tools) && .venv/bin/python -m tools.testbed
+
+.DEFAULT_GOAL := help
+.PHONY: help tools up down verify check test bench
+
+help: ## this list
+	@sed -nE 's/^([a-z]+): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+tools: ## install the pinned tools into .venv and the collections into collections
+	@$(tools)
+
+up: ## a verified stack on throw-away hosts; TOPOLOGY=full_stack, embedded or three_hosts; the last line is its address
+	@$(testbed) up --topology $(TOPOLOGY)
+
+down: ## remove what `up` made; PURGE=1 removes images, downloads and tools too
+	@$(testbed) down $(if $(PURGE),--purge)
+
+verify: ## prove the running demo once more
+	@$(testbed) verify
+
+check: ## lint, unit tests, syntax, locks and build: no host needed
+	@$(testbed) check
+
+test: ## everything that CI runs; SCENARIO="default three_hosts" runs these alone
+	@$(testbed) test $(SCENARIO)
+
+bench: ## measure a second run, a start and an upload
+	@$(tools) && .venv/bin/python tools/bench.py

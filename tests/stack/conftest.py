@@ -1,0 +1,48 @@
+"""The hosts of the scenario under test, by their part in the stack."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from stack.support import host_of, hosts_of
+from testinfra.host import Host
+
+
+@pytest.fixture(scope="session")
+def server() -> Host:
+    """Return the tracking server's host."""
+    return host_of("mlflow_servers")
+
+
+@pytest.fixture(scope="session")
+def server_name() -> str:
+    """Return the tracking server's name in the inventory, which the scenario's network resolves."""
+    return hosts_of("mlflow_servers")[0]
+
+
+@pytest.fixture(scope="session")
+def client() -> Host:
+    """Return a host that has no part in the stack."""
+    return host_of("clients")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Host:
+    """Return PostgreSQL's host."""
+    return host_of("postgres")
+
+
+@pytest.fixture(scope="session")
+def minio() -> Host:
+    """Return MinIO's host."""
+    return host_of("minio")
+
+
+@pytest.fixture(scope="session")
+def secrets() -> dict[str, str]:
+    """Return the secrets in use, by name, from where the playbook keeps them on the control node."""
+    folder = os.path.join(os.path.dirname(os.environ["MOLECULE_INVENTORY_FILE"]), "secrets")
+    if not os.path.isdir(folder):
+        return {}
+    return {name: open(os.path.join(folder, name), encoding="utf-8").read().strip() for name in os.listdir(folder)}

@@ -1,0 +1,22 @@
+"""The embedded default: everything in one folder that belongs to the service."""
+
+from __future__ import annotations
+
+from testinfra.host import Host
+
+
+def test_runs_and_artifacts_are_in_the_data_folder(server: Host) -> None:
+    folder = server.file("/var/lib/mlflow")
+    assert (folder.user, folder.group, folder.mode) == ("mlflow", "mlflow", 0o750)
+    database = server.file("/var/lib/mlflow/mlflow.db")
+    assert database.is_file and database.user == "mlflow"
+    assert "MLFLOW_ARTIFACTS_DESTINATION=\"/var/lib/mlflow/artifacts\"" in server.file("/etc/default/mlflow-server").content_string
+
+
+def test_no_job_process_runs_unless_asked_for(server: Host) -> None:
+    assert "huey" not in server.check_output("ps axww -o args")
+
+
+def test_the_sites_certificate_authority_is_trusted(server: Host) -> None:
+    own = server.file("/usr/local/share/ca-certificates/atlas-mlflow.crt").content_string.strip()
+    assert own and own in server.file("/etc/ssl/certs/ca-certificates.crt").content_string

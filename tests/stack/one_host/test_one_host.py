@@ -1,0 +1,19 @@
+"""The full stack on one host: its stores are for that host alone."""
+
+from __future__ import annotations
+
+from stack.support import address_of, ask
+from testinfra.host import Host
+
+
+def test_the_stores_listen_on_loopback_alone(server: Host) -> None:
+    lines = server.check_output("ss --no-header --listening --tcp --numeric --processes").splitlines()
+    addresses = {line.split()[3] for line in lines if '"postgres"' in line or '"minio"' in line}
+    assert addresses <= {"127.0.0.1:5432", "[::1]:5432", "127.0.0.1:9000"}
+    assert {"127.0.0.1:5432", "127.0.0.1:9000"} <= addresses
+
+
+def test_another_host_cannot_reach_the_stores(client: Host, server: Host) -> None:
+    for port in (5432, 9000):
+        answer = ask(client, f"http://{address_of(server)}:{port}/")
+        assert answer.status == 0 and "refused" in answer.body, (port, answer)

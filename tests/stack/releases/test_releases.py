@@ -1,0 +1,29 @@
+"""A server that has gone through every supported release, on the data of the oldest."""
+
+from __future__ import annotations
+
+import json
+
+from stack.support import PORT, ask
+from testinfra.host import Host
+
+
+def test_the_default_release_runs_and_the_older_ones_are_still_there(server: Host) -> None:
+    assert server.file("/opt/mlflow/current").linked_to == "/opt/mlflow/releases/3.17.2"
+    assert sorted(server.file("/opt/mlflow/releases").listdir()) == ["3.0.1", "3.10.1", "3.17.2", "3.5.1"]
+
+
+def test_a_run_of_the_oldest_release_is_kept(client: Host, server_name: str) -> None:
+    base = f"http://{server_name}:{PORT}/api/2.0"
+    experiment = ask(client, f"{base}/mlflow/experiments/get-by-name?experiment_name=kept").json()["experiment"]["experiment_id"]
+    found = ask(client, f"{base}/mlflow/runs/search", method="POST", body={"experiment_ids": [experiment]}).json()["runs"]
+    assert [run["data"]["params"] for run in found] == [[{"key": "release", "value": "3.0.1"}]]
+    root = found[0]["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    assert ask(client, f"{base}/mlflow-artifacts/artifacts/{root}/kept.txt").body == "written by the oldest release"
+
+
+def test_each_change_of_the_schema_left_a_backup(server: Host) -> None:
+    backups = [name for name in server.file("/var/lib/mlflow").listdir() if name.startswith("mlflow.db.") and name.endswith(".bak")]
+    assert backups, server.file("/var/lib/mlflow").listdir()
+    script = "import json, sqlite3, sys; print(json.dumps([sqlite3.connect(p).execute('SELECT count(*) FROM params').fetchone()[0] for p in sys.argv[1:]]))"
+    assert min(json.loads(server.check_output("python3 -c %s " + " ".join(f"/var/lib/mlflow/{name}" for name in backups), script))) >= 1

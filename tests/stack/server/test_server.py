@@ -1,0 +1,103 @@
+"""The tracking server, seen from its own host and from another one."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from stack.support import PORT, address_of, ask
+from testinfra.host import Host
+
+UNIT = "mlflow-server.service"
+
+#: Prints which of the secrets given as JSON stand in which files that everybody may read.
+FIND_IN_READABLE_FILES = """
+import json, os, stat, sys
+secrets, found = {name: text.encode() for name, text in json.loads(sys.argv[1]).items()}, {}
+for top in ("/etc", "/opt", "/var", "/run", "/home", "/root", "/srv", "/tmp", "/usr/local"):
+    for folder, _, names in os.walk(top):
+        for path in (os.path.join(folder, name) for name in names):
+            try:
+                status = os.lstat(path)
+                if stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IROTH and status.st_size < 20_000_000:
+                    content = open(path, "rb").read()
+                    for name, secret in secrets.items():
+                        if secret in content:
+                            found.setdefault(name, []).append(path)
+            except OSError:
+                pass
+print(json.dumps(found))
+"""
+SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
+
+
+def test_it_listens_on_every_address_at_its_port_and_nowhere_else(server: Host) -> None:
+    control_group = server.check_output(f"systemctl show --property ControlGroup --value {UNIT}")
+    # The second path is cgroup v2's, the first v1's.
+    procs = server.run(f"cat /sys/fs/cgroup/systemd{control_group}/cgroup.procs || cat /sys/fs/cgroup{control_group}/cgroup.procs")
+    pids = set(procs.stdout.split())
+    assert pids, server.run(f"journalctl -u {UNIT} -n 30 --no-pager").stdout
+    sockets = set()
+    for line in server.check_output("ss --no-header --listening --tcp --udp --numeric --processes").splitlines():
+        if pids & set(re.findall(r"pid=(\d+)", line)):
+            sockets.add(line.split()[4])
+    assert sockets == {f"0.0.0.0:{PORT}"}
+
+
+def test_it_answers_another_host_by_name_and_by_address(client: Host, server: Host, server_name: str) -> None:
+    for name in (server_name, address_of(server)):
+        for path in (SEARCH, "/"):
+            answer = ask(client, f"http://{name}:{PORT}{path}")
+            assert answer.status == 200, (name, path, answer)
+    assert "experiments" in ask(client, f"http://{server_name}:{PORT}{SEARCH}").json()
+
+
+def test_it_answers_its_own_host_by_localhost(server: Host) -> None:
+    assert ask(server, f"http://localhost:{PORT}{SEARCH}").status == 200
+
+
+def test_it_refuses_a_name_that_is_not_its_own(client: Host, server_name: str) -> None:
+    for foreign in ("evil.example.com", f"evil.example.com:{PORT}", "10.evil.com", f"{server_name}.evil.com:{PORT}"):
+        answer = ask(client, f"http://{server_name}:{PORT}{SEARCH}", host=foreign)
+        assert answer.status == 403, (foreign, answer)
+
+
+def test_its_settings_are_for_root_alone(server: Host) -> None:
+    settings = server.file("/etc/default/mlflow-server")
+    assert (settings.user, settings.group, settings.mode) == ("root", "root", 0o600)
+
+
+def test_it_runs_as_its_own_user_from_the_current_release(server: Host) -> None:
+    pid = server.check_output(f"systemctl show --property MainPID --value {UNIT}")
+    assert server.check_output(f"ps -o user= -p {pid}").strip() == "mlflow"
+    arguments = server.check_output(f"tr '\\0' '\\n' < /proc/{pid}/cmdline").splitlines()
+    assert "/opt/mlflow/current/bin/mlflow" in arguments
+    assert arguments[arguments.index("server") + 1 : arguments.index("server") + 5] == ["--host", "0.0.0.0", "--port", str(PORT)]
+
+
+def test_the_verification_left_nothing_that_users_see(client: Host, server_name: str) -> None:
+    found = ask(client, f"http://{server_name}:{PORT}/api/2.0/mlflow/experiments/search?max_results=1000&view_type=ACTIVE_ONLY").json()
+    assert [one["name"] for one in found["experiments"] if one["name"].startswith("atlas-mlflow-probe")] == []
+
+
+def test_no_secret_is_in_sight(server: Host, secrets: dict[str, str]) -> None:
+    """Process list, environments that others may read, journal, units, and every file that the world may read."""
+    for name, secret in secrets.items():
+        assert len(secret) >= 12, name
+        assert secret not in server.check_output("ps axww -o args"), name
+        assert secret not in server.check_output("journalctl --no-pager"), name
+        units = "mlflow-server.service minio.service postgresql.service"
+        assert secret not in server.run(f"systemctl show {units}; systemctl cat {units}").stdout, name
+    if secrets:
+        found = json.loads(server.check_output("python3 -c %s %s", FIND_IN_READABLE_FILES, json.dumps(secrets)))
+        assert found == {}
+
+
+def test_the_search_for_secrets_finds_one(server: Host) -> None:
+    """The search above is worth something only if it finds a secret that is there."""
+    server.check_output("sh -c 'umask 022; echo canary-5d1f0c9e7b > /etc/atlas-mlflow-canary'")
+    try:
+        found = json.loads(server.check_output("python3 -c %s %s", FIND_IN_READABLE_FILES, json.dumps({"canary": "canary-5d1f0c9e7b"})))
+    finally:
+        server.check_output("rm /etc/atlas-mlflow-canary")
+    assert found == {"canary": ["/etc/atlas-mlflow-canary"]}

@@ -1,0 +1,68 @@
+"""What the tests of a running stack share: its hosts by their group, and a client that stands where users stand."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import testinfra
+from testinfra.host import Host
+from testinfra.utils.ansible_runner import AnsibleRunner
+
+PORT = 5001
+
+#: Asks one URL by an optional Host header, without a proxy, and prints status and body as JSON. Runs on the client host.
+ASK = """
+import json, sys, urllib.error, urllib.request
+url, host, method, body = json.loads(sys.argv[1])
+headers = {"Content-Type": "application/json", **({"Host": host} if host else {})}
+request = urllib.request.Request(url, method=method, headers=headers, data=body.encode() if body is not None else None)
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+try:
+    with opener.open(request, timeout=20) as response:
+        print(json.dumps([response.status, response.read().decode(errors="replace")]))
+except urllib.error.HTTPError as error:
+    print(json.dumps([error.code, error.read().decode(errors="replace")]))
+except OSError as error:
+    print(json.dumps([0, str(error)]))
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A server's answer; status 0 means that there was none, and the body says why."""
+
+    status: int
+    body: str
+
+    def json(self) -> Any:
+        """Return the body as JSON."""
+        return json.loads(self.body)
+
+
+def ask(client: Host, url: str, host: str = "", method: str = "GET", body: Any = None) -> Answer:
+    """Ask ``url`` from the ``client`` host.
+
+    :param host: The Host header, when it is not the URL's own.
+    :param body: Sent as JSON.
+    """
+    payload = json.dumps([url, host, method, None if body is None else json.dumps(body)])
+    printed = client.check_output("python3 -c %s %s", ASK, payload)
+    return Answer(*json.loads(printed))
+
+
+def hosts_of(group: str) -> list[str]:
+    """Return the names of the scenario's hosts in a group of the inventory."""
+    return AnsibleRunner(os.environ["MOLECULE_INVENTORY_FILE"]).get_hosts(group)
+
+
+def host_of(group: str) -> Host:
+    """Return the first host of a group. A scenario that has no such host is a mistake of the test, and an error."""
+    return testinfra.get_host(f"docker://{hosts_of(group)[0]}")
+
+
+def address_of(host: Host) -> str:
+    """Return the address of a host on the scenario's network."""
+    return host.check_output("hostname -I").split()[0]

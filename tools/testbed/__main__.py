@@ -1,0 +1,82 @@
+"""The command line of the test bed; `make` calls it. Each command may be run again at any time, and does what is missing."""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import signal
+import sys
+from collections.abc import Callable
+
+from . import checks, daemon, demo, images, minio, scenarios
+from .shell import ROOT, TestbedError, step
+
+
+def prepare(debian: list[str]) -> None:
+    """Make what the scenarios need, the download of packages beside MinIO's build."""
+    daemon.ensure()
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        for task in [pool.submit(images.ensure_all, debian), pool.submit(minio.ensure)]:
+            task.result()
+
+
+def check() -> None:
+    """Run the checks that need no host."""
+    with step("Checks"):
+        checks.run_all()
+
+
+def test(names: list[str]) -> None:
+    """Run all that CI runs, or some scenarios alone."""
+    if not names:
+        check()
+    prepare(sorted(images.RELEASES))
+    scenarios.run_all(names or scenarios.discover(ROOT / "molecule"))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(prog="python -m tools.testbed", description=__doc__)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, text: str, do: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(do=do)
+        return command
+
+    add("docker", "see to it that Docker runs", lambda _: daemon.ensure())
+    add("images", "build the images of the test hosts", lambda given: images.ensure_all(given.debian)).add_argument(
+        "--debian", nargs="+", choices=sorted(images.RELEASES), default=sorted(images.RELEASES)
+    )
+    add("minio", "put MinIO's executable into the cache", lambda _: minio.ensure())
+    add("up", "make the demo, and print its address", lambda given: demo.up(given.topology)).add_argument(
+        "--topology", choices=sorted(demo.TOPOLOGIES), default="full_stack"
+    )
+    add("verify", "prove the running demo once more", lambda _: demo.verify())
+    add("down", "remove the demo", lambda given: demo.down(given.purge)).add_argument(
+        "--purge", action="store_true", help="images, downloads and tools too"
+    )
+    add("check", "lint, unit tests, syntax, locks, build", lambda _: check())
+    add("test", "the checks, then all scenarios", lambda given: test(given.scenario)).add_argument(
+        "scenario", nargs="*", help="these alone, without the checks"
+    )
+    return top
+
+
+def main() -> int:
+    """Run from the command line."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    given = parser().parse_args()
+    try:
+        given.do(given)
+    except TestbedError as error:
+        if str(error):
+            print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

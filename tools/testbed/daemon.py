@@ -1,0 +1,63 @@
+"""The Docker daemon: left alone where one runs, installed and started where none does."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+from .shell import CACHE, TestbedError, apt_install, as_root, ask, run, say, step, which
+
+#: Seconds until a daemon that was started must answer.
+START_TIMEOUT = 90
+
+
+def answers() -> bool:
+    """Return whether a Docker daemon answers its client, wherever DOCKER_HOST or the client's context says it is."""
+    return bool(ask(["docker", "version", "--format", "{{.Server.Version}}"], timeout=10))
+
+
+def ensure() -> None:
+    """See to it that a Docker daemon answers.
+
+    :raises TestbedError: when it cannot be installed, or does not answer in time.
+    """
+    if answers():
+        say("Docker runs, and is left alone")
+        return
+    if ask(["pgrep", "-x", "dockerd"]) and "permission denied" in _complaint():
+        raise TestbedError("Docker runs, but not for this user. Add the user to the group `docker`, or run this as root.")
+    if not (which("docker") and which("dockerd")):
+        with step("Docker is not installed"):
+            apt_install("docker.io", "iptables")
+    with step("Start Docker"):
+        _start()
+
+
+def _complaint() -> str:
+    """Return what the client complains about."""
+    return subprocess.run(["docker", "version"], capture_output=True, text=True).stderr.lower()
+
+
+def _start() -> None:
+    """Start the daemon by the service manager, or, where none runs, in the background, and wait for its answer."""
+    if Path("/run/systemd/system").is_dir():
+        run(as_root(["systemctl", "start", "docker"]))
+        log, daemon = None, None
+    else:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        log = CACHE / "dockerd.log"
+        with log.open("wb") as output:
+            daemon = subprocess.Popen(
+                as_root([which("dockerd") or "dockerd"]),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+    deadline = time.monotonic() + START_TIMEOUT
+    while not answers():
+        if time.monotonic() > deadline or (daemon and daemon.poll() is not None):
+            said = "\n".join(log.read_text(errors="replace").splitlines()[-20:]) if log else "See `journalctl -u docker`."
+            raise TestbedError(f"The Docker daemon does not answer.\n{said}")
+        time.sleep(0.3)

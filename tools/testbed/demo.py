@@ -1,0 +1,179 @@
+"""The demo: the stack on throw-away hosts, up to the answer that a user gets from it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import daemon, images, minio
+from .shell import BIN, CACHE, ROOT, TestbedError, ask, run, say, step
+
+DEMO = ROOT / ".demo"
+NAME = "atlas-mlflow-demo"
+DEBIAN = "12"
+PORT = 5001
+#: The hosts of each topology with their groups. The client has no part in the stack: it stands where users stand.
+TOPOLOGIES: dict[str, dict[str, list[str]]] = {
+    "embedded": {"mlflow": ["mlflow_servers"], "client": ["clients"]},
+    "full_stack": {"mlflow": ["mlflow_servers", "postgres", "minio"], "client": ["clients"]},
+    "three_hosts": {"mlflow": ["mlflow_servers"], "postgres": ["postgres"], "minio": ["minio"], "client": ["clients"]},
+}
+#: Asked as a client asks; not /health, which answers whatever the state of the stores.
+QUESTION = "/api/2.0/mlflow/experiments/search"
+
+
+def inventory(topology: str, executable: Path) -> dict[str, Any]:
+    """Return the inventory of a topology.
+
+    :param executable: MinIO's, for the hosts to install.
+    """
+    hosts = TOPOLOGIES[topology]
+    groups = dict.fromkeys(group for names in hosts.values() for group in names)
+    members = {group: {"hosts": {host: None for host in hosts if group in hosts[host]}} for group in groups}
+    if "minio" in members:
+        members["minio"]["vars"] = {"minio_install_method": "file", "minio_file": str(executable)}
+    return {
+        "all": {
+            "hosts": {host: {"ansible_host": f"{NAME}-{host}", "testbed_container": f"{NAME}-{host}"} for host in hosts},
+            "vars": {
+                "ansible_connection": "community.docker.docker",
+                "testbed_image": images.host_image(DEBIAN),
+                "testbed_network": NAME,
+                "testbed_owner": NAME,
+            },
+            "children": members,
+        }
+    }
+
+
+def up(topology: str) -> None:
+    """Make the hosts, set up the stack on them, use it, and tell where it is.
+
+    :raises TestbedError: when a demo of another topology stands, or a step fails.
+    """
+    begun = time.monotonic()
+    other = standing()
+    if other and other != topology:
+        raise TestbedError(f"The demo {other} is up. Remove it first: make down")
+    daemon.ensure()
+    images.ensure(DEBIAN)
+    if any("minio" in groups for groups in TOPOLOGIES[topology].values()):
+        minio.ensure()
+    hosts = write_inventory(topology)
+    with step("Hosts"):
+        run(_playbook(hosts, "testbed/create.yml"))
+    with step("Stack: playbooks/site.yml"):
+        run(_playbook(hosts, "playbooks/site.yml"), quiet=False)
+    with step("Use: playbooks/demo.yml trains a model from the host client"):
+        run(_playbook(hosts, "playbooks/demo.yml"), quiet=False)
+    url = f"http://{address('mlflow')}:{PORT}"
+    count = answer(url)
+    say(_summary(topology, count, time.monotonic() - begun))
+    say(url)
+
+
+def verify() -> None:
+    """Prove the running demo once more.
+
+    :raises TestbedError: when none stands, or the proof fails.
+    """
+    topology = standing()
+    if not topology:
+        raise TestbedError("There is no demo. Make one: make up")
+    run(_playbook(DEMO / topology / "hosts.yml", "playbooks/verify.yml"), quiet=False)
+
+
+def down(purge: bool) -> None:
+    """Remove the demo with its secrets.
+
+    :param purge: Remove images, downloads and tools too.
+    """
+    if daemon.answers():
+        mine = ["--filter", f"label=owner={NAME}", "--quiet"]
+        _remove(["docker", "rm", "--force", "--volumes"], ["docker", "ps", "--all", *mine])
+        _remove(["docker", "network", "rm"], ["docker", "network", "ls", *mine])
+        if purge:
+            _remove(["docker", "image", "rm", "--force"], ["docker", "images", "--quiet", "atlas-mlflow/*"])
+    shutil.rmtree(DEMO, ignore_errors=True)
+    say("The demo is removed: containers, network, .demo/ with its secrets")
+    if not purge:
+        say(f"Left: the images atlas-mlflow/..., {CACHE}, .venv/ and collections/ (`make down PURGE=1` removes them), Docker")
+        return
+    shutil.rmtree(CACHE, ignore_errors=True)
+    for name in (".logs", ".ansible"):
+        shutil.rmtree(ROOT / name, ignore_errors=True)
+    for namespace in (ROOT / "collections" / "ansible_collections").iterdir():
+        if namespace.name != "atlas":
+            shutil.rmtree(namespace) if namespace.is_dir() else namespace.unlink()
+    shutil.rmtree(ROOT / ".venv", ignore_errors=True)
+    say(f"So are the images atlas-mlflow/..., {CACHE}, .venv/ and the collections beside this one. Left: Docker, Debian's images, caches of uv and Go")
+
+
+def standing() -> str | None:
+    """Return the topology of the demo that stands, or was begun."""
+    return next((path.parent.name for path in DEMO.glob("*/hosts.yml")), None)
+
+
+def write_inventory(topology: str) -> Path:
+    """Write a topology's inventory where the playbook then keeps its secrets, and return its path."""
+    path = DEMO / topology / "hosts.yml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(inventory(topology, minio.EXECUTABLE), sort_keys=False))
+    return path
+
+
+def address(host: str) -> str:
+    """Return the address of a demo's host on its network, which this machine reaches without a published port."""
+    shown = ask(["docker", "inspect", "--format", "{{json .NetworkSettings.Networks}}", f"{NAME}-{host}"])
+    if not shown:
+        raise TestbedError(f"There is no container {NAME}-{host}.")
+    return json.loads(shown)[NAME]["IPAddress"]
+
+
+def answer(url: str) -> int:
+    """Ask the tracking server's API from this machine, without a proxy, and return how many experiments it has.
+
+    :raises TestbedError: when it does not answer as it should.
+    """
+    request = urllib.request.Request(
+        url + QUESTION, data=b'{"max_results": 100}', headers={"Content-Type": "application/json"}, method="POST"
+    )
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
+            return len(json.load(response)["experiments"])
+    except urllib.error.HTTPError as error:
+        raise TestbedError(f"{url} answers {error.code}: {error.read(500).decode(errors='replace')}") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise TestbedError(f"{url} does not answer as MLflow does: {error}") from error
+
+
+def _summary(topology: str, experiments: int, seconds: float) -> str:
+    hosts = "\n".join(
+        f"  {NAME}-{host:<9} {address(host):<15}  {', '.join(groups)}" for host, groups in TOPOLOGIES[topology].items()
+    )
+    return f"""
+The demo {topology} is up after {seconds:.0f} s. Its API answers this machine, and has {experiments} experiments.
+{hosts}
+Look inside:  docker exec -it {NAME}-mlflow journalctl -u mlflow-server
+Secrets:      .demo/{topology}/secrets/
+Prove again:  make verify
+Remove:       make down
+"""
+
+
+def _playbook(hosts: Path, playbook: str) -> list[str | Path]:
+    return [BIN / "ansible-playbook", "-i", hosts, playbook]
+
+
+def _remove(command: list[str], listing: list[str]) -> None:
+    """Remove what a listing of Docker's names, if anything."""
+    found = (ask(listing) or "").split()
+    if found:
+        run([*command, *dict.fromkeys(found)])

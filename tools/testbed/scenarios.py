@@ -1,0 +1,205 @@
+"""Molecule's scenarios: all that stand on disk, two at a time where memory allows, each with a log of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+import xml.etree.ElementTree as ElementTree
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .shell import BIN, ROOT, TestbedError, environment, say
+
+LOGS = ROOT / ".logs"
+#: Memory that a scenario's hosts may take, in bytes, and how many run side by side at most: its work is bound by the processor.
+SCENARIO_MEMORY = 3 * 1024**3
+MOST_AT_ONCE = 2
+#: Seconds between two signs of life, and after which a scenario is given up.
+HEARTBEAT = 30
+TIMEOUT = 2400
+#: Lines of a failed scenario's log that are shown.
+TAIL = 150
+
+ACTION = re.compile(r"^INFO +\[\S+ > (\w+)\] Executing", re.MULTILINE)
+TASK = re.compile(r"^\W*TASK \[(.+?)\]?\s*\**$", re.MULTILINE)
+
+
+@dataclass
+class Scenario:
+    """A scenario under way, and what became of it."""
+
+    name: str
+    result: str = "not run"
+    seconds: float = 0.0
+    process: subprocess.Popen[bytes] | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def log(self) -> Path:
+        """Where Molecule's output goes."""
+        return LOGS / f"{self.name}.log"
+
+    @property
+    def report(self) -> Path:
+        """Where pytest, as Molecule's verifier, writes what it ran."""
+        return LOGS / f"{self.name}.xml"
+
+
+def discover(folder: Path) -> list[str]:
+    """Return the names of the scenarios in a folder, those with the most to do first, so that none starts late and runs alone.
+
+    How much there is to do goes by the number of hosts and of plays that a scenario's own files import.
+    """
+    found = [path.parent for path in folder.glob("*/molecule.yml")]
+    return [path.name for path in sorted(found, key=lambda path: (-_work(path), path.name))]
+
+
+def _work(scenario: Path) -> int:
+    text = "".join(path.read_text() for path in scenario.glob("*.yml"))
+    return len(re.findall(r"image:|import_playbook:", text))
+
+
+def slots(available_memory: int) -> int:
+    """Return how many scenarios run side by side with that many bytes of free memory: one at least."""
+    return max(1, min(MOST_AT_ONCE, available_memory // SCENARIO_MEMORY))
+
+
+def available_memory() -> int:
+    """Return the bytes that the kernel says are available (``MemAvailable``, see proc(5))."""
+    found = re.search(r"^MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return int(found.group(1)) * 1024 if found else 0
+
+
+def tests_passed(report: Path) -> int:
+    """Return the number of tests that ran and passed by a JUnit report; 0 where there is no whole one."""
+    try:
+        suites = ElementTree.parse(report).getroot().iter("testsuite")
+        counts = [[int(suite.get(key, 0)) for key in ("tests", "errors", "failures", "skipped")] for suite in suites]
+    except (OSError, ElementTree.ParseError, ValueError):
+        return 0
+    return sum(tests - errors - failures - skipped for tests, errors, failures, skipped in counts)
+
+
+def classify(returncode: int, passed: int, timed_out: bool = False) -> str:
+    """Return what became of a scenario. One that ended well, but in which no test ran, has proven nothing."""
+    if timed_out:
+        return f"FAILED: not done after {TIMEOUT} s"
+    if returncode:
+        return f"FAILED: exit code {returncode}"
+    return f"passed ({passed} tests)" if passed > 0 else "FAILED: verified nothing"
+
+
+def current(log: str) -> str:
+    """Return what a scenario is at, by its log: Molecule's action and the task in it."""
+    action = list(ACTION.finditer(log))
+    if not action:
+        return "starting"
+    tasks = TASK.findall(log, action[-1].end())
+    return f"{action[-1].group(1)}, {tasks[-1]}" if tasks else action[-1].group(1)
+
+
+def table(scenarios: list[Scenario]) -> str:
+    """Return the results as aligned lines, and after them the line that counts them."""
+    width = max([len("scenario"), *(len(item.name) for item in scenarios)])
+    lines = [f"{'scenario':<{width}}  seconds  result"]
+    lines += [f"{item.name:<{width}}  {item.seconds:>7.0f}  {item.result}" for item in scenarios]
+    passed = sum(item.result.startswith("passed") for item in scenarios)
+    return "\n".join([*lines, "", f"{passed} passed, {len(scenarios) - passed} failed"])
+
+
+def run_all(names: list[str]) -> None:
+    """Run the scenarios, tell every while what they are at, and print a table at the end.
+
+    :raises TestbedError: when there is none, or one does not pass.
+    """
+    if not names:
+        raise TestbedError("There is no scenario to run.")
+    LOGS.mkdir(exist_ok=True)
+    waiting, running, done = [Scenario(name) for name in names], [], []
+    begun, beat = time.monotonic(), time.monotonic()
+    try:
+        while waiting or running:
+            while waiting and (not running or len(running) < slots(available_memory())):
+                running.append(_start(waiting.pop(0)))
+            time.sleep(0.5)
+            for item in [item for item in running if _ended(item)]:
+                running.remove(item)
+                done.append(item)
+                _tell(item)
+            if running and time.monotonic() - beat >= HEARTBEAT:
+                beat = time.monotonic()
+                at = "; ".join(f"{item.name}: {current(_plain(item.log))}" for item in running)
+                say(f"    {beat - begun:4.0f} s  {at}" + (f"  ({len(waiting)} to come)" if waiting else ""))
+    finally:
+        for item in running:
+            _stop(item)
+    say(f"\n{table(done)}")
+    if any(not item.result.startswith("passed") for item in done):
+        raise TestbedError("")
+
+
+def _start(item: Scenario) -> Scenario:
+    """Start Molecule on a scenario, as the leader of a process group of its own."""
+    say(f"==> {item.name}: molecule test (log: {item.log.relative_to(ROOT)})")
+    item.report.unlink(missing_ok=True)
+    with item.log.open("wb") as output:
+        item.process = subprocess.Popen(
+            _molecule("test", item),
+            cwd=ROOT,
+            env=_settings(item),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    item.started = time.monotonic()
+    return item
+
+
+def _molecule(action: str, item: Scenario) -> list[str]:
+    return [str(BIN / "molecule"), action, "--scenario-name", item.name]
+
+
+def _settings(item: Scenario) -> dict[str, str]:
+    """Return Molecule's environment: no colours in a log, its state in the checkout, a report of the tests that it runs."""
+    plain = {"NO_COLOR": "1", "PY_COLORS": "0", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+    state = {"MOLECULE_EPHEMERAL_DIRECTORY": str(ROOT / ".ansible" / "molecule" / item.name)}
+    return environment({**plain, **state, "PYTEST_ADDOPTS": f"--junitxml={item.report}"})
+
+
+def _ended(item: Scenario) -> bool:
+    """Note what became of a scenario, if it has ended or takes too long."""
+    assert item.process
+    item.seconds = time.monotonic() - item.started
+    timed_out = item.seconds > TIMEOUT
+    if item.process.poll() is None and not timed_out:
+        return False
+    _stop(item)
+    item.result = classify(item.process.wait(), tests_passed(item.report), timed_out)
+    return True
+
+
+def _stop(item: Scenario) -> None:
+    """End a scenario that still runs, and remove its hosts."""
+    assert item.process
+    if item.process.poll() is None:
+        os.killpg(item.process.pid, signal.SIGTERM)
+        item.process.wait()
+        with item.log.open("ab") as output:
+            subprocess.run(_molecule("destroy", item), cwd=ROOT, env=_settings(item), stdout=output, stderr=output)
+
+
+def _tell(item: Scenario) -> None:
+    """Tell what became of a scenario, with the end of its log where it did not pass."""
+    say(f"<== {item.name}: {item.result}, {item.seconds:.0f} s")
+    if not item.result.startswith("passed"):
+        lines = _plain(item.log).splitlines()[-TAIL:]
+        say("\n".join([f"----- the last {len(lines)} lines of {item.log.relative_to(ROOT)}", *lines, "-----"]))
+
+
+def _plain(log: Path) -> str:
+    """Return a log's text without colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
