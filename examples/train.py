@@ -17,13 +17,15 @@ import mlflow.sklearn
 import numpy as np
 from mlflow.models import infer_signature
 from sklearn.datasets import load_iris
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, f1_score
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 EXPERIMENT = "iris"
 MODEL = "iris-classifier"
-PARAMETERS = {"n_estimators": 50, "max_depth": 4, "random_state": 42}
+PARAMETERS = {"C": 0.5, "max_iter": 500}
 
 
 def main() -> int:
@@ -37,8 +39,8 @@ def main() -> int:
     features, labels = load_iris(return_X_y=True)
     train_x, test_x, train_y, test_y = train_test_split(features, labels, test_size=0.3, random_state=42)
 
-    with mlflow.start_run(run_name="random-forest") as run:
-        classifier = RandomForestClassifier(**PARAMETERS).fit(train_x, train_y)
+    with mlflow.start_run(run_name="logistic-regression") as run:
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(**PARAMETERS)).fit(train_x, train_y)
         predicted = classifier.predict(test_x)
         mlflow.log_params(PARAMETERS)
         mlflow.log_metrics({"accuracy": accuracy_score(test_y, predicted), "f1": f1_score(test_y, predicted, average="macro")})

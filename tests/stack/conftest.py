@@ -42,7 +42,7 @@ def minio() -> Host:
 @pytest.fixture(scope="session")
 def secrets() -> dict[str, str]:
     """Return the secrets in use, by name, from where the playbook keeps them on the control node."""
-    folder = os.path.join(os.path.dirname(os.environ["MOLECULE_INVENTORY_FILE"]), "secrets")
+    folder = os.path.join(os.path.dirname(os.environ["MOLECULE_INVENTORY_FILE"]), ".secrets")
     if not os.path.isdir(folder):
         return {}
     return {name: open(os.path.join(folder, name), encoding="utf-8").read().strip() for name in os.listdir(folder)}

@@ -13,7 +13,7 @@ from .shell import BIN, ROOT, TestbedError, environment, say
 
 #: Parts without which the built collection is none, and the beginnings of names that a checkout has and a collection has not.
 SHIPPED = ("roles/mlflow_server/tasks/main.yml", "plugins/modules/mlflow_probe.py", "playbooks/site.yml", "MANIFEST.json")
-NOT_SHIPPED = (".venv", ".git/", ".demo", ".logs", ".ansible", "collections/", ".cache")
+NOT_SHIPPED = (".venv", ".git/", ".demo", ".logs", ".ansible/", "collections/", ".cache")
 
 
 def commands() -> dict[str, list[str]]:

@@ -38,7 +38,7 @@ def inventory(topology: str, executable: Path) -> dict[str, Any]:
     groups = dict.fromkeys(group for names in hosts.values() for group in names)
     members = {group: {"hosts": {host: None for host in hosts if group in hosts[host]}} for group in groups}
     if "minio" in members:
-        members["minio"]["vars"] = {"minio_install_method": "file", "minio_file": str(executable)}
+        members["minio"]["vars"] = {"minio_flavour": "minio", "minio_install_method": "file", "minio_file": str(executable)}
     return {
         "all": {
             "hosts": {host: {"ansible_host": f"{NAME}-{host}", "testbed_container": f"{NAME}-{host}"} for host in hosts},
@@ -162,7 +162,7 @@ def _summary(topology: str, experiments: int, seconds: float) -> str:
 The demo {topology} is up after {seconds:.0f} s. Its API answers this machine, and has {experiments} experiments.
 {hosts}
 Look inside:  docker exec -it {NAME}-mlflow journalctl -u mlflow-server
-Secrets:      .demo/{topology}/secrets/
+Secrets:      .demo/{topology}/.secrets/
 Prove again:  make verify
 Remove:       make down
 """

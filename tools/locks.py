@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+"""Write the locks: every Python package that hosts, clients and tools install, by version and sha256.
+
+    python tools/locks.py               write all locks
+    python tools/locks.py uv mlflow-3.17.2   write these alone
+    python tools/locks.py --check       hold the locks against the pins, offline
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PINS = ROOT / "tools" / "pins.yml"
+UV = Path(sys.executable).parent / "uv"
+COMPILE = ["pip", "compile", "--quiet", "--generate-hashes", "--universal", "--no-emit-index-url", "--no-header", "--no-annotate"]
+#: The oldest Python of a supported host or client, and of a control node.
+HOST_PYTHON, CONTROL_PYTHON = "3.10", "3.11"
+#: Read from a release by its own Python: what `mlflow server` takes, and the revision of its schema.
+READ_RELEASE = """
+import json
+import mlflow.store.db.utils
+from mlflow.cli import server
+options = [
+    {"flags": [*one.opts, *one.secondary_opts], "takes_value": not one.is_flag, "type": one.type.name, "multiple": one.multiple, "envvar": one.envvar}
+    for one in server.params if hasattr(one, "secondary_opts") and one.param_type_name == "option"
+]
+print(json.dumps({"options": options, "schema_revision": mlflow.store.db.utils._get_latest_schema_revision()}, indent=1))
+"""
+PINNED = re.compile(r"^[A-Za-z0-9._-]+(\[[a-z0-9,_-]+\])?==[^\s;]+( ; .+?)? \\$")
+HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock: its name on the command line, its file, and what it is made of."""
+
+    name: str
+    path: Path
+    requirements: tuple[str, ...]
+    python: str = HOST_PYTHON
+    exclude_newer: str = ""
+
+    @property
+    def direct(self) -> dict[str, set[str]]:
+        """Return the versions that the requirements name themselves, by package."""
+        found: dict[str, set[str]] = {}
+        for line in self.requirements:
+            if match := re.match(r"([A-Za-z0-9._-]+)(?:\[.*?\])?==([^\s;]+)", line):
+                found.setdefault(match[1].lower(), set()).add(match[2])
+        return found
+
+
+def read_input(path: Path) -> tuple[str, ...]:
+    """Return the requirements of an input file, without its comments."""
+    return tuple(line.strip() for line in path.read_text().splitlines() if line.strip() and not line.startswith("#"))
+
+
+def locks(root: Path) -> list[Lock]:
+    """Return every lock of a checkout."""
+    pins = yaml.safe_load((root / "tools/pins.yml").read_text())
+    releases = root / "roles/mlflow_server/files/releases"
+    return [
+        Lock("uv", root / "roles/common/files/uv.txt", (f"uv=={pins['uv']}",)),
+        Lock("minio-admin", root / "roles/minio/files/admin.txt", ("boto3", "minio", "packaging")),
+        Lock("tools", root / "tools/requirements.txt", read_input(root / "tools/requirements.in"), CONTROL_PYTHON),
+        Lock("examples", root / "examples/requirements.txt", read_input(root / "examples/requirements.in")),
+        *(
+            Lock(f"mlflow-{version}", releases / version / "requirements.txt", (f"mlflow=={version}", "psycopg[binary]", "boto3"), exclude_newer=str(day or ""))
+            for version, day in pins["mlflow"].items()
+        ),
+    ]
+
+
+def write(lock: Lock) -> None:
+    """Compile a lock, and read what a release of MLflow says of itself.
+
+    :raises subprocess.CalledProcessError: When uv finds no versions that fit.
+    """
+    print(f"==> {lock.name}", flush=True)
+    limit = ["--exclude-newer", lock.exclude_newer] if lock.exclude_newer else []
+    compiled = subprocess.run(
+        [UV, *COMPILE, "--python-version", lock.python, *limit, "-"], input="\n".join(lock.requirements), stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    lock.path.parent.mkdir(parents=True, exist_ok=True)
+    lock.path.write_text(compiled)
+    if lock.name.startswith("mlflow-"):
+        with tempfile.TemporaryDirectory() as folder:
+            subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, folder + "/venv"], check=True)
+            subprocess.run([UV, "pip", "sync", "--quiet", "--require-hashes", "--python", folder + "/venv", lock.path], check=True)
+            said = subprocess.run([folder + "/venv/bin/python", "-c", READ_RELEASE], stdout=subprocess.PIPE, text=True, check=True).stdout
+        (lock.path.parent / "options.json").write_text(said[said.index("{") :])
+
+
+def faults(lock: Lock) -> list[str]:
+    """Return what is wrong with a lock as it stands, without asking anybody."""
+    if not lock.path.exists():
+        return [f"{lock.path} is missing: run tools/locks.py {lock.name}"]
+    found, pinned, hashes = [], {}, 1
+    for number, line in enumerate(lock.path.read_text().splitlines(), 1):
+        if HASH.match(line):
+            hashes += 1
+        elif PINNED.match(line):
+            if not hashes:
+                found.append(f"{lock.path}:{number - 1}: the package above has no sha256")
+            hashes = 0
+            name, version = re.match(r"([A-Za-z0-9._-]+)(?:\[.*?\])?==(\S+)", line).groups()  # type: ignore[union-attr]
+            pinned.setdefault(name.lower(), set()).add(version)
+        else:
+            found.append(f"{lock.path}:{number}: neither a pinned package nor its sha256: {line}")
+    if not hashes:
+        found.append(f"{lock.path}: the last package has no sha256")
+    for name, versions in lock.direct.items():
+        if pinned.get(name) != versions:
+            found.append(f"{lock.path}: {name} is {sorted(pinned.get(name, set()))}, and {sorted(versions)} is asked for: run tools/locks.py {lock.name}")
+    options = lock.path.parent / "options.json"
+    if lock.name.startswith("mlflow-"):
+        facts = json.loads(options.read_text()) if options.exists() else {"options": []}
+        flags = {flag for option in facts["options"] for flag in option["flags"]}
+        if not {"--host", "--port", "--workers"} <= flags or not facts.get("schema_revision"):
+            found.append(f"{options} does not say what `mlflow server` takes: run tools/locks.py {lock.name}")
+    return found
+
+
+def main() -> int:
+    """Run from the command line."""
+    every = locks(ROOT)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"locks to write: {', '.join(lock.name for lock in every)}")
+    parser.add_argument("--check", action="store_true", help="write nothing, and say whether the locks fit the pins")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - {lock.name for lock in every}:
+        parser.error(f"there is no lock {', '.join(sorted(unknown))}")
+    chosen = [lock for lock in every if not arguments.names or lock.name in arguments.names]
+    if arguments.check:
+        found = [fault for lock in chosen for fault in faults(lock)]
+        print("\n".join(found) or f"{len(chosen)} locks fit their pins")
+        return bool(found)
+    for lock in chosen:
+        write(lock)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
