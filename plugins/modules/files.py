@@ -44,10 +44,7 @@ options:
         choices: [file, directory, link]
         default: file
       content:
-        description: The text of a file. Needed for a file, unless O(files[].secret_content) is given.
-        type: str
-      secret_content:
-        description: The text of a file that holds secrets. It is kept out of every output.
+        description: The text of a file. Needed for a file, unless O(secret_contents) has it.
         type: str
       target:
         description: Where a link leads.
@@ -63,6 +60,12 @@ options:
       mode:
         description: Permissions as an octal string. Not used for a link.
         type: str
+  secret_contents:
+    description:
+      - Texts of files that hold secrets, by their paths. They are kept out of every output and of the host's journal.
+      - An option of its own, as Ansible logs the whole list of files to the journal, and masks secrets in it only where they stand in it to the letter.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -75,11 +78,12 @@ EXAMPLES = r"""
         group: mlflow
         mode: "0750"
       - path: /etc/default/mlflow-server
-        secret_content: "{{ settings | atlas.mlflow.systemd_environment }}"
         mode: "0600"
       - path: /etc/systemd/system/mlflow-server.service
         content: "{{ lookup('ansible.builtin.template', 'mlflow-server.service.j2') }}"
         mode: "0644"
+    secret_contents:
+      /etc/default/mlflow-server: "{{ settings | atlas.mlflow.systemd_environment }}"
 """
 
 RETURN = r"""
@@ -182,8 +186,9 @@ class Files:
         elif entry["state"] == "link":
             self.make_link(entry["path"], entry["target"])
         else:
-            secret = entry["secret_content"] is not None
-            self.write(entry["path"], entry["secret_content"] if secret else entry["content"], secret)
+            secrets = self.module.params["secret_contents"]
+            secret = entry["path"] in secrets
+            self.write(entry["path"], secrets[entry["path"]] if secret else entry["content"], secret)
         self.set_attributes(entry)
 
 
@@ -199,23 +204,28 @@ def main() -> None:
                     "path": {"type": "path", "required": True},
                     "state": {"type": "str", "choices": ["file", "directory", "link"], "default": "file"},
                     "content": {"type": "str"},
-                    "secret_content": {"type": "str", "no_log": True},
                     "target": {"type": "path"},
                     "owner": {"type": "str", "default": "root"},
                     "group": {"type": "str", "default": "root"},
                     "mode": {"type": "str"},
                 },
                 "required_if": [
-                    ("state", "file", ("content", "secret_content"), True),
                     ("state", "file", ("mode",)),
                     ("state", "directory", ("mode",)),
                     ("state", "link", ("target",)),
                 ],
-                "mutually_exclusive": [("content", "secret_content")],
             },
+            "secret_contents": {"type": "dict", "default": {}, "no_log": True},
         },
         supports_check_mode=True,
     )
+    without_text = [
+        entry["path"]
+        for entry in module.params["files"]
+        if entry["state"] == "file" and (entry["content"] is None) != (entry["path"] in module.params["secret_contents"])
+    ]
+    if without_text:
+        module.fail_json(msg=f"{', '.join(without_text)}: give either content or a text in secret_contents")
     # For folders above those asked for. A new file is closed to others until its permissions are set: mkstemp makes it so.
     os.umask(0o022)
     files = Files(module)

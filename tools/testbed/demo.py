@@ -95,25 +95,33 @@ def down(purge: bool) -> None:
 
     :param purge: Remove images, downloads and tools too.
     """
-    if daemon.answers():
+    docker = daemon.answers()
+    if not docker and standing():
+        raise TestbedError("Docker does not answer, so the demo's containers cannot be removed. Start it (`make up` does), and try again.")
+    if docker:
         mine = ["--filter", f"label=owner={NAME}", "--quiet"]
         _remove(["docker", "rm", "--force", "--volumes"], ["docker", "ps", "--all", *mine])
         _remove(["docker", "network", "rm"], ["docker", "network", "ls", *mine])
-        if purge:
-            _remove(["docker", "image", "rm", "--force"], ["docker", "images", "--quiet", "atlas-mlflow/*"])
+    if docker and purge:
+        _remove(["docker", "image", "rm", "--force"], ["docker", "images", "--quiet", "atlas-mlflow/*"])
     shutil.rmtree(DEMO, ignore_errors=True)
     say("The demo is removed: containers, network, .demo/ with its secrets")
-    if not purge:
+    if purge:
+        _purge()
+    else:
         say(f"Left: the images atlas-mlflow/..., {CACHE}, .venv/ and collections/ (`make down PURGE=1` removes them), Docker")
-        return
-    shutil.rmtree(CACHE, ignore_errors=True)
-    for name in (".logs", ".ansible"):
-        shutil.rmtree(ROOT / name, ignore_errors=True)
-    for namespace in (ROOT / "collections" / "ansible_collections").iterdir():
-        if namespace.name != "atlas":
-            shutil.rmtree(namespace) if namespace.is_dir() else namespace.unlink()
-    shutil.rmtree(ROOT / ".venv", ignore_errors=True)
-    say(f"So are the images atlas-mlflow/..., {CACHE}, .venv/ and the collections beside this one. Left: Docker, Debian's images, caches of uv and Go")
+
+
+def _purge() -> None:
+    """Remove downloads, logs and tools, this program's own among them."""
+    collections = (ROOT / "collections" / "ansible_collections").iterdir()
+    mine = [path for path in collections if path.name != "atlas"]
+    for path in (CACHE, ROOT / ".logs", ROOT / ".ansible", *mine, ROOT / ".venv"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    say(f"So are the images atlas-mlflow/..., {CACHE}, .venv/ and the other collections. Left: Docker, Debian's images, caches of uv and Go")
 
 
 def standing() -> str | None:

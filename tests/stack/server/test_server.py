@@ -32,11 +32,11 @@ SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
 
 
 def test_it_listens_on_every_address_at_its_port_and_nowhere_else(server: Host) -> None:
-    control_group = server.check_output(f"systemctl show --property ControlGroup --value {UNIT}")
-    # The second path is cgroup v2's, the first v1's.
-    procs = server.run(f"cat /sys/fs/cgroup/systemd{control_group}/cgroup.procs || cat /sys/fs/cgroup{control_group}/cgroup.procs")
-    pids = set(procs.stdout.split())
-    assert pids, server.run(f"journalctl -u {UNIT} -n 30 --no-pager").stdout
+    parents = dict(line.split() for line in server.check_output("ps -e -o pid= -o ppid=").splitlines())
+    pids = {server.check_output(f"systemctl show --property MainPID --value {UNIT}")}
+    while more := {pid for pid, parent in parents.items() if parent in pids} - pids:
+        pids |= more
+    assert len(pids) > 1, server.run(f"journalctl -u {UNIT} -n 30 --no-pager").stdout
     sockets = set()
     for line in server.check_output("ss --no-header --listening --tcp --udp --numeric --processes").splitlines():
         if pids & set(re.findall(r"pid=(\d+)", line)):

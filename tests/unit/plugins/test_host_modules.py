@@ -40,27 +40,33 @@ def entries(folder: Path, text: str = "one\n") -> list[dict[str, str]]:
     return [
         {"path": str(folder / "made"), "state": "directory", "mode": "0750", **OWNER},
         {"path": str(folder / "made" / "plain"), "content": text, "mode": "0644", **OWNER},
-        {"path": str(folder / "made" / "secret"), "secret_content": "PASSWORD=hunter2-canary\n", "mode": "0600", **OWNER},
+        {"path": str(folder / "made" / "secret"), "mode": "0600", **OWNER},
         {"path": str(folder / "current"), "state": "link", "target": str(folder / "made")},
     ]
 
 
+def run_files(folder: Path, check: bool = False, text: str = "one\n") -> dict[str, Any]:
+    """Run the module files on the entries, with a text that holds what a journal's line would quote."""
+    secrets = {str(folder / "made" / "secret"): 'PASSWORD="hunter2-canary"\nKEY="it\'s-canary"\n'}
+    return run_module("files", check=check, files=entries(folder, text), secret_contents=secrets)
+
+
 def test_files_are_made_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
-    assert run_module("files", files=entries(tmp_path))["changed"] is True
+    assert run_files(tmp_path)["changed"] is True
     assert (tmp_path / "made" / "plain").read_text() == "one\n"
     assert oct((tmp_path / "made").stat().st_mode)[-3:] == "750"
     assert oct((tmp_path / "made" / "secret").stat().st_mode)[-3:] == "600"
     assert os.readlink(tmp_path / "current") == str(tmp_path / "made")
-    again = run_module("files", files=entries(tmp_path))
+    again = run_files(tmp_path)
     assert (again["changed"], again["changed_paths"]) == (False, [])
 
 
 def test_a_check_run_says_what_would_change_and_changes_nothing(tmp_path: Path) -> None:
-    said = run_module("files", check=True, files=entries(tmp_path))
+    said = run_files(tmp_path, check=True)
     assert len(said["changed_paths"]) == 4 and list(tmp_path.iterdir()) == []
-    run_module("files", files=entries(tmp_path))
-    assert run_module("files", check=True, files=entries(tmp_path))["changed"] is False
-    said = run_module("files", check=True, files=entries(tmp_path, "two\n"))
+    run_files(tmp_path)
+    assert run_files(tmp_path, check=True)["changed"] is False
+    said = run_files(tmp_path, check=True, text="two\n")
     assert said["changed_paths"] == [str(tmp_path / "made" / "plain")]
     assert (said["diff"][0]["before"], said["diff"][0]["after"]) == ("one\n", "two\n")
     assert (tmp_path / "made" / "plain").read_text() == "one\n"
@@ -72,26 +78,40 @@ def test_folders_above_the_one_asked_for_are_open_to_others(tmp_path: Path) -> N
 
 
 def test_a_drifted_mode_and_link_are_brought_back(tmp_path: Path) -> None:
-    run_module("files", files=entries(tmp_path))
+    run_files(tmp_path)
     (tmp_path / "made" / "secret").chmod(0o644)
     (tmp_path / "current").unlink()
     (tmp_path / "current").symlink_to("/elsewhere")
-    said = run_module("files", files=entries(tmp_path))
+    said = run_files(tmp_path)
     assert sorted(said["changed_paths"]) == sorted([str(tmp_path / "made" / "secret"), str(tmp_path / "current")])
     assert oct((tmp_path / "made" / "secret").stat().st_mode)[-3:] == "600"
 
 
 def test_a_secret_is_in_no_output(tmp_path: Path) -> None:
     for _ in range(2):
-        assert "hunter2-canary" not in json.dumps(run_module("files", files=entries(tmp_path)))
+        assert "hunter2-canary" not in json.dumps(run_files(tmp_path))
     (tmp_path / "made" / "secret").write_text("PASSWORD=hunter1-canary\n")
-    assert "canary" not in json.dumps(run_module("files", files=entries(tmp_path)))
+    assert "canary" not in json.dumps(run_files(tmp_path))
+
+
+def test_a_secret_is_not_in_what_ansible_logs_to_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ansible logs a module's arguments; this looks at the very line, which masks only what stands in it to the letter."""
+    from ansible.module_utils import basic
+    from ansible.module_utils.testing import patch_module_args
+    from ansible_collections.atlas.mlflow.plugins.modules import files
+
+    lines: list[str] = []
+    monkeypatch.setattr(basic.AnsibleModule, "log", lambda self, msg, log_args=None: lines.append(str(basic.remove_values(msg, self.no_log_values))))
+    secrets = {str(tmp_path / "secret"): 'PASSWORD="hunter2-canary"\nKEY="it\'s-canary"\n'}
+    with patch_module_args({"files": [{"path": str(tmp_path / "secret"), "mode": "0600", **OWNER}], "secret_contents": secrets}), pytest.raises(SystemExit):
+        files.main()
+    assert any("Invoked with" in line for line in lines) and "canary" not in "".join(lines)
 
 
 def test_what_is_in_the_way_is_not_removed(tmp_path: Path) -> None:
     (tmp_path / "current").mkdir()
     (tmp_path / "current" / "data").write_text("kept")
-    said = run_module("files", files=entries(tmp_path))
+    said = run_files(tmp_path)
     assert said["failed"] is True and "move it away" in said["msg"]
     assert (tmp_path / "current" / "data").read_text() == "kept"
 
