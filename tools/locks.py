@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,10 +22,11 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PINS = ROOT / "tools" / "pins.yml"
-UV = Path(sys.executable).parent / "uv"
 COMPILE = ["pip", "compile", "--quiet", "--generate-hashes", "--universal", "--no-emit-index-url", "--no-header", "--no-annotate"]
 #: The oldest Python of a supported host or client, and of a control node.
 HOST_PYTHON, CONTROL_PYTHON = "3.10", "3.11"
+#: The Python that a release is read with: every supported release runs on it.
+READER_PYTHON = "3.11"
 #: Read from a release by its own Python: what `mlflow server` takes, and the revision of its schema.
 READ_RELEASE = """
 import json
@@ -36,7 +38,8 @@ options = [
 ]
 print(json.dumps({"options": options, "schema_revision": mlflow.store.db.utils._get_latest_schema_revision()}, indent=1))
 """
-PINNED = re.compile(r"^[A-Za-z0-9._-]+(\[[a-z0-9,_-]+\])?==[^\s;]+( ; .+?)? \\$")
+#: A pin and its marker; neither holds a colon, so that no URL passes for one.
+PINNED = re.compile(r"^[A-Za-z0-9._-]+(\[[a-z0-9,_-]+\])?==[^\s;:]+( ; [^:]+)? \\$")
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
 
 
@@ -52,12 +55,26 @@ class Lock:
 
     @property
     def direct(self) -> dict[str, set[str]]:
-        """Return the versions that the requirements name themselves, by package."""
+        """Return the packages that the requirements name themselves, with their versions: none where any will do."""
         found: dict[str, set[str]] = {}
         for line in self.requirements:
-            if match := re.match(r"([A-Za-z0-9._-]+)(?:\[.*?\])?==([^\s;]+)", line):
-                found.setdefault(match[1].lower(), set()).add(match[2])
+            if match := re.match(r"([A-Za-z0-9._-]+)(?:\[.*?\])?(?:==([^\s;]+))?", line):
+                found.setdefault(canonical(match[1]), set()).update({match[2]} if match[2] else ())
         return found
+
+
+def canonical(name: str) -> str:
+    """Return a package's name as an index spells it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def find_uv() -> str:
+    """Return the uv beside this Python, or else the one on PATH.
+
+    :raises SystemExit: When there is none.
+    """
+    beside = shutil.which("uv", path=str(Path(sys.executable).parent))
+    return beside or shutil.which("uv") or sys.exit("uv is neither beside this Python nor on PATH")
 
 
 def read_input(path: Path) -> tuple[str, ...]:
@@ -87,16 +104,17 @@ def write(lock: Lock) -> None:
     :raises subprocess.CalledProcessError: When uv finds no versions that fit.
     """
     print(f"==> {lock.name}", flush=True)
+    uv = find_uv()
     limit = ["--exclude-newer", lock.exclude_newer] if lock.exclude_newer else []
     compiled = subprocess.run(
-        [UV, *COMPILE, "--python-version", lock.python, *limit, "-"], input="\n".join(lock.requirements), stdout=subprocess.PIPE, text=True, check=True
+        [uv, *COMPILE, "--python-version", lock.python, *limit, "-"], input="\n".join(lock.requirements), stdout=subprocess.PIPE, text=True, check=True
     ).stdout
     lock.path.parent.mkdir(parents=True, exist_ok=True)
     lock.path.write_text(compiled)
     if lock.name.startswith("mlflow-"):
         with tempfile.TemporaryDirectory() as folder:
-            subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, folder + "/venv"], check=True)
-            subprocess.run([UV, "pip", "sync", "--quiet", "--require-hashes", "--python", folder + "/venv", lock.path], check=True)
+            subprocess.run([uv, "venv", "--quiet", "--python", READER_PYTHON, folder + "/venv"], check=True)
+            subprocess.run([uv, "pip", "sync", "--quiet", "--require-hashes", "--python", folder + "/venv", lock.path], check=True)
             said = subprocess.run([folder + "/venv/bin/python", "-c", READ_RELEASE], stdout=subprocess.PIPE, text=True, check=True).stdout
         (lock.path.parent / "options.json").write_text(said[said.index("{") :])
 
@@ -105,7 +123,9 @@ def faults(lock: Lock) -> list[str]:
     """Return what is wrong with a lock as it stands, without asking anybody."""
     if not lock.path.exists():
         return [f"{lock.path} is missing: run tools/locks.py {lock.name}"]
-    found, pinned, hashes = [], {}, 1
+    found: list[str] = []
+    pinned: dict[str, set[str]] = {}
+    hashes = 1
     for number, line in enumerate(lock.path.read_text().splitlines(), 1):
         if HASH.match(line):
             hashes += 1
@@ -114,14 +134,16 @@ def faults(lock: Lock) -> list[str]:
                 found.append(f"{lock.path}:{number - 1}: the package above has no sha256")
             hashes = 0
             name, version = re.match(r"([A-Za-z0-9._-]+)(?:\[.*?\])?==(\S+)", line).groups()  # type: ignore[union-attr]
-            pinned.setdefault(name.lower(), set()).add(version)
+            pinned.setdefault(canonical(name), set()).add(version)
         else:
             found.append(f"{lock.path}:{number}: neither a pinned package nor its sha256: {line}")
     if not hashes:
         found.append(f"{lock.path}: the last package has no sha256")
     for name, versions in lock.direct.items():
-        if pinned.get(name) != versions:
-            found.append(f"{lock.path}: {name} is {sorted(pinned.get(name, set()))}, and {sorted(versions)} is asked for: run tools/locks.py {lock.name}")
+        if name not in pinned:
+            found.append(f"{lock.path}: {name} is asked for and missing: run tools/locks.py {lock.name}")
+        elif versions and pinned[name] != versions:
+            found.append(f"{lock.path}: {name} is {sorted(pinned[name])}, and {sorted(versions)} is asked for: run tools/locks.py {lock.name}")
     options = lock.path.parent / "options.json"
     if lock.name.startswith("mlflow-"):
         facts = json.loads(options.read_text()) if options.exists() else {"options": []}

@@ -69,9 +69,9 @@ def up(topology: str) -> None:
     hosts = write_inventory(topology)
     with step("Hosts"):
         run(_playbook(hosts, "testbed/create.yml"))
-    with step("Stack: playbooks/site.yml"):
+    with step("Stack: playbooks/site.yml", streams=True):
         run(_playbook(hosts, "playbooks/site.yml"), quiet=False)
-    with step("Use: playbooks/demo.yml trains a model from the host client"):
+    with step("Use: playbooks/demo.yml trains a model from the host client", streams=True):
         run(_playbook(hosts, "playbooks/demo.yml"), quiet=False)
     url = f"http://{address('mlflow')}:{PORT}"
     count = answer(url)

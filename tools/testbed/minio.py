@@ -42,7 +42,7 @@ def ensure() -> None:
             if fetch(download_of(pins, flavour), path):
                 _point_to(path)
                 return
-    with step(f"MinIO: build {pins['source']['version']} from source (minutes, once)"):
+    with step(f"MinIO: build {pins['source']['version']} from source, once"):
         build(pins["source"], source)
     _point_to(source)
 

@@ -11,14 +11,13 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .shell import BIN, ROOT, TestbedError, environment, say
+from .shell import BIN, HEARTBEAT, ROOT, TestbedError, environment, say
 
 LOGS = ROOT / ".logs"
 #: Memory that a scenario's hosts may take, in bytes, and how many run side by side at most: its work is bound by the processor.
 SCENARIO_MEMORY = 3 * 1024**3
 MOST_AT_ONCE = 2
-#: Seconds between two signs of life, and after which a scenario is given up.
-HEARTBEAT = 30
+#: Seconds after which a scenario is given up.
 TIMEOUT = 2400
 #: Lines of a failed scenario's log that are shown.
 TAIL = 150

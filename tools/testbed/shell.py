@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atlas-mlflow"
+
+#: Seconds between two signs of life of what is under way.
+HEARTBEAT = 30
 
 Argv = Sequence["str | Path"]
 
@@ -87,11 +91,26 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def step(title: str) -> Iterator[None]:
-    """Tell that a step begins, and after it how many seconds it took."""
+def step(title: str, streams: bool = False) -> Iterator[None]:
+    """Tell that a step begins, every while that it goes on, and after it how many seconds it took.
+
+    :param streams: What it does shows that it goes on.
+    """
     say(f"==> {title}")
     started = time.monotonic()
-    yield
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(HEARTBEAT):
+            say(f"    {title}: goes on, {time.monotonic() - started:.0f} s")
+
+    heart = threading.Thread(target=beat, daemon=True)
+    if not streams:
+        heart.start()
+    try:
+        yield
+    finally:
+        done.set()
     say(f"    {title}: {time.monotonic() - started:.1f} s")
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -57,3 +60,52 @@ def test_a_package_without_a_hash_is_named(tool: ModuleType, tmp_path: Path) -> 
 def test_a_missing_lock_is_named(tool: ModuleType, tmp_path: Path) -> None:
     lock = dataclasses.replace(tool.locks(ROOT)[0], path=tmp_path / "none.txt")
     assert "is missing" in tool.faults(lock)[0]
+
+
+RELEASE = "roles/mlflow_server/files/releases/3.5.1"
+
+
+@pytest.fixture
+def checkout(tool: ModuleType, tmp_path: Path) -> Path:
+    """Return a copy of the checkout's locks, of what they are made of, and of the tool."""
+    files = {ROOT / "tools" / name for name in ("locks.py", "pins.yml", "requirements.in")} | {ROOT / "examples/requirements.in"}
+    for lock in tool.locks(ROOT):
+        files |= {lock.path, *lock.path.parent.glob("options.json")}
+    for path in files:
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    return tmp_path
+
+
+def check(checkout: Path) -> subprocess.CompletedProcess[str]:
+    """Run the check of a checkout as its users do."""
+    return subprocess.run([sys.executable, checkout / "tools/locks.py", "--check"], capture_output=True, text=True, check=False)
+
+
+def test_the_command_passes_a_good_checkout(checkout: Path) -> None:
+    done = check(checkout)
+    assert (done.returncode, done.stdout) == (0, "8 locks fit their pins\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "becomes", "said"),
+    [
+        (f"{RELEASE}/requirements.txt", r"(mlflow==3\.5\.1 \\\n)(    --hash.*\n)+", r"\1", "the package above has no sha256"),
+        (f"{RELEASE}/requirements.txt", r"mlflow==3\.5\.1 ", "mlflow==3.5.0 ", "mlflow is ['3.5.0'], and ['3.5.1'] is asked for"),
+        (f"{RELEASE}/requirements.txt", r"\npsycopg==.*\\\n(    --hash.*\n)+", r"\n", "psycopg is asked for and missing"),
+        (f"{RELEASE}/requirements.txt", r"mlflow==3\.5\.1 ", "mlflow==3.5.1 ; https://example.org/mlflow.whl ", "neither a pinned package"),
+        (f"{RELEASE}/options.json", '"--workers"', '"--labourers"', "does not say what `mlflow server` takes"),
+        ("roles/minio/files/admin.txt", r"(?s).+", "", "boto3 is asked for and missing"),
+        ("tools/pins.yml", r"uv: \S+", "uv: 0.0.1", "uv is ['0.13.9'], and ['0.0.1'] is asked for"),
+    ],
+)
+def test_the_command_names_each_fault(checkout: Path, name: str, pattern: str, becomes: str, said: str) -> None:
+    path = checkout / name
+    broken, count = re.subn(pattern, becomes, path.read_text(), count=1)
+    assert count == 1
+    path.write_text(broken)
+    done = check(checkout)
+    assert done.returncode == 1, done.stderr
+    assert said in done.stdout
+    assert "Traceback" not in done.stderr
