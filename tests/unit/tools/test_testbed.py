@@ -1,0 +1,221 @@
+"""The test bed's decisions: what is up to date, which hosts a topology has, what counts as passed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+import tarfile
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+import yaml
+from tools.testbed import checks, demo, images, minio, scenarios, shell
+from tools.testbed.shell import ROOT, TestbedError, ask, run
+
+
+class TestImages:
+    def test_the_hash_changes_with_the_release_the_recipe_and_the_authorities(self, tmp_path: Path):
+        (tmp_path / "Dockerfile").write_text("FROM x")
+        hashes = [images.content_hash("12", tmp_path, b"ca"), images.content_hash("12", tmp_path, b"ca")]
+        assert hashes[0] == hashes[1]
+        hashes += [images.content_hash("13", tmp_path, b"ca"), images.content_hash("12", tmp_path, b"")]
+        (tmp_path / "Dockerfile").write_text("FROM y")
+        hashes.append(images.content_hash("12", tmp_path, b"ca"))
+        assert len(set(hashes)) == len(hashes) - 1
+
+    def test_takes_the_bundle_that_the_environment_names(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        bundle = tmp_path / "ca.pem"
+        bundle.write_bytes(b"PEM")
+        monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+        assert images.authorities() == b"PEM"
+
+
+class TestInventory:
+    @pytest.mark.parametrize("topology", demo.TOPOLOGIES)
+    def test_has_one_tracking_server_and_a_client_without_a_part_in_the_stack(self, topology: str):
+        children = demo.inventory(topology, Path("/x/minio"))["all"]["children"]
+        assert list(children["mlflow_servers"]["hosts"]) == ["mlflow"]
+        assert list(children["clients"]["hosts"]) == ["client"]
+        assert all("client" not in group["hosts"] for name, group in children.items() if name != "clients")
+
+    def test_the_topologies_differ_in_where_the_stores_are(self):
+        def stores(topology: str) -> dict[str, list[str]]:
+            children = demo.inventory(topology, Path("/x/minio"))["all"]["children"]
+            return {name: list(children[name]["hosts"]) for name in ("postgres", "minio") if name in children}
+
+        assert stores("embedded") == {}
+        assert stores("full_stack") == {"postgres": ["mlflow"], "minio": ["mlflow"]}
+        assert stores("three_hosts") == {"postgres": ["postgres"], "minio": ["minio"]}
+
+    def test_installs_the_cached_executable_and_names_containers_so_that_they_do_not_collide(self):
+        whole = yaml.safe_load(yaml.safe_dump(demo.inventory("three_hosts", Path("/x/minio"))))["all"]
+        assert whole["children"]["minio"]["vars"]["minio_file"] == "/x/minio"
+        names = [host["ansible_host"] for host in whole["hosts"].values()]
+        assert names == [host["testbed_container"] for host in whole["hosts"].values()]
+        assert all(name.startswith("atlas-mlflow-demo-") for name in names)
+
+
+class Answers(BaseHTTPRequestHandler):
+    status, body = 200, b""
+
+    def do_POST(self) -> None:
+        self.send_response(self.status)
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server():
+    handler = type("Handler", (Answers,), {})
+    with HTTPServer(("127.0.0.1", 0), handler) as listening:
+        Thread(target=listening.serve_forever, daemon=True).start()
+        yield handler, f"http://127.0.0.1:{listening.server_port}"
+        listening.shutdown()
+
+
+class TestAnswer:
+    def test_counts_the_experiments(self, server):
+        server[0].body = b'{"experiments": [{}, {}]}'
+        assert demo.answer(server[1]) == 2
+
+    @pytest.mark.parametrize(("status", "body", "said"), [(403, b"Invalid Host header", "403"), (200, b"<html>", "as MLflow")])
+    def test_another_answer_is_no_success(self, server, status: int, body: bytes, said: str):
+        server[0].status, server[0].body = status, body
+        with pytest.raises(TestbedError, match=said):
+            demo.answer(server[1])
+
+    def test_no_answer_is_no_success(self):
+        with pytest.raises(TestbedError, match="does not answer"):
+            demo.answer("http://127.0.0.1:1")
+
+
+class TestMinio:
+    @pytest.fixture
+    def download(self, tmp_path: Path) -> dict[str, str]:
+        archive = tmp_path / "silo.tar.gz"
+        with tarfile.open(archive, "w:gz") as content:
+            member = tarfile.TarInfo("silo")
+            member.size = 4
+            content.addfile(member, io.BytesIO(b"\x7fELF"))
+        digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+        return {"url": archive.as_uri(), "sha256": digest, "member": "silo"}
+
+    def test_unpacks_the_pinned_archive(self, download: dict[str, str], tmp_path: Path):
+        target = tmp_path / "cache" / "silo"
+        assert minio.fetch(download, target)
+        assert target.read_bytes() == b"\x7fELF"
+        assert target.stat().st_mode & 0o777 == 0o755
+
+    def test_refuses_another_archive(self, download: dict[str, str], tmp_path: Path):
+        with pytest.raises(TestbedError, match="sha256"):
+            minio.fetch({**download, "sha256": "0" * 64}, tmp_path / "silo")
+        assert not (tmp_path / "silo").exists()
+
+    def test_goes_on_where_nothing_answers(self, tmp_path: Path):
+        assert not minio.fetch({"url": "http://127.0.0.1:1/x.tar.gz", "sha256": "", "member": "x"}, tmp_path / "x")
+
+    def test_the_real_pins_are_whole(self):
+        pins = yaml.safe_load(minio.PINS.read_text())
+        downloads = [entry for flavour in ("silo", "minio") for entry in pins[flavour]["architectures"].values()]
+        assert downloads
+        for entry in downloads:
+            assert entry["url"].startswith("https://")
+            assert len(bytes.fromhex(entry["sha256"])) == 32
+            assert entry["member"]
+
+
+class TestScenarios:
+    def test_finds_every_folder_with_a_scenario_the_longest_first(self, tmp_path: Path):
+        for name, text in {"short": "image: a", "long": "image: a\nimage: b", "also": "image: a"}.items():
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "molecule.yml").write_text(text)
+        (tmp_path / "shared_files").mkdir()
+        assert scenarios.discover(tmp_path) == ["long", "also", "short"]
+
+    @pytest.mark.parametrize(("gibibytes", "expected"), [(1, 1), (5, 1), (6, 2), (60, 2)])
+    def test_memory_bounds_how_many_run_at_once(self, gibibytes: int, expected: int):
+        assert scenarios.slots(gibibytes * 1024**3) == expected
+
+    @pytest.mark.parametrize(
+        ("returncode", "passed", "timed_out", "good"),
+        [(0, 3, False, True), (0, 0, False, False), (1, 3, False, False), (0, 3, True, False)],
+    )
+    def test_passes_only_what_ended_well_and_ran_a_test(self, returncode: int, passed: int, timed_out: bool, good: bool):
+        assert scenarios.classify(returncode, passed, timed_out).startswith("passed") is good
+
+    @pytest.mark.parametrize(
+        ("report", "passed"),
+        [
+            ('<testsuites><testsuite tests="5" errors="1" failures="1" skipped="1"/></testsuites>', 2),
+            ('<testsuites><testsuite tests="2" errors="0" failures="0" skipped="2"/></testsuites>', 0),
+            ("<testsuites><testsu", 0),
+            (None, 0),
+        ],
+    )
+    def test_counts_the_tests_that_ran_and_passed(self, tmp_path: Path, report: str | None, passed: int):
+        path = tmp_path / "report.xml"
+        if report is not None:
+            path.write_text(report)
+        assert scenarios.tests_passed(path) == passed
+
+    def test_says_what_a_scenario_is_at(self):
+        log = "INFO     [s > create] Executing\nTASK [Make the hosts] ****\nINFO     [s > create] Executed: Successful\n"
+        assert scenarios.current("") == "starting"
+        assert scenarios.current(log) == "create, Make the hosts"
+        log += "INFO     [s > converge] Executing\n"
+        assert scenarios.current(log) == "converge"
+        assert scenarios.current(log + "\nTASK [minio : Install] *****\nok: [h]\n") == "converge, minio : Install"
+
+    def test_the_table_ends_with_the_line_that_counts(self):
+        good, bad = scenarios.Scenario("good", "passed (3 tests)", 61.4), scenarios.Scenario("bad_one", "FAILED: exit code 1", 7)
+        lines = scenarios.table([good, bad]).splitlines()
+        assert lines[-1] == "1 passed, 1 failed"
+        assert lines[1].split() == ["good", "61", "passed", "(3", "tests)"]
+
+    def test_no_scenario_at_all_is_a_failure(self):
+        with pytest.raises(TestbedError, match="no scenario"):
+            scenarios.run_all([])
+
+
+class TestChecks:
+    def test_a_build_must_have_its_parts_and_nothing_of_the_checkout(self):
+        assert checks.contents([*checks.SHIPPED, "README.md"]) == ""
+        assert "lacks playbooks/site.yml" in checks.contents([name for name in checks.SHIPPED if name != "playbooks/site.yml"])
+        assert ".venv/bin/python" in checks.contents([*checks.SHIPPED, ".venv/bin/python"])
+
+    def test_syntax_is_checked_with_every_inventory(self):
+        named = " ".join(checks.commands())
+        assert all(f"{path.name}/hosts.yml" in named for path in (ROOT / "inventories").iterdir())
+
+
+class TestShell:
+    def test_ask_gives_nothing_for_what_fails_is_missing_or_hangs(self):
+        assert ask([sys.executable, "-c", "print('x')"]) == "x"
+        assert ask([sys.executable, "-c", "print('x'); raise SystemExit(1)"]) is None
+        assert ask(["/nowhere/command"]) is None
+        assert ask([sys.executable, "-c", "import time; time.sleep(20)"], timeout=0.2) is None
+
+    def test_run_shows_what_a_failing_command_said(self):
+        with pytest.raises(TestbedError, match="said this"):
+            run([sys.executable, "-c", "print('said this'); raise SystemExit(3)"])
+
+    def test_a_long_step_gives_signs_of_life_and_its_seconds(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+        monkeypatch.setattr(shell, "HEARTBEAT", 0.05)
+        with shell.step("Build"):
+            time.sleep(0.2)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0] == "==> Build"
+        assert "goes on" in lines[1]
+        assert lines[-1].startswith("    Build: 0.")
+
+    def test_a_step_that_fails_does_not_say_that_it_is_done(self, capsys: pytest.CaptureFixture[str]):
+        with pytest.raises(TestbedError), shell.step("Build"):
+            raise TestbedError("no")
+        assert capsys.readouterr().out == "==> Build\n"
