@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROLES = sorted(path for path in (Path(__file__).resolve().parents[3] / "roles").iterdir() if not path.name.startswith("_"))
+ROLES = sorted(path for path in (Path(__file__).resolve().parents[3] / "roles").iterdir() if path.name != "common")
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
