@@ -127,8 +127,9 @@ def read_stamp(path: str) -> dict[str, object]:
 @contextmanager
 def alone(path: str) -> Iterator[None]:
     """Keep others from an environment meanwhile, and wait for them: one may be under way in the background."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(f"{path}.lock", "w", encoding="utf-8") as lock:
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, f".{name}.lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
