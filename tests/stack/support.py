@@ -66,3 +66,9 @@ def host_of(group: str) -> Host:
 def address_of(host: Host) -> str:
     """Return the address of a host on the scenario's network."""
     return host.check_output("hostname -I").split()[0]
+
+
+def listening(host: Host, process: str) -> set[str]:
+    """Return the TCP addresses on which processes of a name listen."""
+    lines = host.check_output("ss --no-header --listening --tcp --numeric --processes").splitlines()
+    return {line.split()[3] for line in lines if f'"{process}"' in line}

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from stack.support import PORT, address_of, ask
+from stack.support import PORT, address_of, ask, listening
 from testinfra.host import Host
-
-
-def sockets(host: Host, process: str) -> set[str]:
-    """Return the TCP addresses on which processes of a name listen."""
-    lines = host.check_output("ss --no-header --listening --tcp --numeric --processes").splitlines()
-    return {line.split()[3] for line in lines if f'"{process}"' in line}
 
 
 def test_each_store_listens_where_the_topology_needs_it(postgres: Host, minio: Host) -> None:
     address = address_of(postgres)
-    assert sockets(postgres, "postgres") - {"[::1]:5432"} == {"127.0.0.1:5432", f"{address}:5432"}
+    assert listening(postgres, "postgres") - {"[::1]:5432"} == {"127.0.0.1:5432", f"{address}:5432"}
     # MinIO adds loopback to an address that it is given.
-    assert sockets(minio, "minio") == {"127.0.0.1:9000", f"{address_of(minio)}:9000"}
+    assert listening(minio, "minio") == {"127.0.0.1:9000", f"{address_of(minio)}:9000"}
 
 
 def test_postgresql_lets_in_the_tracking_server_and_no_other_host(postgres: Host, client: Host, server: Host) -> None:

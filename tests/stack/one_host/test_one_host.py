@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from stack.support import address_of, ask
+from stack.support import address_of, ask, listening
 from testinfra.host import Host
 
 
 def test_the_stores_listen_on_loopback_alone(server: Host) -> None:
-    lines = server.check_output("ss --no-header --listening --tcp --numeric --processes").splitlines()
-    addresses = {line.split()[3] for line in lines if '"postgres"' in line or '"minio"' in line}
+    addresses = listening(server, "postgres") | listening(server, "minio")
     assert addresses <= {"127.0.0.1:5432", "[::1]:5432", "127.0.0.1:9000"}
     assert {"127.0.0.1:5432", "127.0.0.1:9000"} <= addresses
 

@@ -6,7 +6,7 @@ import json
 import uuid
 
 import pytest
-from stack.support import PORT, ask
+from stack.support import PORT, ask, listening
 from testinfra.host import Host
 
 
@@ -28,12 +28,6 @@ def run_with_artifact(client: Host, server_name: str) -> dict[str, str]:
 def query(postgres: Host, sql: str) -> str:
     """Return what PostgreSQL answers its own administrator."""
     return postgres.check_output("sudo -u postgres psql --no-psqlrc --tuples-only --no-align --dbname mlflow --command %s", sql)
-
-
-def listening(host: Host, process: str) -> set[str]:
-    """Return the TCP addresses on which processes of a name listen."""
-    lines = host.check_output("ss --no-header --listening --tcp --numeric --processes").splitlines()
-    return {line.split()[3] for line in lines if f'"{process}"' in line}
 
 
 def test_postgresql_holds_the_run(postgres: Host, run_with_artifact: dict[str, str]) -> None:

@@ -169,6 +169,12 @@ def test_an_environment_is_made_once_and_its_files_follow(environment: dict[str,
     assert "plugin.one" in gone.stderr
 
 
+def test_what_is_imported_once_is_compiled(environment: dict[str, Any]) -> None:
+    run_module("uv_environment", warm_imports=["six", "no_such_module"], **environment)
+    packages = next(Path(environment["path"]).glob("lib/python*/site-packages"))
+    assert list((packages / "__pycache__").glob("six.*.pyc"))
+
+
 def test_an_environment_that_was_cut_short_is_made_again(environment: dict[str, Any]) -> None:
     Path(environment["path"]).mkdir()
     (Path(environment["path"]) / "pyvenv.cfg").write_text("home = /nowhere\n")
