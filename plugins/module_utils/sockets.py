@@ -57,11 +57,12 @@ class Listener:
 
 @dataclass(frozen=True)
 class Unit:
-    """A systemd unit's state and processes, the main one first."""
+    """The state and processes of a systemd unit, or of a container, the main one first; log is how to read what it says."""
 
     name: str
     state: str
     pids: tuple[int, ...]
+    log: str = ""
 
 
 def address_of(field: str) -> IPAddress:
@@ -92,7 +93,7 @@ def parse_unit(name: str, output: str, proc: Path = PROC, cgroup_roots: Iterable
     if values.get("LoadState") == "not-found":
         state = "not found"
     pids = group_pids(values.get("ControlGroup", ""), cgroup_roots) or (descendants(main, proc) if main else set())
-    return Unit(name, state, tuple(sorted(pids, key=lambda pid: (pid != main, pid))))
+    return Unit(name, state, tuple(sorted(pids, key=lambda pid: (pid != main, pid))), f"journalctl -u {name}")
 
 
 def group_pids(group: str, roots: Iterable[Path]) -> set[int]:
@@ -185,6 +186,24 @@ def read_listeners(pids: Iterable[int], port: int, proc: Path = PROC) -> tuple[l
     return [listener(inode, pid) for inode, pid in own.items()], [listener(inode, others.get(inode, 0)) for inode in rest]
 
 
+def read_all_listeners(proc: Path = PROC) -> list[Listener]:
+    """Return every listener in this process's network namespace, with its owner as far as this user may see it."""
+    sockets: dict[int, tuple[IPAddress, int]] = {}
+    for name in ("tcp", "tcp6"):
+        try:
+            table = (proc / "self" / "net" / name).read_text(encoding="ascii")
+        except FileNotFoundError:
+            continue
+        sockets.update({inode: (address, number) for inode, address, number in listening(table)})
+    held = owners((int(path.name) for path in proc.glob("[0-9]*")), sockets, proc, strict=False)
+    return [Listener(*where, held.get(inode, 0), *(describe(held[inode], proc) if inode in held else ())) for inode, where in sockets.items()]
+
+
+def collide(one: tuple[IPAddress, int], other: tuple[IPAddress, int]) -> bool:
+    """Say whether two sockets cannot both serve: one port, and one address or a wildcard that holds the other's (ip(7), tcp(7))."""
+    return one[1] == other[1] and (one[0] == other[0] or one[0].is_unspecified or other[0].is_unspecified)
+
+
 def owners(pids: Iterable[int], inodes: Iterable[int], proc: Path, strict: bool = True) -> dict[int, int]:
     """Return for each of these sockets the first process that holds it; strict: an unreadable one is an error."""
     wanted = set(inodes)
@@ -266,5 +285,5 @@ def no_socket_cause(unit: Unit, takers: list[Listener]) -> str:
     if unit.state == "not found":
         return "there is no unit of this name: it was not installed, or is called otherwise"
     if not unit.pids:
-        return f"the service is not running: see journalctl -u {unit.name}"
-    return f"it is still starting, or waits for a store: see journalctl -u {unit.name}"
+        return f"the service is not running: see {unit.log}"
+    return f"it is still starting, or waits for a store: see {unit.log}"

@@ -67,6 +67,16 @@ ansible_facts:
       description: The host's name up to the first dot.
       type: str
       sample: mlflow
+    listeners:
+      description:
+        - The listening TCP sockets, each with the process that holds it and the last part of that process's control group, which is a unit's name.
+        - Of a port that Docker publishes, the group is the container's name behind C(container).
+        - Without root, processes of others are not seen.
+      type: list
+      elements: dict
+      sample:
+        - {address: 0.0.0.0, port: 5001, pid: 812, process: mlflow, group: mlflow-server.service}
+        - {address: 127.0.0.1, port: 5432, pid: 912, process: docker-proxy, group: container atlas-postgres}
     packages:
       description: Installed packages of the distribution, each name with a list of their versions. Absent without dpkg.
       type: dict
@@ -83,6 +93,8 @@ import pwd
 import socket
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, read_publishers
+from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import read_all_listeners
 
 
 def read_os_release(text: str) -> dict[str, str]:
@@ -125,6 +137,22 @@ def read_packages(text: str) -> dict[str, list[dict[str, str]]]:
     return packages
 
 
+def read_listeners(module: AnsibleModule) -> list[dict[str, str | int]]:
+    """Return the listening sockets with their owners; Docker is asked only where it holds one of them."""
+    listeners = read_all_listeners()
+    publishers: dict[tuple[str, int], str] = {}
+    docker = module.get_bin_path("docker")
+    if docker and any(listener.process == PROXY for listener in listeners):
+        code, listed, _error = module.run_command([docker, "ps", "--format", "{{.Names}} {{.Ports}}"])
+        publishers = read_publishers(listed) if code == 0 else {}
+    facts: list[dict[str, str | int]] = []
+    for listener in listeners:
+        container = publishers.get((str(listener.address), listener.port)) if listener.process == PROXY else None
+        fact = {key: value for key, value in listener.as_dict(own=False).items() if key != "own"}
+        facts.append({**fact, "group": f"container {container}" if container else listener.group})
+    return facts
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
@@ -139,6 +167,7 @@ def main() -> None:
         "distribution_release": os_release.get("VERSION_CODENAME", ""),
         "fqdn": socket.getfqdn(),
         "getent_passwd": {user.pw_name: [str(field) for field in user[1:]] for user in pwd.getpwall()},
+        "listeners": read_listeners(module),
         "hostname": platform.node().partition(".")[0],
         "processor_nproc": len(os.sched_getaffinity(0)),
     }

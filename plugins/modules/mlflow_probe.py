@@ -28,7 +28,7 @@ attributes:
     description: Returns a diff. There is none, since nothing changes.
     support: none
   platform:
-    description: Where the module runs. O(unit) needs Linux with systemd, and root.
+    description: Where the module runs. O(unit) needs Linux with systemd, O(container) needs Docker's client, and both need root.
     support: full
     platforms: posix
 options:
@@ -55,10 +55,13 @@ options:
     type: bool
     default: true
   unit:
-    description: The systemd unit whose processes' sockets are checked. Left out, sockets are not looked at.
+    description: The systemd unit whose processes' sockets are checked. Without it and O(container), sockets are not looked at.
+    type: str
+  container:
+    description: The Docker container whose published port, and whose processes' sockets behind it, are checked. Not with O(unit).
     type: str
   listen_address:
-    description: The IP address that the unit's processes must listen on, and on no other.
+    description: The IP address that the unit's processes must listen on, or that the container's port is published on, and no other.
     type: str
     default: 0.0.0.0
   listen_port:
@@ -155,7 +158,7 @@ findings:
       seen: 127.0.0.1:5000
       cause: 127.0.0.1:5000 is MLflow's own default, so its arguments did not arrive
 sockets:
-  description: The listening sockets of the unit, and those of other processes on its port. Empty without O(unit).
+  description: The listening sockets of the unit or container, and those of other processes on its port. Empty without O(unit) and O(container).
   returned: always
   type: list
   elements: dict
@@ -207,7 +210,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils import sockets
+from ansible_collections.atlas.mlflow.plugins.module_utils import containers, sockets
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding, readable
 from ansible_collections.atlas.mlflow.plugins.module_utils.round_trip import EXPERIMENT, FILE, RoundTrip
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import (
@@ -226,6 +229,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "foreign_host": {"type": "str", "default": "foreign.atlas-mlflow-probe.invalid"},
     "foreign_host_refused": {"type": "bool", "default": True},
     "unit": {"type": "str"},
+    "container": {"type": "str"},
     "listen_address": {"type": "str", "default": "0.0.0.0"},
     "listen_port": {"type": "int"},
     "round_trip": {"type": "bool", "default": True},
@@ -270,6 +274,35 @@ def check_sockets(module: AnsibleModule, result: dict[str, Any], address: socket
     return sockets.judge(unit, own, others, address, port)
 
 
+def read_container(module: AnsibleModule, name: str) -> containers.Container:
+    """Return a container as Docker describes it."""
+    code, out, err = module.run_command(["docker", "inspect", "--type", "container", "--", name])
+    if code:
+        module.fail_json(msg=f"Docker can't tell about the container {name}: {err.strip()}")
+    return containers.parse_container(out)
+
+
+def check_container(module: AnsibleModule, result: dict[str, Any], address: sockets.IPAddress, port: int) -> list[Finding]:
+    """Read and judge the published port of the container, and the sockets of its processes."""
+    container = read_container(module, module.params["container"])
+    unit = container.unit()
+    inside, _others = sockets.read_listeners(unit.pids, port) if unit.pids else ([], [])
+    _own, on_host = sockets.read_listeners((), port)
+    result["sockets"] = [one.as_dict(own=True) for one in inside] + [other.as_dict(own=other.process == containers.PROXY) for other in on_host]
+    last_words = ""
+    if not container.runs:
+        _code, out, err = module.run_command(["docker", "logs", "--tail", "3", "--", container.name])
+        last_words = " ".join((out + err).split())
+    return containers.judge_container(container, unit, inside, on_host, address, port, last_words)
+
+
+def has_ended(module: AnsibleModule) -> bool:
+    """Say whether the unit or container has given up, so that waiting for its answer is in vain."""
+    if module.params["unit"]:
+        return read_unit(module, module.params["unit"]).state.startswith("failed")
+    return bool(module.params["container"]) and read_container(module, module.params["container"]).state in ("exited", "dead", "restarting")
+
+
 def check_server(module: AnsibleModule, result: dict[str, Any], server: TrackingServer, hosts: dict[str, str]) -> list[Finding]:
     """Ask a server that answers for everything else."""
     params = module.params
@@ -298,7 +331,7 @@ def check_server(module: AnsibleModule, result: dict[str, Any], server: Tracking
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_together=[("username", "password")])
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_together=[("username", "password")], mutually_exclusive=[("unit", "container")])
     params = module.params
     begin = time.monotonic()
     try:
@@ -317,9 +350,9 @@ def main() -> None:
         "server": {},
         "round_trip": {"skipped": True, "reason": "not asked for"},
     }
-    unit = params["unit"]
-    silent = wait_for_answer(server, params["wait"], gone=lambda: bool(unit) and read_unit(module, unit).state.startswith("failed"))
-    findings = check_sockets(module, result, address, params["listen_port"] or base.port) if unit else []
+    silent = wait_for_answer(server, params["wait"], gone=lambda: has_ended(module))
+    check = check_sockets if params["unit"] else check_container if params["container"] else None
+    findings = check(module, result, address, params["listen_port"] or base.port) if check else []
     if silent:
         result["round_trip"]["reason"] = "the server does not answer"
         findings.append(silent)

@@ -33,7 +33,7 @@ TCP6 = """\
    2: 0000000000000000FFFF00000100007F:1F90 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000   998        0 4723 1
    3: B80D0120000000000000000001000000:1389 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000   998        0 4724 1
 """
-UNIT = Unit("mlflow-server.service", "active/running", (812, 813))
+UNIT = Unit("mlflow-server.service", "active/running", (812, 813), "journalctl -u mlflow-server.service")
 DEFAULTS = "127.0.0.1:5000 is MLflow's own default, so its arguments did not arrive: a newline cut the command's shell string"
 
 
@@ -135,7 +135,7 @@ def test_a_taken_port_and_a_dead_or_missing_unit_are_told_apart() -> None:
         (finding,) = judge(unit, [], others, ip_address("0.0.0.0"), 5001)
         return finding.cause
 
-    dead = Unit("mlflow-server.service", "failed/failed", ())
+    dead = Unit("mlflow-server.service", "failed/failed", (), "journalctl -u mlflow-server.service")
     assert cause(dead, [on("0.0.0.0:5001", 99, "python3")]) == "the port is taken: 0.0.0.0:5001 is held by python3 (pid 99)"
     assert cause(dead, []) == "the service is not running: see journalctl -u mlflow-server.service"
     assert cause(Unit("x.service", "not found", ()), []).startswith("there is no unit of this name")
@@ -147,7 +147,7 @@ def test_processes_come_from_the_control_group_with_the_main_one_first(tmp_path:
         (tmp_path / name / "cgroup.procs").write_text(pids)
     shown = "MainPID=812\nLoadState=loaded\nActiveState=active\nSubState=running\nControlGroup=/system.slice/mlflow-server.service\n"
     assert parse_unit("mlflow-server.service", shown, cgroup_roots=[tmp_path / "none", tmp_path]) == Unit(
-        "mlflow-server.service", "active/running", (812, 700, 900, 950)
+        "mlflow-server.service", "active/running", (812, 700, 900, 950), "journalctl -u mlflow-server.service"
     )
 
 

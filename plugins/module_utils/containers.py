@@ -1,0 +1,112 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A container of Docker as C(docker inspect) describes it: its processes, its published ports, and whether they lead to what listens in it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
+from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import (
+    CGROUP_ROOTS,
+    PROC,
+    IPAddress,
+    Listener,
+    Unit,
+    descendants,
+    group_pids,
+    judge,
+    shadow,
+    takes_traffic,
+)
+
+PROXY = "docker-proxy"  # Docker's own process that holds a published port on the host
+ANY_ADDRESS = ip_address("0.0.0.0")
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container's state, main process, and the host's sockets that lead to its ports."""
+
+    name: str
+    state: str
+    pid: int
+    published: tuple[tuple[IPAddress, int, int], ...]  # address and port on the host, port in the container
+
+    @property
+    def runs(self) -> bool:
+        """Say whether its main process runs."""
+        return self.state == "running"
+
+    def unit(self, proc: Path = PROC, cgroup_roots: Iterable[Path] = CGROUP_ROOTS) -> Unit:
+        """Return its processes, the main one first: those of its control group, or else the main one and its descendants."""
+        pids: set[int] = set()
+        if self.pid:
+            try:
+                lines = (proc / str(self.pid) / "cgroup").read_text(encoding="utf-8").splitlines()
+            except OSError:
+                lines = []
+            groups = [line.split(":", 2)[2] for line in lines if re.match(r"0::|\d+:name=systemd:", line)]
+            # A group is read only where it is the container's own, which bears its process; another namespace shows other paths.
+            pids = next((found for group in groups if self.pid in (found := group_pids(group, cgroup_roots))), set()) or descendants(self.pid, proc)
+        return Unit(f"container {self.name}", self.state, tuple(sorted(pids, key=lambda pid: (pid != self.pid, pid))), f"docker logs {self.name}")
+
+
+def parse_container(text: str) -> Container:
+    """Return the container that the output of C(docker inspect) describes; ValueError where it describes none."""
+    described: list[dict[str, Any]] = json.loads(text)
+    if not described:
+        raise ValueError("there is no such container")
+    container = described[0]
+    state = container["State"]
+    published = tuple(
+        (ip_address(binding.get("HostIp") or "0.0.0.0"), int(binding["HostPort"]), int(port.partition("/")[0]))
+        for port, bindings in (container.get("NetworkSettings", {}).get("Ports") or {}).items()
+        for binding in bindings or ()
+        if port.endswith("/tcp")
+    )
+    return Container(container["Name"].lstrip("/"), state["Status"], int(state.get("Pid") or 0), published)
+
+
+def read_publishers(listed: str) -> dict[tuple[str, int], str]:
+    """Return the containers that publish ports, by address and port on the host, from lines of C(docker ps): a name, then its ports.
+
+    A line reads C(db 127.0.0.1:5432->5432/tcp, :::80->80/tcp, 9000-9001/tcp); a range of ports is one of each.
+    """
+    publishers = {}
+    for line in listed.splitlines():
+        name, _space, ports = line.partition(" ")
+        for address, first, last in re.findall(r"(\[?[0-9a-f.:]+\]?):(\d+)(?:-(\d+))?->[\d-]+/tcp", ports):
+            for port in range(int(first), int(last or first) + 1):
+                publishers[(str(ip_address(address.strip("[]"))), port)] = name
+    return publishers
+
+
+def judge_container(
+    container: Container, unit: Unit, inside: list[Listener], on_host: list[Listener], address: IPAddress, port: int, last_words: str = ""
+) -> list[Finding]:
+    """Compare what listens in a container, and on its host, with the one published port that there should be.
+
+    :param inside: Listeners of the container's processes.
+    :param on_host: All listeners on the port in the host's network namespace.
+    :param last_words: The end of the container's log, for one that does not run.
+    """
+    wanted = Listener(address, port)
+    if not container.runs:
+        cause = f"its last words are: {last_words}" if last_words else f"see docker logs {container.name}"
+        return [Finding("container", f"container {container.name} runs", container.state, cause)]
+    ends = [inner for host_address, host_port, inner in container.published if (host_address, host_port) == (address, port)]
+    findings = []
+    if not ends:
+        seen = ", ".join(f"{Listener(where, outer).endpoint} to {inner}" for where, outer, inner in container.published) or "no published port"
+        cause = f"the container was started with another port or address to publish, or without one: -p {wanted.endpoint}:{port}"
+        findings.append(Finding("publish", f"{wanted.endpoint} leads into container {container.name}", seen, cause))
+    ours = [other for other in on_host if other.process == PROXY and other.address == address and ends]
+    takers = [other for other in on_host if other not in ours and takes_traffic(other, wanted)]
+    return findings + judge(unit, inside, [], ANY_ADDRESS, ends[0] if ends else port) + [shadow(unit, other, wanted) for other in takers]
