@@ -39,9 +39,9 @@ options:
         type: path
         required: true
       state:
-        description: What it is.
+        description: What it is. With V(absent), a file or link is removed; a folder is refused, as it may hold data.
         type: str
-        choices: [file, directory, link]
+        choices: [file, directory, link, absent]
         default: file
       content:
         description: The text of a file. Needed for a file, unless O(secret_contents) has it.
@@ -93,6 +93,11 @@ changed_paths:
   type: list
   elements: str
   sample: [/etc/default/mlflow-server]
+newest:
+  description: When the youngest of the files was last written, in nanoseconds since 1970. Folders and links do not count.
+  returned: when there is one
+  type: int
+  sample: 1763942400000000000
 """
 
 import os
@@ -167,10 +172,20 @@ class Files:
             os.symlink(target, new)
             os.replace(new, path)
 
+    def remove(self, path: str) -> None:
+        """Remove a file or a link."""
+        if not os.path.lexists(path):
+            return
+        if os.path.isdir(path) and not os.path.islink(path):
+            self.module.fail_json(msg=f"{path} is a folder, which is never removed: remove it by hand if it holds nothing of worth")
+        self.note(path, "file\n", "")
+        if not self.module.check_mode:
+            os.unlink(path)
+
     def set_attributes(self, entry: dict[str, str]) -> None:
         """Bring owner, group and permissions to what is asked for. A check run cannot where the path or the owner is not there yet."""
         path = entry["path"]
-        if entry["state"] == "link" or not os.path.exists(path):
+        if entry["state"] in ("link", "absent") or not os.path.exists(path):
             return
         difference: dict[str, object] = {}
         arguments = {**entry, "attributes": None, "seuser": None, "serole": None, "setype": None, "selevel": None}
@@ -185,6 +200,8 @@ class Files:
             self.make_directory(entry["path"])
         elif entry["state"] == "link":
             self.make_link(entry["path"], entry["target"])
+        elif entry["state"] == "absent":
+            self.remove(entry["path"])
         else:
             secrets = self.module.params["secret_contents"]
             secret = entry["path"] in secrets
@@ -202,7 +219,7 @@ def main() -> None:
                 "required": True,
                 "options": {
                     "path": {"type": "path", "required": True},
-                    "state": {"type": "str", "choices": ["file", "directory", "link"], "default": "file"},
+                    "state": {"type": "str", "choices": ["file", "directory", "link", "absent"], "default": "file"},
                     "content": {"type": "str"},
                     "target": {"type": "path"},
                     "owner": {"type": "str", "default": "root"},
@@ -231,7 +248,9 @@ def main() -> None:
     files = Files(module)
     for entry in module.params["files"]:
         files.bring(entry)
-    module.exit_json(changed=bool(files.changed_paths), changed_paths=files.changed_paths, diff=files.differences)
+    written = [os.stat(entry["path"]).st_mtime_ns for entry in module.params["files"] if entry["state"] == "file" and os.path.exists(entry["path"])]
+    newest = {"newest": max(written)} if written else {}
+    module.exit_json(changed=bool(files.changed_paths), **newest, changed_paths=files.changed_paths, diff=files.differences)
 
 
 if __name__ == "__main__":
