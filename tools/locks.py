@@ -89,6 +89,7 @@ def locks(root: Path) -> list[Lock]:
     return [
         Lock("uv", root / "roles/common/files/uv.txt", (f"uv=={pins['uv']}",)),
         Lock("minio-admin", root / "roles/minio/files/admin.txt", ("boto3", "minio", "packaging")),
+        Lock("drivers", root / "roles/mlflow_server/files/image/drivers.txt", ("psycopg[binary]", "boto3")),
         Lock("tools", root / "tools/requirements.txt", read_input(root / "tools/requirements.in"), CONTROL_PYTHON),
         Lock("examples", root / "examples/requirements.txt", read_input(root / "examples/requirements.in")),
         *(

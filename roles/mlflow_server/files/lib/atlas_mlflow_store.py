@@ -201,16 +201,21 @@ def prepare(environment: Mapping[str, str], timeout: float, schema_revision: str
     return [migrate(engine, upgrade) for engine in engines if needs_migration(engine, schema_revision, lone_server)]
 
 
-def main() -> int:
-    """Read the command line and prepare the stores."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--timeout", type=float, default=60, help="seconds to wait for the stores")
-    parser.add_argument("--schema-revision", default="", help="revision that the release's schema has, where it is known")
-    parser.add_argument("--lone-server", action="store_true", help="no other server uses the database: leave an empty one to this server")
-    parser.add_argument("--upgrade", action="store_true", help="bring up an older schema in a database other than SQLite")
-    arguments = parser.parse_args()
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the options that say how the stores are prepared."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--timeout", type=float, default=60, help="seconds to wait for the stores")
+    options.add_argument("--schema-revision", default="", help="revision that the release's schema has, where it is known")
+    options.add_argument("--lone-server", action="store_true", help="no other server uses the database: leave an empty one to this server")
+    options.add_argument("--upgrade", action="store_true", help="bring up an older schema in a database other than SQLite")
+    return options
+
+
+def main(arguments: argparse.Namespace | None = None) -> int:
+    """Prepare the stores as the command line says, and return the exit status."""
+    given = arguments or parser().parse_args()
     try:
-        for line in prepare(os.environ, arguments.timeout, arguments.schema_revision, arguments.lone_server, arguments.upgrade):
+        for line in prepare(os.environ, given.timeout, given.schema_revision, given.lone_server, given.upgrade):
             print(line, flush=True)
     except StoreError as error:
         print(error, file=sys.stderr)

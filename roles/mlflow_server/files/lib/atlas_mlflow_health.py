@@ -1,0 +1,28 @@
+"""Ask the tracking server in this container for an experiment: its /health says 200 whatever the state of its stores."""
+
+from __future__ import annotations
+
+import sys
+import urllib.error
+import urllib.request
+
+#: Seconds that an answer may take; Docker's own limit for the check is a little longer.
+PATIENCE = 8
+
+
+def problem(base: str) -> str:
+    """Return what is wrong with the API below a URL, empty when it answers as it should."""
+    request = urllib.request.Request(
+        f"{base}/api/2.0/mlflow/experiments/search", data=b'{"max_results": 1}', headers={"Content-Type": "application/json"}, method="POST"
+    )
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=PATIENCE):
+            return ""
+    except urllib.error.HTTPError as error:
+        return f"{base} answers {error.code}: {error.read(200).decode(errors='replace')}"
+    except OSError as error:
+        return f"{base} does not answer: {error}"
+
+
+if __name__ == "__main__":
+    sys.exit(problem(sys.argv[1]) or 0)

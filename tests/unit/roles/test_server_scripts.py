@@ -1,0 +1,170 @@
+"""The scripts that start the tracking server and ask for its health, and what is decided about a store's schema."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
+HEAD, OLD = "head0000", "old00000"
+
+
+class FakeDatabase:
+    """Stands in for SQLAlchemy, Alembic and MLflow: a database with a revision and tables, and a list of what was done to it."""
+
+    def __init__(self, dialect: str, revision: str, tables: list[str]) -> None:
+        self.dialect = SimpleNamespace(name=dialect)
+        self.url = SimpleNamespace(render_as_string=lambda hide_password: f"{dialect}://***@db/mlflow", database="/nowhere/mlflow.db")
+        self.revision, self.tables = revision, tables
+        self.done: list[str] = []
+
+    def connect(self) -> FakeDatabase:
+        return self
+
+    def __enter__(self) -> FakeDatabase:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        pass
+
+    def execute(self, statement: str) -> Any:
+        if "lock" in statement:
+            self.done.append(statement.split("(")[0].removeprefix("SELECT "))
+        return SimpleNamespace(fetchone=lambda: (self.revision,) if self.revision else None)
+
+    def modules(self) -> dict[str, ModuleType]:
+        """Return the modules that the script imports."""
+
+        def module(name: str, **members: Any) -> ModuleType:
+            made = ModuleType(name)
+            made.__dict__.update(members)
+            return made
+
+        utils = module(
+            "mlflow.store.db.utils",
+            _get_latest_schema_revision=lambda: HEAD,
+            _get_alembic_config=lambda _url: None,
+            _initialize_tables=lambda _engine: self.done.append("made"),
+            _upgrade_db=lambda _engine: self.done.append("upgraded"),
+        )
+        scripts = SimpleNamespace(walk_revisions=lambda: [SimpleNamespace(revision=HEAD), SimpleNamespace(revision=OLD)])
+        db = module("mlflow.store.db", utils=utils)
+        store = module("mlflow.store", db=db)
+        return {
+            "mlflow": module("mlflow", store=store),
+            "mlflow.store": store,
+            "mlflow.store.db": db,
+            "mlflow.store.db.utils": utils,
+            "alembic": module("alembic"),
+            "alembic.script": module("alembic.script", ScriptDirectory=SimpleNamespace(from_config=lambda _config: scripts)),
+            "sqlalchemy": module("sqlalchemy", text=str, inspect=lambda _engine: SimpleNamespace(get_table_names=lambda: self.tables)),
+        }
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the script that prepares the stores."""
+    monkeypatch.syspath_prepend(str(LIB))
+    return importlib.import_module("atlas_mlflow_store")
+
+
+def migrate(monkeypatch: pytest.MonkeyPatch, store: ModuleType, database: FakeDatabase, upgrade: bool = False) -> str:
+    """Run the decision about a database's schema."""
+    for name, module in database.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return store.migrate(database, upgrade)
+
+
+def test_an_empty_database_gets_its_tables_while_no_other_server_may(monkeypatch: pytest.MonkeyPatch, store: ModuleType) -> None:
+    database = FakeDatabase("postgresql", "", [])
+    assert migrate(monkeypatch, store, database) == f"Made the schema at revision {HEAD}."
+    assert database.done == ["pg_advisory_lock", "made", "pg_advisory_unlock"]
+
+
+def test_a_schema_of_this_release_is_left_alone(monkeypatch: pytest.MonkeyPatch, store: ModuleType) -> None:
+    database = FakeDatabase("postgresql", HEAD, ["alembic_version", "runs"])
+    assert "is at revision" in migrate(monkeypatch, store, database)
+    assert database.done == ["pg_advisory_lock", "pg_advisory_unlock"]
+
+
+@pytest.mark.parametrize(
+    ("revision", "tables", "said"),
+    [
+        (OLD, ["alembic_version"], "Make a backup"),
+        ("new00000", ["alembic_version"], "a newer one made it"),
+        ("", ["somebody_elses"], "name an empty database"),
+    ],
+)
+def test_a_schema_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch, store: ModuleType, revision: str, tables: list[str], said: str) -> None:
+    database = FakeDatabase("postgresql", revision, tables)
+    with pytest.raises(store.StoreError, match=said):
+        migrate(monkeypatch, store, database)
+    assert "upgraded" not in database.done and "made" not in database.done
+
+
+def test_an_older_schema_is_brought_up_when_that_is_asked_for(monkeypatch: pytest.MonkeyPatch, store: ModuleType) -> None:
+    database = FakeDatabase("postgresql", OLD, ["alembic_version"])
+    assert migrate(monkeypatch, store, database, upgrade=True) == f"Brought the schema from revision {OLD} to {HEAD}."
+    assert database.done == ["pg_advisory_lock", "upgraded", "pg_advisory_unlock"]
+
+
+def start(folder: Path, settings: dict[str, Any], command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run the start script with a stand-in for the preparation of the stores, which fails where a setting says so."""
+    (folder / "atlas_mlflow_store.py").write_text(
+        "import argparse, os\n"
+        "def parser():\n    return argparse.ArgumentParser()\n"
+        "def main(arguments):\n    return int(os.environ.get('FAILS', 0))\n"
+    )
+    (folder / "settings.json").write_text(json.dumps(settings))
+    # A directory of its own on the path before the script's, which Python puts first for a script but not for -m.
+    environment = {**os.environ, "PYTHONPATH": f"{folder}:{LIB}"}
+    call = [sys.executable, "-m", "atlas_mlflow_start", "--settings", str(folder / "settings.json"), "--", *command]
+    return subprocess.run(call, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+
+
+def test_the_start_script_becomes_the_server_with_its_settings(tmp_path: Path) -> None:
+    show = [sys.executable, "-c", "import os, sys; print(os.environ['TEXT'], os.environ['TRUTH'], os.environ['NUMBER'], sys.argv[1:])", "--host", "a b\nc"]
+    done = start(tmp_path, {"TEXT": "a $b \"c\"", "TRUTH": True, "NUMBER": 5}, show)
+    assert done.stdout == "a $b \"c\" true 5 ['--host', 'a b\\nc']\n", done.stderr
+
+
+def test_the_start_script_does_not_start_a_server_whose_stores_are_not_ready(tmp_path: Path) -> None:
+    done = start(tmp_path, {"FAILS": 3}, [sys.executable, "-c", "print('started')"])
+    assert (done.returncode, done.stdout) == (3, "")
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (403, 1)])
+def test_the_health_check_asks_the_api(status: int, code: int) -> None:
+    asked = []
+
+    class Api(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Api) as api:
+        threading.Thread(target=api.handle_request, daemon=True).start()
+        done = subprocess.run([sys.executable, str(LIB / "atlas_mlflow_health.py"), f"http://127.0.0.1:{api.server_port}/prefix"], capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert asked == ["/prefix/api/2.0/mlflow/experiments/search"]
+    assert (str(status) in done.stderr) == (code == 1)
+
+
+def test_the_health_check_fails_where_nothing_listens() -> None:
+    done = subprocess.run([sys.executable, str(LIB / "atlas_mlflow_health.py"), "http://127.0.0.1:9"], capture_output=True, text=True)
+    assert done.returncode == 1 and "does not answer" in done.stderr
