@@ -15,7 +15,7 @@ help: ## this list
 tools: ## install the pinned tools into .venv and the collections into collections
 	@$(tools)
 
-up: ## a verified stack on throw-away hosts; TOPOLOGY=full_stack, embedded or three_hosts; the last line is its address
+up: ## a verified stack on throw-away hosts; TOPOLOGY=full_stack, embedded, three_hosts or containers; the last line is its address
 	@$(testbed) up --topology $(TOPOLOGY)
 
 down: ## remove what `up` made; PURGE=1 removes images, downloads and tools too

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from stack.support import host_of, hosts_of
+from stack.support import Service, host_of, hosts_of, service_of
 from testinfra.host import Host
 
 
@@ -13,6 +13,12 @@ from testinfra.host import Host
 def server() -> Host:
     """Return the tracking server's host."""
     return host_of("mlflow_servers")
+
+
+@pytest.fixture
+def service(server: Host) -> Service:
+    """Return the tracking server's service, as it is now."""
+    return service_of(server)
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,44 @@ class Answer:
         return json.loads(self.body)
 
 
+@dataclass(frozen=True)
+class Service:
+    """The tracking server's service on its host, whichever way it is deployed."""
+
+    host: Host
+    main_pid: int
+    settings: str
+    log: str
+
+    @property
+    def pids(self) -> set[int]:
+        """Return the main process and its descendants."""
+        parents = [tuple(map(int, line.split())) for line in self.host.check_output("ps -e -o pid= -o ppid=").splitlines()]
+        pids = {self.main_pid}
+        while more := {pid for pid, parent in parents if parent in pids} - pids:
+            pids |= more
+        return pids
+
+    @property
+    def started(self) -> str:
+        """Return when the main process was started, as the kernel counts, with its number: no two starts are alike."""
+        return f"{self.main_pid} {self.host.check_output(f'cat /proc/{self.main_pid}/stat').rpartition(')')[2].split()[19]}"
+
+
+def in_container(host: Host, name: str) -> bool:
+    """Say whether a container of this name runs on a host."""
+    return host.run("docker inspect --format '{{.State.Running}}' %s", name).stdout.strip() == "true"
+
+
+def service_of(host: Host) -> Service:
+    """Return the tracking server's service on a host: its container where there is one, or else its unit."""
+    container = host.run("docker inspect --format '{{.State.Pid}}' atlas-mlflow-server")
+    if container.rc == 0:
+        return Service(host, int(container.stdout), "/etc/atlas-mlflow/mlflow-server.json", "docker logs --tail 30 atlas-mlflow-server 2>&1")
+    pid = host.check_output("systemctl show --property MainPID --value mlflow-server.service")
+    return Service(host, int(pid), "/etc/default/mlflow-server", "journalctl -u mlflow-server.service -n 30 --no-pager")
+
+
 def ask(client: Host, url: str, host: str = "", method: str = "GET", body: Any = None) -> Answer:
     """Ask ``url`` from the ``client`` host.
 
@@ -64,8 +102,9 @@ def host_of(group: str) -> Host:
 
 
 def address_of(host: Host) -> str:
-    """Return the address of a host on the scenario's network."""
-    return host.check_output("hostname -I").split()[0]
+    """Return the address of a host on the scenario's network: the source of its default route. Docker on it has networks of its own."""
+    words = host.check_output("ip -4 route get 192.0.2.1").split()
+    return words[words.index("src") + 1]
 
 
 def listening(host: Host, process: str) -> set[str]:

@@ -18,6 +18,7 @@ def prepare(debian: list[str]) -> None:
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         for task in [pool.submit(images.ensure_all, debian), pool.submit(minio.ensure)]:
             task.result()
+    images.ensure_archives()
 
 
 def check() -> None:

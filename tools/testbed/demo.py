@@ -23,7 +23,19 @@ PORT = 5001
 TOPOLOGIES: dict[str, dict[str, list[str]]] = {
     "embedded": {"mlflow": ["mlflow_servers"], "client": ["clients"]},
     "full_stack": {"mlflow": ["mlflow_servers", "postgres", "minio"], "client": ["clients"]},
+    "containers": {"mlflow": ["mlflow_servers", "postgres", "minio"], "client": ["clients"]},
     "three_hosts": {"mlflow": ["mlflow_servers"], "postgres": ["postgres"], "minio": ["minio"], "client": ["clients"]},
+}
+#: What the hosts of a topology run the stack with. Their own Docker reaches no registry here, and a container in it no name server.
+CONTAINERS = {
+    "testbed_docker": True,
+    "atlas_mlflow_deployment": "container",
+    "mlflow_server_image_source": "build",
+    "mlflow_server_image_base": "atlas-mlflow/python:3",
+    "mlflow_server_image_archive": str(images.ARCHIVES / "python.tar"),
+    "mlflow_server_image_build_network": "host",
+    "postgres_image": "atlas-mlflow/postgres:17",
+    "postgres_image_archive": str(images.ARCHIVES / "postgres.tar"),
 }
 #: Asked as a client asks; not /health, which answers whatever the state of the stores.
 QUESTION = "/api/2.0/mlflow/experiments/search"
@@ -39,6 +51,8 @@ def inventory(topology: str, executable: Path) -> dict[str, Any]:
     members = {group: {"hosts": {host: None for host in hosts if group in hosts[host]}} for group in groups}
     if "minio" in members:
         members["minio"]["vars"] = {"minio_flavour": "minio", "minio_install_method": "file", "minio_file": str(executable)}
+    if topology == "containers":
+        members["mlflow_servers"]["vars"] = CONTAINERS
     return {
         "all": {
             "hosts": {host: {"ansible_host": f"{NAME}-{host}", "testbed_container": f"{NAME}-{host}"} for host in hosts},
@@ -66,6 +80,8 @@ def up(topology: str) -> None:
     images.ensure(DEBIAN)
     if any("minio" in groups for groups in TOPOLOGIES[topology].values()):
         minio.ensure()
+    if topology == "containers":
+        images.ensure_archives()
     hosts = write_inventory(topology)
     with step("Hosts"):
         run(_playbook(hosts, "testbed/create.yml"))
@@ -169,7 +185,7 @@ def _summary(topology: str, experiments: int, seconds: float) -> str:
     return f"""
 The demo {topology} is up after {seconds:.0f} s. Its API answers this machine, and has {experiments} experiments.
 {hosts}
-Look inside:  docker exec -it {NAME}-mlflow journalctl -u mlflow-server
+Look inside:  docker exec -it {NAME}-mlflow {"docker logs atlas-mlflow-server" if topology == "containers" else "journalctl -u mlflow-server"}
 Secrets:      .demo/{topology}/.secrets/
 Prove again:  make verify
 Remove:       make down

@@ -11,10 +11,14 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from .shell import ROOT, TestbedError, apt_install, as_root, ask, environment, run, say, step, which
+from .shell import CACHE, ROOT, TestbedError, apt_install, as_root, ask, environment, run, say, step, which
 
 RELEASES = {"12": "bookworm", "13": "trixie"}
 RECIPE = ROOT / "testbed" / "image"
+#: Images that the container mode starts from: the registry's own, and, where none answers, a like one made from Debian's packages.
+CONTAINER_IMAGES = {"python:3": "python:3.13-slim-trixie", "postgres:17": "postgres:17-trixie"}
+CONTAINER_DEBIAN = "13"
+ARCHIVES = CACHE / "images"
 LABEL = "atlas.mlflow.inputs"
 #: Seconds in which a container registry must begin to answer.
 REGISTRY_TIMEOUT = 8
@@ -44,25 +48,58 @@ def content_hash(debian: str, recipe: Path, bundle: bytes) -> str:
 
 def ensure(debian: str) -> None:
     """Build the image of a release, unless it is there and was made from what is there now."""
-    name, bundle = host_image(debian), authorities()
-    inputs = content_hash(debian, RECIPE, bundle)
-    if ask(["docker", "image", "inspect", "--format", f'{{{{index .Config.Labels "{LABEL}"}}}}', name]) == inputs:
+    _build(host_image(debian), debian, RECIPE)
+
+
+def _build(name: str, debian: str, recipe: Path) -> None:
+    """Build an image on a Debian release by a recipe, unless it is there and was made from what is there now."""
+    bundle = authorities()
+    inputs = content_hash(debian, recipe, bundle)
+    if _read(name, f'{{{{index .Config.Labels "{LABEL}"}}}}') == inputs:
         say(f"Image {name} is in place")
         return
     with step(f"Image {name}"), tempfile.TemporaryDirectory() as folder:
         base = _base(debian)
         context = Path(folder)
-        shutil.copytree(RECIPE, context, dirs_exist_ok=True)
+        shutil.copytree(recipe, context, dirs_exist_ok=True)
         (context / "authorities.crt").write_bytes(bundle)
         build = ["docker", "build", "--tag", name, "--label", f"{LABEL}={inputs}", "--build-arg", f"BASE={base}"]
         run([*build, context])
+
+
+def _read(image: str, template: str) -> str | None:
+    """Return what Docker says of an image, by a template; nothing where there is no such image."""
+    return ask(["docker", "image", "inspect", "--format", template, image])
+
+
+def ensure_archives() -> None:
+    """Put the images that the container mode starts from into archives, for hosts to load: their own Docker has no registry here."""
+    for tag, official in CONTAINER_IMAGES.items():
+        name, kind = f"atlas-mlflow/{tag}", tag.partition(":")[0]
+        if _read(official, "{{.Id}}") or pull(official):
+            run(["docker", "tag", official, name])
+        else:
+            _build(name, CONTAINER_DEBIAN, RECIPE.parent / kind)
+        _archive(name, ARCHIVES / f"{kind}.tar")
+
+
+def _archive(image: str, path: Path) -> None:
+    """Save an image to a file, unless the stamp beside it says that it holds just this image."""
+    identity = _read(image, "{{.Id}}") or ""
+    stamp = path.with_suffix(".id")
+    if path.is_file() and stamp.is_file() and stamp.read_text() == identity:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with step(f"Archive {path.name}"):
+        run(["docker", "save", "--output", path, image])
+    stamp.write_text(identity)
 
 
 def _base(debian: str) -> str:
     """Return the name of a plain Debian image: one that is here, one from the registry, or one made by debootstrap."""
     official, own = f"debian:{RELEASES[debian]}", f"atlas-mlflow/base:debian{debian}"
     for name in (official, own):
-        if ask(["docker", "image", "inspect", "--format", "{{.Id}}", name]):
+        if _read(name, "{{.Id}}"):
             return name
     if pull(official):
         return official

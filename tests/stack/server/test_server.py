@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 import re
 
-from stack.support import PORT, address_of, ask
+from stack.support import PORT, Service, address_of, ask
 from testinfra.host import Host
 
-UNIT = "mlflow-server.service"
-
-#: Prints which of the secrets given as JSON stand in which files that everybody may read.
+#: Prints which of the secrets given as JSON stand in which files that everybody may read, as somebody without any right finds them.
 FIND_IN_READABLE_FILES = """
 import json, os, stat, sys
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
 secrets, found = {name: text.encode() for name, text in json.loads(sys.argv[1]).items()}, {}
 for top in ("/etc", "/opt", "/var", "/run", "/home", "/root", "/srv", "/tmp", "/usr/local"):
     for folder, _, names in os.walk(top):
         for path in (os.path.join(folder, name) for name in names):
             try:
                 status = os.lstat(path)
-                if stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_IROTH and status.st_size < 20_000_000:
+                if stat.S_ISREG(status.st_mode) and status.st_size < 20_000_000:
                     content = open(path, "rb").read()
                     for name, secret in secrets.items():
                         if secret in content:
@@ -31,17 +30,20 @@ print(json.dumps(found))
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
 
 
-def test_it_listens_on_every_address_at_its_port_and_nowhere_else(server: Host) -> None:
-    parents = dict(line.split() for line in server.check_output("ps -e -o pid= -o ppid=").splitlines())
-    pids = {server.check_output(f"systemctl show --property MainPID --value {UNIT}")}
-    while more := {pid for pid, parent in parents.items() if parent in pids} - pids:
-        pids |= more
-    assert len(pids) > 1, server.run(f"journalctl -u {UNIT} -n 30 --no-pager").stdout
+def test_it_listens_on_every_address_at_its_port_and_nowhere_else(server: Host, service: Service) -> None:
+    pids = service.pids
+    assert len(pids) > 1, server.run(service.log).stdout
     sockets = set()
-    for line in server.check_output("ss --no-header --listening --tcp --udp --numeric --processes").splitlines():
-        if pids & set(re.findall(r"pid=(\d+)", line)):
+    # In the network namespace of the service, which is the host's own for a unit.
+    for line in server.check_output(f"nsenter --target {service.main_pid} --net ss --no-header --listening --tcp --udp --numeric --processes").splitlines():
+        if pids & set(map(int, re.findall(r"pid=(\d+)", line))):
             sockets.add(line.split()[4])
     assert sockets == {f"0.0.0.0:{PORT}"}
+
+
+def test_nothing_else_has_its_port_on_the_host(server: Host) -> None:
+    lines = server.check_output("ss --no-header --listening --tcp --numeric").splitlines()
+    assert [line.split()[3] for line in lines if line.split()[3].endswith(f":{PORT}")] == [f"0.0.0.0:{PORT}"]
 
 
 def test_it_answers_another_host_by_name_and_by_address(client: Host, server: Host, server_name: str) -> None:
@@ -62,16 +64,16 @@ def test_it_refuses_a_name_that_is_not_its_own(client: Host, server_name: str) -
         assert answer.status == 403, (foreign, answer)
 
 
-def test_its_settings_are_for_root_alone(server: Host) -> None:
-    settings = server.file("/etc/default/mlflow-server")
-    assert (settings.user, settings.group, settings.mode) == ("root", "root", 0o600)
+def test_its_settings_are_for_its_reader_alone(server: Host, service: Service) -> None:
+    """systemd reads them as root, the container's main process as the service's user."""
+    settings = server.file(service.settings)
+    assert (settings.user, settings.mode) in {("root", 0o600), ("mlflow", 0o400)}
 
 
-def test_it_runs_as_its_own_user_from_the_current_release(server: Host) -> None:
-    pid = server.check_output(f"systemctl show --property MainPID --value {UNIT}")
-    assert server.check_output(f"ps -o user= -p {pid}").strip() == "mlflow"
-    arguments = server.check_output(f"tr '\\0' '\\n' < /proc/{pid}/cmdline").splitlines()
-    assert "/opt/mlflow/current/bin/mlflow" in arguments
+def test_it_runs_as_its_own_user_with_its_arguments(server: Host, service: Service) -> None:
+    assert {server.check_output(f"ps -o user= -p {pid}").strip() for pid in service.pids} == {"mlflow"}
+    commands = [server.check_output(f"tr '\\0' '\\n' < /proc/{pid}/cmdline").splitlines() for pid in service.pids]
+    (arguments,) = [command for command in commands if "server" in command and "atlas_mlflow_start" not in command]
     assert arguments[arguments.index("server") + 1 : arguments.index("server") + 5] == ["--host", "0.0.0.0", "--port", str(PORT)]
 
 
@@ -81,13 +83,14 @@ def test_the_verification_left_nothing_that_users_see(client: Host, server_name:
 
 
 def test_no_secret_is_in_sight(server: Host, secrets: dict[str, str]) -> None:
-    """Process list, environments that others may read, journal, units, and every file that the world may read."""
+    """Process list, journal, units, containers, and every file that the world may read."""
     for name, secret in secrets.items():
         assert len(secret) >= 12, name
         assert secret not in server.check_output("ps axww -o args"), name
         assert secret not in server.check_output("journalctl --no-pager"), name
         units = "mlflow-server.service minio.service postgresql.service"
         assert secret not in server.run(f"systemctl show {units}; systemctl cat {units}").stdout, name
+        assert secret not in server.run("docker inspect $(docker ps --all --quiet)").stdout, name
     if secrets:
         found = json.loads(server.check_output("python3 -c %s %s", FIND_IN_READABLE_FILES, json.dumps(secrets)))
         assert found == {}

@@ -6,7 +6,7 @@ import json
 import uuid
 
 import pytest
-from stack.support import PORT, ask, listening
+from stack.support import PORT, Service, ask, in_container, listening
 from testinfra.host import Host
 
 
@@ -27,7 +27,8 @@ def run_with_artifact(client: Host, server_name: str) -> dict[str, str]:
 
 def query(postgres: Host, sql: str) -> str:
     """Return what PostgreSQL answers its own administrator."""
-    return postgres.check_output("sudo -u postgres psql --no-psqlrc --tuples-only --no-align --dbname mlflow --command %s", sql)
+    runner = "docker exec --user 999 atlas-postgres" if in_container(postgres, "atlas-postgres") else "sudo -u postgres"
+    return postgres.check_output(f"{runner} psql --username postgres --no-psqlrc --tuples-only --no-align --dbname mlflow --command %s", sql)
 
 
 def test_postgresql_holds_the_run(postgres: Host, run_with_artifact: dict[str, str]) -> None:
@@ -37,7 +38,8 @@ def test_postgresql_holds_the_run(postgres: Host, run_with_artifact: dict[str, s
 
 def test_minio_holds_the_object(minio: Host, run_with_artifact: dict[str, str]) -> None:
     # A small object stands whole in its own xl.meta.
-    found = minio.run("grep --text --fixed-strings --count %s %s", run_with_artifact["marker"], f"/var/lib/minio/mlflow/{run_with_artifact['key']}/xl.meta")
+    data = "/var/lib/docker/volumes/atlas-minio-data/_data" if in_container(minio, "atlas-minio") else "/var/lib/minio"
+    found = minio.run("grep --text --fixed-strings --count %s %s", run_with_artifact["marker"], f"{data}/mlflow/{run_with_artifact['key']}/xl.meta")
     assert found.rc == 0 and int(found.stdout) >= 1, found
 
 
@@ -50,12 +52,13 @@ def test_the_owner_has_no_rights_beyond_its_database(postgres: Host) -> None:
 
 
 def test_a_login_with_a_wrong_password_is_refused(postgres: Host) -> None:
-    refused = postgres.run("PGPASSWORD=wrong-password psql --host 127.0.0.1 --username mlflow --dbname mlflow --command 'SELECT 1'")
+    inside = "docker exec --env PGPASSWORD=wrong-password atlas-postgres" if in_container(postgres, "atlas-postgres") else "env PGPASSWORD=wrong-password"
+    refused = postgres.run(f"{inside} psql --host 127.0.0.1 --username mlflow --dbname mlflow --command 'SELECT 1'")
     assert refused.rc != 0 and "password authentication failed" in refused.stderr
 
 
-def test_the_tracking_server_does_not_hold_the_administrators_credentials(server: Host, secrets: dict[str, str]) -> None:
-    settings = server.check_output("cat /etc/default/mlflow-server")
+def test_the_tracking_server_does_not_hold_the_administrators_credentials(server: Host, service: Service, secrets: dict[str, str]) -> None:
+    settings = server.check_output(f"cat {service.settings}")
     assert secrets["minio_secret_key"] in settings
     assert secrets["minio_root_password"] not in settings
 
@@ -64,7 +67,7 @@ def test_the_tracking_servers_account_reaches_its_bucket_alone(minio: Host, secr
     """Asked with boto3 from the role's own tools, as the account and as the administrator for contrast."""
     script = """
 import boto3, botocore.exceptions, json, sys
-endpoint, access_key, secret_key = json.loads(sys.argv[1])
+endpoint, access_key, secret_key, another = json.loads(sys.argv[1])
 client = boto3.client("s3", endpoint_url=endpoint, aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name="us-east-1")
 def outcome(call, **arguments):
     try:
@@ -74,13 +77,14 @@ def outcome(call, **arguments):
         return error.response["Error"]["Code"]
 print(json.dumps({
     "own": outcome(client.list_objects_v2, Bucket="mlflow"),
-    "make": outcome(client.create_bucket, Bucket="another"),
-    "another": outcome(client.list_objects_v2, Bucket="another"),
+    "make": outcome(client.create_bucket, Bucket=another),
+    "another": outcome(client.list_objects_v2, Bucket=another),
 }))
 """
-    endpoint = "http://" + next(iter(listening(minio, "minio")))
-    as_root = json.dumps([endpoint, "atlas-root", secrets["minio_root_password"]])
-    as_account = json.dumps([endpoint, "mlflow", secrets["minio_secret_key"]])
+    endpoint = "http://127.0.0.1:9000" if in_container(minio, "atlas-minio") else "http://" + next(iter(listening(minio, "minio")))
+    another = f"another-{uuid.uuid4().hex}"
+    as_root = json.dumps([endpoint, "atlas-root", secrets["minio_root_password"], another])
+    as_account = json.dumps([endpoint, "mlflow", secrets["minio_secret_key"], another])
     python = "/opt/minio/admin/bin/python -c %s %s"
     assert json.loads(minio.check_output(python, script, as_root)) == {"own": "allowed", "make": "allowed", "another": "allowed"}
     assert json.loads(minio.check_output(python, script, as_account)) == {"own": "allowed", "make": "AccessDenied", "another": "AccessDenied"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
+
+#: Stands for a port that something else has, on this machine, whose facts stand in for those of the host.
+TAKEN = -1
 
 #: Role, variables, and what the message must say.
 BAD: list[tuple[str, dict[str, Any], list[str]]] = [
@@ -45,6 +49,33 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_names": ["http://mlflow.example.com:5001"]}, ["bare host names"]),
     ("mlflow_server", {"mlflow_server_static_prefix": "mlflow/"}, ["starts with a slash"]),
     ("mlflow_server", {"mlflow_server_s3_access_key_id": "only"}, ["mlflow_server_s3_secret_access_key", "Set both"]),
+    ("mlflow_server", {"mlflow_server_deployment": "docker"}, ["mlflow_server_deployment", "systemd, container"]),
+    (
+        "mlflow_server",
+        {"mlflow_server_deployment": "container", "mlflow_server_install_dir": "/srv/venv"},
+        ["mlflow_server_install_dir is /srv/venv", "whose image holds the server"],
+    ),
+    (
+        "mlflow_server",
+        {"mlflow_server_deployment": "container", "mlflow_server_lock_file": "/etc/hostname"},
+        ["mlflow_server_lock_file is set", "mlflow_server_image_source to build"],
+    ),
+    ("mlflow_server", {"mlflow_server_deployment": "container", "mlflow_server_image": "mlflow:3"}, ["mlflow_server_image_source custom"]),
+    ("mlflow_server", {"mlflow_server_deployment": "container", "mlflow_server_image_source": "custom"}, ["mlflow_server_image is empty"]),
+    (
+        "mlflow_server",
+        {"mlflow_server_deployment": "container", "mlflow_server_image_source": "custom", "mlflow_server_image": "mlflow:latest"},
+        ["another image tomorrow", "digest"],
+    ),
+    ("mlflow_server", {"mlflow_server_port": TAKEN}, ["mlflow_server_port is", "127.0.0.1:", "held by", "Stop that process"]),
+    ("postgres", {"postgres_deployment": "container"}, ["postgres_superuser_password has 0 characters"]),
+    ("postgres", {"postgres_deployment": "container", "postgres_repository": "pgdg"}, ["postgres_repository is pgdg", "whose image holds PostgreSQL"]),
+    ("postgres", {"postgres_deployment": "container", "postgres_image": "postgres"}, ["postgres_image is postgres", "tag other than latest"]),
+    ("postgres", {"postgres_deployment": "container", "postgres_container_user": "postgres"}, ["postgres_container_user is postgres", "999:999"]),
+    ("postgres", {"postgres_port": TAKEN}, ["postgres_port is", "held by", "pg_dump"]),
+    ("minio", {"minio_image": "minio:RELEASE.2025"}, ["minio_deployment is systemd", "Set minio_deployment to container"]),
+    ("minio", {"minio_deployment": "container", "minio_image": "minio:latest"}, ["another release tomorrow"]),
+    ("minio", {"minio_port": TAKEN}, ["minio_port is", "held by", "mc mirror"]),
     ("postgres", {"postgres_password": "short"}, ["postgres_password has 5 characters"]),
     ("postgres", {"postgres_repository": "pgdg", "postgres_version": ""}, ["postgres_version"]),
     ("postgres", {"postgres_repository": "apt"}, ["postgres_repository", "distribution, pgdg"]),
@@ -77,10 +108,14 @@ def case(number: int, role: str, variables: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, str]]:
+def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, str]]:
     """Run every case against a host on which nothing can be run, and return where each stopped and what it said."""
     folder = tmp_path_factory.mktemp("preflight")
-    cases = [*((role, variables) for role, variables, _ in BAD), *((role, {}) for role in GOOD)]
+    listener = socket.create_server(("127.0.0.1", 0))
+    request.addfinalizer(listener.close)
+    taken = listener.getsockname()[1]
+    bad = [(role, {name: taken if value == TAKEN else value for name, value in variables.items()}) for role, variables, _ in BAD]
+    cases = [*bad, *((role, {}) for role in GOOD)]
     play = {
         "hosts": "all",
         "gather_facts": False,
