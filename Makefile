@@ -7,7 +7,7 @@ tools := $(or $(PYTHON),python3) tools/bootstrap.py $(if $(PYTHON),--python $(PY
 testbed := $(tools) && .venv/bin/python -m tools.testbed
 
 .DEFAULT_GOAL := help
-.PHONY: help tools up down verify check test bench
+.PHONY: help tools up down verify diagnose check test bench
 
 help: ## this list
 	@sed -nE 's/^([a-z]+): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -23,6 +23,9 @@ down: ## remove what `up` made; PURGE=1 removes images, downloads and tools too
 
 verify: ## prove the running demo once more
 	@$(testbed) verify
+
+diagnose: ## say why a server cannot be used: the running demo's, or those of INVENTORY=...
+	@$(testbed) diagnose $(if $(INVENTORY),--inventory $(INVENTORY))
 
 check: ## lint, unit tests, syntax, locks and build: no host needed
 	@$(testbed) check

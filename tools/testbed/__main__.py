@@ -54,6 +54,9 @@ def parser() -> argparse.ArgumentParser:
         "--topology", choices=sorted(demo.TOPOLOGIES), default="full_stack"
     )
     add("verify", "prove the running demo once more", lambda _: demo.verify())
+    add("diagnose", "say why a tracking server cannot be used", lambda given: demo.diagnose(given.inventory)).add_argument(
+        "--inventory", default="", help="an inventory in place of the running demo's"
+    )
     add("down", "remove the demo", lambda given: demo.down(given.purge)).add_argument(
         "--purge", action="store_true", help="images, downloads and tools too"
     )

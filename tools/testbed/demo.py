@@ -106,6 +106,18 @@ def verify() -> None:
     run(_playbook(DEMO / topology / "hosts.yml", "playbooks/verify.yml"), quiet=False)
 
 
+def diagnose(inventory: str) -> None:
+    """Say why a tracking server cannot be used.
+
+    :param inventory: Path of an inventory; empty for the running demo's.
+    :raises TestbedError: when none stands, or a fault is found.
+    """
+    topology = standing()
+    if not inventory and not topology:
+        raise TestbedError("There is no demo. Make one (make up), or name an inventory: make diagnose INVENTORY=...")
+    run(_playbook(Path(inventory).resolve() if inventory else DEMO / str(topology) / "hosts.yml", "playbooks/diagnose.yml"), quiet=False)
+
+
 def down(purge: bool) -> None:
     """Remove the demo with its secrets.
 

@@ -1,0 +1,380 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find a tracking server on this host, whoever made it, and read what it is and what it sees. Reads only; returns nothing that is secret."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Callable, Optional
+from urllib.parse import urlsplit
+
+from ansible_collections.atlas.mlflow.plugins.module_utils import containers, sockets
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import stores
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, NoAnswer, ask
+
+Run = Callable[[list[str]], tuple[int, str, str]]
+
+IGNORED_BY_MLFLOW = ("GUNICORN_CMD_ARGS", "PORT", "HOST")
+#: What a small program reads from its input and runs: neither it nor the settings stand in an argument.
+BOOT = "import sys, json; given = json.loads(sys.stdin.readline()); sys.stdin = __import__('io').StringIO(json.dumps(given['input'])); exec(given['program'], {'__name__': '__main__'})"
+STORES_TIMEOUT = 12  # seconds for both stores together
+UNIT_PROPERTIES = (*sockets.UNIT_PROPERTIES, "ControlPID", "ExecStart", "EnvironmentFiles", "Environment", "FragmentPath", "DropInPaths", "NeedDaemonReload", "User")
+#: What a log says, by the fault that it means.
+LOG_FAULTS = (
+    ("database-driver-missing", r"No module named '(psycopg2?|pymysql|MySQLdb|pyodbc)|driver is not installed"),
+    ("database-wrong-password", r"password authentication failed"),
+    ("database-schema-new", r"Can't locate revision|which this release does not know"),
+    ("database-schema-old", r"out-of-date database schema|and this release needs"),
+    ("s3-bucket-missing", r"there is no such bucket|NoSuchBucket"),
+    ("s3-wrong-key", r"key or its policy does not let|InvalidAccessKeyId|SignatureDoesNotMatch"),
+    ("database-down", r"backend store .* did not answer|could not connect to server|connection to server at .* failed"),
+    ("s3-down", r"artifact store, .* did not answer|Could not connect to the endpoint"),
+    ("port-taken", r"[Aa]ddress already in use|port is already allocated"),
+    ("disk-full", r"No space left on device"),
+)
+DATA_FOLDERS = ("/", "/tmp", "/var/lib/mlflow", "/var/lib/postgresql", "/var/lib/minio", "/var/lib/docker")
+
+
+def read_argv(pid: int, proc: Path = sockets.PROC) -> list[str]:
+    """Return a process's arguments, empty where it is gone."""
+    try:
+        return [word.decode(errors="replace") for word in (proc / str(pid) / "cmdline").read_bytes().split(b"\0")[:-1]]
+    except OSError:
+        return []
+
+
+def read_environment(pid: int, proc: Path = sockets.PROC) -> dict[str, str]:
+    """Return the environment that a process was started with (proc_pid_environ(5))."""
+    try:
+        pairs = (proc / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
+    return dict(pair.decode(errors="replace").partition("=")[::2] for pair in pairs if b"=" in pair)
+
+
+def is_server(argv: list[str]) -> bool:
+    """Say whether these are a tracking server's arguments: C(mlflow server), or a web server that is given MLflow's application."""
+    if any(word.startswith(("atlas_mlflow_st", "/sbin/docker-init")) for word in argv):
+        return False
+    commands = [index for index, word in enumerate(argv[:4]) if word.rpartition("/")[2] == "mlflow"]
+    return any(argv[index + 1 : index + 2] in (["server"], ["ui"]) for index in commands) or any(word.startswith("mlflow.server") for word in argv[1:])
+
+
+def started_at(pid: int, proc: Path = sockets.PROC) -> float:
+    """Return when a process was started, in seconds since 1970 (proc_pid_stat(5), field 22; proc_stat(5), btime)."""
+    fields = (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    boot = re.search(r"^btime (\d+)", (proc / "stat").read_text(encoding="ascii"), re.MULTILINE)
+    return (int(boot.group(1)) if boot else 0) + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def newer_files(paths: list[str], since: float) -> list[str]:
+    """Return those files that were written after a time. Two seconds are within what the kernel's boot time is exact to."""
+    newer = []
+    for path in paths:
+        try:
+            if os.path.isfile(path) and os.stat(path).st_mtime > since + 2:
+                newer.append(path)
+        except OSError:
+            continue
+    return newer
+
+
+def parse_environment_file(text: str) -> dict[str, str]:
+    """Return the variables of a file for systemd's C(EnvironmentFile=) (systemd.exec(5))."""
+    variables = {}
+    for line in text.splitlines():
+        name, equals, value = line.strip().partition("=")
+        if equals and not name.startswith(("#", ";")):
+            if value[:1] == value[-1:] == '"' and len(value) > 1:
+                value = re.sub(r'\\(["\\$`])', r"\1", value[1:-1])
+            variables[name] = value.strip("'") if value[:1] == "'" else value
+    return variables
+
+
+class Server:
+    """The server that was found, and what is read of it; C(facts) is what goes out."""
+
+    def __init__(self, run: Run, wanted: Mapping[str, Any], proc: Path = sockets.PROC) -> None:
+        self.run, self.wanted, self.proc = run, wanted, proc
+        self.facts: dict[str, Any] = {"kind": "", "name": "", "state": "", "now": time.time()}
+        self.pids: list[int] = []
+        self.pid = 0
+        self.inspected: dict[str, Any] = {}
+        self.unit: dict[str, str] = {}
+        self.docker = run(["docker", "version", "--format", "{{.Server.Version}}"])[0] == 0
+
+    # -- which one it is
+    def find(self) -> None:
+        """Find the server: a unit or a container of the given name that runs, else any process, else one that does not run."""
+        candidates = [self._unit(self.wanted["unit"]), self._container(self.wanted["container"])]
+        for take in (candidate for candidate in candidates if candidate):
+            if take():
+                return
+        for pid in sorted(int(path.name) for path in self.proc.glob("[0-9]*")):
+            if is_server(read_argv(pid, self.proc)):
+                self._take_process(pid)
+                return
+        for take in (candidate for candidate in candidates if candidate):
+            take()
+            if self.facts["kind"]:
+                return
+
+    def _unit(self, name: str) -> Optional[Callable[[], bool]]:
+        code, out, _err = self.run(["systemctl", "show", "--property", ",".join(UNIT_PROPERTIES), "--", name])
+        values = dict(line.partition("=")[::2] for line in out.splitlines())
+        if code or values.get("LoadState") != "loaded":
+            return None
+
+        def take() -> bool:
+            unit = sockets.parse_unit(name, out, self.proc)
+            pids = list(unit.pids)
+            control = int(values.get("ControlPID") or 0)
+            self.unit = values
+            match = re.search(r"argv\[\]=(.*?) ; ", values.get("ExecStart", ""))
+            self._take("unit", name, unit.state, pids or ([control] if control else []), match.group(1) if match else "")
+            return bool(pids)
+
+        return take
+
+    def _container(self, name: str) -> Optional[Callable[[], bool]]:
+        code, out, _err = self.run(["docker", "inspect", "--type", "container", "--", name]) if self.docker else (1, "", "")
+        if code:
+            return None
+
+        def take() -> bool:
+            self.inspected = json.loads(out)[0]
+            container = containers.parse_container(out)
+            config = self.inspected["Config"]
+            self._take("container", container.name, container.state, list(container.unit(self.proc).pids), " ".join([*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]))
+            return container.runs
+
+        return take
+
+    def _take_process(self, pid: int) -> None:
+        group = (self.proc / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace")
+        identity = re.findall(r"(?:docker[-/])([0-9a-f]{64})", group)
+        take = self._container(identity[-1]) if identity else None
+        if take and take():
+            return
+        parent = int((self.proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
+        configured = " ".join([*read_argv(parent, self.proc), *read_argv(pid, self.proc)]) if parent > 1 else ""
+        self._take("process", str(pid), "running", sorted(sockets.descendants(pid, self.proc), key=lambda one: (one != pid, one)), configured)
+
+    def _take(self, kind: str, name: str, state: str, pids: list[int], configured: str) -> None:
+        self.facts.update(kind=kind, name=name, state=state, configured=configured)
+        self.pids = pids
+        self.pid = next((pid for pid in pids if is_server(read_argv(pid, self.proc))), 0)
+        self.facts["pid"] = self.pid or (pids[0] if pids else 0)
+
+    # -- what it is
+    def read(self) -> dict[str, Any]:
+        """Read everything of the server that was found, and return the facts."""
+        self.find()
+        if not self.facts["kind"]:
+            return self.facts
+        self.facts["argv"] = shown_argv(read_argv(self.pid, self.proc)) if self.pid else []
+        environment = read_environment(self.pid, self.proc) if self.pid else {}
+        self.facts["ignored_environment"] = {name: environment[name] for name in IGNORED_BY_MLFLOW if name in environment}
+        self._read_sockets()
+        self._read_stale()
+        self.facts["stores"] = self._ask_stores(environment)
+        self._find_networks()
+        if not self.pid:
+            self.facts["log_fault"] = log_fault(self._log())
+        self.facts["disks"] = self._disks()
+        self.facts["firewall"] = self._firewall()
+        return self.facts
+
+    def _read_sockets(self) -> None:
+        port = self.wanted["port"]
+        own, others = sockets.read_listeners(self.pids, port, self.proc) if self.pids else ([], [])
+        self.facts["sockets"] = [one.as_dict(own=True) for one in own]
+        if self.facts["kind"] == "container":
+            container = containers.parse_container(json.dumps([self.inspected]))
+            self.facts["published"] = [{"address": str(address), "port": outer, "inner": inner} for address, outer, inner in container.published]
+            self.facts["network_mode"] = self.inspected["HostConfig"].get("NetworkMode", "")
+            if self.facts["network_mode"] != "host":
+                _none, others = sockets.read_listeners((), port, self.proc)
+        mine = {(str(one["address"]), one["port"]) for one in self.facts.get("published", [])}
+        self.facts["host_listeners"] = [
+            {**other.as_dict(own=False), "own": other.process == containers.PROXY and (str(other.address), other.port) in mine} for other in others
+        ] if self.pids or self.facts["kind"] == "container" else [other.as_dict(own=False) for other in sockets.read_listeners((), port, self.proc)[1]]
+
+    def _read_stale(self) -> None:
+        if not self.pid:
+            return
+        paths = [mount["Source"] for mount in self.inspected.get("Mounts", []) if mount["Type"] == "bind"]
+        if self.facts["kind"] == "unit":
+            files = re.findall(r"(/\S+)", self.unit.get("EnvironmentFiles", ""))
+            paths = [self.unit.get("FragmentPath", ""), *self.unit.get("DropInPaths", "").split(), *files]
+        stale = newer_files(paths, started_at(self.pid, self.proc))
+        self.facts["stale"] = stale + (["the unit, which systemd has not read again"] if self.unit.get("NeedDaemonReload") == "yes" and not stale else [])
+
+    # -- what it sees
+    def _settings(self, environment: dict[str, str]) -> dict[str, str]:
+        """Return the server's environment; of one that has not become the server yet, what it will get."""
+        if self.pid:
+            return environment
+        settings: dict[str, str] = {}
+        for name in re.findall(r"(/\S+)", self.unit.get("EnvironmentFiles", "")):
+            try:
+                settings.update(parse_environment_file(Path(name).read_text(encoding="utf-8")))
+            except OSError:
+                continue
+        settings.update(dict(word.partition("=")[::2] for word in shlex.split(self.unit.get("Environment", "")) if "=" in word))
+        for mount in self.inspected.get("Mounts", []):
+            if mount["Type"] == "bind" and mount["Source"].endswith(".json"):
+                try:
+                    settings.update({name: str(value) for name, value in json.loads(Path(mount["Source"]).read_text(encoding="utf-8")).items()})
+                except (OSError, ValueError):
+                    continue
+        settings.update(dict(word.partition("=")[::2] for word in self.inspected.get("Config", {}).get("Env") or []))
+        return settings
+
+    def _python(self, argv: list[str]) -> str:
+        """Return the Python that runs the server: the one it was started with, or the one beside its command."""
+        if argv and re.match(r"/.*/python[0-9.]*$", argv[0]):
+            return argv[0]
+        command = next((word for word in [*argv[:3], *self.facts["configured"].split()[:1]] if word.startswith("/")), "")
+        beside = Path(command).parent / "python"
+        return str(beside) if command and beside.exists() else "python3"
+
+    def _ask_stores(self, environment: dict[str, str]) -> Optional[dict[str, Any]]:
+        argv = read_argv(self.pid, self.proc)
+        # Ansible runs this from a zip file: the loader knows the text.
+        program = stores.__loader__.get_source(stores.__name__)  # type: ignore[union-attr]
+        given = {"environment": self._settings(environment), "uri": option(argv, "--backend-store-uri"), "destination": option(argv, "--artifacts-destination")}
+        text = json.dumps({"program": program, "input": given}) + "\n"
+        who: dict[str, Any] = {}
+        if self.facts["kind"] == "container":
+            if not self.pids:
+                return None
+            command = ["docker", "exec", "--interactive", self.facts["name"], "python3", "-c", BOOT]
+        else:
+            command = [self._python(argv), "-c", BOOT]
+            if self.pids:
+                status = os.stat(self.proc / str(self.pids[0]))
+                who = {"user": status.st_uid, "group": status.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        try:
+            done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=STORES_TIMEOUT, cwd="/", check=False,
+                                  env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": "/tmp"}, **who)
+            return json.loads(done.stdout.splitlines()[-1])
+        except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+            return None  # its Python cannot be run: the log has to tell
+
+    def _find_networks(self) -> None:
+        """Note which stores' names are those of containers on networks that the server is not on."""
+        if self.facts["kind"] != "container":
+            return
+        asked = self.facts.get("stores") or {}
+        mine = set(self.inspected["NetworkSettings"]["Networks"])
+        s3 = asked.get("s3") or {}
+        if s3:
+            s3["host"] = urlsplit(s3.get("endpoint") or "").hostname or ""
+        names = {host for host in ((asked.get("database") or {}).get("host"), s3.get("host")) if host}
+        _code, listed, _err = self.run(["docker", "ps", "--format", "{{.Names}}\t{{.Networks}}"])
+        theirs = {name: set(networks.split(",")) for name, _tab, networks in (line.partition("\t") for line in listed.splitlines())}
+        self.facts["elsewhere"] = {name: sorted(theirs[name]) for name in names if name in theirs and not theirs[name] & mine}
+
+    def _log(self) -> str:
+        if self.facts["kind"] == "container":
+            _code, out, err = self.run(["docker", "logs", "--tail", "60", self.facts["name"]])
+            return out + err + str(self.inspected["State"].get("Error", ""))
+        return self.run(["journalctl", "--unit", self.facts["name"], "--lines", "60", "--no-pager", "--output", "cat"])[1]
+
+    def _disks(self) -> list[dict[str, Any]]:
+        paths = [*DATA_FOLDERS, *self.wanted.get("folders", ()), *(mount["Source"] for mount in self.inspected.get("Mounts", []) if os.path.isdir(mount["Source"]))]
+        disks: dict[tuple[int, int], dict[str, Any]] = {}
+        for path in paths:
+            try:
+                device, room = os.stat(path).st_dev, os.statvfs(path)
+            except OSError:
+                continue
+            if room.f_blocks:
+                inodes = room.f_favail if room.f_files else 1
+                disks.setdefault((device, room.f_blocks), {"path": path, "free": room.f_bavail * room.f_frsize, "size": room.f_blocks * room.f_frsize, "inodes": inodes})
+        return list(disks.values())
+
+    def _firewall(self) -> list[str]:
+        """Return the rules that drop or reject the port, as far as the firewall's own tools list them."""
+        text = "".join(self.run(command)[1] for command in (["nft", "list", "ruleset"], ["iptables-save"]))
+        rule = re.compile(rf"^.*(?:dport|dports)\s[^\n]*\b{self.wanted['port']}\b[^\n]*\b(?:drop|reject|DROP|REJECT)\b.*$", re.MULTILINE)
+        return [" ".join(line.split()) for line in rule.findall(text)]
+
+
+def option(argv: list[str], name: str) -> str:
+    """Return an option's value in a list of arguments, empty where it is not given."""
+    for index, word in enumerate(argv):
+        if word == name:
+            return argv[index + 1] if index + 1 < len(argv) else ""
+        if word.startswith(name + "="):
+            return word.partition("=")[2]
+    return ""
+
+
+def shown_argv(argv: list[str]) -> list[str]:
+    """Return arguments without the passwords of the URIs in them."""
+    return [re.sub(r"//[^@/\s]*@", "//***@", word) for word in argv]
+
+
+def log_fault(text: str) -> Optional[dict[str, str]]:
+    """Return the fault that the last telling line of a log means."""
+    for line in reversed(text.splitlines()):
+        for fault, pattern in LOG_FAULTS:
+            if re.search(pattern, line):
+                return {"fault": fault, "line": re.sub(r"//[^@/\s]*@", "//***@", " ".join(line.split()))[:300]}
+    return None
+
+
+def ask_names(base: Base, names: list[str], timeout: float) -> list[dict[str, Any]]:
+    """Return the status that the API and the health path give by each name; one that gets no answer at all ends the round."""
+    facts: list[dict[str, Any]] = []
+    for name in names:
+        host = base.host_header(name)
+        try:
+            api = ask(base, "GET", f"{base.path}{API}/experiments/search?max_results=1", host=host, timeout=timeout)
+            health = ask(base, "GET", f"{base.path}/health", host=host, timeout=timeout)
+        except NoAnswer as failure:
+            facts.append({"host": host, "api": 0, "health": 0, "error": failure.seen})
+            break
+        facts.append({"host": host, "api": api.status, "health": health.status})
+    return facts
+
+
+def answers_below(base: Base, host: str, argv: list[str], timeout: float) -> Optional[str]:
+    """Return the path below which the API answers in place of the expected one, nothing where it does not."""
+    for path in {option(argv, "--static-prefix").rstrip("/"), ""} - {base.path}:
+        try:
+            if ask(base, "GET", f"{path}{API}/experiments/search?max_results=1", host=host, timeout=timeout).status == 200:
+                return path
+        except NoAnswer:
+            continue
+    return None
+
+
+def see_as_client(base: Base, names: list[str], s3_endpoint: str, timeout: float) -> dict[str, Any]:
+    """Return what a client sees: each name resolved, connected to and asked; and the S3 endpoint that the server sends clients to."""
+    facts: dict[str, Any] = {"now": time.time(), "names": [], "s3": None}
+    for name in names:
+        place = Base(base.scheme, name, base.port, base.path)
+        one: dict[str, Any] = {"name": name, "kind": "", "connected": True, "error": "", "api": 0}
+        try:
+            one["api"] = ask(place, "GET", f"{base.path}{API}/experiments/search?max_results=1", timeout=timeout).status
+        except NoAnswer as failure:
+            one.update(kind=failure.kind, connected=failure.connected, error=failure.seen)
+        facts["names"].append(one)
+    if s3_endpoint:
+        facts["s3"] = {"endpoint": Base.parse(s3_endpoint).origin, "error": ""}
+        try:
+            ask(Base.parse(s3_endpoint), "GET", "/", timeout=timeout)
+        except NoAnswer as failure:
+            facts["s3"]["error"] = failure.seen
+    return facts

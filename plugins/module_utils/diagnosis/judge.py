@@ -1,0 +1,292 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Say what the facts of a server and of a client mean. Nothing here asks anything: facts go in, checks come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from ipaddress import ip_address
+from typing import Any, Optional
+
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.catalogue import FAULTS
+from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import MLFLOW_DEFAULT, Listener, takes_traffic
+
+SKEW = 300  # seconds: the most that S3's signatures bear is 15 minutes, and links are often good for less
+FULL_SHARE, FULL_BYTES = 0.01, 64 * 1024**2  # of a disk that counts as full: both less than this free, or no inode
+DATABASE_FAULTS = {
+    "no-driver": "database-driver-missing",
+    "unresolved": "database-name-unresolved",
+    "down": "database-down",
+    "wrong-password": "database-wrong-password",
+    "missing": "database-missing",
+    "failed": "database-failed",
+}
+S3_FAULTS = {
+    "wrong-scheme": "s3-wrong-scheme",
+    "down": "s3-down",
+    "wrong-key": "s3-wrong-key",
+    "missing": "s3-bucket-missing",
+    "read-only": "s3-read-only",
+    "denied": "s3-denied",
+    "full": "disk-full",
+    "clock": "clock-skew",
+    "no-driver": "s3-failed",
+    "failed": "s3-failed",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at: C(verdict) is ok, fault, follows (from a fault before it) or unknown."""
+
+    layer: str
+    expected: str
+    seen: str
+    verdict: str = "ok"
+    fault: str = ""
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the check as plain data, a fault with its cause and fix."""
+        found = FAULTS.get(self.fault)
+        return {**asdict(self), **({"cause": found.cause, "fix": found.fix} if found else {})}
+
+
+def endpoint(socket: Mapping[str, Any]) -> str:
+    """Return a listener's address and port as text."""
+    address = f"[{socket['address']}]" if ":" in socket["address"] else socket["address"]
+    return f"{address}:{socket['port']}"
+
+
+class Diagnosis:
+    """The checks of one server, in the order of its layers."""
+
+    def __init__(self, wanted: Mapping[str, Any], server: Mapping[str, Any], client: Optional[Mapping[str, Any]] = None) -> None:
+        self.wanted, self.server, self.client = wanted, server, client or {}
+        self.address, self.port = ip_address(wanted["host"]), int(wanted["port"])
+        self.checks: list[Check] = []
+
+    @property
+    def faults(self) -> list[Check]:
+        """Return the checks that found a fault."""
+        return [check for check in self.checks if check.verdict == "fault"]
+
+    def note(self, layer: str, expected: str, seen: str, fault: str = "", follows: bool = False) -> None:
+        """Note what a layer showed. C(follows) says that an earlier fault explains it."""
+        verdict = "ok" if not fault else "follows" if follows else "fault"
+        self.checks.append(Check(layer, expected, seen, verdict, fault if verdict == "fault" else ""))
+
+    def run(self) -> list[Check]:
+        """Look at every layer."""
+        self._process()
+        if not self.server.get("kind"):
+            return self.checks
+        self._environment()
+        self._sockets()
+        self._published()
+        self._configuration()
+        self._stores()
+        self._disks()
+        self._clock()
+        self._not_running()
+        self._answers()
+        self._client()
+        return self.checks
+
+    # -- the process and its sockets
+    @property
+    def runs(self) -> bool:
+        return bool(self.server.get("argv"))
+
+    def _process(self) -> None:
+        kind, name = self.server.get("kind", ""), self.server.get("name", "")
+        if not kind:
+            self.note("process", "a unit, a container or a process of MLflow", "none", "server-not-found")
+            return
+        seen = f"{kind} {name}, {self.server.get('state', '')}" + (f", pid {self.server['pid']}" if self.server.get("pid") else "")
+        if self.runs:
+            configured, argv = self.server.get("configured", ""), self.server["argv"]
+            missing = [option for option in ("--host", "--port") if option in configured and not any(word.split("=")[0] == option for word in argv)]
+            if missing:
+                self.note("process", "the arguments that are configured", f"started without {' and '.join(missing)}", "arguments-cut")
+                return
+            self.note("process", "a running server", seen)
+
+    def _environment(self) -> None:
+        ignored = self.server.get("ignored_environment") or {}
+        listens = {(one["address"], one["port"]) for one in self.server.get("sockets") or ()}
+        default = (str(MLFLOW_DEFAULT[0]), MLFLOW_DEFAULT[1]) in listens and self.port != MLFLOW_DEFAULT[1]
+        seen = ", ".join(f"{name}={value}" for name, value in sorted(ignored.items())) or "none"
+        self.note("environment", "no address in variables that MLflow ignores", seen, "ignored-environment" if ignored and default and not self.faults else "")
+
+    def _sockets(self) -> None:
+        own = self.server.get("sockets") or []
+        inside = self.server.get("kind") == "container" and self.server.get("network_mode") != "host"
+        address, port = (ip_address("0.0.0.0"), self._inner_port()) if inside else (self.address, self.port)
+        expected = f"{address}:{port}"
+        if self.runs:
+            right = [one for one in own if one["port"] == port and ip_address(one["address"]) in (address, ip_address("::"))]
+            others = [one for one in own if one not in right]
+            seen = ", ".join(sorted({endpoint(one) for one in own})) or "none"
+            if right and others:
+                bound = any("--bind" in word or word.startswith("-b ") for word in self.server["argv"])
+                self.note("sockets", f"{expected} alone", seen, "bind-in-gunicorn-opts" if bound else "wrong-socket")
+            elif right or not own:
+                self.note("sockets", expected, seen if right else "none yet")
+            else:
+                self.note("sockets", expected, seen, self._wrong_socket(own, port), follows=bool(self.faults))
+        takers = [one for one in self.server.get("host_listeners") or [] if self._takes(one)]
+        seen = "; ".join(f"{endpoint(one)} held by {one['process'] or 'a process'} (pid {one['pid']})" for one in takers) or "none"
+        taken = not self.runs or not own
+        self.note("sockets", f"no other listener on port {self.port}", seen, ("port-taken" if taken else "shadowing-listener") if takers else "")
+
+    def _inner_port(self) -> int:
+        """Return the port in the container that the expected one leads to; the same where nothing leads anywhere."""
+        for one in self.server.get("published") or []:
+            if one["port"] == self.port:
+                return int(one["inner"])
+        return self.port
+
+    def _wrong_socket(self, own: list[dict[str, Any]], port: int) -> str:
+        places = {(ip_address(one["address"]), one["port"]) for one in own}
+        argv = self.server["argv"]
+        if self.server.get("kind") == "container" and any(word.split("=")[0] == "--port" for word in argv) and not any(number == port for _place, number in places):
+            return "stale-container"
+        if MLFLOW_DEFAULT in places and not any(word.split("=")[0] in ("--host", "--port", "-h", "-p") for word in argv):
+            return "default-port"
+        if any(place.is_loopback and number == port for place, number in places):
+            return "bound-to-loopback"
+        return "wrong-socket"
+
+    def _takes(self, one: Mapping[str, Any]) -> bool:
+        """Say whether a socket on the host is another's that takes the server's traffic, or keeps it from its port."""
+        if one.get("own"):
+            return False
+        other, wanted = Listener(ip_address(one["address"]), one["port"]), Listener(self.address, self.port)
+        return takes_traffic(other, wanted) or other.address.is_unspecified and other.port == self.port
+
+    def _published(self) -> None:
+        if self.server.get("kind") != "container" or self.server.get("network_mode") == "host" or not self.runs:
+            return
+        published = self.server.get("published") or []
+        seen = ", ".join(f"{endpoint(one)} to {one['inner']}" for one in published) or "none"
+        right = [one for one in published if one["port"] == self.port and ip_address(one["address"]) in (self.address, ip_address("::"))]
+        listens = {one["port"] for one in self.server.get("sockets") or ()}
+        leads = [one for one in right if one["inner"] in listens] or right and not listens
+        self.note("published port", f"{self.address}:{self.port} into the container", seen, "" if leads else "port-not-published", follows=bool(right and self.faults))
+
+    def _configuration(self) -> None:
+        stale = self.server.get("stale") or []
+        fault = "stale-container" if self.server.get("kind") == "container" else "stale-service"
+        if self.runs:
+            follows = any(check.fault == fault for check in self.faults)
+            self.note("configuration", "read by the running server", f"changed since: {', '.join(stale)}" if stale else "as it was at its start",
+                      fault if stale else "", follows)
+
+    # -- the stores
+    def _stores(self) -> None:
+        stores = self.server.get("stores") or {}
+        database, s3 = stores.get("database"), stores.get("s3")
+        if database:
+            self._database(database)
+        if s3:
+            fault = S3_FAULTS.get(s3["outcome"], "")
+            network = fault == "s3-down" and s3.get("host") in (self.server.get("elsewhere") or {})
+            seen = f"{s3.get('endpoint') or 'Amazon S3'}, bucket {s3['bucket']}: {s3.get('detail') or 'may be listed and written to'}"
+            self.note("artifact store", "answers, and may be written to", seen, "wrong-network" if network else fault, follows=network and self._has("wrong-network"))
+        said = self.server.get("log_fault") or {}
+        if said and not self.faults:
+            self.note(FAULTS[said["fault"]].layer, "nothing in the log that explains it", said["line"], said["fault"])
+
+    def _database(self, database: Mapping[str, Any]) -> None:
+        fault = DATABASE_FAULTS.get(database["outcome"], "")
+        if fault == "database-name-unresolved" and database.get("host") in (self.server.get("elsewhere") or {}):
+            fault = "wrong-network"
+        self.note("database", "answers", f"{database['where']}: {database.get('detail') or 'answers'}", fault)
+        if not fault:
+            schema = database.get("schema", "unknown")
+            seen = f"revision {database.get('revision') or 'none'}, the release's is {database.get('head') or 'not known'}"
+            self.note("schema", "the release's own", seen, {"old": "database-schema-old", "new": "database-schema-new"}.get(schema, ""))
+
+    def _has(self, *faults: str) -> bool:
+        return any(check.fault in faults for check in self.faults)
+
+    def _disks(self) -> None:
+        full = [disk for disk in self.server.get("disks") or [] if self._is_full(disk)]
+        seen = ", ".join(f"{disk['path']}: {disk['free'] // 1024**2} MiB free of {disk['size'] // 1024**2}, {disk['inodes']} inodes" for disk in full)
+        # A full disk is what a store then complains of: it is the cause.
+        if full:
+            self.checks = [Check(**{**asdict(check), "verdict": "follows", "fault": ""}) if check.fault in ("database-down", "database-failed", "s3-failed", "disk-full")
+                           else check for check in self.checks]
+        self.note("disk", "room to write", seen or "enough on all", "disk-full" if full else "", follows=self._has("disk-full"))
+
+    @staticmethod
+    def _is_full(disk: Mapping[str, Any]) -> bool:
+        return disk["free"] < min(FULL_BYTES, disk["size"] * FULL_SHARE) or disk["free"] == 0 or disk["inodes"] == 0
+
+    def _clock(self) -> None:
+        s3 = (self.server.get("stores") or {}).get("s3") or {}
+        apart = {"the artifact store": s3.get("skew")}
+        if self.client.get("now") and self.server.get("now"):
+            apart["the client"] = round(self.client["now"] - self.server["now"])
+        known = {who: seconds for who, seconds in apart.items() if seconds is not None}
+        far = {who: seconds for who, seconds in known.items() if abs(seconds) >= SKEW}
+        seen = ", ".join(f"{who} {seconds:+d} s" for who, seconds in known.items()) or "not known"
+        self.note("clock", f"within {SKEW} s", seen, "clock-skew" if far else "", follows=self._has("clock-skew"))
+
+    def _not_running(self) -> None:
+        if not self.runs:
+            self.note("process", "a running server", f"{self.server['kind']} {self.server.get('name', '')}: {self.server.get('state', '')}",
+                      "server-not-running", follows=bool(self.faults))
+
+    # -- what it answers
+    def _answers(self) -> None:
+        if not self.runs:
+            return
+        names = self.server.get("names") or []
+        refused = [one["host"] for one in names if one["api"] == 403 and one["health"] == 200]
+        seen = ", ".join(f"{one['host']}: API {one['api'] or one.get('error', 'no answer')}, health {one['health'] or 'no answer'}" for one in names)
+        if refused:
+            self.note("Host header", "every name is answered", f"403 for {', '.join(refused)}, health 200", "host-header-refused")
+        elsewhere = self.server.get("answers_below")
+        if elsewhere is not None:
+            self.note("static prefix", self.wanted.get("static_prefix") or "/", elsewhere or "/", "static-prefix")
+        failing = [one for one in names if one["api"] != 200]
+        if names and not refused and elsewhere is None:
+            self.note("API", "200 by every name", seen, "api-fails" if failing else "", follows=bool(self.faults))
+
+    # -- what a client sees
+    def _client(self) -> None:
+        if not self.client:
+            return
+        works = any(one["api"] == 200 for one in self.server.get("names") or [])
+        for one in self.client.get("names") or []:
+            who = f"{one['name']} from the client"
+            if one["kind"] == "resolve":
+                self.note("name resolution", f"{one['name']} resolves for the client", "it does not", "name-does-not-resolve")
+                continue
+            dropped = one["kind"] in ("timeout", "unreachable") and not one["connected"]
+            rules = self.server.get("firewall") or []
+            if dropped and works:
+                self.note("firewall", f"{who} can connect", one["error"] + (f"; rule: {rules[0]}" if rules else ""), "firewall-drop")
+            elif one["kind"]:
+                # The server's own layers explain it, where they show a fault.
+                rejected = bool(rules) and one["kind"] == "refused" and works
+                self.note("network", f"{who} gets an answer", one["error"], "firewall-drop" if rejected else "client-cannot-connect", follows=bool(self.faults))
+            else:
+                self.note("API", f"200 for {who}", str(one["api"]), "" if one["api"] == 200 else "host-header-refused" if one["api"] == 403 else "api-fails",
+                          follows=bool(self.faults))
+        direct = self.client.get("s3")
+        if direct:
+            self.note("artifact store", f"the client reaches {direct['endpoint']}", direct["error"] or "it does",
+                      "s3-unreachable-for-clients" if direct["error"] else "", follows=self._has("s3-down", "s3-wrong-scheme"))
+
+
+def diagnose(wanted: Mapping[str, Any], server: Mapping[str, Any], client: Optional[Mapping[str, Any]] = None) -> list[Check]:
+    """Return the checks of a server.
+
+    :param wanted: ``host`` and ``port`` where it should listen, and ``static_prefix``.
+    :param server: What M(atlas.mlflow.mlflow_diagnose) returns on the server's host.
+    :param client: What it returns where a client stands, if it was asked there.
+    """
+    return Diagnosis(wanted, server, client).run()

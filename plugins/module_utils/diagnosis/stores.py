@@ -1,0 +1,158 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask a tracking server's stores with the server's own Python, drivers and settings, and leave nothing behind.
+
+This file's text is run by that Python, which knows nothing of Ansible: it imports the standard library, and what the server itself
+has (SQLAlchemy, boto3). What it prints holds no secret. Every outcome is a word of the tables below.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import email.utils
+import importlib.util
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+PATIENCE = 3  # seconds for a connection to a store
+KEY = "atlas-mlflow-diagnosis"  # of an upload that is begun and given up, so that nothing is stored
+
+#: What a database's driver says, by the outcome that it means.
+DATABASE_ERRORS = (
+    ("wrong-password", r"password authentication failed|no password supplied|Access denied for user"),
+    ("missing", r'database "[^"]*" does not exist|Unknown database'),
+    ("unresolved", r"could not translate host name|failed to resolve host|Name or service not known|Temporary failure in name resolution|No address associated"),
+    ("down", r"onnection refused|timed? ?out|timeout expired|No route to host|Network is unreachable|server closed the connection|No such file or directory|"
+             r"starting up|shutting down|Can't connect"),
+)
+#: What S3 says, by the outcome that it means.
+S3_CODES = {
+    "InvalidAccessKeyId": "wrong-key",
+    "SignatureDoesNotMatch": "wrong-key",
+    "NoSuchBucket": "missing",
+    "AccessDenied": "denied",
+    "RequestTimeTooSkewed": "clock",
+    "XMinioStorageFull": "full",
+    "InsufficientStorage": "full",
+}
+
+
+def classify_database(text: str) -> str:
+    """Return the outcome that a driver's error means, C(failed) where it is none that is known."""
+    return next((outcome for outcome, pattern in DATABASE_ERRORS if re.search(pattern, text)), "failed")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, without SQL and without the credentials of a URI."""
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"//[^@/\s]*@", "//***@", lines[0])[:300]
+
+
+def read_revisions() -> tuple[str, list[str]]:
+    """Return the newest schema revision of the installed MLflow and all that it knows, from its migrations: importing MLflow takes seconds."""
+    spec = importlib.util.find_spec("mlflow")
+    folders = [Path(place) / "store" / "db_migrations" / "versions" for place in (spec.submodule_search_locations or [])] if spec else []
+    revisions: dict[str, str] = {}
+    for path in (path for folder in folders for path in folder.glob("*.py")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        found = {name: re.search(rf"^{name}\s*(?::[^=\n]*)?=\s*[\"']([0-9a-f]+)[\"']", text, re.MULTILINE) for name in ("revision", "down_revision")}
+        if found["revision"]:
+            revisions[found["revision"].group(1)] = found["down_revision"].group(1) if found["down_revision"] else ""
+    heads = set(revisions) - set(revisions.values())
+    return (heads.pop() if len(heads) == 1 else ""), sorted(revisions)
+
+
+def ask_database(uri: str) -> dict[str, Any]:
+    """Return how a database answers, and which schema it has."""
+    facts: dict[str, Any] = {"where": re.sub(r"//[^@/]*@", "//", uri).partition("?")[0]}
+    try:
+        import sqlalchemy
+
+        facts["host"] = sqlalchemy.engine.make_url(uri).host or ""
+        arguments = {"connect_timeout": PATIENCE} if uri.startswith("postgresql") else {}
+        engine = sqlalchemy.create_engine(uri, connect_args=arguments, poolclass=sqlalchemy.pool.NullPool)
+        with engine.connect() as connection:
+            tables = sqlalchemy.inspect(connection).get_table_names()
+            row = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).fetchone() if "alembic_version" in tables else None
+    except ImportError as error:
+        return {**facts, "outcome": "no-driver", "detail": first_line(error)}
+    except Exception as error:  # whatever a driver raises is an outcome
+        return {**facts, "outcome": classify_database(str(error)), "detail": first_line(error)}
+    head, known = read_revisions()
+    revision = row[0] if row else ""
+    schema = "unknown" if not head else "none" if not revision else "right" if revision == head else "old" if revision in known else "new"
+    return {**facts, "outcome": "ok", "revision": revision, "head": head, "schema": schema}
+
+
+def s3_target(environment: Mapping[str, str], destination: str) -> Optional[tuple[str, str]]:
+    """Return bucket and prefix of an artifact store on S3, nothing where it is none."""
+    match = re.match(r"(?:proxied-)?s3://([^/]+)/?(.*)", destination or environment.get("MLFLOW_ARTIFACTS_DESTINATION", ""))
+    return (match.group(1), match.group(2).strip("/")) if match else None
+
+
+def classify_s3(error: BaseException) -> tuple[str, str]:
+    """Return the outcome that an error of botocore means, and what it says."""
+    response = getattr(error, "response", None) or {}
+    code = str(response.get("Error", {}).get("Code", ""))
+    text = first_line(error)
+    if "HTTP request to an HTTPS server" in text or re.search(r"SSL|WRONG_VERSION_NUMBER|wrong version number", text):
+        return "wrong-scheme", text
+    if code in S3_CODES:
+        return S3_CODES[code], text
+    if response and response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 400 and code in ("400", "BadRequest", ""):
+        return "wrong-scheme", text
+    if type(error).__name__ in ("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError"):
+        return "down", text
+    return "failed", text
+
+
+def ask_s3(environment: Mapping[str, str], bucket: str, prefix: str) -> dict[str, Any]:
+    """Return how the artifact store answers: whether it can be listed, and whether it can be written to."""
+    endpoint = environment.get("MLFLOW_S3_ENDPOINT_URL") or ""
+    facts: dict[str, Any] = {"endpoint": re.sub(r"//[^@/]*@", "//", endpoint), "bucket": bucket, "skew": None}
+    try:
+        import boto3
+        import botocore.config
+    except ImportError as error:
+        return {**facts, "outcome": "no-driver", "detail": first_line(error)}
+    config = botocore.config.Config(connect_timeout=PATIENCE, read_timeout=PATIENCE, retries={"total_max_attempts": 1})
+    asked, step = time.time(), "list"
+    try:
+        client = boto3.client("s3", endpoint_url=endpoint or None, config=config)
+        listed = client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+        date = listed["ResponseMetadata"]["HTTPHeaders"].get("date")
+        facts["skew"] = round(email.utils.parsedate_to_datetime(date).timestamp() - asked) if date else None
+        step, key = "write", f"{prefix}/{KEY}".lstrip("/")
+        upload = client.create_multipart_upload(Bucket=bucket, Key=key)
+        client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload["UploadId"])
+    except Exception as error:  # whatever botocore raises is an outcome
+        outcome, detail = classify_s3(error)
+        return {**facts, "outcome": "read-only" if (step, outcome) == ("write", "denied") else outcome, "detail": detail}
+    return {**facts, "outcome": "ok"}
+
+
+def ask(environment: Mapping[str, str], uri: str, destination: str) -> dict[str, Any]:
+    """Ask both stores at once.
+
+    C(uri) and C(destination) come from the server's command line, where they stand before the environment's.
+    """
+    os.environ.update(environment)
+    sys.path[:0] = [place for place in environment.get("PYTHONPATH", "").split(":") if place and place not in sys.path]
+    uri = uri or environment.get("MLFLOW_BACKEND_STORE_URI", "")
+    bucket = s3_target(environment, destination)
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        database = pool.submit(ask_database, uri) if "://" in uri and not uri.startswith(("file:", "http")) else None
+        s3 = pool.submit(ask_s3, environment, *bucket) if bucket else None
+        return {"database": database.result() if database else None, "s3": s3.result() if s3 else None}
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.stdin.readline())
+    print("\n" + json.dumps(ask(given["environment"], given["uri"], given["destination"])), flush=True)
+    os._exit(0)  # a thread that still waits for a store must not hold this up

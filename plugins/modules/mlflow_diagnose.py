@@ -1,0 +1,176 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module that reads what a diagnosis of a tracking server needs to know."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: mlflow_diagnose
+short_description: Read why a tracking server may not be usable
+version_added: 0.1.0
+author:
+  - atlas.mlflow maintainers (@atlas-mlflow)
+description:
+  - Reads a server's process, arguments, sockets, published ports, stores, disks and answers on its own host, or what a client sees of it.
+  - Works for a server that anybody has made, as a unit, a container or a process that was started by hand.
+  - Changes nothing. The stores are asked by the server's own Python with its own settings; to see whether the artifact store may be written
+    to, an upload is begun and given up.
+  - The filter P(atlas.mlflow.diagnosis#filter) says what the facts mean.
+attributes:
+  check_mode:
+    description: Reads only.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+  platform:
+    description: Where the module runs. O(perspective=server) needs Linux and root.
+    support: full
+    platforms: posix
+options:
+  perspective:
+    description: Whether the module runs on the server's host or where a client stands.
+    type: str
+    choices: [server, client]
+    default: server
+  host:
+    description: The address that the server should listen on.
+    type: str
+    default: 0.0.0.0
+  port:
+    description: The port that the server should listen on.
+    type: int
+    default: 5001
+  names:
+    description: Names or addresses by which people call the server. A client resolves and asks each of them.
+    type: list
+    elements: str
+    default: []
+  static_prefix:
+    description: The path before every path of the server.
+    type: str
+    default: ""
+  unit:
+    description: The systemd unit to look for.
+    type: str
+    default: mlflow-server.service
+  container:
+    description: The Docker container to look for.
+    type: str
+    default: atlas-mlflow-server
+  folders:
+    description: More folders whose disk may be full.
+    type: list
+    elements: path
+    default: []
+  s3_endpoint:
+    description: URL of the S3 endpoint that the server sends clients to. Only for a client.
+    type: str
+    default: ""
+  timeout:
+    description: Seconds that one request may take.
+    type: float
+    default: 4
+"""
+
+EXAMPLES = r"""
+- name: Look at the server on its own host
+  atlas.mlflow.mlflow_diagnose:
+    names: [mlflow.example.org]
+  become: true
+  register: server
+
+- name: Look at it from the control node
+  atlas.mlflow.mlflow_diagnose:
+    perspective: client
+    names: [mlflow.example.org]
+    s3_endpoint: "{{ server.facts.client_endpoint }}"
+  delegate_to: localhost
+  register: client
+
+- name: Say what it means
+  ansible.builtin.debug:
+    msg: "{{ {'host': '0.0.0.0', 'port': 5001} | atlas.mlflow.diagnosis(server.facts, client.facts) }}"
+"""
+
+RETURN = r"""
+facts:
+  description: What was seen, for the filter P(atlas.mlflow.diagnosis#filter). Holds no secret.
+  returned: always
+  type: dict
+  sample: {kind: unit, name: mlflow-server.service, state: active/running, pid: 812}
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SERVER_INFO
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, NoAnswer, ask
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "perspective": {"type": "str", "choices": ["server", "client"], "default": "server"},
+    "host": {"type": "str", "default": "0.0.0.0"},
+    "port": {"type": "int", "default": 5001},
+    "names": {"type": "list", "elements": "str", "default": []},
+    "static_prefix": {"type": "str", "default": ""},
+    "unit": {"type": "str", "default": "mlflow-server.service"},
+    "container": {"type": "str", "default": "atlas-mlflow-server"},
+    "folders": {"type": "list", "elements": "path", "default": []},
+    "s3_endpoint": {"type": "str", "default": ""},
+    "timeout": {"type": "float", "default": 4},
+}
+
+
+def run_quietly(module: AnsibleModule) -> collect.Run:
+    """Return what runs a command and returns its code, output and errors; a command that is not there fails like any other."""
+
+    def run(command: list[str]) -> tuple[int, str, str]:
+        if not module.get_bin_path(command[0]):
+            return 127, "", f"{command[0]} is not installed"
+        return module.run_command(command)
+
+    return run
+
+
+def offers_links(base: Base, host: str, timeout: float) -> bool:
+    """Say whether the server tells clients to fetch artifacts by links to its S3 endpoint."""
+    try:
+        return bool(ask(base, "GET", base.path + SERVER_INFO["client"], host=host, timeout=timeout).json().get("multipart_downloads_enabled"))
+    except NoAnswer:
+        return False
+
+
+def see_as_server(module: AnsibleModule) -> dict[str, Any]:
+    """Return what is seen on the server's own host."""
+    params = module.params
+    facts = collect.Server(run_quietly(module), params).read()
+    if not facts["kind"]:
+        return facts
+    here = "127.0.0.1" if params["host"] in ("0.0.0.0", "::") else params["host"]
+    base = Base("http", here, params["port"], params["static_prefix"])
+    facts["names"] = collect.ask_names(base, ["localhost", *params["names"]], params["timeout"])
+    host = base.host_header("localhost")
+    if facts["names"][0]["api"] == 404:
+        facts["answers_below"] = collect.answers_below(base, host, facts.get("argv", []), params["timeout"])
+    s3 = (facts.get("stores") or {}).get("s3") or {}
+    facts["client_endpoint"] = s3.get("endpoint", "") if s3 and offers_links(base, host, params["timeout"]) else ""
+    return facts
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    params = module.params
+    if params["perspective"] == "server":
+        facts = see_as_server(module)
+    else:
+        base = Base("http", "", params["port"], params["static_prefix"])
+        facts = collect.see_as_client(base, params["names"], params["s3_endpoint"], params["timeout"])
+    module.exit_json(changed=False, facts=facts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,201 @@
+"""What the facts of a server and of a client mean: each fault is named, once, and a healthy stack gives none."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect, judge, report, stores
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.catalogue import FAULTS
+
+WANTED = {"host": "0.0.0.0", "port": 5001, "static_prefix": ""}
+ARGV = ["/opt/mlflow/bin/python", "/opt/mlflow/bin/mlflow", "server", "--host", "0.0.0.0", "--port", "5001"]
+UNIT: dict[str, Any] = {
+    "kind": "unit", "name": "mlflow-server.service", "state": "active/running", "pid": 812, "now": 1_000_000.0, "argv": ARGV,
+    "configured": " ".join(ARGV), "ignored_environment": {}, "sockets": [{"address": "0.0.0.0", "port": 5001, "pid": 812, "process": "mlflow"}],
+    "host_listeners": [], "stale": [], "firewall": [], "disks": [{"path": "/", "free": 10**10, "size": 10**11, "inodes": 1000}],
+    "stores": {
+        "database": {"where": "postgresql+psycopg://db:5432/mlflow", "host": "db", "outcome": "ok", "revision": "a", "head": "a", "schema": "right"},
+        "s3": {"endpoint": "http://s3:9000", "bucket": "mlflow", "host": "s3", "skew": 0, "outcome": "ok"},
+    },
+    "names": [{"host": "localhost:5001", "api": 200, "health": 200}, {"host": "mlflow:5001", "api": 200, "health": 200}],
+}
+CONTAINER = {**UNIT, "kind": "container", "name": "atlas-mlflow-server", "network_mode": "atlas-network", "elsewhere": {},
+             "published": [{"address": "0.0.0.0", "port": 5001, "inner": 5001}],
+             "host_listeners": [{"address": "0.0.0.0", "port": 5001, "pid": 9, "process": "docker-proxy", "own": True}]}
+CLIENT: dict[str, Any] = {"now": 1_000_001.0, "names": [{"name": "mlflow", "kind": "", "connected": True, "error": "", "api": 200}], "s3": None}
+SILENT = [{"host": "localhost:5001", "api": 0, "health": 0, "error": "connection refused (127.0.0.1:5001)"}]
+UNHEARD = {"name": "mlflow", "kind": "refused", "connected": False, "error": "connection refused", "api": 0}
+
+
+def socket(address: str, port: int, process: str = "python") -> dict[str, Any]:
+    """Return a listener."""
+    return {"address": address, "port": port, "pid": 99, "process": process}
+
+
+def changed(facts: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Return facts with changes; a name with two underscores leads into a dictionary."""
+    facts = copy.deepcopy(facts)
+    for name, value in changes.items():
+        *folders, last = name.split("__")
+        place = facts
+        for folder in folders:
+            place = place[folder]
+        place[last] = value
+    return facts
+
+
+DEAF = {"sockets": [socket("127.0.0.1", 5000)], "names": SILENT}
+NOT_RUNNING = {"argv": [], "sockets": [], "pid": 0, "state": "failed/failed", "names": SILENT}
+BARE = ARGV[:3]
+SCHEMA = {"stores__database__revision": "b"}
+#: The fault, the facts of the server, and those of the client.
+CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("server-not-found", {"kind": ""}, {}),
+    ("disk-full", changed(UNIT, disks=[{"path": "/var/lib/minio", "free": 1000, "size": 10**11, "inodes": 5}]), CLIENT),
+    ("disk-full", changed(UNIT, disks=[{"path": "/", "free": 10**10, "size": 10**11, "inodes": 0}]), CLIENT),
+    ("disk-full", changed(UNIT, stores__s3__outcome="full", stores__s3__detail="minimum free drive"), CLIENT),
+    ("port-taken", changed(UNIT, **NOT_RUNNING, host_listeners=[socket("0.0.0.0", 5001)]), CLIENT),
+    ("arguments-cut", changed(UNIT, **DEAF, argv=BARE, configured="bash -c mlflow server\n --host 0.0.0.0 --port 5001"), CLIENT),
+    ("ignored-environment", changed(UNIT, **DEAF, argv=BARE, configured="mlflow server", ignored_environment={"PORT": "5001"}), CLIENT),
+    ("default-port", changed(UNIT, **DEAF, argv=BARE, configured="mlflow server"), CLIENT),
+    ("default-port", changed(CONTAINER, **DEAF, argv=BARE, configured="mlflow server"), changed(CLIENT, names=[{**UNHEARD, "kind": "reset", "connected": True}])),
+    ("bound-to-loopback", changed(UNIT, sockets=[socket("127.0.0.1", 5001)]), changed(CLIENT, names=[UNHEARD])),
+    ("wrong-socket", changed(UNIT, sockets=[socket("0.0.0.0", 5002)], names=SILENT), changed(CLIENT, names=[UNHEARD])),
+    ("bind-in-gunicorn-opts", changed(UNIT, sockets=[socket("0.0.0.0", 5001), socket("127.0.0.1", 5000)], argv=[*ARGV, "--gunicorn-opts", "--bind 127.0.0.1:5000"]), CLIENT),
+    ("shadowing-listener", changed(UNIT, host_listeners=[socket("127.0.0.1", 5001)]), CLIENT),
+    ("shadowing-listener", changed(CONTAINER, host_listeners=[*CONTAINER["host_listeners"], socket("127.0.0.1", 5001)]), CLIENT),
+    ("port-not-published", changed(CONTAINER, published=[], names=SILENT), changed(CLIENT, names=[UNHEARD])),
+    ("port-not-published", changed(CONTAINER, published=[{"address": "127.0.0.1", "port": 5001, "inner": 5001}]), changed(CLIENT, names=[UNHEARD])),
+    ("stale-container", changed(CONTAINER, sockets=[socket("0.0.0.0", 5000)], argv=[*BARE, "--port", "5000"], configured="mlflow server --port 5000", names=SILENT), changed(CLIENT, names=[UNHEARD])),
+    ("stale-container", changed(CONTAINER, stale=["/etc/atlas-mlflow/mlflow-server.json"]), CLIENT),
+    ("stale-service", changed(UNIT, stale=["/etc/default/mlflow-server"]), CLIENT),
+    ("wrong-network", changed(CONTAINER, stores__database__outcome="unresolved", elsewhere={"db": ["other"]}), CLIENT),
+    ("wrong-network", changed(CONTAINER, stores__s3__outcome="down", elsewhere={"s3": ["other"]}), CLIENT),
+    ("database-driver-missing", changed(UNIT, **NOT_RUNNING, stores__database__outcome="no-driver"), changed(CLIENT, names=[UNHEARD])),
+    ("database-driver-missing", changed(CONTAINER, **NOT_RUNNING, stores=None, log_fault={"fault": "database-driver-missing", "line": "No module named 'psycopg'"}), CLIENT),
+    ("database-name-unresolved", changed(UNIT, stores__database__outcome="unresolved"), CLIENT),
+    ("database-down", changed(UNIT, stores__database__outcome="down", names=[{"host": "localhost:5001", "api": 503, "health": 200}]), CLIENT),
+    ("database-wrong-password", changed(UNIT, **NOT_RUNNING, stores__database__outcome="wrong-password"), changed(CLIENT, names=[UNHEARD])),
+    ("database-missing", changed(UNIT, stores__database__outcome="missing"), CLIENT),
+    ("database-failed", changed(UNIT, stores__database__outcome="failed"), CLIENT),
+    ("database-schema-old", changed(UNIT, **SCHEMA, stores__database__schema="old"), CLIENT),
+    ("database-schema-new", changed(UNIT, **SCHEMA, stores__database__schema="new"), CLIENT),
+    ("clock-skew", UNIT, changed(CLIENT, now=UNIT["now"] + 1200)),
+    ("clock-skew", changed(UNIT, stores__s3__outcome="clock", stores__s3__skew=-1200), CLIENT),
+    ("s3-wrong-scheme", changed(UNIT, stores__s3__outcome="wrong-scheme"), CLIENT),
+    ("s3-down", changed(UNIT, stores__s3__outcome="down"), CLIENT),
+    ("s3-wrong-key", changed(UNIT, stores__s3__outcome="wrong-key"), CLIENT),
+    ("s3-bucket-missing", changed(UNIT, stores__s3__outcome="missing"), CLIENT),
+    ("s3-read-only", changed(UNIT, stores__s3__outcome="read-only"), CLIENT),
+    ("s3-denied", changed(UNIT, stores__s3__outcome="denied"), CLIENT),
+    ("s3-failed", changed(UNIT, stores__s3__outcome="failed"), CLIENT),
+    ("server-not-running", changed(UNIT, **NOT_RUNNING), changed(CLIENT, names=[UNHEARD])),
+    ("host-header-refused", changed(UNIT, names=[UNIT["names"][0], {"host": "mlflow:5001", "api": 403, "health": 200}]), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 403}])),
+    ("static-prefix", changed(UNIT, names=[{"host": "localhost:5001", "api": 404, "health": 404}], answers_below="/ml"), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 404}])),
+    ("name-does-not-resolve", UNIT, changed(CLIENT, names=[{**UNHEARD, "kind": "resolve"}])),
+    ("firewall-drop", UNIT, changed(CLIENT, names=[{**UNHEARD, "kind": "timeout"}])),
+    ("firewall-drop", changed(UNIT, firewall=["tcp dport 5001 reject"]), changed(CLIENT, names=[UNHEARD])),
+    ("s3-unreachable-for-clients", UNIT, changed(CLIENT, s3={"endpoint": "http://127.0.0.1:9000", "error": "connection refused"})),
+    ("api-fails", changed(UNIT, names=[{"host": "localhost:5001", "api": 500, "health": 200}]), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 500}])),
+    ("client-cannot-connect", UNIT, changed(CLIENT, names=[UNHEARD])),
+]
+
+
+@pytest.mark.parametrize(("fault", "server", "client"), CASES, ids=lambda value: value if isinstance(value, str) else "")
+def test_a_fault_is_named_and_no_other(fault: str, server: dict[str, Any], client: dict[str, Any]) -> None:
+    checks = judge.diagnose(WANTED, server, client)
+    assert [check.fault for check in checks if check.verdict == "fault"] == [fault], report.table("mlflow", [check.as_dict() for check in checks])
+
+
+@pytest.mark.parametrize("server", [UNIT, CONTAINER], ids=["unit", "container"])
+def test_a_healthy_stack_gives_no_finding(server: dict[str, Any]) -> None:
+    checks = judge.diagnose(WANTED, server, CLIENT)
+    assert {check.verdict for check in checks} == {"ok"} and len(checks) > 9
+
+
+def test_every_fault_of_the_catalogue_has_a_case_and_two_sentences() -> None:
+    assert {fault for fault, _server, _client in CASES} == set(FAULTS)
+    assert len(FAULTS) >= 24
+    for fault in FAULTS.values():
+        assert fault.cause.endswith(".") and fault.fix.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ('connection to server at "127.0.0.1", port 5432 failed: FATAL:  password authentication failed for user "mlflow"', "wrong-password"),
+        ('connection to server at "127.0.0.1", port 5432 failed: Connection refused', "down"),
+        ("failed to resolve host 'db': [Errno -2] Name or service not known", "unresolved"),
+        ('FATAL:  database "nothing" does not exist', "missing"),
+        ("connection timeout expired", "down"),
+        ("relation runs does not exist", "failed"),
+    ],
+)
+def test_what_a_database_says_is_understood(said: str, outcome: str) -> None:
+    assert stores.classify_database(said) == outcome
+
+
+def test_what_s3_says_is_understood() -> None:
+    class ClientError(Exception):
+        def __init__(self, code: str, status: int = 403) -> None:
+            super().__init__(f"An error occurred ({code})")
+            self.response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+
+    EndpointConnectionError = type("EndpointConnectionError", (Exception,), {})
+    assert stores.classify_s3(ClientError("NoSuchBucket", 404))[0] == "missing"
+    assert stores.classify_s3(ClientError("RequestTimeTooSkewed"))[0] == "clock"
+    assert stores.classify_s3(ClientError("400", 400))[0] == "wrong-scheme"
+    assert stores.classify_s3(Exception("SSL validation failed for https://s3 [SSL: WRONG_VERSION_NUMBER]"))[0] == "wrong-scheme"
+    assert stores.classify_s3(EndpointConnectionError("Could not connect"))[0] == "down"
+
+
+def test_an_artifact_store_is_found_behind_the_proxy_scheme() -> None:
+    assert stores.s3_target({"MLFLOW_ARTIFACTS_DESTINATION": "proxied-s3://b/a/b/"}, "") == ("b", "a/b")
+    assert stores.s3_target({}, "/var/lib/mlflow") is None
+
+
+def test_no_secret_is_shown() -> None:
+    assert stores.first_line(ValueError("cannot parse postgresql://u:canary@db/m")) == "cannot parse postgresql://***@db/m"
+    assert collect.shown_argv(["--backend-store-uri", "postgresql://u:canary@db/m"])[1] == "postgresql://***@db/m"
+    found = collect.log_fault("x\nThe backend store postgresql://u:canary@db/m did not answer: refused")
+    assert found and found["fault"] == "database-down" and "canary" not in found["line"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "server"),
+    [
+        (ARGV, True),
+        (["mlflow", "server"], True),
+        (["/x/python", "-m", "uvicorn", "--port", "5001", "mlflow.server.fastapi_app:app"], True),
+        (["/sbin/docker-init", "--", "python", "-m", "atlas_mlflow_start", "--", "mlflow", "server"], False),
+        (["python", "-m", "atlas_mlflow_start", "--", "mlflow", "server"], False),
+        (["vi", "mlflow"], False),
+    ],
+)
+def test_a_server_is_known_by_its_arguments(argv: list[str], server: bool) -> None:
+    assert collect.is_server(argv) is server
+
+
+def test_settings_of_a_unit_are_read_as_systemd_reads_them() -> None:
+    assert collect.parse_environment_file('# no\nA="x \\"y\\" \\$z"\nB=plain\n') == {"A": 'x "y" $z', "B": "plain"}
+
+
+def test_files_written_after_the_start_are_found(tmp_path: Path) -> None:
+    (tmp_path / "new").write_text("")
+    now = (tmp_path / "new").stat().st_mtime
+    assert collect.newer_files([str(tmp_path / "new"), str(tmp_path / "none")], now - 10) == [str(tmp_path / "new")]
+    assert collect.newer_files([str(tmp_path / "new")], now) == []
+
+
+def test_a_report_shows_cause_and_fix_and_escapes_what_was_seen() -> None:
+    checks = [check.as_dict() for check in judge.diagnose(WANTED, changed(UNIT, stale=["<script>"]), CLIENT)]
+    text = "\n".join(report.table("mlflow", checks))
+    assert text.startswith("mlflow: 1 fault: stale-service.") and "Fix: systemctl daemon-reload" in text
+    page = report.page({"mlflow": checks}, "today")
+    assert "<script>" not in page and "&lt;script&gt;" in page and not re.search(r"(src|href)=", page)
+    json.dumps(checks)
