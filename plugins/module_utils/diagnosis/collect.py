@@ -239,14 +239,6 @@ class Server:
         settings.update(dict(word.partition("=")[::2] for word in self.inspected.get("Config", {}).get("Env") or []))
         return settings
 
-    def _python(self, argv: list[str]) -> str:
-        """Return the Python that runs the server: the one it was started with, or the one beside its command."""
-        if argv and re.match(r"/.*/python[0-9.]*$", argv[0]):
-            return argv[0]
-        command = next((word for word in [*argv[:3], *self.facts["configured"].split()[:1]] if word.startswith("/")), "")
-        beside = Path(command).parent / "python"
-        return str(beside) if command and beside.exists() else "python3"
-
     def _ask_stores(self, environment: dict[str, str]) -> Optional[dict[str, Any]]:
         argv = read_argv(self.pid, self.proc)
         # Ansible runs this from a zip file: the loader knows the text.
@@ -259,7 +251,10 @@ class Server:
                 return None
             command = ["docker", "exec", "--interactive", self.facts["name"], "python3", "-c", BOOT]
         else:
-            command = [self._python(argv), "-c", BOOT]
+            python = find_python(argv, self.facts["configured"])
+            if not python:
+                return None  # another Python has other drivers, and would tell of faults that are not there
+            command = [python, "-c", BOOT]
             if self.pids:
                 status = os.stat(self.proc / str(self.pids[0]))
                 who = {"user": status.st_uid, "group": status.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
@@ -308,6 +303,14 @@ class Server:
         text = "".join(self.run(command)[1] for command in (["nft", "list", "ruleset"], ["iptables-save"]))
         rule = re.compile(rf"^.*(?:dport|dports)\s[^\n]*\b{self.wanted['port']}\b[^\n]*\b(?:drop|reject|DROP|REJECT)\b.*$", re.MULTILINE)
         return [" ".join(line.split()) for line in rule.findall(text)]
+
+
+def find_python(argv: list[str], configured: str) -> str:
+    """Return the Python of a server: the one it was started with, or the one beside a command of its environment; empty where none is known."""
+    if argv and re.match(r"/.*/python[0-9.]*$", argv[0]):
+        return argv[0]
+    folders = re.findall(r"(/[^\s\"']*)/(?:mlflow|gunicorn|uvicorn|python[0-9.]*)(?=[\s\"']|$)", " ".join([*argv, configured]))
+    return next((f"{folder}/python" for folder in folders if os.path.exists(f"{folder}/python")), "")
 
 
 def option(argv: list[str], name: str) -> str:

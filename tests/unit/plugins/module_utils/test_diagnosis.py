@@ -181,6 +181,13 @@ def test_a_server_is_known_by_its_arguments(argv: list[str], server: bool) -> No
     assert collect.is_server(argv) is server
 
 
+def test_the_servers_own_python_is_found_and_no_other_is_taken_for_it(tmp_path: Path) -> None:
+    (tmp_path / "python").touch()
+    assert collect.find_python(ARGV, "") == "/opt/mlflow/bin/python"
+    assert collect.find_python([], f'/bin/bash -c "{tmp_path}/mlflow server\n --host 0.0.0.0"') == f"{tmp_path}/python"
+    assert collect.find_python([], "/bin/bash -c 'mlflow server'") == ""
+
+
 def test_settings_of_a_unit_are_read_as_systemd_reads_them() -> None:
     assert collect.parse_environment_file('# no\nA="x \\"y\\" \\$z"\nB=plain\n') == {"A": 'x "y" $z', "B": "plain"}
 
