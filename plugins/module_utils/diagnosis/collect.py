@@ -138,7 +138,8 @@ class Server:
             pids = list(unit.pids)
             control = int(values.get("ControlPID") or 0)
             self.unit = values
-            match = re.search(r"argv\[\]=(.*?) ; ", values.get("ExecStart", ""))
+            # An argument may hold a line break, which systemctl shows as it is: a line alone would cut what is looked for here.
+            match = re.search(r"^ExecStart=\{.*?argv\[\]=(.*?) ; ignore_errors", out, re.DOTALL | re.MULTILINE)
             self._take("unit", name, unit.state, pids or ([control] if control else []), match.group(1) if match else "")
             return bool(pids)
 

@@ -188,6 +188,16 @@ def test_the_servers_own_python_is_found_and_no_other_is_taken_for_it(tmp_path: 
     assert collect.find_python([], "/bin/bash -c 'mlflow server'") == ""
 
 
+def test_a_configured_command_with_a_line_break_is_read_whole(tmp_path: Path) -> None:
+    shown = (
+        "MainPID=0\nLoadState=loaded\nActiveState=failed\nSubState=failed\nControlGroup=\n"
+        "ExecStart={ path=/bin/bash ; argv[]=/bin/bash -c /x/mlflow server\n --host 0.0.0.0 --port 5001 ; ignore_errors=no ; pid=0 }\nUser=mlflow\n"
+    )
+    server = collect.Server(lambda command: (0, shown, "") if command[0] == "systemctl" else (1, "", ""), {"unit": "x.service", "container": "x", "port": 5001}, tmp_path)
+    server.find()
+    assert (server.facts["kind"], "--port 5001" in server.facts["configured"]) == ("unit", True)
+
+
 def test_settings_of_a_unit_are_read_as_systemd_reads_them() -> None:
     assert collect.parse_environment_file('# no\nA="x \\"y\\" \\$z"\nB=plain\n') == {"A": 'x "y" $z', "B": "plain"}
 
