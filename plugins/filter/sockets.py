@@ -22,13 +22,13 @@ def port_takers(listeners: Iterable[Mapping[str, Any]], address: str, port: int,
     :raises AnsibleFilterError: When the address is none.
     """
     try:
-        wanted = (ip_address("127.0.0.1" if address == "localhost" else address), int(port))
+        wanted = Listener(ip_address("127.0.0.1" if address == "localhost" else address), int(port))
     except ValueError as error:
         raise AnsibleFilterError(f"{address} is no IP address") from error
     taken = []
     for fact in listeners:
         other = Listener(ip_address(fact["address"]), fact["port"], fact["pid"], fact["process"], fact["group"])
-        if other.group not in own and collide((other.address, other.port), wanted):
+        if other.group not in own and collide(other, wanted):
             taken.append(f"{other.endpoint}, held by {other.owner}")
     return taken
 

@@ -19,9 +19,11 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import (
     IPAddress,
     Listener,
     Unit,
+    control_groups,
     descendants,
     group_pids,
     judge,
+    main_first,
     shadow,
     takes_traffic,
 )
@@ -48,14 +50,10 @@ class Container:
         """Return its processes, the main one first: those of its control group, or else the main one and its descendants."""
         pids: set[int] = set()
         if self.pid:
-            try:
-                lines = (proc / str(self.pid) / "cgroup").read_text(encoding="utf-8").splitlines()
-            except OSError:
-                lines = []
-            groups = [line.split(":", 2)[2] for line in lines if re.match(r"0::|\d+:name=systemd:", line)]
             # A group is read only where it is the container's own, which bears its process; another namespace shows other paths.
-            pids = next((found for group in groups if self.pid in (found := group_pids(group, cgroup_roots))), set()) or descendants(self.pid, proc)
-        return Unit(f"container {self.name}", self.state, tuple(sorted(pids, key=lambda pid: (pid != self.pid, pid))), f"docker logs {self.name}")
+            found = (group_pids(group, cgroup_roots) for group in control_groups(self.pid, proc))
+            pids = next((group for group in found if self.pid in group), set()) or descendants(self.pid, proc)
+        return Unit(f"container {self.name}", self.state, main_first(pids, self.pid), f"docker logs {self.name}")
 
 
 def parse_container(text: str) -> Container:

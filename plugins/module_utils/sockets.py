@@ -93,7 +93,12 @@ def parse_unit(name: str, output: str, proc: Path = PROC, cgroup_roots: Iterable
     if values.get("LoadState") == "not-found":
         state = "not found"
     pids = group_pids(values.get("ControlGroup", ""), cgroup_roots) or (descendants(main, proc) if main else set())
-    return Unit(name, state, tuple(sorted(pids, key=lambda pid: (pid != main, pid))), f"journalctl -u {name}")
+    return Unit(name, state, main_first(pids, main), f"journalctl -u {name}")
+
+
+def main_first(pids: Iterable[int], main: int) -> tuple[int, ...]:
+    """Return processes in order, the main one before the others."""
+    return tuple(sorted(pids, key=lambda pid: (pid != main, pid)))
 
 
 def group_pids(group: str, roots: Iterable[Path]) -> set[int]:
@@ -110,16 +115,26 @@ def group_pids(group: str, roots: Iterable[Path]) -> set[int]:
     return pids - {0}  # 0: a process of another PID namespace
 
 
+def stat_fields(pid: int, proc: Path = PROC) -> list[str]:
+    """Return a process's fields from its state on: the third and following of proc_pid_stat(5); OSError where it is gone."""
+    # The name before them stands in brackets and may hold anything: count behind the last one.
+    return (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+
+
+def parent_of(pid: int, proc: Path = PROC) -> int:
+    """Return the process that started another one; OSError where that is gone."""
+    return int(stat_fields(pid, proc)[1])
+
+
 def descendants(main: int, proc: Path = PROC) -> set[int]:
     """Return a process and all that it started, as far as they still are its children's children."""
     parents: dict[int, int] = {}
     for stat in proc.glob("[0-9]*/stat"):
+        pid = int(stat.parent.name)
         try:
-            # The name stands in brackets and may hold anything: count the fields behind the last one.
-            fields = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+            parents[pid] = parent_of(pid, proc)
         except OSError:
             continue
-        parents[int(stat.parent.name)] = int(fields[1])
     family = {main} & parents.keys()
     grown = True
     while grown:
@@ -145,6 +160,15 @@ def socket_inodes(pid: int, proc: Path = PROC) -> set[int]:
     return inodes
 
 
+def control_groups(pid: int, proc: Path = PROC) -> list[str]:
+    """Return the paths of a process's control groups that tell units and containers apart, none where they cannot be read (cgroups(7))."""
+    try:
+        lines = (proc / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line.split(":", 2)[2] for line in lines if re.match(r"0::|\d+:name=systemd:", line)]
+
+
 def describe(pid: int, proc: Path = PROC) -> tuple[str, str]:
     """Return a process's name and the last part of its control group, empty where they cannot be read."""
 
@@ -154,8 +178,24 @@ def describe(pid: int, proc: Path = PROC) -> tuple[str, str]:
         except OSError:
             return ""
 
-    groups = [line.split(":", 2)[2] for line in text("cgroup").splitlines() if re.match(r"0::|\d+:name=systemd:", line)]
-    return text("comm"), max((group.rstrip("/").rpartition("/")[2] for group in groups), key=len, default="")
+    return text("comm"), max((group.rstrip("/").rpartition("/")[2] for group in control_groups(pid, proc)), key=len, default="")
+
+
+def all_pids(proc: Path = PROC) -> list[int]:
+    """Return every process that is seen, in order."""
+    return sorted(int(path.name) for path in proc.glob("[0-9]*"))
+
+
+def read_tables(process: str, proc: Path = PROC) -> dict[int, tuple[IPAddress, int]]:
+    """Return address and port of each listening socket by its inode, in the network namespace of a process: its number, or C(self)."""
+    sockets: dict[int, tuple[IPAddress, int]] = {}
+    for name in ("tcp", "tcp6"):
+        try:
+            table = (proc / process / "net" / name).read_text(encoding="ascii")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        sockets.update({inode: (address, number) for inode, address, number in listening(table)})
+    return sockets
 
 
 def read_listeners(pids: Iterable[int], port: int, proc: Path = PROC) -> tuple[list[Listener], list[Listener]]:
@@ -165,20 +205,12 @@ def read_listeners(pids: Iterable[int], port: int, proc: Path = PROC) -> tuple[l
     Raises PermissionError where a process may not be looked into: only root may look into others' processes.
     """
     pids = list(pids)
-    tables = ""
-    sockets: dict[int, tuple[IPAddress, int]] = {}
-    for name in ("tcp", "tcp6"):
-        try:
-            tables = (proc / str(pids[0] if pids else "self") / "net" / name).read_text(encoding="ascii")
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        sockets.update({inode: (address, number) for inode, address, number in listening(tables)})
+    sockets = read_tables(str(pids[0]) if pids else "self", proc)
     own = owners(pids, sockets, proc)
     rest = {inode: where for inode, where in sockets.items() if inode not in own and where[1] == port}
     others: Mapping[int, int] = {}
     if rest:  # only then is it worth to walk through all processes
-        everyone = sorted(int(path.name) for path in proc.glob("[0-9]*"))
-        others = owners((pid for pid in everyone if pid not in pids), rest, proc, strict=False)
+        others = owners((pid for pid in all_pids(proc) if pid not in pids), rest, proc, strict=False)
 
     def listener(inode: int, pid: int) -> Listener:
         return Listener(*sockets[inode], pid, *(describe(pid, proc) if pid else ()))
@@ -188,20 +220,14 @@ def read_listeners(pids: Iterable[int], port: int, proc: Path = PROC) -> tuple[l
 
 def read_all_listeners(proc: Path = PROC) -> list[Listener]:
     """Return every listener in this process's network namespace, with its owner as far as this user may see it."""
-    sockets: dict[int, tuple[IPAddress, int]] = {}
-    for name in ("tcp", "tcp6"):
-        try:
-            table = (proc / "self" / "net" / name).read_text(encoding="ascii")
-        except FileNotFoundError:
-            continue
-        sockets.update({inode: (address, number) for inode, address, number in listening(table)})
-    held = owners((int(path.name) for path in proc.glob("[0-9]*")), sockets, proc, strict=False)
+    sockets = read_tables("self", proc)
+    held = owners(all_pids(proc), sockets, proc, strict=False)
     return [Listener(*where, held.get(inode, 0), *(describe(held[inode], proc) if inode in held else ())) for inode, where in sockets.items()]
 
 
-def collide(one: tuple[IPAddress, int], other: tuple[IPAddress, int]) -> bool:
+def collide(one: Listener, other: Listener) -> bool:
     """Say whether two sockets cannot both serve: one port, and one address or a wildcard that holds the other's (ip(7), tcp(7))."""
-    return one[1] == other[1] and (one[0] == other[0] or one[0].is_unspecified or other[0].is_unspecified)
+    return one.port == other.port and (one.address == other.address or one.address.is_unspecified or other.address.is_unspecified)
 
 
 def owners(pids: Iterable[int], inodes: Iterable[int], proc: Path, strict: bool = True) -> dict[int, int]:

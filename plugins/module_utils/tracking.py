@@ -22,6 +22,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Ba
 
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts"
+SEARCH = (f"{API}/experiments/search", {"max_results": 1})  # the least that asks the database: a path and its query
 # MLflow's Python client reads the first, its page the second.
 SERVER_INFO = {"client": "/api/3.0/mlflow/server-info", "page": "/ajax-api/3.0/mlflow/server-info"}
 INVALID_HOST = "Invalid Host header"
@@ -131,7 +132,7 @@ def check_names(server: TrackingServer, hosts: Mapping[str, str]) -> tuple[list[
     facts: list[dict[str, Any]] = []
     findings: list[Finding] = []
     questions: tuple[tuple[str, str, str, dict[str, int], Callable[[Answer], bool]], ...] = (
-        ("api", "200 and JSON", API + "/experiments/search", {"max_results": 1}, lambda answer: answer.body.lstrip().startswith(b"{")),
+        ("api", "200 and JSON", *SEARCH, lambda answer: answer.body.lstrip().startswith(b"{")),
         ("page", "200 and MLflow's page", "/", {}, lambda answer: bool(APP_ROOT.search(answer.text))),
     )
     hopeless = False
@@ -173,7 +174,7 @@ def page_cause(server: TrackingServer, response: Response) -> str:
 def check_foreign_host(server: TrackingServer, name: str, version: str) -> list[Finding]:
     """Check that a request by a name that is not the server's gets the 403 that protects against DNS rebinding."""
     host = server.base.host_header(name)
-    response = server.called(host).attempt("GET", API + "/experiments/search", {"max_results": 1})
+    response = server.called(host).attempt("GET", *SEARCH)
     if isinstance(response, Answer) and response.status == 403:
         return []
     numbers = re.match(r"(\d+)\.(\d+)", version)

@@ -286,7 +286,7 @@ def check_container(module: AnsibleModule, result: dict[str, Any], address: sock
     """Read and judge the published port of the container, and the sockets of its processes."""
     container = read_container(module, module.params["container"])
     unit = container.unit()
-    inside, _others = sockets.read_listeners(unit.pids, port) if unit.pids else ([], [])
+    inside, _others = sockets.read_listeners(unit.pids, port)
     _own, on_host = sockets.read_listeners((), port)
     result["sockets"] = [one.as_dict(own=True) for one in inside] + [other.as_dict(own=other.process == containers.PROXY) for other in on_host]
     last_words = ""

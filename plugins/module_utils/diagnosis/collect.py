@@ -11,14 +11,15 @@ import shlex
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Optional
 from urllib.parse import urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.module_utils import containers, sockets
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import stores
-from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API
-from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, NoAnswer, ask
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SEARCH, TrackingServer
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
 
 Run = Callable[[list[str]], tuple[int, str, str]]
 
@@ -70,9 +71,8 @@ def is_server(argv: list[str]) -> bool:
 
 def started_at(pid: int, proc: Path = sockets.PROC) -> float:
     """Return when a process was started, in seconds since 1970 (proc_pid_stat(5), field 22; proc_stat(5), btime)."""
-    fields = (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     boot = re.search(r"^btime (\d+)", (proc / "stat").read_text(encoding="ascii"), re.MULTILINE)
-    return (int(boot.group(1)) if boot else 0) + int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return (int(boot.group(1)) if boot else 0) + int(sockets.stat_fields(pid, proc)[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def newer_files(paths: list[str], since: float) -> list[str]:
@@ -109,23 +109,20 @@ class Server:
         self.pid = 0
         self.inspected: dict[str, Any] = {}
         self.unit: dict[str, str] = {}
-        self.docker = run(["docker", "version", "--format", "{{.Server.Version}}"])[0] == 0
+        self.container: Optional[containers.Container] = None
 
     # -- which one it is
     def find(self) -> None:
         """Find the server: a unit or a container of the given name that runs, else any process, else one that does not run."""
-        candidates = [self._unit(self.wanted["unit"]), self._container(self.wanted["container"])]
-        for take in (candidate for candidate in candidates if candidate):
-            if take():
-                return
-        for pid in sorted(int(path.name) for path in self.proc.glob("[0-9]*")):
+        candidates = [take for take in (self._unit(self.wanted["unit"]), self._container(self.wanted["container"])) if take]
+        if any(take() for take in candidates):
+            return
+        for pid in sockets.all_pids(self.proc):
             if is_server(read_argv(pid, self.proc)):
                 self._take_process(pid)
                 return
-        for take in (candidate for candidate in candidates if candidate):
-            take()
-            if self.facts["kind"]:
-                return
+        if candidates:
+            candidates[0]()
 
     def _unit(self, name: str) -> Optional[Callable[[], bool]]:
         code, out, _err = self.run(["systemctl", "show", "--property", ",".join(UNIT_PROPERTIES), "--", name])
@@ -146,13 +143,13 @@ class Server:
         return take
 
     def _container(self, name: str) -> Optional[Callable[[], bool]]:
-        code, out, _err = self.run(["docker", "inspect", "--type", "container", "--", name]) if self.docker else (1, "", "")
+        code, out, _err = self.run(["docker", "inspect", "--type", "container", "--", name])
         if code:
             return None
 
         def take() -> bool:
             self.inspected = json.loads(out)[0]
-            container = containers.parse_container(out)
+            self.container = container = containers.parse_container(out)
             config = self.inspected["Config"]
             self._take("container", container.name, container.state, list(container.unit(self.proc).pids), " ".join([*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]))
             return container.runs
@@ -165,9 +162,9 @@ class Server:
         take = self._container(identity[-1]) if identity else None
         if take and take():
             return
-        parent = int((self.proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
+        parent = sockets.parent_of(pid, self.proc)
         configured = " ".join([*read_argv(parent, self.proc), *read_argv(pid, self.proc)]) if parent > 1 else ""
-        self._take("process", str(pid), "running", sorted(sockets.descendants(pid, self.proc), key=lambda one: (one != pid, one)), configured)
+        self._take("process", str(pid), "running", list(sockets.main_first(sockets.descendants(pid, self.proc), pid)), configured)
 
     def _take(self, kind: str, name: str, state: str, pids: list[int], configured: str) -> None:
         self.facts.update(kind=kind, name=name, state=state, configured=configured)
@@ -196,28 +193,31 @@ class Server:
 
     def _read_sockets(self) -> None:
         port = self.wanted["port"]
-        own, others = sockets.read_listeners(self.pids, port, self.proc) if self.pids else ([], [])
+        own, others = sockets.read_listeners(self.pids, port, self.proc)
         self.facts["sockets"] = [one.as_dict(own=True) for one in own]
+        published = self.container.published if self.container and self.facts["kind"] == "container" else ()
         if self.facts["kind"] == "container":
-            container = containers.parse_container(json.dumps([self.inspected]))
-            self.facts["published"] = [{"address": str(address), "port": outer, "inner": inner} for address, outer, inner in container.published]
+            self.facts["published"] = [{"address": str(address), "port": outer, "inner": inner} for address, outer, inner in published]
             self.facts["network_mode"] = self.inspected["HostConfig"].get("NetworkMode", "")
             if self.facts["network_mode"] != "host":
                 _none, others = sockets.read_listeners((), port, self.proc)
-        mine = {(str(one["address"]), one["port"]) for one in self.facts.get("published", [])}
+        mine = {(address, outer) for address, outer, _inner in published}
         self.facts["host_listeners"] = [
-            {**other.as_dict(own=False), "own": other.process == containers.PROXY and (str(other.address), other.port) in mine} for other in others
-        ] if self.pids or self.facts["kind"] == "container" else [other.as_dict(own=False) for other in sockets.read_listeners((), port, self.proc)[1]]
+            other.as_dict(own=other.process == containers.PROXY and (other.address, other.port) in mine) for other in others
+        ]
 
     def _read_stale(self) -> None:
         if not self.pid:
             return
         paths = [mount["Source"] for mount in self.inspected.get("Mounts", []) if mount["Type"] == "bind"]
         if self.facts["kind"] == "unit":
-            files = re.findall(r"(/\S+)", self.unit.get("EnvironmentFiles", ""))
-            paths = [self.unit.get("FragmentPath", ""), *self.unit.get("DropInPaths", "").split(), *files]
+            paths = [self.unit.get("FragmentPath", ""), *self.unit.get("DropInPaths", "").split(), *self._environment_files()]
         stale = newer_files(paths, started_at(self.pid, self.proc))
         self.facts["stale"] = stale + (["the unit, which systemd has not read again"] if self.unit.get("NeedDaemonReload") == "yes" and not stale else [])
+
+    def _environment_files(self) -> list[str]:
+        """Return the files that the unit takes its environment from."""
+        return re.findall(r"(/\S+)", self.unit.get("EnvironmentFiles", ""))
 
     # -- what it sees
     def _settings(self, environment: dict[str, str]) -> dict[str, str]:
@@ -225,7 +225,7 @@ class Server:
         if self.pid:
             return environment
         settings: dict[str, str] = {}
-        for name in re.findall(r"(/\S+)", self.unit.get("EnvironmentFiles", "")):
+        for name in self._environment_files():
             try:
                 settings.update(parse_environment_file(Path(name).read_text(encoding="utf-8")))
             except OSError:
@@ -343,9 +343,10 @@ def ask_names(base: Base, names: list[str], timeout: float) -> list[dict[str, An
     facts: list[dict[str, Any]] = []
     for name in names:
         host = base.host_header(name)
+        server = TrackingServer(base, host, timeout)
         try:
-            api = ask(base, "GET", f"{base.path}{API}/experiments/search?max_results=1", host=host, timeout=timeout)
-            health = ask(base, "GET", f"{base.path}/health", host=host, timeout=timeout)
+            api = server.ask("GET", *SEARCH)
+            health = server.ask("GET", "/health")
         except NoAnswer as failure:
             facts.append({"host": host, "api": 0, "health": 0, "error": failure.seen})
             break
@@ -356,11 +357,9 @@ def ask_names(base: Base, names: list[str], timeout: float) -> list[dict[str, An
 def answers_below(base: Base, host: str, argv: list[str], timeout: float) -> Optional[str]:
     """Return the path below which the API answers in place of the expected one, nothing where it does not."""
     for path in {option(argv, "--static-prefix").rstrip("/"), ""} - {base.path}:
-        try:
-            if ask(base, "GET", f"{path}{API}/experiments/search?max_results=1", host=host, timeout=timeout).status == 200:
-                return path
-        except NoAnswer:
-            continue
+        response = TrackingServer(replace(base, path=path), host, timeout).attempt("GET", *SEARCH)
+        if isinstance(response, Answer) and response.status == 200:
+            return path
     return None
 
 
@@ -368,10 +367,10 @@ def see_as_client(base: Base, names: list[str], s3_endpoint: str, timeout: float
     """Return what a client sees: each name resolved, connected to and asked; and the S3 endpoint that the server sends clients to."""
     facts: dict[str, Any] = {"now": time.time(), "names": [], "s3": None}
     for name in names:
-        place = Base(base.scheme, name, base.port, base.path)
+        place = replace(base, host=name)
         one: dict[str, Any] = {"name": name, "kind": "", "connected": True, "error": "", "api": 0}
         try:
-            one["api"] = ask(place, "GET", f"{base.path}{API}/experiments/search?max_results=1", timeout=timeout).status
+            one["api"] = TrackingServer(place, place.host_header(name), timeout).ask("GET", *SEARCH).status
         except NoAnswer as failure:
             one.update(kind=failure.kind, connected=failure.connected, error=failure.seen)
         facts["names"].append(one)

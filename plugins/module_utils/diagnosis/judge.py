@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_address
 from typing import Any, Optional
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.catalogue import FAULTS
-from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import MLFLOW_DEFAULT, Listener, takes_traffic
+from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import MLFLOW_DEFAULT, Listener, collide
 
 SKEW = 300  # seconds: the most that S3's signatures bear is 15 minutes, and links are often good for less
 FULL_SHARE, FULL_BYTES = 0.01, 64 * 1024**2  # of a disk that counts as full: both less than this free, or no inode
@@ -56,6 +56,11 @@ def endpoint(socket: Mapping[str, Any]) -> str:
     """Return a listener's address and port as text."""
     address = f"[{socket['address']}]" if ":" in socket["address"] else socket["address"]
     return f"{address}:{socket['port']}"
+
+
+def has_option(argv: list[str], *names: str) -> bool:
+    """Say whether an option, by any of its names, stands among arguments, with its value behind it or after an equals sign."""
+    return any(word.split("=")[0] in names for word in argv)
 
 
 class Diagnosis:
@@ -106,7 +111,7 @@ class Diagnosis:
         seen = f"{kind} {name}, {self.server.get('state', '')}" + (f", pid {self.server['pid']}" if self.server.get("pid") else "")
         if self.runs:
             configured, argv = self.server.get("configured", ""), self.server["argv"]
-            missing = [option for option in ("--host", "--port") if option in configured and not any(word.split("=")[0] == option for word in argv)]
+            missing = [option for option in ("--host", "--port") if option in configured and not has_option(argv, option)]
             if missing:
                 self.note("process", "the arguments that are configured", f"started without {' and '.join(missing)}", "arguments-cut")
                 return
@@ -150,9 +155,9 @@ class Diagnosis:
     def _wrong_socket(self, own: list[dict[str, Any]], port: int) -> str:
         places = {(ip_address(one["address"]), one["port"]) for one in own}
         argv = self.server["argv"]
-        if self.server.get("kind") == "container" and any(word.split("=")[0] == "--port" for word in argv) and not any(number == port for _place, number in places):
+        if self.server.get("kind") == "container" and has_option(argv, "--port") and not any(number == port for _place, number in places):
             return "stale-container"
-        if MLFLOW_DEFAULT in places and not any(word.split("=")[0] in ("--host", "--port", "-h", "-p") for word in argv):
+        if MLFLOW_DEFAULT in places and not has_option(argv, "--host", "--port", "-h", "-p"):
             return "default-port"
         if any(place.is_loopback and number == port for place, number in places):
             return "bound-to-loopback"
@@ -162,8 +167,7 @@ class Diagnosis:
         """Say whether a socket on the host is another's that takes the server's traffic, or keeps it from its port."""
         if one.get("own"):
             return False
-        other, wanted = Listener(ip_address(one["address"]), one["port"]), Listener(self.address, self.port)
-        return takes_traffic(other, wanted) or other.address.is_unspecified and other.port == self.port
+        return collide(Listener(ip_address(one["address"]), one["port"]), Listener(self.address, self.port))
 
     def _published(self) -> None:
         if self.server.get("kind") != "container" or self.server.get("network_mode") == "host" or not self.runs:
@@ -191,7 +195,7 @@ class Diagnosis:
             self._database(database)
         if s3:
             fault = S3_FAULTS.get(s3["outcome"], "")
-            network = fault == "s3-down" and s3.get("host") in (self.server.get("elsewhere") or {})
+            network = fault == "s3-down" and self._is_elsewhere(s3)
             seen = f"{s3.get('endpoint') or 'Amazon S3'}, bucket {s3['bucket']}: {s3.get('detail') or 'may be listed and written to'}"
             self.note("artifact store", "answers, and may be written to", seen, "wrong-network" if network else fault, follows=network and self._has("wrong-network"))
         said = self.server.get("log_fault") or {}
@@ -200,13 +204,17 @@ class Diagnosis:
 
     def _database(self, database: Mapping[str, Any]) -> None:
         fault = DATABASE_FAULTS.get(database["outcome"], "")
-        if fault == "database-name-unresolved" and database.get("host") in (self.server.get("elsewhere") or {}):
+        if fault == "database-name-unresolved" and self._is_elsewhere(database):
             fault = "wrong-network"
         self.note("database", "answers", f"{database['where']}: {database.get('detail') or 'answers'}", fault)
         if not fault:
             schema = database.get("schema", "unknown")
             seen = f"revision {database.get('revision') or 'none'}, the release's is {database.get('head') or 'not known'}"
             self.note("schema", "the release's own", seen, {"old": "database-schema-old", "new": "database-schema-new"}.get(schema, ""))
+
+    def _is_elsewhere(self, store: Mapping[str, Any]) -> bool:
+        """Say whether a store's host is a container on networks that the server is not on."""
+        return store.get("host") in (self.server.get("elsewhere") or {})
 
     def _has(self, *faults: str) -> bool:
         return any(check.fault in faults for check in self.faults)
@@ -216,8 +224,8 @@ class Diagnosis:
         seen = ", ".join(f"{disk['path']}: {disk['free'] // 1024**2} MiB free of {disk['size'] // 1024**2}, {disk['inodes']} inodes" for disk in full)
         # A full disk is what a store then complains of: it is the cause.
         if full:
-            self.checks = [Check(**{**asdict(check), "verdict": "follows", "fault": ""}) if check.fault in ("database-down", "database-failed", "s3-failed", "disk-full")
-                           else check for check in self.checks]
+            symptoms = ("database-down", "database-failed", "s3-failed", "disk-full")
+            self.checks = [replace(check, verdict="follows", fault="") if check.fault in symptoms else check for check in self.checks]
         self.note("disk", "room to write", seen or "enough on all", "disk-full" if full else "", follows=self._has("disk-full"))
 
     @staticmethod
