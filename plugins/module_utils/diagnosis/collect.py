@@ -167,7 +167,7 @@ class Server:
         self._take("process", str(pid), "running", list(sockets.main_first(sockets.descendants(pid, self.proc), pid)), configured)
 
     def _take(self, kind: str, name: str, state: str, pids: list[int], configured: str) -> None:
-        self.facts.update(kind=kind, name=name, state=state, configured=configured)
+        self.facts.update(kind=kind, name=name, state=state, configured=stores.without_credentials(configured))
         self.pids = pids
         self.pid = next((pid for pid in pids if is_server(read_argv(pid, self.proc))), 0)
         self.facts["pid"] = self.pid or (pids[0] if pids else 0)
@@ -178,7 +178,7 @@ class Server:
         self.find()
         if not self.facts["kind"]:
             return self.facts
-        self.facts["argv"] = shown_argv(read_argv(self.pid, self.proc)) if self.pid else []
+        self.facts["argv"] = [stores.without_credentials(word) for word in read_argv(self.pid, self.proc)] if self.pid else []
         environment = read_environment(self.pid, self.proc) if self.pid else {}
         self.facts["ignored_environment"] = {name: environment[name] for name in IGNORED_BY_MLFLOW if name in environment}
         self._read_sockets()
@@ -324,17 +324,12 @@ def option(argv: list[str], name: str) -> str:
     return ""
 
 
-def shown_argv(argv: list[str]) -> list[str]:
-    """Return arguments without the passwords of the URIs in them."""
-    return [re.sub(r"//[^@/\s]*@", "//***@", word) for word in argv]
-
-
 def log_fault(text: str) -> Optional[dict[str, str]]:
     """Return the fault that the last telling line of a log means."""
     for line in reversed(text.splitlines()):
         for fault, pattern in LOG_FAULTS:
             if re.search(pattern, line):
-                return {"fault": fault, "line": re.sub(r"//[^@/\s]*@", "//***@", " ".join(line.split()))[:300]}
+                return {"fault": fault, "line": stores.without_credentials(" ".join(line.split()))[:300]}
     return None
 
 

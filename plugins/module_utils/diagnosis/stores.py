@@ -48,10 +48,15 @@ def classify_database(text: str) -> str:
     return next((outcome for outcome, pattern in DATABASE_ERRORS if re.search(pattern, text)), "failed")
 
 
+def without_credentials(text: str, shown: str = "***@") -> str:
+    """Return a text with what stands before the host in its URIs replaced: user and password."""
+    return re.sub(r"//[^@/\s]*@", f"//{shown}", text)
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, without SQL and without the credentials of a URI."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
-    return re.sub(r"//[^@/\s]*@", "//***@", lines[0])[:300]
+    return without_credentials(lines[0])[:300]
 
 
 def read_revisions() -> tuple[str, list[str]]:
@@ -70,7 +75,7 @@ def read_revisions() -> tuple[str, list[str]]:
 
 def ask_database(uri: str) -> dict[str, Any]:
     """Return how a database answers, and which schema it has."""
-    facts: dict[str, Any] = {"where": re.sub(r"//[^@/]*@", "//", uri).partition("?")[0]}
+    facts: dict[str, Any] = {"where": without_credentials(uri, shown="").partition("?")[0]}
     try:
         import sqlalchemy
 
@@ -115,7 +120,7 @@ def classify_s3(error: BaseException) -> tuple[str, str]:
 def ask_s3(environment: Mapping[str, str], bucket: str, prefix: str) -> dict[str, Any]:
     """Return how the artifact store answers: whether it can be listed, and whether it can be written to."""
     endpoint = environment.get("MLFLOW_S3_ENDPOINT_URL") or ""
-    facts: dict[str, Any] = {"endpoint": re.sub(r"//[^@/]*@", "//", endpoint), "bucket": bucket, "skew": None}
+    facts: dict[str, Any] = {"endpoint": without_credentials(endpoint, shown=""), "bucket": bucket, "skew": None}
     try:
         import boto3
         import botocore.config

@@ -161,7 +161,7 @@ def test_an_artifact_store_is_found_behind_the_proxy_scheme() -> None:
 
 def test_no_secret_is_shown() -> None:
     assert stores.first_line(ValueError("cannot parse postgresql://u:canary@db/m")) == "cannot parse postgresql://***@db/m"
-    assert collect.shown_argv(["--backend-store-uri", "postgresql://u:canary@db/m"])[1] == "postgresql://***@db/m"
+    assert stores.without_credentials("--backend-store-uri=postgresql://u:canary@db/m") == "--backend-store-uri=postgresql://***@db/m"
     found = collect.log_fault("x\nThe backend store postgresql://u:canary@db/m did not answer: refused")
     assert found and found["fault"] == "database-down" and "canary" not in found["line"]
 
@@ -196,6 +196,14 @@ def test_a_configured_command_with_a_line_break_is_read_whole(tmp_path: Path) ->
     server = collect.Server(lambda command: (0, shown, "") if command[0] == "systemctl" else (1, "", ""), {"unit": "x.service", "container": "x", "port": 5001}, tmp_path)
     server.find()
     assert (server.facts["kind"], "--port 5001" in server.facts["configured"]) == ("unit", True)
+
+
+def test_a_configured_command_is_told_without_its_password(tmp_path: Path) -> None:
+    shown = json.dumps([{"Name": "/x", "State": {"Status": "exited", "Pid": 0}, "NetworkSettings": {},
+                         "Config": {"Cmd": ["mlflow", "server", "--backend-store-uri", "postgresql://u:canary@db/m"]}}])
+    server = collect.Server(lambda command: (0, shown, "") if command[0] == "docker" else (1, "", ""), {"unit": "x", "container": "x", "port": 5001}, tmp_path)
+    server.find()
+    assert server.facts["kind"] == "container" and server.facts["configured"].endswith("postgresql://***@db/m")
 
 
 def test_settings_of_a_unit_are_read_as_systemd_reads_them() -> None:
