@@ -27,7 +27,7 @@ IGNORED_BY_MLFLOW = ("GUNICORN_CMD_ARGS", "PORT", "HOST")
 #: What a small program reads from its input and runs: neither it nor the settings stand in an argument.
 BOOT = "import sys, json; given = json.loads(sys.stdin.readline()); sys.stdin = __import__('io').StringIO(json.dumps(given['input'])); exec(given['program'], {'__name__': '__main__'})"
 STORES_TIMEOUT = 12  # seconds for both stores together
-UNIT_PROPERTIES = (*sockets.UNIT_PROPERTIES, "ControlPID", "ExecStart", "EnvironmentFiles", "Environment", "FragmentPath", "DropInPaths", "NeedDaemonReload", "User")
+UNIT_PROPERTIES = (*sockets.UNIT_PROPERTIES, "ControlPID", "ExecStart", "EnvironmentFiles", "Environment", "FragmentPath", "DropInPaths", "NeedDaemonReload", "User", "InvocationID")
 #: What a log says, by the fault that it means.
 LOG_FAULTS = (
     ("database-driver-missing", r"No module named '(psycopg2?|pymysql|MySQLdb|pyodbc)|driver is not installed"),
@@ -40,6 +40,7 @@ LOG_FAULTS = (
     ("s3-down", r"artifact store, .* did not answer|Could not connect to the endpoint"),
     ("port-taken", r"[Aa]ddress already in use|port is already allocated"),
     ("disk-full", r"No space left on device"),
+    ("arguments-refused", r"^Error: (No such option|Invalid value|Missing option|Got unexpected|.*(only supported|cannot be used))"),
 )
 DATA_FOLDERS = ("/", "/tmp", "/var/lib/mlflow", "/var/lib/postgresql", "/var/lib/minio", "/var/lib/docker")
 
@@ -126,7 +127,10 @@ class Server:
 
     def _unit(self, name: str) -> Optional[Callable[[], bool]]:
         code, out, _err = self.run(["systemctl", "show", "--property", ",".join(UNIT_PROPERTIES), "--", name])
-        values = dict(line.partition("=")[::2] for line in out.splitlines())
+        values: dict[str, str] = {}
+        for line in out.splitlines():  # a unit with several files for its environment has a line for each
+            key, _equals, value = line.partition("=")
+            values[key] = f"{values[key]} {value}" if key in values else value
         if code or values.get("LoadState") != "loaded":
             return None
 
@@ -267,7 +271,7 @@ class Server:
             return None  # its Python cannot be run: the log has to tell
 
     def _find_networks(self) -> None:
-        """Note which stores' names are those of containers on networks that the server is not on."""
+        """Note which stores' names are those of containers on networks that the server is not on, or of containers that are stopped."""
         if self.facts["kind"] != "container":
             return
         asked = self.facts.get("stores") or {}
@@ -276,15 +280,22 @@ class Server:
         if s3:
             s3["host"] = urlsplit(s3.get("endpoint") or "").hostname or ""
         names = {host for host in ((asked.get("database") or {}).get("host"), s3.get("host")) if host}
-        _code, listed, _err = self.run(["docker", "ps", "--format", "{{.Names}}\t{{.Networks}}"])
-        theirs = {name: set(networks.split(",")) for name, _tab, networks in (line.partition("\t") for line in listed.splitlines())}
-        self.facts["elsewhere"] = {name: sorted(theirs[name]) for name in names if name in theirs and not theirs[name] & mine}
+        _code, listed, _err = self.run(["docker", "ps", "--all", "--format", "{{.Names}}\t{{.State}}\t{{.Networks}}"])
+        others = {name: (state, set(networks.split(","))) for name, state, networks in (line.split("\t") for line in listed.splitlines())}
+        # Docker resolves the name of no container that is stopped.
+        self.facts["stopped"] = sorted(name for name in names if name in others and others[name][0] != "running")
+        self.facts["elsewhere"] = {name: sorted(others[name][1]) for name in names if name in others and not others[name][1] & mine}
 
     def _log(self) -> str:
+        """Return the end of what the server wrote since its last start: what it said before may have been mended."""
         if self.facts["kind"] == "container":
-            _code, out, err = self.run(["docker", "logs", "--tail", "60", self.facts["name"]])
-            return out + err + str(self.inspected["State"].get("Error", ""))
-        return self.run(["journalctl", "--unit", self.facts["name"], "--lines", "60", "--no-pager", "--output", "cat"])[1]
+            state = self.inspected["State"]
+            _code, out, err = self.run(["docker", "logs", "--tail", "60", "--since", state["StartedAt"], self.facts["name"]])
+            return out + err + str(state.get("Error", ""))
+        invocation = self.unit.get("InvocationID")
+        if not invocation:
+            return ""
+        return self.run(["journalctl", f"_SYSTEMD_INVOCATION_ID={invocation}", "--lines", "60", "--no-pager", "--output", "cat"])[1]
 
     def _disks(self) -> list[dict[str, Any]]:
         paths = [*DATA_FOLDERS, *self.wanted.get("folders", ()), *(mount["Source"] for mount in self.inspected.get("Mounts", []) if os.path.isdir(mount["Source"]))]

@@ -19,6 +19,7 @@ DATABASE_FAULTS = {
     "unresolved": "database-name-unresolved",
     "down": "database-down",
     "wrong-password": "database-wrong-password",
+    "refused": "database-access-refused",
     "missing": "database-missing",
     "failed": "database-failed",
 }
@@ -112,7 +113,8 @@ class Diagnosis:
         if self.runs:
             configured, argv = self.server.get("configured", ""), self.server["argv"]
             missing = [option for option in ("--host", "--port") if option in configured and not has_option(argv, option)]
-            if missing:
+            # A process from before the change cannot have what was changed.
+            if missing and not self.server.get("stale"):
                 self.note("process", "the arguments that are configured", f"started without {' and '.join(missing)}", "arguments-cut")
                 return
             self.note("process", "a running server", seen)
@@ -204,7 +206,9 @@ class Diagnosis:
 
     def _database(self, database: Mapping[str, Any]) -> None:
         fault = DATABASE_FAULTS.get(database["outcome"], "")
-        if fault == "database-name-unresolved" and self._is_elsewhere(database):
+        if fault == "database-name-unresolved" and database.get("host") in (self.server.get("stopped") or ()):
+            fault = "database-down"
+        elif fault == "database-name-unresolved" and self._is_elsewhere(database):
             fault = "wrong-network"
         self.note("database", "answers", f"{database['where']}: {database.get('detail') or 'answers'}", fault)
         if not fault:

@@ -26,6 +26,7 @@ KEY = "atlas-mlflow-diagnosis"  # of an upload that is begun and given up, so th
 #: What a database's driver says, by the outcome that it means.
 DATABASE_ERRORS = (
     ("wrong-password", r"password authentication failed|no password supplied|Access denied for user"),
+    ("refused", r"no pg_hba.conf entry|is not allowed to connect|permission denied for database"),
     ("missing", r'database "[^"]*" does not exist|Unknown database'),
     ("unresolved", r"could not translate host name|failed to resolve host|Name or service not known|Temporary failure in name resolution|No address associated"),
     ("down", r"onnection refused|timed? ?out|timeout expired|No route to host|Network is unreachable|server closed the connection|No such file or directory|"

@@ -61,6 +61,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("disk-full", changed(UNIT, stores__s3__outcome="full", stores__s3__detail="minimum free drive"), CLIENT),
     ("port-taken", changed(UNIT, **NOT_RUNNING, host_listeners=[socket("0.0.0.0", 5001)]), CLIENT),
     ("arguments-cut", changed(UNIT, **DEAF, argv=BARE, configured="bash -c mlflow server\n --host 0.0.0.0 --port 5001"), CLIENT),
+    ("arguments-refused", changed(UNIT, **NOT_RUNNING, log_fault={"fault": "arguments-refused", "line": "Error: No such option: --x"}), CLIENT),
     ("ignored-environment", changed(UNIT, **DEAF, argv=BARE, configured="mlflow server", ignored_environment={"PORT": "5001"}), CLIENT),
     ("default-port", changed(UNIT, **DEAF, argv=BARE, configured="mlflow server"), CLIENT),
     ("default-port", changed(CONTAINER, **DEAF, argv=BARE, configured="mlflow server"), changed(CLIENT, names=[{**UNHEARD, "kind": "reset", "connected": True}])),
@@ -73,6 +74,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("port-not-published", changed(CONTAINER, published=[{"address": "127.0.0.1", "port": 5001, "inner": 5001}]), changed(CLIENT, names=[UNHEARD])),
     ("stale-container", changed(CONTAINER, sockets=[socket("0.0.0.0", 5000)], argv=[*BARE, "--port", "5000"], configured="mlflow server --port 5000", names=SILENT), changed(CLIENT, names=[UNHEARD])),
     ("stale-container", changed(CONTAINER, stale=["/etc/atlas-mlflow/mlflow-server.json"]), CLIENT),
+    ("stale-service", changed(UNIT, argv=BARE, sockets=[socket("0.0.0.0", 5001)], stale=["/etc/default/mlflow-server"]), CLIENT),
     ("stale-service", changed(UNIT, stale=["/etc/default/mlflow-server"]), CLIENT),
     ("wrong-network", changed(CONTAINER, stores__database__outcome="unresolved", elsewhere={"db": ["other"]}), CLIENT),
     ("wrong-network", changed(CONTAINER, stores__s3__outcome="down", elsewhere={"s3": ["other"]}), CLIENT),
@@ -81,6 +83,8 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("database-name-unresolved", changed(UNIT, stores__database__outcome="unresolved"), CLIENT),
     ("database-down", changed(UNIT, stores__database__outcome="down", names=[{"host": "localhost:5001", "api": 503, "health": 200}]), CLIENT),
     ("database-wrong-password", changed(UNIT, **NOT_RUNNING, stores__database__outcome="wrong-password"), changed(CLIENT, names=[UNHEARD])),
+    ("database-down", changed(CONTAINER, stores__database__outcome="unresolved", stopped=["db"]), CLIENT),
+    ("database-access-refused", changed(UNIT, stores__database__outcome="refused"), CLIENT),
     ("database-missing", changed(UNIT, stores__database__outcome="missing"), CLIENT),
     ("database-failed", changed(UNIT, stores__database__outcome="failed"), CLIENT),
     ("database-schema-old", changed(UNIT, **SCHEMA, stores__database__schema="old"), CLIENT),
@@ -132,6 +136,7 @@ def test_every_fault_of_the_catalogue_has_a_case_and_two_sentences() -> None:
         ('connection to server at "127.0.0.1", port 5432 failed: Connection refused', "down"),
         ("failed to resolve host 'db': [Errno -2] Name or service not known", "unresolved"),
         ('FATAL:  database "nothing" does not exist', "missing"),
+        ('FATAL:  no pg_hba.conf entry for host "127.0.0.1", user "mlflow", database "mlflowx", no encryption', "refused"),
         ("connection timeout expired", "down"),
         ("relation runs does not exist", "failed"),
     ],
@@ -224,3 +229,12 @@ def test_a_report_shows_cause_and_fix_and_escapes_what_was_seen() -> None:
     page = report.page({"mlflow": checks}, "today")
     assert "<script>" not in page and "&lt;script&gt;" in page and not re.search(r"(src|href)=", page)
     json.dumps(checks)
+
+
+def test_all_files_of_a_units_environment_are_read(tmp_path: Path) -> None:
+    (tmp_path / "first").write_text('MLFLOW_S3_ENDPOINT_URL="http://s3:9000"\nAWS_ACCESS_KEY_ID="old"\n')
+    (tmp_path / "second").write_text("AWS_ACCESS_KEY_ID=new\n")
+    shown = f"MainPID=0\nLoadState=loaded\nActiveState=failed\nEnvironmentFiles={tmp_path}/first (ignore_errors=no)\nEnvironmentFiles={tmp_path}/second (ignore_errors=no)\n"
+    server = collect.Server(lambda command: (0, shown, "") if command[0] == "systemctl" else (1, "", ""), {"unit": "x.service", "container": "x", "port": 5001}, tmp_path)
+    server.find()
+    assert server._settings({}) == {"MLFLOW_S3_ENDPOINT_URL": "http://s3:9000", "AWS_ACCESS_KEY_ID": "new"}
