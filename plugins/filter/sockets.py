@@ -4,31 +4,34 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Union
 
-from ansible.errors import AnsibleFilterError
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener, collide
 
+#: Words that PostgreSQL's setting knows an address by.
+WORDS = {"localhost": "127.0.0.1", "*": "0.0.0.0"}
 
-def port_takers(listeners: Iterable[Mapping[str, Any]], address: str, port: int, own: Iterable[str]) -> list[str]:
+
+def port_takers(listeners: Iterable[Mapping[str, Any]], address: Union[str, list[str]], port: int, own: Iterable[str]) -> list[str]:
     """Return in words the sockets in whose way a service's socket would be, or that would take its traffic.
 
     :param listeners: The fact ``listeners`` of ``atlas.mlflow.host_facts``.
-    :param address: IP address that the service listens on; ``localhost`` is 127.0.0.1.
+    :param address: IP address that the service listens on, or a list of them; ``localhost`` is 127.0.0.1 and ``*`` is 0.0.0.0. What is
+        no address has no taker: that it is none is for the preflight to say.
     :param port: Its port.
     :param own: Units and containers (``container NAME``) that may have it: the service's own.
-    :raises AnsibleFilterError: When the address is none.
     """
-    try:
-        wanted = Listener(ip_address("127.0.0.1" if address == "localhost" else address), int(port))
-    except ValueError as error:
-        raise AnsibleFilterError(f"{address} is no IP address") from error
+    wanted = []
+    for one in [address] if isinstance(address, str) else address:
+        with contextlib.suppress(ValueError):
+            wanted.append(Listener(ip_address(WORDS.get(one, one)), int(port)))
     taken = []
     for fact in listeners:
         other = Listener(ip_address(fact["address"]), fact["port"], fact["pid"], fact["process"], fact["group"])
-        if other.group not in own and collide(other, wanted):
+        if other.group not in own and any(collide(other, one) for one in wanted):
             taken.append(f"{other.endpoint}, held by {other.owner}")
     return taken
 
