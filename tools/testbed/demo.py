@@ -23,20 +23,11 @@ PORT = 5001
 TOPOLOGIES: dict[str, dict[str, list[str]]] = {
     "embedded": {"mlflow": ["mlflow_servers"], "client": ["clients"]},
     "full_stack": {"mlflow": ["mlflow_servers", "postgres", "minio"], "client": ["clients"]},
-    "containers": {"mlflow": ["mlflow_servers", "postgres", "minio"], "client": ["clients"]},
+    "containers": {"mlflow": ["mlflow_servers", "postgres", "minio", "containers"], "client": ["clients"]},
     "three_hosts": {"mlflow": ["mlflow_servers"], "postgres": ["postgres"], "minio": ["minio"], "client": ["clients"]},
 }
-#: What the hosts of a topology run the stack with. Their own Docker reaches no registry here, and a container in it no name server.
-CONTAINERS = {
-    "testbed_docker": True,
-    "atlas_mlflow_deployment": "container",
-    "mlflow_server_image_source": "build",
-    "mlflow_server_image_base": "atlas-mlflow/python:3",
-    "mlflow_server_image_archive": str(images.ARCHIVES / "python.tar"),
-    "mlflow_server_image_build_network": "host",
-    "postgres_image": "atlas-mlflow/postgres:17",
-    "postgres_image_archive": str(images.ARCHIVES / "postgres.tar"),
-}
+#: What the scenarios share, the hosts that run the stack in containers too.
+SHARED = ROOT / ".config" / "molecule" / "config.yml"
 #: Asked as a client asks; not /health, which answers whatever the state of the stores.
 QUESTION = "/api/2.0/mlflow/experiments/search"
 
@@ -51,8 +42,9 @@ def inventory(topology: str, executable: Path) -> dict[str, Any]:
     members = {group: {"hosts": {host: None for host in hosts if group in hosts[host]}} for group in groups}
     if "minio" in members:
         members["minio"]["vars"] = {"minio_flavour": "minio", "minio_install_method": "file", "minio_file": str(executable)}
-    if topology == "containers":
-        members["mlflow_servers"]["vars"] = CONTAINERS
+    if "containers" in members:
+        shared = yaml.safe_load(SHARED.read_text())["provisioner"]["inventory"]["group_vars"]["containers"]
+        members["containers"]["vars"] = {"testbed_cache": str(CACHE), **shared}
     return {
         "all": {
             "hosts": {host: {"ansible_host": f"{NAME}-{host}", "testbed_container": f"{NAME}-{host}"} for host in hosts},

