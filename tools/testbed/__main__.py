@@ -19,7 +19,6 @@ def prepare(debian: list[str]) -> None:
         for task in [pool.submit(images.ensure_all, debian), pool.submit(minio.ensure)]:
             task.result()
     images.ensure_archives()
-    registry.ensure()
 
 
 def check() -> None:
