@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from . import checks, daemon, demo, images, minio, registry, scenarios
+from . import checks, daemon, demo, images, minio, scenarios
 from .shell import ROOT, TestbedError, step
 
 
@@ -50,7 +50,6 @@ def parser() -> argparse.ArgumentParser:
         "--debian", nargs="+", choices=sorted(images.RELEASES), default=sorted(images.RELEASES)
     )
     add("minio", "put MinIO's executable into the cache", lambda _: minio.ensure())
-    add("registry", "put the registry's executable into the cache", lambda _: registry.ensure())
     add("up", "make the demo, and print its address", lambda given: demo.up(given.topology)).add_argument(
         "--topology", choices=sorted(demo.TOPOLOGIES), default="full_stack"
     )
