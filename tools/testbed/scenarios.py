@@ -24,6 +24,10 @@ TAIL = 150
 
 ACTION = re.compile(r"^INFO +\[\S+ > (\w+)\] Executing", re.MULTILINE)
 TASK = re.compile(r"^\W*TASK \[(.+?)\]?\s*\**$", re.MULTILINE)
+#: What a line of Ansible's, Molecule's and pytest's output begins with when it tells of a failure, and how many such lines are repeated at the end.
+FAILURE = re.compile(r"^(TASK \[.+\n(?=fatal:|failed:|\[ERROR\])|(?:fatal|failed): .+|\[ERROR\]: .+|(?:FAILED|ERROR|CRITICAL) (?!- RETRYING).+|E   .+)", re.MULTILINE)
+MOST_FAILURES = 8
+WIDTH = 800
 
 
 @dataclass
@@ -109,6 +113,11 @@ def table(scenarios: list[Scenario]) -> str:
     return "\n".join([*lines, "", f"{passed} passed, {len(scenarios) - passed} failed"])
 
 
+def failures(log: str) -> list[str]:
+    """Return the last lines of a log that tell of a failure, each cut to a width that can be read, with the task that failed."""
+    return [" ".join(line.split())[:WIDTH] for line in FAILURE.findall(log) if "...ignoring" not in line][-MOST_FAILURES:]
+
+
 def run_all(names: list[str]) -> None:
     """Run the scenarios, tell every while what they are at, and print a table at the end.
 
@@ -135,8 +144,11 @@ def run_all(names: list[str]) -> None:
     finally:
         for item in running:
             _stop(item)
+    failed = [item for item in done if not item.result.startswith("passed")]
+    for item in failed:
+        say("\n".join([f"\n{item.name} failed:", *failures(_plain(item.log))]))
     say(f"\n{table(done)}")
-    if any(not item.result.startswith("passed") for item in done):
+    if failed:
         raise TestbedError("")
 
 

@@ -175,6 +175,20 @@ class TestScenarios:
         assert scenarios.current(log) == "converge"
         assert scenarios.current(log + "\nTASK [minio : Install] *****\nok: [h]\n") == "converge, minio : Install"
 
+    def test_what_failed_is_repeated_at_the_end(self):
+        log = (
+            "TASK [minio : Wait] *****\nFAILED - RETRYING: [h]: Wait (3 retries left).\nok: [h]\n"
+            "\nTASK [minio : Start it] *****\n[ERROR]: Task failed: no such unit\nfatal: [h]: FAILED! => {}\n"
+            "E   AssertionError: nothing listens\nFAILED tests/stack/test_x.py::test_y\n"
+        )
+        assert scenarios.failures(log) == [
+            "TASK [minio : Start it] *****",
+            "[ERROR]: Task failed: no such unit",
+            "fatal: [h]: FAILED! => {}",
+            "E AssertionError: nothing listens",
+            "FAILED tests/stack/test_x.py::test_y",
+        ]
+
     def test_the_table_ends_with_the_line_that_counts(self):
         good, bad = scenarios.Scenario("good", "passed (3 tests)", 61.4), scenarios.Scenario("bad_one", "FAILED: exit code 1", 7)
         lines = scenarios.table([good, bad]).splitlines()
