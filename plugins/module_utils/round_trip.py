@@ -9,6 +9,7 @@ logged is always the same (MLflow's SQL store keeps equal values once), but for 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import time
 import uuid
@@ -34,6 +35,8 @@ NONCE = "atlas.mlflow.nonce"
 # A letter beyond ASCII shows a database that can't store it.
 PARAMS = {"atlas.mlflow.probe": "yes", "atlas.mlflow.text": "größe"}
 METRICS = {"atlas.mlflow.metric": 0.5}
+# Bytes per second that a transfer may take at least: MLflow 3.5.1 sends a local file line by line, 0.8 MB/s on an idle machine as measured.
+SLOWEST = 262144
 LOGGED_AT = 1  # the metric's fixed time stamp, in milliseconds since 1970
 
 
@@ -185,11 +188,15 @@ class RoundTrip:
         server = self.server.elsewhere(place.netloc) if place.netloc else self.server
         return server, f"{place.path.strip('/')}/{FILE}"
 
+    def _transfer_timeout(self, server: TrackingServer) -> float:
+        """Return the seconds that a request with the artifact may take: it may be large, and the link slow."""
+        return server.timeout + math.ceil(self.artifact_bytes / SLOWEST)
+
     def _artifact(self, step: str, server: TrackingServer, method: str, path: str, **sent: Any) -> Answer:
         """Do one artifact request through a server; Failed unless it succeeds."""
         response: Response
         try:
-            response = server.ask(method, path, **sent)
+            response = server.ask(method, path, timeout=self._transfer_timeout(server), **sent)
         except NoAnswer as failure:
             response = failure
         if isinstance(response, Answer) and response.status == 200:
@@ -220,7 +227,7 @@ class RoundTrip:
         headers = {**headers, "Range": f"bytes=0-{size - 1}"} if size else headers
         expected = f"the download from {base.origin}, where the server sends clients"
         try:
-            answer = ask(base, "GET", target, headers=headers, timeout=server.timeout, tls=server.tls)
+            answer = ask(base, "GET", target, headers=headers, timeout=self._transfer_timeout(server), tls=server.tls)
         except NoAnswer as failure:
             cause = (
                 f"the S3 endpoint {base.origin} is the server's own name for it (MLFLOW_S3_ENDPOINT_URL), and this machine can't reach it "

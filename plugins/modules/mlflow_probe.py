@@ -87,7 +87,7 @@ options:
     description: Name that keeps probers apart which may run at the same time. By default the machine's host name.
     type: str
   timeout:
-    description: Seconds that one request may take as a whole.
+    description: Seconds that one request may take as a whole; one that carries the artifact has a second more for each 256 KiB.
     type: float
     default: 10
   wait:
