@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-from . import checks, daemon, demo, images, minio, scenarios
+from . import checks, daemon, demo, images, minio, registry, scenarios
 from .shell import ROOT, TestbedError, step
 
 
@@ -19,6 +19,7 @@ def prepare(debian: list[str]) -> None:
         for task in [pool.submit(images.ensure_all, debian), pool.submit(minio.ensure)]:
             task.result()
     images.ensure_archives()
+    registry.ensure()
 
 
 def check() -> None:
@@ -50,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
         "--debian", nargs="+", choices=sorted(images.RELEASES), default=sorted(images.RELEASES)
     )
     add("minio", "put MinIO's executable into the cache", lambda _: minio.ensure())
+    add("registry", "put the registry's executable into the cache", lambda _: registry.ensure())
     add("up", "make the demo, and print its address", lambda given: demo.up(given.topology)).add_argument(
         "--topology", choices=sorted(demo.TOPOLOGIES), default="full_stack"
     )
