@@ -25,6 +25,9 @@ PINS = ROOT / "tools" / "pins.yml"
 COMPILE = ["pip", "compile", "--quiet", "--generate-hashes", "--universal", "--no-emit-index-url", "--no-header", "--no-annotate"]
 #: The oldest Python of a supported host or client, and of a control node.
 HOST_PYTHON, CONTROL_PYTHON = "3.10", "3.11"
+#: Drivers for PostgreSQL. psycopg2 is what MLflow is made with: it compares numbers with text, which psycopg 3 refuses (mlflow/mlflow#9151,
+#: #17013, #25282: in 3.0 when a run is made, in later releases here and there). The other is for those who name it in their URI.
+DRIVERS = ("psycopg2-binary", "psycopg[binary]")
 #: The Python that a release is read with: every supported release runs on it.
 READER_PYTHON = "3.11"
 #: Read from a release by its own Python: what `mlflow server` takes, and the revision of its schema.
@@ -89,11 +92,11 @@ def locks(root: Path) -> list[Lock]:
     return [
         Lock("uv", root / "roles/common/files/uv.txt", (f"uv=={pins['uv']}",)),
         Lock("minio-admin", root / "roles/minio/files/admin.txt", ("boto3", "minio", "packaging")),
-        Lock("drivers", root / "roles/mlflow_server/files/image/drivers.txt", ("psycopg[binary]", "boto3")),
+        Lock("drivers", root / "roles/mlflow_server/files/image/drivers.txt", (*DRIVERS, "boto3")),
         Lock("tools", root / "tools/requirements.txt", read_input(root / "tools/requirements.in"), CONTROL_PYTHON),
         Lock("examples", root / "examples/requirements.txt", read_input(root / "examples/requirements.in")),
         *(
-            Lock(f"mlflow-{version}", releases / version / "requirements.txt", (f"mlflow=={version}", "psycopg[binary]", "boto3"), exclude_newer=str(day or ""))
+            Lock(f"mlflow-{version}", releases / version / "requirements.txt", (f"mlflow=={version}", *DRIVERS, "boto3"), exclude_newer=str(day or ""))
             for version, day in pins["mlflow"].items()
         ),
     ]

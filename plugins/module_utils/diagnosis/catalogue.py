@@ -52,7 +52,7 @@ FAULTS: dict[str, Fault] = {
         Fault("wrong-network", "network", "The container is not on the Docker network on which its store's container has a name.",
               "Put both on one network (docker network connect, or networks: in the compose file)."),
         Fault("database-driver-missing", "database", "The server's Python has no driver for its database.",
-              "Install it (psycopg for postgresql+psycopg://), or use an image that has it; name the driver in the URI."),
+              "Install it (psycopg2-binary for postgresql+psycopg2://), or use an image that has it; name the driver in the URI."),
         Fault("database-name-unresolved", "database", "The database's host name does not resolve where the server runs.",
               "Correct the name in the backend store's URI, or the name service."),
         Fault("database-down", "database", "The database does not answer.", "Start it, or correct host and port in the backend store's URI."),

@@ -30,7 +30,7 @@ STORES_TIMEOUT = 12  # seconds for both stores together
 UNIT_PROPERTIES = (*sockets.UNIT_PROPERTIES, "ControlPID", "ExecStart", "EnvironmentFiles", "Environment", "FragmentPath", "DropInPaths", "NeedDaemonReload", "User", "InvocationID")
 #: What a log says, by the fault that it means.
 LOG_FAULTS = (
-    ("database-driver-missing", r"No module named '(psycopg2?|pymysql|MySQLdb|pyodbc)|driver is not installed"),
+    ("database-driver-missing", r"No module named '(psycopg2?|pg8000|pymysql|MySQLdb|pyodbc)|driver is not installed"),
     ("database-wrong-password", r"password authentication failed"),
     ("database-schema-new", r"Can't locate revision|which this release does not know"),
     ("database-schema-old", r"out-of-date database schema|and this release needs"),

@@ -45,7 +45,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_extra_args": "--host 0.0.0.0\n--port 5001"}, ["mlflow_server_extra_args", "write it as a list"]),
     ("mlflow_server", {"mlflow_server_environment": {"GUNICORN_CMD_ARGS": "--bind 0.0.0.0:5001"}}, ["GUNICORN_CMD_ARGS", "mlflow_server_port"]),
     ("mlflow_server", {"mlflow_server_environment": {"PORT": "5001"}}, ["PORT: MLflow does not read it"]),
-    ("mlflow_server", {"mlflow_server_backend_store_uri": "postgresql://u:canary-secret@db/m"}, ["names no driver", "postgresql+psycopg://"]),
+    ("mlflow_server", {"mlflow_server_backend_store_uri": "postgresql://u:canary-secret@db/m"}, ["names no driver", "postgresql+psycopg2://"]),
     ("mlflow_server", {"mlflow_server_backend_store_uri": "/var/lib/mlflow"}, ["not a database URI"]),
     ("mlflow_server", {"mlflow_server_names": ["http://mlflow.example.com:5001"]}, ["bare host names"]),
     ("mlflow_server", {"mlflow_server_static_prefix": "mlflow/"}, ["starts with a slash"]),

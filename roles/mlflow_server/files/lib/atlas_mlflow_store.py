@@ -42,7 +42,7 @@ def make_engine(uri: str) -> Any:
     try:
         return sqlalchemy.create_engine(uri, connect_args=arguments, poolclass=sqlalchemy.pool.NullPool)
     except ModuleNotFoundError as error:
-        raise StoreError(f"The backend store's driver is not installed: {error}. Name one that is: postgresql+psycopg://") from error
+        raise StoreError(f"The backend store's driver is not installed: {error}. Name one that is: postgresql+psycopg2://") from error
 
 
 def database_problem(engine: Any) -> str:
