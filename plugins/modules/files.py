@@ -66,6 +66,10 @@ options:
       - An option of its own, as Ansible logs the whole list of files to the journal, and masks secrets in it only where they stand in it to the letter.
     type: dict
     default: {}
+  unit:
+    description: Unit of systemd that runs with these files. Whether it does, and not with older ones, is returned as RV(stale).
+    type: str
+    version_added: 0.2.0
 """
 
 EXAMPLES = r"""
@@ -84,6 +88,14 @@ EXAMPLES = r"""
         mode: "0644"
     secret_contents:
       /etc/default/mlflow-server: "{{ settings | atlas.mlflow.systemd_environment }}"
+    unit: mlflow-server.service
+  register: written
+
+- name: Start the service, anew where it runs with older files
+  ansible.builtin.systemd_service:
+    name: mlflow-server.service
+    state: "{{ 'restarted' if written is changed or written.stale else 'started' }}"
+    daemon_reload: "{{ written is changed or written.stale }}"
 """
 
 RETURN = r"""
@@ -98,10 +110,18 @@ newest:
   returned: when there is one
   type: int
   sample: 1763942400000000000
+stale:
+  description:
+    - Whether systemd has not read the unit's files since they were written, or the unit's process was started before the youngest file or link was.
+    - So it is where an earlier run was cut short between the writing and the restart.
+  returned: when O(unit) is given
+  type: bool
+  sample: false
 """
 
 import os
 import tempfile
+import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_bytes, to_text
@@ -209,6 +229,34 @@ class Files:
         self.set_attributes(entry)
 
 
+def is_stale(module: AnsibleModule, unit: str, paths: list[str]) -> bool:
+    """Return whether a unit is to be read anew by systemd, or runs since before one of the files and links was written.
+
+    :param paths: Files and links; those that are not there do not count.
+    """
+    systemctl = module.get_bin_path("systemctl")
+    if not systemctl:
+        return False
+    code, said, _error = module.run_command([systemctl, "show", "--property=MainPID,NeedDaemonReload", unit])
+    properties = dict(line.partition("=")[::2] for line in said.splitlines()) if code == 0 else {}
+    pid = int(properties.get("MainPID") or 0)
+    written = [os.lstat(path).st_mtime for path in paths if os.path.lexists(path)]
+    try:
+        return properties.get("NeedDaemonReload") == "yes" or bool(pid and written and max(written) > started_at(pid))
+    except OSError:  # it has just ended
+        return False
+
+
+def started_at(pid: int) -> float:
+    """Return when a process was started, in seconds since 1970, exact to hundredths (proc_pid_stat(5), field 22: ticks since boot).
+
+    :raises OSError: When there is no such process.
+    """
+    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
+        ticks = int(file.read().rpartition(")")[2].split()[19])
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -233,6 +281,7 @@ def main() -> None:
                 ],
             },
             "secret_contents": {"type": "dict", "default": {}, "no_log": True},
+            "unit": {"type": "str"},
         },
         supports_check_mode=True,
     )
@@ -249,8 +298,10 @@ def main() -> None:
     for entry in module.params["files"]:
         files.bring(entry)
     written = [os.stat(entry["path"]).st_mtime_ns for entry in module.params["files"] if entry["state"] == "file" and os.path.exists(entry["path"])]
-    newest = {"newest": max(written)} if written else {}
-    module.exit_json(changed=bool(files.changed_paths), **newest, changed_paths=files.changed_paths, diff=files.differences)
+    more = {"newest": max(written)} if written else {}
+    if module.params["unit"]:
+        more["stale"] = is_stale(module, module.params["unit"], [entry["path"] for entry in module.params["files"] if entry["state"] in ("file", "link")])
+    module.exit_json(changed=bool(files.changed_paths), **more, changed_paths=files.changed_paths, diff=files.differences)
 
 
 if __name__ == "__main__":

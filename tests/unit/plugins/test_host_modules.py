@@ -9,6 +9,7 @@ import os
 import pwd
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,33 @@ def test_a_check_run_says_what_would_change_and_changes_nothing(tmp_path: Path) 
     assert said["changed_paths"] == [str(tmp_path / "made" / "plain")]
     assert (said["diff"][0]["before"], said["diff"][0]["after"]) == ("one\n", "two\n")
     assert (tmp_path / "made" / "plain").read_text() == "one\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "reload_needed", "stale"),
+    [("before", "no", False), ("after", "no", True), ("before", "yes", True), ("link after", "no", True), ("not running", "no", False)],
+)
+def test_a_unit_that_runs_with_older_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str, reload_needed: str, stale: bool) -> None:
+    path, link = tmp_path / "unit", tmp_path / "current"
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        pid = 0 if written == "not running" else process.pid
+        systemctl = tmp_path / "systemctl"
+        systemctl.write_text(f"#!/bin/sh\necho MainPID={pid}\necho NeedDaemonReload={reload_needed}\n")
+        systemctl.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        path.write_text("one\n")
+        path.chmod(0o644)
+        link.symlink_to(tmp_path)
+        now = time.time()
+        os.utime(path, (now, now + {"after": 5, "not running": 5}.get(written, -5)))
+        os.utime(link, (now, now + {"link after": 5}.get(written, -5)), follow_symlinks=False)
+        files = [{"path": str(path), "content": "one\n", "mode": "0644", **OWNER}, {"path": str(link), "state": "link", "target": str(tmp_path)}]
+        said = run_module("files", files=files, unit="mlflow-server.service")
+        assert (said["changed"], said["stale"]) == (False, stale)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_folders_above_the_one_asked_for_are_open_to_others(tmp_path: Path) -> None:
