@@ -1,0 +1,100 @@
+"""A stack whose host was lost and restored from its backup: what the backup shows, and what it says when something is broken."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from testinfra.backend.base import CommandResult
+from testinfra.host import Host
+
+REPOSITORY = "/var/backups/atlas-mlflow"
+
+
+def backup(server: Host, *arguments: str) -> CommandResult:
+    """Run the program of the backup."""
+    return server.run("python3 /opt/atlas-mlflow/backup/atlas_mlflow_backup.py " + " ".join(["%s"] * len(arguments)), *arguments)
+
+
+@contextmanager
+def damaged(server: Host, path: str) -> Iterator[None]:
+    """Change a byte in the middle of a file, and put it right afterwards."""
+    flip = "import sys; f = open(sys.argv[1], 'r+b'); f.seek(0, 2); f.seek(f.tell() // 2); b = f.read(1)[0]; f.seek(-1, 1); f.write(bytes([b ^ 255]))"
+    server.check_output("python3 -c %s %s", flip, path)
+    try:
+        yield
+    finally:
+        server.check_output("python3 -c %s %s", flip, path)
+
+
+def test_the_timer_runs(server: Host) -> None:
+    timer = server.service("atlas-mlflow-backup.timer")
+    assert timer.is_enabled and timer.is_running
+
+
+def test_the_repository_reads_well(server: Host) -> None:
+    said = backup(server, "check")
+    # Four runs had an artifact; that of the first was deleted once, and set aside.
+    assert said.rc == 0 and "status: ok" in said.stdout and "Read 5 files" in said.stdout, said
+
+
+def test_nothing_of_it_is_readable_without_the_passphrase(server: Host, secrets: dict[str, str]) -> None:
+    assert server.run("grep --recursive --text --quiet --regexp=fourth %s", REPOSITORY).rc == 1
+    for path in ("/etc/atlas-mlflow/backup.json", "/etc/pgbackrest.conf"):
+        assert secrets["backup_passphrase"] in server.file(path).content_string
+        assert server.file(path).mode & 0o077 == 0, path
+    assert secrets["backup_passphrase"] not in server.check_output("systemctl cat atlas-mlflow-backup.service")
+
+
+def test_a_damaged_artifact_is_found(server: Host) -> None:
+    path = server.check_output("find %s/files -type f", REPOSITORY).split()[0]
+    with damaged(server, path):
+        said = backup(server, "check")
+    assert said.rc == 1 and "rclone hashsum ended with" in said.stderr, said
+    assert backup(server, "check").rc == 0
+
+
+def test_a_damaged_database_backup_is_found(server: Host) -> None:
+    path = server.check_output("find %s/postgresql/backup -path '*/pg_data/*' -type f -size +8k", REPOSITORY).split()[0]
+    with damaged(server, path):
+        said = backup(server, "check")
+    assert said.rc == 1 and "pgBackRest finds its repository damaged" in said.stderr, said
+
+
+def test_a_backup_without_its_database_fails_and_says_so(server: Host) -> None:
+    before = json.loads(backup(server, "list").stdout)
+    server.check_output("systemctl stop postgresql@17-main.service")
+    try:
+        said = backup(server, "backup")
+    finally:
+        server.check_output("systemctl start postgresql@17-main.service")
+    assert said.rc == 1 and "pgbackrest" in said.stderr and "connect" in said.stderr, said
+    assert json.loads(backup(server, "list").stdout) == before
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("yesterday", "neither latest, nor a point"),
+        ("2026-05-04 12:30:00", "with its time zone"),
+        ("2020-01-01 00:00:00+00:00", "is before the first backup"),
+        ("2100-01-01 00:00:00+00:00", "is after the last backup"),
+    ],
+)
+def test_what_cannot_be_restored_is_refused_before_anything_is_stopped(server: Host, wanted: str, message: str) -> None:
+    said = backup(server, "restore", "--to", wanted)
+    assert said.rc == 1 and message in said.stderr, said
+    assert server.service("postgresql@17-main.service").is_running
+
+
+def test_rotated_secrets_are_used_and_the_ones_before_are_refused(server: Host, secrets: dict[str, str]) -> None:
+    for name, code in (("postgres_password", 0), ("postgres_password.previous", 2)):
+        asked = server.run("env PGPASSWORD=%s psql --host 127.0.0.1 --username mlflow --dbname mlflow --command 'SELECT 1'", secrets[name])
+        assert asked.rc == code, (name, asked.stderr)
+    script = "import boto3, sys; boto3.client('s3', endpoint_url='http://127.0.0.1:9000', aws_access_key_id=sys.argv[1], aws_secret_access_key=sys.argv[2]).list_objects(Bucket='mlflow')"
+    for user, name in (("mlflow", "minio_secret_key"), ("atlas-root", "minio_root_password")):
+        assert server.run("/opt/minio/admin/bin/python -c %s %s %s", script, user, secrets[name]).rc == 0, name
+        refused = server.run("/opt/minio/admin/bin/python -c %s %s %s", script, user, secrets[f"{name}.previous"])
+        assert refused.rc == 1 and "SignatureDoesNotMatch" in refused.stderr, (name, refused.stderr)
