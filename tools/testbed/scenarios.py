@@ -17,6 +17,8 @@ LOGS = ROOT / ".logs"
 #: Memory that a scenario's hosts may take, in bytes, and how many run side by side at most: its work is bound by the processor.
 SCENARIO_MEMORY = 3 * 1024**3
 MOST_AT_ONCE = 2
+#: The scenarios that were seen to take longest, so that none of them starts late and runs alone; the others follow by name.
+LONGEST_FIRST = ("containers", "faults_containers", "faults", "upgrade", "recovery", "full_stack", "images")
 #: Seconds after which a scenario is given up.
 TIMEOUT = 2400
 #: Lines of a failed scenario's log that are shown.
@@ -52,17 +54,9 @@ class Scenario:
 
 
 def discover(folder: Path) -> list[str]:
-    """Return the names of the scenarios in a folder, those with the most to do first, so that none starts late and runs alone.
-
-    How much there is to do goes by the number of hosts and of plays that a scenario's own files import.
-    """
-    found = [path.parent for path in folder.glob("*/molecule.yml")]
-    return [path.name for path in sorted(found, key=lambda path: (-_work(path), path.name))]
-
-
-def _work(scenario: Path) -> int:
-    text = "".join(path.read_text() for path in scenario.glob("*.yml"))
-    return len(re.findall(r"image:|import_playbook:", text))
+    """Return the names of the scenarios in a folder, the longest first."""
+    found = [path.parent.name for path in folder.glob("*/molecule.yml")]
+    return sorted(found, key=lambda name: (LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST), name))
 
 
 def slots(available_memory: int) -> int:
