@@ -121,6 +121,11 @@ def stat_fields(pid: int, proc: Path = PROC) -> list[str]:
     return (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
 
 
+def seconds_after_boot(pid: int, proc: Path = PROC) -> float:
+    """Return how long after the host's boot a process was started (proc_pid_stat(5), field 22); OSError where it is gone."""
+    return int(stat_fields(pid, proc)[19]) / os.sysconf("SC_CLK_TCK")
+
+
 def parent_of(pid: int, proc: Path = PROC) -> int:
     """Return the process that started another one; OSError where that is gone."""
     return int(stat_fields(pid, proc)[1])

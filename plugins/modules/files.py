@@ -125,6 +125,7 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_bytes, to_text
+from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import seconds_after_boot
 
 _HIDDEN = "(not shown, it holds secrets)\n"
 
@@ -248,13 +249,11 @@ def is_stale(module: AnsibleModule, unit: str, paths: list[str]) -> bool:
 
 
 def started_at(pid: int) -> float:
-    """Return when a process was started, in seconds since 1970, exact to hundredths (proc_pid_stat(5), field 22: ticks since boot).
+    """Return when a process was started, in seconds since 1970, exact to hundredths, which the kernel's boot time is not.
 
     :raises OSError: When there is no such process.
     """
-    with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-        ticks = int(file.read().rpartition(")")[2].split()[19])
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + seconds_after_boot(pid)
 
 
 def main() -> None:

@@ -66,6 +66,25 @@ class Service:
         return f"{self.main_pid} {self.host.check_output(f'cat /proc/{self.main_pid}/stat').rpartition(')')[2].split()[19]}"
 
 
+def assert_kept_run(client: Host, name: str = "localhost") -> None:
+    """See the one run that the oldest release logged, with its parameter and its artifact.
+
+    :param name: The tracking server's name, as ``client`` knows it.
+    """
+    base = f"http://{name}:{PORT}/api/2.0"
+    experiment = ask(client, f"{base}/mlflow/experiments/get-by-name?experiment_name=kept").json()["experiment"]["experiment_id"]
+    found = ask(client, f"{base}/mlflow/runs/search", method="POST", body={"experiment_ids": [experiment]}).json()["runs"]
+    assert [run["data"]["params"] for run in found] == [[{"key": "release", "value": "3.0.1"}]]
+    root = found[0]["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    assert ask(client, f"{base}/mlflow-artifacts/artifacts/{root}/kept.txt").body == "written by the oldest release"
+
+
+def query(postgres: Host, sql: str) -> str:
+    """Return what PostgreSQL answers its own administrator."""
+    runner = "docker exec --user 999 atlas-postgres" if in_container(postgres, "atlas-postgres") else "sudo -u postgres"
+    return postgres.check_output(f"{runner} psql --username postgres --no-psqlrc --tuples-only --no-align --dbname mlflow --command %s", sql)
+
+
 def in_container(host: Host, name: str) -> bool:
     """Say whether a container of this name runs on a host."""
     return host.run("docker inspect --format '{{.State.Running}}' %s", name).stdout.strip() == "true"

@@ -71,9 +71,9 @@ def is_server(argv: list[str]) -> bool:
 
 
 def started_at(pid: int, proc: Path = sockets.PROC) -> float:
-    """Return when a process was started, in seconds since 1970 (proc_pid_stat(5), field 22; proc_stat(5), btime)."""
+    """Return when a process was started, in seconds since 1970 by the kernel's own boot time (proc_stat(5), btime), whatever clock this process is shown."""
     boot = re.search(r"^btime (\d+)", (proc / "stat").read_text(encoding="ascii"), re.MULTILINE)
-    return (int(boot.group(1)) if boot else 0) + int(sockets.stat_fields(pid, proc)[19]) / os.sysconf("SC_CLK_TCK")
+    return (int(boot.group(1)) if boot else 0) + sockets.seconds_after_boot(pid, proc)
 
 
 def newer_files(paths: list[str], since: float) -> list[str]:

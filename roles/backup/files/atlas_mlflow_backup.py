@@ -120,7 +120,7 @@ def give(folder: Path) -> None:
 class Postgres:
     """A PostgreSQL of this host, whose backups are pgBackRest's."""
 
-    def __init__(self, settings: dict[str, Any], files: Files) -> None:
+    def __init__(self, settings: dict[str, Any]) -> None:
         """Take the settings: the service, its port, and after how many days a backup is a full one again."""
         self.service = settings["database"]["service"]
         self.port = str(settings["database"]["port"])
@@ -266,7 +266,7 @@ class Repository:
         """Take the settings of the role."""
         self.index = Path(settings["repository"], "points.json")
         self.files = Files(settings)
-        self.database: Postgres | Sqlite = (Postgres if "service" in settings["database"] else Sqlite)(settings, self.files)
+        self.database: Postgres | Sqlite = Postgres(settings) if "service" in settings["database"] else Sqlite(settings, self.files)
 
     @property
     def points(self) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stack.support import PORT, ask
+from stack.support import assert_kept_run
 from testinfra.host import Host
 
 
@@ -19,9 +19,4 @@ def test_the_drivers_were_added_to_the_image_that_had_none(server: Host) -> None
 
 
 def test_a_run_of_the_first_image_is_kept(server: Host) -> None:
-    base = f"http://localhost:{PORT}/api/2.0"
-    experiment = ask(server, f"{base}/mlflow/experiments/get-by-name?experiment_name=kept").json()["experiment"]["experiment_id"]
-    found = ask(server, f"{base}/mlflow/runs/search", method="POST", body={"experiment_ids": [experiment]}).json()["runs"]
-    assert len(found) == 1
-    root = found[0]["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
-    assert ask(server, f"{base}/mlflow-artifacts/artifacts/{root}/kept.txt").body == "written by the oldest release"
+    assert_kept_run(server)

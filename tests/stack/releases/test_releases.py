@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from stack.support import PORT, ask
+from stack.support import assert_kept_run
 from testinfra.host import Host
 
 
@@ -14,12 +14,7 @@ def test_the_default_release_runs_and_the_older_ones_are_still_there(server: Hos
 
 
 def test_a_run_of_the_oldest_release_is_kept(client: Host, server_name: str) -> None:
-    base = f"http://{server_name}:{PORT}/api/2.0"
-    experiment = ask(client, f"{base}/mlflow/experiments/get-by-name?experiment_name=kept").json()["experiment"]["experiment_id"]
-    found = ask(client, f"{base}/mlflow/runs/search", method="POST", body={"experiment_ids": [experiment]}).json()["runs"]
-    assert [run["data"]["params"] for run in found] == [[{"key": "release", "value": "3.0.1"}]]
-    root = found[0]["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
-    assert ask(client, f"{base}/mlflow-artifacts/artifacts/{root}/kept.txt").body == "written by the oldest release"
+    assert_kept_run(client, server_name)
 
 
 def test_each_change_of_the_schema_left_a_backup(server: Host) -> None:

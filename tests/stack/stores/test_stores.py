@@ -6,7 +6,7 @@ import json
 import uuid
 
 import pytest
-from stack.support import PORT, Service, ask, in_container, listening
+from stack.support import PORT, Service, ask, in_container, listening, query
 from testinfra.host import Host
 
 
@@ -23,12 +23,6 @@ def run_with_artifact(client: Host, server_name: str) -> dict[str, str]:
     stored = ask(client, f"{base}/api/2.0/mlflow-artifacts/artifacts/{root}/marker.json", method="PUT", body={"marker": marker})
     assert stored.status == 200, stored
     return {"run_id": run["run_id"], "marker": marker, "key": f"{root}/marker.json"}
-
-
-def query(postgres: Host, sql: str) -> str:
-    """Return what PostgreSQL answers its own administrator."""
-    runner = "docker exec --user 999 atlas-postgres" if in_container(postgres, "atlas-postgres") else "sudo -u postgres"
-    return postgres.check_output(f"{runner} psql --username postgres --no-psqlrc --tuples-only --no-align --dbname mlflow --command %s", sql)
 
 
 def test_postgresql_holds_the_run(postgres: Host, run_with_artifact: dict[str, str]) -> None:
