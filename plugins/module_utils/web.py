@@ -23,12 +23,13 @@ EXCERPT = 160  # characters of an answer that a finding may quote
 
 @dataclass(frozen=True)
 class Base:
-    """Where a server is: what to connect to, and the path that stands before its own paths."""
+    """Where a server is: what to connect to, the path that stands before its own paths, and the name its certificate is for, if another."""
 
     scheme: str
     host: str
     port: int
     path: str = ""
+    tls_name: str = ""
 
     @classmethod
     def parse(cls, url: str) -> Base:
@@ -182,6 +183,15 @@ class Deadline:
         self.sock.close()
 
 
+def tls_context(ca_path: Optional[str], validate: bool) -> ssl.SSLContext:
+    """Return the context for https; OSError where the bundle cannot be read."""
+    context = ssl.create_default_context(cafile=ca_path)
+    if not validate:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 def ask(
     base: Base,
     method: str,
@@ -208,7 +218,7 @@ def ask(
             try:
                 if base.scheme == "https":
                     context = tls or ssl.create_default_context()
-                    deadline.sock = sock = context.wrap_socket(sock, server_hostname=base.host, do_handshake_on_connect=False)
+                    deadline.sock = sock = context.wrap_socket(sock, server_hostname=base.tls_name or base.host, do_handshake_on_connect=False)
                     sock.do_handshake()
                 connection = http.client.HTTPConnection(base.host, base.port)
                 connection.sock = sock

@@ -69,7 +69,6 @@ options:
   unit:
     description: Unit of systemd that runs with these files. Whether it does, and not with older ones, is returned as RV(stale).
     type: str
-    version_added: 0.2.0
 """
 
 EXAMPLES = r"""

@@ -85,12 +85,18 @@ ansible_facts:
       description: Number of cores that a process may use.
       type: int
       sample: 4
+    timers:
+      description: Timers of systemd that the administrator has put there, by the names of their units.
+      type: list
+      elements: str
+      sample: [mlflow-gc.timer]
 """
 
 import os
 import platform
 import pwd
 import socket
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, read_publishers
@@ -170,6 +176,7 @@ def main() -> None:
         "listeners": read_listeners(module),
         "hostname": platform.node().partition(".")[0],
         "processor_nproc": len(os.sched_getaffinity(0)),
+        "timers": sorted(path.name for path in Path("/etc/systemd/system").glob("*.timer")),
     }
     dpkg = module.get_bin_path("dpkg-query")
     if dpkg:

@@ -65,6 +65,14 @@ options:
     type: list
     elements: path
     default: []
+  scheme:
+    description: Whether the server speaks TLS.
+    type: str
+    choices: [http, https]
+    default: http
+  ca_path:
+    description: PEM bundle to trust in place of the system's. Only for a client; on the server's own host a certificate is not checked.
+    type: path
   s3_endpoint:
     description: URL of the S3 endpoint that the server sends clients to. Only for a client.
     type: str
@@ -103,12 +111,13 @@ facts:
   sample: {kind: unit, name: mlflow-server.service, state: active/running, pid: 812}
 """
 
+import ssl
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SERVER_INFO
-from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, NoAnswer, ask
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, NoAnswer, ask, tls_context
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "perspective": {"type": "str", "choices": ["server", "client"], "default": "server"},
@@ -119,6 +128,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "unit": {"type": "str", "default": "mlflow-server.service"},
     "container": {"type": "str", "default": "atlas-mlflow-server"},
     "folders": {"type": "list", "elements": "path", "default": []},
+    "scheme": {"type": "str", "choices": ["http", "https"], "default": "http"},
+    "ca_path": {"type": "path"},
     "s3_endpoint": {"type": "str", "default": ""},
     "timeout": {"type": "float", "default": 4},
 }
@@ -135,10 +146,10 @@ def run_quietly(module: AnsibleModule) -> collect.Run:
     return run
 
 
-def offers_links(base: Base, host: str, timeout: float) -> bool:
+def offers_links(base: Base, host: str, timeout: float, tls: ssl.SSLContext) -> bool:
     """Say whether the server tells clients to fetch artifacts by links to its S3 endpoint."""
     try:
-        return bool(ask(base, "GET", base.path + SERVER_INFO["client"], host=host, timeout=timeout).json().get("multipart_downloads_enabled"))
+        return bool(ask(base, "GET", base.path + SERVER_INFO["client"], host=host, timeout=timeout, tls=tls).json().get("multipart_downloads_enabled"))
     except NoAnswer:
         return False
 
@@ -149,14 +160,16 @@ def see_as_server(module: AnsibleModule) -> dict[str, Any]:
     facts = collect.Server(run_quietly(module), params).read()
     if not facts["kind"]:
         return facts
+    # What answers here is this host itself, by an address that its certificate need not name.
+    tls = tls_context(None, validate=False)
     here = "127.0.0.1" if params["host"] in ("0.0.0.0", "::") else params["host"]
-    base = Base("http", here, params["port"], params["static_prefix"])
-    facts["names"] = collect.ask_names(base, ["localhost", *params["names"]], params["timeout"])
+    base = Base(params["scheme"], here, params["port"], params["static_prefix"])
+    facts["names"] = collect.ask_names(base, ["localhost", *params["names"]], params["timeout"], tls)
     host = base.host_header("localhost")
     if facts["names"][0]["api"] == 404:
-        facts["answers_below"] = collect.answers_below(base, host, facts.get("argv", []), params["timeout"])
+        facts["answers_below"] = collect.answers_below(base, host, facts.get("argv", []), params["timeout"], tls)
     s3 = (facts.get("stores") or {}).get("s3") or {}
-    facts["client_endpoint"] = s3.get("endpoint", "") if s3 and offers_links(base, host, params["timeout"]) else ""
+    facts["client_endpoint"] = s3.get("endpoint", "") if s3 and offers_links(base, host, params["timeout"], tls) else ""
     return facts
 
 
@@ -167,8 +180,8 @@ def main() -> None:
     if params["perspective"] == "server":
         facts = see_as_server(module)
     else:
-        base = Base("http", "", params["port"], params["static_prefix"])
-        facts = collect.see_as_client(base, params["names"], params["s3_endpoint"], params["timeout"])
+        base = Base(params["scheme"], "", params["port"], params["static_prefix"])
+        facts = collect.see_as_client(base, params["names"], params["s3_endpoint"], params["timeout"], tls_context(params["ca_path"], validate=True))
     module.exit_json(changed=False, facts=facts)
 
 

@@ -107,6 +107,9 @@ options:
   ca_path:
     description: PEM bundle to trust in place of the system's.
     type: path
+  tls_name:
+    description: Name or address that the certificate must be for. By default the host of O(url), which may be one that only the server's own host uses.
+    type: str
 """
 
 EXAMPLES = r"""
@@ -204,8 +207,8 @@ seconds:
 """
 
 import socket
-import ssl
 import time
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -221,7 +224,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import (
     server_facts,
     wait_for_answer,
 )
-from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, tls_context
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "url": {"type": "str", "required": True},
@@ -242,16 +245,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "password": {"type": "str", "no_log": True},
     "validate_certs": {"type": "bool", "default": True},
     "ca_path": {"type": "path"},
+    "tls_name": {"type": "str"},
 }
-
-
-def tls_context(ca_path: str | None, validate: bool) -> ssl.SSLContext:
-    """Return the context for https; OSError where the bundle cannot be read."""
-    context = ssl.create_default_context(cafile=ca_path)
-    if not validate:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def read_unit(module: AnsibleModule, name: str) -> sockets.Unit:
@@ -335,7 +330,7 @@ def main() -> None:
     params = module.params
     begin = time.monotonic()
     try:
-        base = Base.parse(params["url"])
+        base = replace(Base.parse(params["url"]), tls_name=params["tls_name"] or "")
         address = ip_address(params["listen_address"].strip("[]"))
         tls = tls_context(params["ca_path"], params["validate_certs"]) if base.scheme == "https" or params["ca_path"] else None
     except (ValueError, OSError) as error:

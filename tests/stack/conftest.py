@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
-from stack.support import Service, host_of, hosts_of, service_of
+from stack.support import Service, host_of, hosts_of, secrets_folder, service_of
 from testinfra.host import Host
 
 
@@ -48,7 +46,6 @@ def minio() -> Host:
 @pytest.fixture(scope="session")
 def secrets() -> dict[str, str]:
     """Return the secrets in use, by name, from where the playbook keeps them on the control node."""
-    folder = os.path.join(os.path.dirname(os.environ["MOLECULE_INVENTORY_FILE"]), ".secrets")
-    if not os.path.isdir(folder):
-        return {}
-    return {name: open(os.path.join(folder, name), encoding="utf-8").read().strip() for name in os.listdir(folder)}
+    generated = {path.name: path.read_text(encoding="utf-8").strip() for path in secrets_folder().glob("*") if path.is_file()}
+    # Of a key, a line that no other key has.
+    return generated | {path.name: path.read_text(encoding="utf-8").splitlines()[2] for path in secrets_folder().glob("tls/*.key")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import testinfra
@@ -15,11 +16,12 @@ PORT = 5001
 
 #: Asks one URL by an optional Host header, without a proxy, and prints status and body as JSON. Runs on the client host.
 ASK = """
-import json, sys, urllib.error, urllib.request
-url, host, method, body = json.loads(sys.argv[1])
+import json, ssl, sys, urllib.error, urllib.request
+url, host, method, body, authority = json.loads(sys.argv[1])
 headers = {"Content-Type": "application/json", **({"Host": host} if host else {})}
 request = urllib.request.Request(url, method=method, headers=headers, data=body.encode() if body is not None else None)
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+trust = urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=authority or None))
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), trust)
 try:
     with opener.open(request, timeout=20) as response:
         print(json.dumps([response.status, response.read().decode(errors="replace")]))
@@ -71,7 +73,7 @@ def assert_kept_run(client: Host, name: str = "localhost") -> None:
 
     :param name: The tracking server's name, as ``client`` knows it.
     """
-    base = f"http://{name}:{PORT}/api/2.0"
+    base = f"{base_url(name)}/api/2.0"
     experiment = ask(client, f"{base}/mlflow/experiments/get-by-name?experiment_name=kept").json()["experiment"]["experiment_id"]
     found = ask(client, f"{base}/mlflow/runs/search", method="POST", body={"experiment_ids": [experiment]}).json()["runs"]
     assert [run["data"]["params"] for run in found] == [[{"key": "release", "value": "3.0.1"}]]
@@ -99,13 +101,29 @@ def service_of(host: Host) -> Service:
     return Service(host, int(pid), "/etc/default/mlflow-server", "journalctl -u mlflow-server.service -n 30 --no-pager")
 
 
+def secrets_folder() -> Path:
+    """Return where the playbook keeps the scenario's secrets on the control node."""
+    return Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent / ".secrets"
+
+
+def authority() -> str:
+    """Return the certificate of the inventory's own authority, empty where the scenario has no TLS."""
+    path = secrets_folder() / "tls" / "authority.pem"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def base_url(name: str) -> str:
+    """Return the tracking server's URL by a name or an address."""
+    return f"{'https' if authority() else 'http'}://{name}:{PORT}"
+
+
 def ask(client: Host, url: str, host: str = "", method: str = "GET", body: Any = None) -> Answer:
     """Ask ``url`` from the ``client`` host.
 
     :param host: The Host header, when it is not the URL's own.
     :param body: Sent as JSON.
     """
-    payload = json.dumps([url, host, method, None if body is None else json.dumps(body)])
+    payload = json.dumps([url, host, method, None if body is None else json.dumps(body), authority()])
     printed = client.check_output("python3 -c %s %s", ASK, payload)
     return Answer(*json.loads(printed))
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import ssl
 import subprocess
 import time
 from collections.abc import Mapping
@@ -344,12 +345,12 @@ def log_fault(text: str) -> Optional[dict[str, str]]:
     return None
 
 
-def ask_names(base: Base, names: list[str], timeout: float) -> list[dict[str, Any]]:
+def ask_names(base: Base, names: list[str], timeout: float, tls: Optional[ssl.SSLContext] = None) -> list[dict[str, Any]]:
     """Return the status that the API and the health path give by each name; one that gets no answer at all ends the round."""
     facts: list[dict[str, Any]] = []
     for name in names:
         host = base.host_header(name)
-        server = TrackingServer(base, host, timeout)
+        server = TrackingServer(base, host, timeout, tls=tls)
         try:
             api = server.ask("GET", *SEARCH)
             health = server.ask("GET", "/health")
@@ -360,30 +361,30 @@ def ask_names(base: Base, names: list[str], timeout: float) -> list[dict[str, An
     return facts
 
 
-def answers_below(base: Base, host: str, argv: list[str], timeout: float) -> Optional[str]:
+def answers_below(base: Base, host: str, argv: list[str], timeout: float, tls: Optional[ssl.SSLContext] = None) -> Optional[str]:
     """Return the path below which the API answers in place of the expected one, nothing where it does not."""
     for path in {option(argv, "--static-prefix").rstrip("/"), ""} - {base.path}:
-        response = TrackingServer(replace(base, path=path), host, timeout).attempt("GET", *SEARCH)
+        response = TrackingServer(replace(base, path=path), host, timeout, tls=tls).attempt("GET", *SEARCH)
         if isinstance(response, Answer) and response.status == 200:
             return path
     return None
 
 
-def see_as_client(base: Base, names: list[str], s3_endpoint: str, timeout: float) -> dict[str, Any]:
+def see_as_client(base: Base, names: list[str], s3_endpoint: str, timeout: float, tls: Optional[ssl.SSLContext] = None) -> dict[str, Any]:
     """Return what a client sees: each name resolved, connected to and asked; and the S3 endpoint that the server sends clients to."""
     facts: dict[str, Any] = {"now": time.time(), "names": [], "s3": None}
     for name in names:
         place = replace(base, host=name)
         one: dict[str, Any] = {"name": name, "kind": "", "connected": True, "error": "", "api": 0}
         try:
-            one["api"] = TrackingServer(place, place.host_header(name), timeout).ask("GET", *SEARCH).status
+            one["api"] = TrackingServer(place, place.host_header(name), timeout, tls=tls).ask("GET", *SEARCH).status
         except NoAnswer as failure:
             one.update(kind=failure.kind, connected=failure.connected, error=failure.seen)
         facts["names"].append(one)
     if s3_endpoint:
         facts["s3"] = {"endpoint": Base.parse(s3_endpoint).origin, "error": ""}
         try:
-            ask(Base.parse(s3_endpoint), "GET", "/", timeout=timeout)
+            ask(Base.parse(s3_endpoint), "GET", "/", timeout=timeout, tls=tls)
         except NoAnswer as failure:
             facts["s3"]["error"] = failure.seen
     return facts

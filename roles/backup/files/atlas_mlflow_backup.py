@@ -66,6 +66,7 @@ class Files:
         }
         if not self.folder:
             self.environment |= {
+                **({"RCLONE_CA_CERT": artifacts["authority"]} if artifacts.get("authority") else {}),
                 "RCLONE_CONFIG_SOURCE_TYPE": "s3",
                 "RCLONE_CONFIG_SOURCE_PROVIDER": "Minio",
                 # The account may use its bucket, and not make one.
@@ -88,11 +89,15 @@ class Files:
         set_aside = ["--backup-dir", f"repository:removed/{point}"]
         self.rclone("sync", self.source, "repository:artifacts", *set_aside, "--use-server-modtime", "--fast-list")
 
-    def bring_back(self) -> None:
-        """Copy all that a point may refer to back into the artifact store, which loses nothing that it has beside."""
-        for name in [f"removed/{point}" for point in sorted(self.folders("removed"))] + ["artifacts"]:
-            if name.split("/")[0] + "/" in self.rclone("lsf", "repository:", "--dirs-only").split():
-                self.rclone("copy", f"repository:{name}", self.source)
+    def bring_back(self, point: str) -> None:
+        """Copy the artifacts back as they were at a point; the artifact store loses nothing that it has beside.
+
+        What a later mirror set aside was there at the point. Where several did, the first of them has the content from then, so it comes last.
+        """
+        later = sorted((name for name in self.folders("removed") if name > point), reverse=True)
+        present = self.rclone("lsf", "repository:", "--dirs-only").split()
+        for name in [*(["artifacts"] if "artifacts/" in present else []), *(f"removed/{name}" for name in later)]:
+            self.rclone("copy", f"repository:{name}", self.source)
         if self.folder:
             give(Path(self.folder))
 
@@ -296,12 +301,16 @@ class Repository:
             raise BackupError("The repository has no backup.")
         return f"{self.database.verify()}. Read {self.files.read_all()} files of the mirror. The last point is {self.points[-1]['name']}."
 
+    def find(self, wanted: str) -> str:
+        """Say which point a restore would take."""
+        return f"A restore would take {choose(self.points, wanted)[0]['name']}."
+
     def restore(self, wanted: str) -> str:
         """Bring database and artifacts back to a point or a moment."""
         point, moment = choose(self.points, wanted)
         if isinstance(self.database, Sqlite):  # it keeps no log to go on with from a point
             moment = None
-        self.files.bring_back()
+        self.files.bring_back(point["name"])
         self.database.restore(point, moment.isoformat(sep=" ") if moment else "")
         # What came later is on a time line of PostgreSQL's log that has been left.
         self.write([known for known in self.points if known["name"] <= point["name"]])
@@ -316,6 +325,7 @@ def main() -> int:
     actions.add_parser("backup", help="make a backup")
     actions.add_parser("check", help="read the repository back")
     actions.add_parser("list", help="list the points that can be restored")
+    actions.add_parser("find", help="say which point a restore would take").add_argument("--to", required=True)
     actions.add_parser("restore", help="restore; the tracking servers must be stopped").add_argument("--to", required=True)
     given = parser.parse_args()
     os.umask(0o077)
@@ -324,7 +334,8 @@ def main() -> int:
         if given.action == "list":
             print(json.dumps(repository.points, indent=1))
         else:
-            print({"backup": repository.back_up, "check": repository.check, "restore": lambda: repository.restore(given.to)}[given.action](), flush=True)
+            action = getattr(repository, {"backup": "back_up"}.get(given.action, given.action))
+            print(action(given.to) if "to" in given else action(), flush=True)
     except BackupError as error:
         print(error, file=sys.stderr)
         return 1

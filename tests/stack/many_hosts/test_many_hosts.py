@@ -1,8 +1,10 @@
-"""A host for each part: the stores answer those that need them, and nobody else gets in."""
+"""A host for each part, and TLS between them: the stores answer those that need them, and nobody else gets in or listens."""
 
 from __future__ import annotations
 
-from stack.support import PORT, address_of, ask, listening
+import json
+
+from stack.support import PORT, Service, address_of, ask, base_url, listening
 from testinfra.host import Host
 
 
@@ -21,5 +23,47 @@ def test_postgresql_lets_in_the_tracking_server_and_no_other_host(postgres: Host
 
 def test_clients_are_sent_to_an_endpoint_that_they_reach(client: Host, server_name: str) -> None:
     """Artifact mode direct: the server says so, and the link it gives leads the client to the object."""
-    info = ask(client, f"http://{server_name}:{PORT}/api/3.0/mlflow/server-info")
+    info = ask(client, f"{base_url(server_name)}/api/3.0/mlflow/server-info")
     assert info.status == 200 and info.json()["multipart_downloads_enabled"] is True
+
+
+def test_nobody_is_answered_in_the_clear(client: Host, minio: Host, server_name: str) -> None:
+    for address, own_words in ((f"{server_name}:{PORT}", ""), (f"{address_of(minio)}:9000", "HTTP request to an HTTPS server")):
+        answer = ask(client, f"http://{address}/")
+        assert answer.status in (0, 400) and own_words in answer.body, (address, answer)
+
+
+def test_a_client_that_does_not_know_the_authority_refuses_the_server(client: Host, server_name: str) -> None:
+    refused = client.run("env -u http_proxy python3 -c %s", f"import urllib.request; urllib.request.urlopen('{base_url(server_name)}/health', timeout=20)")
+    assert refused.rc != 0 and "CERTIFICATE_VERIFY_FAILED" in refused.stderr, refused
+
+
+def test_postgresql_takes_a_login_over_the_network_by_tls_alone(server: Host, postgres: Host, secrets: dict[str, str]) -> None:
+    """Asked by the server's own driver, from its own host."""
+    script = """
+import json, psycopg2, sys
+host, password, options = json.loads(sys.argv[1])
+try:
+    connection = psycopg2.connect(host=host, dbname="mlflow", user="mlflow", password=password, connect_timeout=10, **options)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+        print(cursor.fetchone()[0])
+except psycopg2.OperationalError as error:
+    print(error)
+"""
+
+    def login(**options: str) -> str:
+        given = json.dumps([address_of(postgres), secrets["postgres_password"], options])
+        return server.check_output("/opt/mlflow/current/bin/python -c %s %s", script, given)
+
+    authority = "/etc/atlas-mlflow/tls/authority.pem"
+    assert login(sslmode="verify-full", sslrootcert=authority) == "True"
+    assert "no encryption" in login(sslmode="disable")
+    # An authority that did not sign it.
+    assert "certificate verify failed" in login(sslmode="verify-full", sslrootcert="/etc/ssl/certs/ca-certificates.crt")
+
+
+def test_the_tracking_server_checks_the_certificates_of_its_stores(server: Host, service: Service) -> None:
+    settings = server.check_output(f"cat {service.settings}")
+    assert "sslmode=verify-full&sslrootcert=/etc/atlas-mlflow/tls/authority.pem" in settings
+    assert "AWS_CA_BUNDLE=" in settings and "MLFLOW_S3_ENDPOINT_URL=\"https://" in settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from stack.support import PORT, Service, address_of, ask
+from stack.support import PORT, Service, address_of, ask, base_url
 from testinfra.host import Host
 
 #: Prints which of the secrets given as JSON stand in which files that everybody may read, as somebody without any right finds them.
@@ -49,18 +49,18 @@ def test_nothing_else_has_its_port_on_the_host(server: Host) -> None:
 def test_it_answers_another_host_by_name_and_by_address(client: Host, server: Host, server_name: str) -> None:
     for name in (server_name, address_of(server)):
         for path in (SEARCH, "/"):
-            answer = ask(client, f"http://{name}:{PORT}{path}")
+            answer = ask(client, f"{base_url(name)}{path}")
             assert answer.status == 200, (name, path, answer)
-    assert "experiments" in ask(client, f"http://{server_name}:{PORT}{SEARCH}").json()
+    assert "experiments" in ask(client, f"{base_url(server_name)}{SEARCH}").json()
 
 
 def test_it_answers_its_own_host_by_localhost(server: Host) -> None:
-    assert ask(server, f"http://localhost:{PORT}{SEARCH}").status == 200
+    assert ask(server, f"{base_url('localhost')}{SEARCH}").status == 200
 
 
 def test_it_refuses_a_name_that_is_not_its_own(client: Host, server_name: str) -> None:
     for foreign in ("evil.example.com", f"evil.example.com:{PORT}", "10.evil.com", f"{server_name}.evil.com:{PORT}"):
-        answer = ask(client, f"http://{server_name}:{PORT}{SEARCH}", host=foreign)
+        answer = ask(client, f"{base_url(server_name)}{SEARCH}", host=foreign)
         assert answer.status == 403, (foreign, answer)
 
 
@@ -78,7 +78,7 @@ def test_it_runs_as_its_own_user_with_its_arguments(server: Host, service: Servi
 
 
 def test_the_verification_left_nothing_that_users_see(client: Host, server_name: str) -> None:
-    found = ask(client, f"http://{server_name}:{PORT}/api/2.0/mlflow/experiments/search?max_results=1000&view_type=ACTIVE_ONLY").json()
+    found = ask(client, f"{base_url(server_name)}/api/2.0/mlflow/experiments/search?max_results=1000&view_type=ACTIVE_ONLY").json()
     assert [one["name"] for one in found["experiments"] if one["name"].startswith("atlas-mlflow-probe")] == []
 
 

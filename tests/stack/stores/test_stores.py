@@ -6,14 +6,14 @@ import json
 import uuid
 
 import pytest
-from stack.support import PORT, Service, ask, in_container, listening, query
+from stack.support import Service, ask, authority, base_url, in_container, listening, query
 from testinfra.host import Host
 
 
 @pytest.fixture(scope="module")
 def run_with_artifact(client: Host, server_name: str) -> dict[str, str]:
     """Log a run with a parameter and an artifact from another host, by the tracking server's name."""
-    base, marker = f"http://{server_name}:{PORT}", uuid.uuid4().hex
+    base, marker = base_url(server_name), uuid.uuid4().hex
     api = f"{base}/api/2.0/mlflow"
     experiment = ask(client, f"{api}/experiments/create", method="POST", body={"name": f"stores-{marker}"}).json()["experiment_id"]
     run = ask(client, f"{api}/runs/create", method="POST", body={"experiment_id": experiment}).json()["run"]["info"]
@@ -75,10 +75,11 @@ print(json.dumps({
     "another": outcome(client.list_objects_v2, Bucket=another),
 }))
 """
-    endpoint = "http://127.0.0.1:9000" if in_container(minio, "atlas-minio") else "http://" + next(iter(listening(minio, "minio")))
+    endpoint = "http://127.0.0.1:9000" if in_container(minio, "atlas-minio") else f"http{'s' * bool(authority())}://" + next(iter(listening(minio, "minio")))
     another = f"another-{uuid.uuid4().hex}"
     as_root = json.dumps([endpoint, "atlas-root", secrets["minio_root_password"], another])
     as_account = json.dumps([endpoint, "mlflow", secrets["minio_secret_key"], another])
-    python = "/opt/minio/admin/bin/python -c %s %s"
+    trust = "env AWS_CA_BUNDLE=/etc/atlas-mlflow/tls/minio/authority.pem " if authority() else ""
+    python = f"{trust}/opt/minio/admin/bin/python -c %s %s"
     assert json.loads(minio.check_output(python, script, as_root)) == {"own": "allowed", "make": "allowed", "another": "allowed"}
     assert json.loads(minio.check_output(python, script, as_account)) == {"own": "allowed", "make": "AccessDenied", "another": "AccessDenied"}

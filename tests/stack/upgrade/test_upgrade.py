@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from stack.support import PORT, ask, assert_kept_run, query
+from stack.support import ask, assert_kept_run, base_url, query
 from testinfra.host import Host
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -58,7 +58,7 @@ def cut_short(server: Host, command: list[str], task: str, output: Path) -> None
 
 def release(server: Host) -> str:
     """Return the release that answers."""
-    return ask(server, f"http://localhost:{PORT}/version").body
+    return ask(server, f"{base_url('localhost')}/version").body
 
 
 def test_a_release_given_on_the_command_line_is_refused(server: Host, command: list[str]) -> None:

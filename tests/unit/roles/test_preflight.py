@@ -21,6 +21,7 @@ TAKEN = -1
 #: Role, variables, and what the message must say.
 BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_version": "2.9.0"}, ["mlflow_server_version is 2.9.0", "3.17.2", "mlflow_server_lock_file"]),
+    ("mlflow_server", {"mlflow_server_gc_older_than": "a month"}, ["mlflow_server_gc_older_than is a month", "30d"]),
     ("mlflow_server", {"mlflow_server_port": 0}, ["mlflow_server_port is 0"]),
     ("mlflow_server", {"mlflow_server_port": "http"}, ["mlflow_server_port", "int"]),
     ("mlflow_server", {"mlflow_server_workers": 0}, ["mlflow_server_workers is 0"]),
@@ -108,11 +109,20 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("postgres", {"postgres_listen_addresses": ["db.example.com"]}, ["postgres_listen_addresses has db.example.com"]),
     ("minio", {"minio_listen_address": "minio"}, ["minio_listen_address is minio"]),
     ("minio", {"minio_console_port": 9000}, ["two different ports"]),
+    ("backup", {"backup_passphrase": "short"}, ["backup_passphrase has 5 characters"]),
+    ("backup", {"backup_repository": "backups"}, ["backup_repository is backups", "absolute path"]),
+    ("backup", {"backup_keep_full": 0}, ["backup_keep_full is 0", "1 or more"]),
+    ("backup", {"backup_full_every_days": "weekly"}, ["backup_full_every_days", "int"]),
+    ("backup", {"mlflow_server_backend_store_uri": "postgresql+psycopg2://u:canary-secret@db/m"}, ["does not have in the group postgres"]),
+    ("backup", {"mlflow_server_artifacts_destination": "s3://elsewhere"}, ["s3://elsewhere", "backup_artifacts_bucket"]),
+    ("backup", {"backup_artifacts_bucket": "b", "backup_s3_endpoint_url": "minio:9000"}, ["backup_s3_endpoint_url is minio:9000"]),
+    ("backup", {"backup_postgres_port": 5432, "_atlas_mlflow_container_postgres": True}, ["postgres_deployment is container", "pg_dump"]),
 ]
 GOOD = {
     "mlflow_server": {"mlflow_server_extra_args": ["--x-frame-options", "DENY"], "mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 5}},
     "postgres": {"postgres_password": "long-enough-password", "postgres_version": "17"},
     "minio": {"minio_root_password": "long-enough-password", "minio_secret_key": "long-enough-secret"},
+    "backup": {"backup_passphrase": "long-enough-passphrase"},
 }
 
 def case(number: int, role: str, variables: dict[str, Any]) -> dict[str, Any]:
