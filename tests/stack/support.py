@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from testinfra.utils.ansible_runner import AnsibleRunner
 
 PORT = 5001
 
-#: Asks one URL by an optional Host header, without a proxy, and prints status and body as JSON. Runs on the client host.
+#: Asks one URL by an optional Host header, without a proxy, and prints status and body as JSON. Runs on the client host, for run_python.
 ASK = """
 import json, ssl, sys, urllib.error, urllib.request
-url, host, method, body, authority = json.loads(sys.argv[1])
+url, host, method, body, authority = json.load(sys.stdin)
 headers = {"Content-Type": "application/json", **({"Host": host} if host else {})}
 request = urllib.request.Request(url, method=method, headers=headers, data=body.encode() if body is not None else None)
 trust = urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=authority or None))
@@ -123,9 +124,19 @@ def ask(client: Host, url: str, host: str = "", method: str = "GET", body: Any =
     :param host: The Host header, when it is not the URL's own.
     :param body: Sent as JSON.
     """
-    payload = json.dumps([url, host, method, None if body is None else json.dumps(body), authority()])
-    printed = client.check_output("python3 -c %s %s", ASK, payload)
-    return Answer(*json.loads(printed))
+    return Answer(*run_python(client, ASK, [url, host, method, None if body is None else json.dumps(body), authority()]))
+
+
+def run_python(host: Host, script: str, given: Any, python: str = "python3", environment: dict[str, str] | None = None) -> Any:
+    """Run a script on a host, and return the JSON that it prints.
+
+    :param given: What the script reads from its input as JSON: a secret must not stand in its arguments, where tests look for one.
+    """
+    variables = [word for name, value in (environment or {}).items() for word in ("--env", f"{name}={value}")]
+    command = ["docker", "exec", "--interactive", *variables, host.backend.name, python, "-c", script]
+    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def hosts_of(group: str) -> list[str]:
@@ -136,6 +147,12 @@ def hosts_of(group: str) -> list[str]:
 def host_of(group: str) -> Host:
     """Return the first host of a group. A scenario that has no such host is a mistake of the test, and an error."""
     return testinfra.get_host(f"docker://{hosts_of(group)[0]}")
+
+
+def stack_hosts() -> list[Host]:
+    """Return every host that has a part in the stack."""
+    names = dict.fromkeys(name for group in ("mlflow_servers", "postgres", "minio", "haproxy") for name in hosts_of(group))
+    return [testinfra.get_host(f"docker://{name}") for name in names]
 
 
 def address_of(host: Host) -> str:

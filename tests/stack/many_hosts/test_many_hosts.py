@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
-from stack.support import PORT, Service, address_of, ask, base_url, listening
+from stack.support import PORT, Service, address_of, ask, base_url, listening, run_python
 from testinfra.host import Host
 
 
@@ -42,25 +40,24 @@ def test_postgresql_takes_a_login_over_the_network_by_tls_alone(server: Host, po
     """Asked by the server's own driver, from its own host."""
     script = """
 import json, psycopg2, sys
-host, password, options = json.loads(sys.argv[1])
+host, password, options = json.load(sys.stdin)
 try:
     connection = psycopg2.connect(host=host, dbname="mlflow", user="mlflow", password=password, connect_timeout=10, **options)
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
-        print(cursor.fetchone()[0])
+        print(json.dumps(cursor.fetchone()[0]))
 except psycopg2.OperationalError as error:
-    print(error)
+    print(json.dumps(str(error)))
 """
 
-    def login(**options: str) -> str:
-        given = json.dumps([address_of(postgres), secrets["postgres_password"], options])
-        return server.check_output("/opt/mlflow/current/bin/python -c %s %s", script, given)
+    def login(**options: str) -> bool | str:
+        return run_python(server, script, [address_of(postgres), secrets["postgres_password"], options], "/opt/mlflow/current/bin/python")
 
     authority = "/etc/atlas-mlflow/tls/authority.pem"
-    assert login(sslmode="verify-full", sslrootcert=authority) == "True"
-    assert "no encryption" in login(sslmode="disable")
+    assert login(sslmode="verify-full", sslrootcert=authority) is True
+    assert "no encryption" in str(login(sslmode="disable"))
     # An authority that did not sign it.
-    assert "certificate verify failed" in login(sslmode="verify-full", sslrootcert="/etc/ssl/certs/ca-certificates.crt")
+    assert "certificate verify failed" in str(login(sslmode="verify-full", sslrootcert="/etc/ssl/certs/ca-certificates.crt"))
 
 
 def test_the_tracking_server_checks_the_certificates_of_its_stores(server: Host, service: Service) -> None:

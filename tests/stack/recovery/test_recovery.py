@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from stack.support import ask, base_url
+from stack.support import ask, base_url, run_python
 from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
@@ -91,14 +91,29 @@ def test_what_cannot_be_restored_is_refused_before_anything_is_stopped(server: H
 
 
 def test_rotated_secrets_are_used_and_the_ones_before_are_refused(server: Host, secrets: dict[str, str]) -> None:
-    for name, code in (("postgres_password", 0), ("postgres_password.previous", 2)):
-        asked = server.run("env PGPASSWORD=%s psql --host 127.0.0.1 --username mlflow --dbname mlflow --command 'SELECT 1'", secrets[name])
-        assert asked.rc == code, (name, asked.stderr)
-    script = "import boto3, sys; boto3.client('s3', endpoint_url='http://127.0.0.1:9000', aws_access_key_id=sys.argv[1], aws_secret_access_key=sys.argv[2]).list_objects(Bucket='mlflow')"
+    database = """
+import json, psycopg2, sys
+try:
+    psycopg2.connect(host="127.0.0.1", user="mlflow", dbname="mlflow", password=json.load(sys.stdin))
+    print('"allowed"')
+except psycopg2.OperationalError as error:
+    print(json.dumps(str(error)))
+"""
+    bucket = """
+import boto3, botocore.exceptions, json, sys
+user, secret = json.load(sys.stdin)
+try:
+    boto3.client("s3", endpoint_url="http://127.0.0.1:9000", aws_access_key_id=user, aws_secret_access_key=secret).list_objects(Bucket="mlflow")
+    print('"allowed"')
+except botocore.exceptions.ClientError as error:
+    print(json.dumps(error.response["Error"]["Code"]))
+"""
+    python = "/opt/mlflow/current/bin/python"
+    assert run_python(server, database, secrets["postgres_password"], python) == "allowed"
+    assert "password authentication failed" in run_python(server, database, secrets["postgres_password.previous"], python)
     for user, name in (("mlflow", "minio_secret_key"), ("atlas-root", "minio_root_password")):
-        assert server.run("/opt/minio/admin/bin/python -c %s %s %s", script, user, secrets[name]).rc == 0, name
-        refused = server.run("/opt/minio/admin/bin/python -c %s %s %s", script, user, secrets[f"{name}.previous"])
-        assert refused.rc == 1 and "SignatureDoesNotMatch" in refused.stderr, (name, refused.stderr)
+        assert run_python(server, bucket, [user, secrets[name]], python) == "allowed", name
+        assert run_python(server, bucket, [user, secrets[f"{name}.previous"]], python) == "SignatureDoesNotMatch", name
 
 
 def test_what_was_deleted_is_removed_for_good_by_the_garbage_collection(server: Host) -> None:

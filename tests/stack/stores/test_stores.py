@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 
 import pytest
-from stack.support import Service, ask, authority, base_url, in_container, listening, query
+from stack.support import Service, ask, authority, base_url, in_container, listening, query, run_python
 from testinfra.host import Host
 
 
@@ -61,7 +60,7 @@ def test_the_tracking_servers_account_reaches_its_bucket_alone(minio: Host, secr
     """Asked with boto3 from the role's own tools, as the account and as the administrator for contrast."""
     script = """
 import boto3, botocore.exceptions, json, sys
-endpoint, access_key, secret_key, another = json.loads(sys.argv[1])
+endpoint, access_key, secret_key, another = json.load(sys.stdin)
 client = boto3.client("s3", endpoint_url=endpoint, aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name="us-east-1")
 def outcome(call, **arguments):
     try:
@@ -77,9 +76,8 @@ print(json.dumps({
 """
     endpoint = "http://127.0.0.1:9000" if in_container(minio, "atlas-minio") else f"http{'s' * bool(authority())}://" + next(iter(listening(minio, "minio")))
     another = f"another-{uuid.uuid4().hex}"
-    as_root = json.dumps([endpoint, "atlas-root", secrets["minio_root_password"], another])
-    as_account = json.dumps([endpoint, "mlflow", secrets["minio_secret_key"], another])
-    trust = "env AWS_CA_BUNDLE=/etc/atlas-mlflow/tls/minio/authority.pem " if authority() else ""
-    python = f"{trust}/opt/minio/admin/bin/python -c %s %s"
-    assert json.loads(minio.check_output(python, script, as_root)) == {"own": "allowed", "make": "allowed", "another": "allowed"}
-    assert json.loads(minio.check_output(python, script, as_account)) == {"own": "allowed", "make": "AccessDenied", "another": "AccessDenied"}
+    python, trust = "/opt/minio/admin/bin/python", {"AWS_CA_BUNDLE": "/etc/atlas-mlflow/tls/minio/authority.pem"} if authority() else {}
+    as_root = run_python(minio, script, [endpoint, "atlas-root", secrets["minio_root_password"], another], python, trust)
+    assert as_root == {"own": "allowed", "make": "allowed", "another": "allowed"}
+    as_account = run_python(minio, script, [endpoint, "mlflow", secrets["minio_secret_key"], another], python, trust)
+    assert as_account == {"own": "allowed", "make": "AccessDenied", "another": "AccessDenied"}
