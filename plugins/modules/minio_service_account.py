@@ -182,11 +182,8 @@ class Account:
         if "account" in parts:
             self.admin.add_service_account(access_key=access_key, secret_key=secret_key, policy=policy)
         elif parts:
-            self.admin.update_service_account(
-                access_key=access_key,
-                secret_key=secret_key if "secret" in parts else None,
-                policy=policy if "policy" in parts else None,
-            )
+            # An update without a policy takes the account's own from it, and leaves it all that the administrator may do.
+            self.admin.update_service_account(access_key=access_key, secret_key=secret_key if "secret" in parts else None, policy=policy)
 
 
 def keep(module: AnsibleModule) -> dict[str, Any]:
