@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[3]
 #: Stands for a port that something else has, on this machine, whose facts stand in for those of the host.
 TAKEN = -1
 
+#: A certificate that is no server's.
+AUTHORITY = str(ROOT / "tests/stack/embedded/authority.pem")
 #: Role, variables, and what the message must say.
 BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_version": "2.9.0"}, ["mlflow_server_version is 2.9.0", "3.17.2", "mlflow_server_lock_file"]),
@@ -109,6 +111,17 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("postgres", {"postgres_listen_addresses": ["db.example.com"]}, ["postgres_listen_addresses has db.example.com"]),
     ("minio", {"minio_listen_address": "minio"}, ["minio_listen_address is minio"]),
     ("minio", {"minio_console_port": 9000}, ["two different ports"]),
+    *(
+        (role, {f"{role}_tls_certificate": certificate, f"{role}_tls_key": key}, words)
+        for role in ("mlflow_server", "postgres", "minio")
+        for certificate, key, words in [
+            (AUTHORITY, "", ["One of", "_tls_key is set and the other is empty"]),
+            ("/no/such.pem", "/no/such.key", ["/no/such.pem is no file on the control node; /no/such.key is no file"]),
+            (AUTHORITY, AUTHORITY, ["authority.pem holds no private key in PEM"]),
+        ]
+    ),
+    ("minio", {"minio_tls_authority": "/no/such.pem"}, ["minio_tls_authority is /no/such.pem"]),
+    ("mlflow_server", {"mlflow_server_tls_authority": "/no/such.pem"}, ["mlflow_server_tls_authority is /no/such.pem"]),
     ("backup", {"backup_passphrase": "short"}, ["backup_passphrase has 5 characters"]),
     ("backup", {"backup_repository": "backups"}, ["backup_repository is backups", "absolute path"]),
     ("backup", {"backup_keep_full": 0}, ["backup_keep_full is 0", "1 or more"]),

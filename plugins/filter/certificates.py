@@ -1,0 +1,73 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filter that finds what is wrong with a certificate before a server is given it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Optional
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+
+def covers(certificate: x509.Certificate, name: str) -> bool:
+    """Say whether a certificate is for a name or an IP address, as RFC 6125 has clients compare them: by the subject's alternative names alone."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return False
+    try:
+        return ip_address(name) in names.get_values_for_type(x509.IPAddress)
+    except ValueError:
+        pass
+    wanted = name.lower()
+    patterns = [pattern.lower() for pattern in names.get_values_for_type(x509.DNSName)]
+    return wanted in patterns or "*." + wanted.partition(".")[2] in patterns
+
+
+def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now: Optional[datetime] = None) -> list[str]:
+    """Return in words what keeps a server from using a certificate, or its clients from trusting it.
+
+    :param path: PEM file on the control node; what it holds after the first certificate leads to the authority. Nothing is wrong where it is empty.
+    :param key_path: PEM file with its key.
+    :param names: Names and IP addresses by which clients call the server.
+    :param now: The present, for tests.
+    """
+    if not path or not key_path:
+        return []
+    faults = [f"{one} is no file on the control node" for one in (path, key_path) if not Path(one).expanduser().is_file()]
+    if faults:
+        return faults
+    try:
+        certificate = x509.load_pem_x509_certificate(Path(path).expanduser().read_bytes())
+    except ValueError:
+        return [f"{path} holds no certificate in PEM"]
+    try:
+        key = load_pem_private_key(Path(key_path).expanduser().read_bytes(), password=None)
+    except TypeError:
+        return [f"the key {key_path} is protected by a passphrase, which no service can enter"]
+    except ValueError:
+        return [f"{key_path} holds no private key in PEM"]
+    now = now or datetime.now(timezone.utc)
+    if key.public_key() != certificate.public_key():
+        faults.append(f"{key_path} is not the key of {path}")
+    if certificate.not_valid_after_utc <= now:
+        faults.append(f"{path} ended on {certificate.not_valid_after_utc:%Y-%m-%d}")
+    if certificate.not_valid_before_utc > now:
+        faults.append(f"{path} counts from {certificate.not_valid_before_utc:%Y-%m-%d} on only")
+    missing = [name for name in names if not covers(certificate, name)]
+    if missing:
+        faults.append(f"{path} is not for {', '.join(missing)}, by which clients call the server")
+    return faults
+
+
+class FilterModule:
+    """Make the filter known to Ansible."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filter by its name."""
+        return {"certificate_faults": certificate_faults}
