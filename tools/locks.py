@@ -30,16 +30,22 @@ HOST_PYTHON, CONTROL_PYTHON = "3.10", "3.11"
 DRIVERS = ("psycopg2-binary", "psycopg[binary]")
 #: The Python that a release is read with: every supported release runs on it.
 READER_PYTHON = "3.11"
-#: Read from a release by its own Python: what `mlflow server` takes, and the revision of its schema.
+#: Read from a release by its own Python: what `mlflow server` takes, and the revisions of its schemas.
 READ_RELEASE = """
 import json
+import mlflow.server.auth.db.utils
 import mlflow.store.db.utils
+from alembic.script import ScriptDirectory
 from mlflow.cli import server
 options = [
     {"flags": [*one.opts, *one.secondary_opts], "takes_value": not one.is_flag, "type": one.type.name, "multiple": one.multiple, "envvar": one.envvar}
     for one in server.params if hasattr(one, "secondary_opts") and one.param_type_name == "option"
 ]
-print(json.dumps({"options": options, "schema_revision": mlflow.store.db.utils._get_latest_schema_revision()}, indent=1))
+print(json.dumps({
+    "options": options,
+    "schema_revision": mlflow.store.db.utils._get_latest_schema_revision(),
+    "auth_schema_revision": ScriptDirectory.from_config(mlflow.server.auth.db.utils._get_alembic_config("")).get_current_head(),
+}, indent=1))
 """
 #: A pin and its marker; neither holds a colon, so that no URL passes for one.
 PINNED = re.compile(r"^[A-Za-z0-9._-]+(\[[a-z0-9,_-]+\])?==[^\s;:]+( ; [^:]+)? \\$")
@@ -55,6 +61,8 @@ class Lock:
     requirements: tuple[str, ...]
     python: str = HOST_PYTHON
     exclude_newer: str = ""
+    #: Whether what the requirements need in their turn is in the lock; else it is there already where they are installed.
+    whole: bool = True
 
     @property
     def direct(self) -> dict[str, set[str]]:
@@ -93,10 +101,11 @@ def locks(root: Path) -> list[Lock]:
         Lock("uv", root / "roles/common/files/uv.txt", (f"uv=={pins['uv']}",)),
         Lock("minio-admin", root / "roles/minio/files/admin.txt", ("boto3", "minio", "packaging")),
         Lock("drivers", root / "roles/mlflow_server/files/image/drivers.txt", (*DRIVERS, "boto3")),
+        Lock("auth", root / "roles/mlflow_server/files/image/auth.txt", ("flask-wtf", "wtforms"), whole=False),
         Lock("tools", root / "tools/requirements.txt", read_input(root / "tools/requirements.in"), CONTROL_PYTHON),
         Lock("examples", root / "examples/requirements.txt", read_input(root / "examples/requirements.in")),
         *(
-            Lock(f"mlflow-{version}", releases / version / "requirements.txt", (f"mlflow=={version}", *DRIVERS, "boto3"), exclude_newer=str(day or ""))
+            Lock(f"mlflow-{version}", releases / version / "requirements.txt", (f"mlflow[auth]=={version}", *DRIVERS, "boto3"), exclude_newer=str(day or ""))
             for version, day in pins["mlflow"].items()
         ),
     ]
@@ -109,7 +118,7 @@ def write(lock: Lock) -> None:
     """
     print(f"==> {lock.name}", flush=True)
     uv = find_uv()
-    limit = ["--exclude-newer", lock.exclude_newer] if lock.exclude_newer else []
+    limit = [*(["--exclude-newer", lock.exclude_newer] if lock.exclude_newer else []), *([] if lock.whole else ["--no-deps"])]
     compiled = subprocess.run(
         [uv, *COMPILE, "--python-version", lock.python, *limit, "-"], input="\n".join(lock.requirements), stdout=subprocess.PIPE, text=True, check=True
     ).stdout
@@ -152,7 +161,7 @@ def faults(lock: Lock) -> list[str]:
     if lock.name.startswith("mlflow-"):
         facts = json.loads(options.read_text()) if options.exists() else {"options": []}
         flags = {flag for option in facts["options"] for flag in option["flags"]}
-        if not {"--host", "--port", "--workers"} <= flags or not facts.get("schema_revision"):
+        if not {"--host", "--port", "--workers"} <= flags or not facts.get("schema_revision") or not facts.get("auth_schema_revision"):
             found.append(f"{options} does not say what `mlflow server` takes: run tools/locks.py {lock.name}")
     return found
 

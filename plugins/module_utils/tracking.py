@@ -29,6 +29,7 @@ INVALID_HOST = "Invalid Host header"
 NOT_SERVED = "--no-serve-artifacts"
 APP_ROOT = re.compile(r"""<title>MLflow</title>.*<div id=["']root["']""", re.DOTALL)
 HOST_CHECK_SINCE = (3, 5)  # the first release that looks at the Host header
+PUBLIC_LOGIN = ("admin", "password1234")  # what releases up to 3.16.0 make, where nothing else is set
 GATEWAY_STATUS = (502, 503, 504)
 RETRY_EVERY = 0.25  # seconds between attempts while waiting for the first answer
 
@@ -92,6 +93,8 @@ class TrackingServer:
                 f"'{self.host}' is not among the server's allowed hosts, where a name counts with its port: "
                 f"add '{bare}' and '{bare}:*' to mlflow_server_allowed_hosts"
             )
+        if status == 401 and self.credentials:
+            return f"the server refuses the login of {self.credentials[0]}: its password is another, or there is no such user"
         if status == 401:
             return "the server asks for a login: set username and password to those of a user"
         if status == 403:
@@ -185,6 +188,29 @@ def check_foreign_host(server: TrackingServer, name: str, version: str) -> list[
     else:
         cause = server.cause(response)
     return [Finding(f"foreign host {host}", "403", response.seen, cause)]
+
+
+def check_login(server: TrackingServer) -> list[Finding]:
+    """Check that a server with users answers nobody who does not log in, and not by the login that old releases came with."""
+    findings: list[Finding] = []
+    questions: tuple[tuple[str, Optional[tuple[str, str]], str, dict[str, int]], ...] = (
+        ("the API without a login", None, *SEARCH),
+        ("the page without a login", None, "/", {}),
+        ("the API by MLflow's old default login", PUBLIC_LOGIN, *SEARCH),
+    )
+    for what, credentials, path, query in questions:
+        response = replace(server, credentials=credentials).attempt("GET", path, query)
+        if isinstance(response, Answer) and response.status == 401:
+            continue
+        cause = server.cause(response)
+        if isinstance(response, Answer) and response.status < 300:
+            cause = (
+                "the administrator has the password that old releases of MLflow came with, and everybody knows: change it"
+                if credentials
+                else "the server runs without --app-name, or something in front of it logs in for its clients: everybody who reaches it may use it"
+            )
+        findings.append(Finding(what, "401", strange(response), cause))
+    return findings
 
 
 def server_facts(server: TrackingServer, probe_path: str) -> tuple[dict[str, Any], list[Finding]]:

@@ -77,6 +77,12 @@ options:
     description: URL of the S3 endpoint that the server sends clients to. Only for a client.
     type: str
     default: ""
+  username:
+    description: User for a server with basic authentication. Without one, such a server shows no more than that it asks for a login.
+    type: str
+  password:
+    description: The user's password.
+    type: str
   timeout:
     description: Seconds that one request may take.
     type: float
@@ -112,7 +118,7 @@ facts:
 """
 
 import ssl
-from typing import Any
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect
@@ -131,6 +137,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "scheme": {"type": "str", "choices": ["http", "https"], "default": "http"},
     "ca_path": {"type": "path"},
     "s3_endpoint": {"type": "str", "default": ""},
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
     "timeout": {"type": "float", "default": 4},
 }
 
@@ -154,6 +162,11 @@ def offers_links(base: Base, host: str, timeout: float, tls: ssl.SSLContext) -> 
         return False
 
 
+def login(module: AnsibleModule) -> Optional[tuple[str, str]]:
+    """Return the name and password to log in with."""
+    return (module.params["username"], module.params["password"]) if module.params["username"] else None
+
+
 def see_as_server(module: AnsibleModule) -> dict[str, Any]:
     """Return what is seen on the server's own host."""
     params = module.params
@@ -164,7 +177,8 @@ def see_as_server(module: AnsibleModule) -> dict[str, Any]:
     tls = tls_context(None, validate=False)
     here = "127.0.0.1" if params["host"] in ("0.0.0.0", "::") else params["host"]
     base = Base(params["scheme"], here, params["port"], params["static_prefix"])
-    facts["names"] = collect.ask_names(base, ["localhost", *params["names"]], params["timeout"], tls)
+    facts["names"] = collect.ask_names(base, ["localhost", *params["names"]], params["timeout"], tls, login(module))
+    facts["logs_in"] = login(module) is not None
     host = base.host_header("localhost")
     if facts["names"][0]["api"] == 404:
         facts["answers_below"] = collect.answers_below(base, host, facts.get("argv", []), params["timeout"], tls)
@@ -175,13 +189,14 @@ def see_as_server(module: AnsibleModule) -> dict[str, Any]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_together=[("username", "password")])
     params = module.params
     if params["perspective"] == "server":
         facts = see_as_server(module)
     else:
         base = Base(params["scheme"], "", params["port"], params["static_prefix"])
-        facts = collect.see_as_client(base, params["names"], params["s3_endpoint"], params["timeout"], tls_context(params["ca_path"], validate=True))
+        tls = tls_context(params["ca_path"], validate=True)
+        facts = collect.see_as_client(base, params["names"], params["s3_endpoint"], params["timeout"], tls, login(module))
     module.exit_json(changed=False, facts=facts)
 
 

@@ -95,7 +95,7 @@ options:
     type: float
     default: 0
   username:
-    description: User for a server with basic authentication.
+    description: User for a server with basic authentication, which must then refuse whoever does not log in.
     type: str
   password:
     description: The user's password.
@@ -220,6 +220,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import (
     TrackingServer,
     check_artifact_mode,
     check_foreign_host,
+    check_login,
     check_names,
     server_facts,
     wait_for_answer,
@@ -311,6 +312,8 @@ def check_server(module: AnsibleModule, result: dict[str, Any], server: Tracking
     result["server"], store_findings = server_facts(server, f"{EXPERIMENT}{prober}/{FILE}")
     if params["foreign_host_refused"]:
         findings += check_foreign_host(server, params["foreign_host"], result["server"]["version"])
+    if params["username"]:
+        findings += check_login(server)
     findings += check_artifact_mode(result["server"], params["artifact_mode"]) + store_findings
     if module.check_mode:
         result["round_trip"]["reason"] = "check mode"

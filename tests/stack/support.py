@@ -17,9 +17,11 @@ PORT = 5001
 
 #: Asks one URL by an optional Host header, without a proxy, and prints status and body as JSON. Runs on the client host, for run_python.
 ASK = """
-import json, ssl, sys, urllib.error, urllib.request
-url, host, method, body, authority = json.load(sys.stdin)
+import base64, json, ssl, sys, urllib.error, urllib.request
+url, host, method, body, authority, login = json.load(sys.stdin)
 headers = {"Content-Type": "application/json", **({"Host": host} if host else {})}
+if login:
+    headers["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
 request = urllib.request.Request(url, method=method, headers=headers, data=body.encode() if body is not None else None)
 trust = urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=authority or None))
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), trust)
@@ -118,13 +120,21 @@ def base_url(name: str) -> str:
     return f"{'https' if authority() else 'http'}://{name}:{PORT}"
 
 
-def ask(client: Host, url: str, host: str = "", method: str = "GET", body: Any = None) -> Answer:
+def administrator() -> tuple[str, str] | None:
+    """Return the name and password of MLflow's administrator, nothing where nobody logs in."""
+    path = secrets_folder() / "mlflow_admin_password"
+    return ("admin", path.read_text(encoding="utf-8").strip()) if path.exists() else None
+
+
+def ask(client: Host, url: str, host: str = "", method: str = "GET", body: Any = None, login: tuple[str, str] | str | None = "administrator") -> Answer:
     """Ask ``url`` from the ``client`` host.
 
     :param host: The Host header, when it is not the URL's own.
     :param body: Sent as JSON.
+    :param login: Name and password; by default the administrator's, where the scenario has one, and with None nobody's.
     """
-    return Answer(*run_python(client, ASK, [url, host, method, None if body is None else json.dumps(body), authority()]))
+    who = administrator() if login == "administrator" else login
+    return Answer(*run_python(client, ASK, [url, host, method, None if body is None else json.dumps(body), authority(), who]))
 
 
 def run_python(host: Host, script: str, given: Any, python: str = "python3", environment: dict[str, str] | None = None) -> Any:

@@ -82,6 +82,8 @@ FAULTS: dict[str, Fault] = {
         Fault("server-not-running", "process", "The tracking server does not run.", "See its log, and start it."),
         Fault("host-header-refused", "Host header", "The server refuses a name that people use with 403, while /health, which is exempt, says 200.",
               "Add the name with and without the port to --allowed-hosts (mlflow_server_names)."),
+        Fault("login-refused", "login", "The server refuses the name and password that are configured for its administrator.",
+              "Run site.yml, which gives the administrator the configured password again (mlflow_server_admin_password)."),
         Fault("static-prefix", "static prefix", "The server answers below another path than the expected one.",
               "Make --static-prefix, the proxy's path and the URL that clients use agree (mlflow_server_static_prefix)."),
         Fault("name-does-not-resolve", "name resolution", "The client cannot resolve the server's name.",

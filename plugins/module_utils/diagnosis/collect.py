@@ -37,7 +37,7 @@ LOG_FAULTS = (
     ("database-schema-old", r"out-of-date database schema|and this release needs"),
     ("s3-bucket-missing", r"there is no such bucket|NoSuchBucket"),
     ("s3-wrong-key", r"key or its policy does not let|InvalidAccessKeyId|SignatureDoesNotMatch"),
-    ("database-down", r"backend store .* did not answer|could not connect to server|connection to server at .* failed"),
+    ("database-down", r"(backend store|store of users).* did not answer|could not connect to server|connection to server at .* failed"),
     ("s3-down", r"artifact store, .* did not answer|Could not connect to the endpoint"),
     ("port-taken", r"[Aa]ddress already in use|port is already allocated"),
     ("disk-full", r"No space left on device"),
@@ -345,12 +345,14 @@ def log_fault(text: str) -> Optional[dict[str, str]]:
     return None
 
 
-def ask_names(base: Base, names: list[str], timeout: float, tls: Optional[ssl.SSLContext] = None) -> list[dict[str, Any]]:
+def ask_names(
+    base: Base, names: list[str], timeout: float, tls: Optional[ssl.SSLContext] = None, credentials: Optional[tuple[str, str]] = None
+) -> list[dict[str, Any]]:
     """Return the status that the API and the health path give by each name; one that gets no answer at all ends the round."""
     facts: list[dict[str, Any]] = []
     for name in names:
         host = base.host_header(name)
-        server = TrackingServer(base, host, timeout, tls=tls)
+        server = TrackingServer(base, host, timeout, credentials, tls)
         try:
             api = server.ask("GET", *SEARCH)
             health = server.ask("GET", "/health")
@@ -365,19 +367,21 @@ def answers_below(base: Base, host: str, argv: list[str], timeout: float, tls: O
     """Return the path below which the API answers in place of the expected one, nothing where it does not."""
     for path in {option(argv, "--static-prefix").rstrip("/"), ""} - {base.path}:
         response = TrackingServer(replace(base, path=path), host, timeout, tls=tls).attempt("GET", *SEARCH)
-        if isinstance(response, Answer) and response.status == 200:
+        if isinstance(response, Answer) and response.status in (200, 401):
             return path
     return None
 
 
-def see_as_client(base: Base, names: list[str], s3_endpoint: str, timeout: float, tls: Optional[ssl.SSLContext] = None) -> dict[str, Any]:
+def see_as_client(
+    base: Base, names: list[str], s3_endpoint: str, timeout: float, tls: Optional[ssl.SSLContext] = None, credentials: Optional[tuple[str, str]] = None
+) -> dict[str, Any]:
     """Return what a client sees: each name resolved, connected to and asked; and the S3 endpoint that the server sends clients to."""
     facts: dict[str, Any] = {"now": time.time(), "names": [], "s3": None}
     for name in names:
         place = replace(base, host=name)
         one: dict[str, Any] = {"name": name, "kind": "", "connected": True, "error": "", "api": 0}
         try:
-            one["api"] = TrackingServer(place, place.host_header(name), timeout, tls=tls).ask("GET", *SEARCH).status
+            one["api"] = TrackingServer(place, place.host_header(name), timeout, credentials, tls).ask("GET", *SEARCH).status
         except NoAnswer as failure:
             one.update(kind=failure.kind, connected=failure.connected, error=failure.seen)
         facts["names"].append(one)

@@ -12,6 +12,7 @@ from typing import Any, Optional
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.catalogue import FAULTS
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import MLFLOW_DEFAULT, Listener, collide
 
+UNKNOWN = "unknown"  # stands in a fault's place, where what was seen is neither right nor wrong
 SKEW = 300  # seconds: the most that S3's signatures bear is 15 minutes, and links are often good for less
 FULL_SHARE, FULL_BYTES = 0.01, 64 * 1024**2  # of a disk that counts as full: both less than this free, or no inode
 DATABASE_FAULTS = {
@@ -79,7 +80,7 @@ class Diagnosis:
 
     def note(self, layer: str, expected: str, seen: str, fault: str = "", follows: bool = False) -> None:
         """Note what a layer showed. C(follows) says that an earlier fault explains it."""
-        verdict = "ok" if not fault else "follows" if follows else "fault"
+        verdict = "ok" if not fault else "follows" if follows else "unknown" if fault == UNKNOWN else "fault"
         self.checks.append(Check(layer, expected, seen, verdict, fault if verdict == "fault" else ""))
 
     def run(self) -> list[Check]:
@@ -265,7 +266,12 @@ class Diagnosis:
             self.note("static prefix", self.wanted.get("static_prefix") or "/", elsewhere or "/", "static-prefix")
         failing = [one for one in names if one["api"] != 200]
         if names and not refused and elsewhere is None:
-            self.note("API", "200 by every name", seen, "api-fails" if failing else "", follows=bool(self.faults))
+            closed = {one["api"] for one in failing} == {401}
+            self.note("login" if closed else "API", "200 by every name", seen, self._closed() if closed else "api-fails" if failing else "", follows=bool(self.faults))
+
+    def _closed(self) -> str:
+        """Return what it means that the server asks for a login: without one to give, nothing more can be seen."""
+        return "login-refused" if self.server.get("logs_in") else UNKNOWN
 
     # -- what a client sees
     def _client(self) -> None:
@@ -286,8 +292,8 @@ class Diagnosis:
                 rejected = bool(rules) and one["kind"] == "refused" and works
                 self.note("network", f"{who} gets an answer", one["error"], "firewall-drop" if rejected else "client-cannot-connect", follows=bool(self.faults))
             else:
-                self.note("API", f"200 for {who}", str(one["api"]), "" if one["api"] == 200 else "host-header-refused" if one["api"] == 403 else "api-fails",
-                          follows=bool(self.faults))
+                fault = {200: "", 401: self._closed(), 403: "host-header-refused"}.get(one["api"], "api-fails")
+                self.note("API", f"200 for {who}", str(one["api"]), fault, follows=bool(self.faults))
         direct = self.client.get("s3")
         if direct:
             self.note("artifact store", f"the client reaches {direct['endpoint']}", direct["error"] or "it does",

@@ -43,6 +43,8 @@ class FakeTracking(ThreadingHTTPServer):
         self.page = PAGE
         self.version = "3.17.2"
         self.login = ""  # the expected Authorization header
+        self.more_logins: list[str] = []  # others that are let in
+        self.open = ""  # start of a method and path for which nobody need log in
 
     @property
     def paths(self) -> list[str]:
@@ -63,6 +65,12 @@ class Handler(BaseHTTPRequestHandler):
     def doing(self) -> str:
         """Return method and path."""
         return f"{self.command} {self.path}"
+
+    @property
+    def let_in(self) -> bool:
+        """Say whether who asks has logged in, or need not."""
+        fake = self.server
+        return self.headers.get("Authorization") in (fake.login, *fake.more_logins) or bool(fake.open) and self.doing.startswith(fake.open)
 
     def reply(self, status: int, body: bytes | dict[str, Any], kind: str = "application/json") -> None:
         """Send an answer."""
@@ -95,7 +103,7 @@ class Handler(BaseHTTPRequestHandler):
             fake.stopped.wait(HANG)
         elif fake.hosts_checked and not exempt and self.headers["Host"] not in fake.allowed:
             self.reply(403, INVALID_HOST, "text/plain")
-        elif fake.login and not exempt and self.headers.get("Authorization") != fake.login:
+        elif fake.login and not exempt and not self.let_in:
             self.reply(401, b"You are not authenticated.", "text/plain")
         elif fake.fail_on[1] and fake.fail_on[0] == self.command and fake.fail_on[1] in url.path:
             self.reply(500, {"error_code": "INTERNAL_ERROR", "message": "broken on purpose"})

@@ -20,6 +20,10 @@ TAKEN = -1
 
 #: A certificate that is no server's.
 AUTHORITY = str(ROOT / "tests/stack/embedded/authority.pem")
+#: Users who log in, with all that takes.
+BASIC = {"mlflow_server_auth": "basic", "mlflow_server_admin_password": "long-enough-password", "mlflow_server_flask_secret_key": "long-enough-secret"}
+DATABASE = "postgresql+psycopg2://u:canary-secret@db/m"
+
 #: Role, variables, and what the message must say.
 BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_version": "2.9.0"}, ["mlflow_server_version is 2.9.0", "3.17.2", "mlflow_server_lock_file"]),
@@ -71,6 +75,34 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         {"mlflow_server_deployment": "container", "mlflow_server_image_source": "custom", "mlflow_server_image": "mlflow:latest"},
         ["another image tomorrow", "digest"],
     ),
+    ("mlflow_server", {"mlflow_server_auth": "ldap"}, ["mlflow_server_auth", "none, basic"]),
+    ("mlflow_server", {**BASIC, "mlflow_server_admin_password": "short"}, ["mlflow_server_admin_password has 5 characters", "12 or more"]),
+    ("mlflow_server", {**BASIC, "mlflow_server_admin_password": "password1234"}, ["mlflow_server_admin_password is the one that old releases"]),
+    ("mlflow_server", {**BASIC, "mlflow_server_admin_password": "canary-secret-\n-of-two"}, ["a character that is lost on the way"]),
+    ("mlflow_server", {**BASIC, "mlflow_server_admin_user": "the:admin"}, ["mlflow_server_admin_user is the:admin"]),
+    ("mlflow_server", {**BASIC, "mlflow_server_flask_secret_key": ""}, ["mlflow_server_flask_secret_key has 0 characters", "the same on all servers"]),
+    ("mlflow_server", {**BASIC, "mlflow_server_default_permission": "WRITE"}, ["mlflow_server_default_permission", "READ, USE, EDIT, MANAGE, NO_PERMISSIONS"]),
+    ("mlflow_server", {**BASIC, "mlflow_server_auth_store_uri": "postgresql://u:canary-secret@db/m"}, ["mlflow_server_auth_store_uri", "names its driver"]),
+    (
+        "mlflow_server",
+        {**BASIC, "mlflow_server_auth_store_uri": DATABASE, "mlflow_server_backend_store_uri": DATABASE},
+        ["mlflow_server_auth_store_uri is the backend store", "a database of its own"],
+    ),
+    ("mlflow_server", {**BASIC, "mlflow_server_lock_file": "/etc/hostname"}, ["mlflow_server_lock_file has no Flask-WTF", "mlflow[auth]"]),
+    ("mlflow_server", {"mlflow_server_users": [{"name": "ada", "password": "adas-own-password"}]}, ["mlflow_server_auth is none", "has no users"]),
+    ("mlflow_server", {**BASIC, "mlflow_server_users": [{"name": "ada"}]}, ["mlflow_server_users gives ada no password of 12 or more"]),
+    ("mlflow_server", {**BASIC, "mlflow_server_users": [{"name": "ada", "password": "too-short"}]}, ["gives ada no password of 12 or more"]),
+    ("mlflow_server", {**BASIC, "mlflow_server_users": [{"name": "admin", "password": "adas-own-password"}]}, ["mlflow_server_users are admin. Give each a name of its own"]),
+    ("mlflow_server", {**BASIC, "mlflow_server_users": [{"name": "a da", "state": "absent"}]}, ["mlflow_server_users are a da."]),
+    (
+        "mlflow_server",
+        {**BASIC, "mlflow_server_users": [{"name": "ada", "password": "canary-secret-of-ada", "experiments": {"churn": "WRITE"}}]},
+        ["has the permission WRITE", "READ, USE, EDIT, MANAGE, NO_PERMISSIONS, DEFAULT"],
+    ),
+    ("mlflow_server", {**BASIC, "mlflow_server_users": [{"name": "ada", "pasword": "canary-secret-of-ada"}]}, ["pasword", "mlflow_server_users"]),
+    ("mlflow_server", {"mlflow_server_extra_args": ["--app-name", "basic-auth"]}, ["--app-name: Set mlflow_server_auth"]),
+    ("mlflow_server", {"mlflow_server_environment": {"MLFLOW_AUTH_ADMIN_PASSWORD": "canary-secret"}}, ["Set mlflow_server_admin_password"]),
+    ("postgres", {"postgres_more_databases": ["mlflow"]}, ["postgres_more_databases are mlflow, mlflow", "a name of its own"]),
     ("mlflow_server", {"mlflow_server_port": TAKEN}, ["mlflow_server_port is", "127.0.0.1:", "held by", "Stop that process"]),
     ("postgres", {"postgres_deployment": "container"}, ["postgres_superuser_password has 0 characters"]),
     ("postgres", {"postgres_deployment": "container", "postgres_repository": "pgdg"}, ["postgres_repository is pgdg", "whose image holds PostgreSQL"]),

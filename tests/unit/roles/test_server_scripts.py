@@ -37,10 +37,25 @@ class FakeDatabase:
     def __exit__(self, *_exc: object) -> None:
         pass
 
-    def execute(self, statement: str) -> Any:
+    def execute(self, statement: str, given: dict[str, Any] | None = None) -> Any:
         if "lock" in statement:
             self.done.append(statement.split("(")[0].removeprefix("SELECT "))
+        elif "users" in statement:
+            self.done.append(statement.split()[0])
+            self.given = given or {}
+            return SimpleNamespace(fetchone=lambda: self.administrator)
+        else:
+            self.noted_in = statement.split()[-1]
         return SimpleNamespace(fetchone=lambda: (self.revision,) if self.revision else None)
+
+    #: The administrator's row: the password's hash, and whether it is one.
+    administrator: tuple[str, bool] | None = None
+
+    def begin(self) -> FakeDatabase:
+        return self
+
+    def migrate(self, _engine: Any, to: str) -> None:
+        self.done.append(f"migrated to {to}")
 
     def modules(self) -> dict[str, ModuleType]:
         """Return the modules that the script imports."""
@@ -57,7 +72,7 @@ class FakeDatabase:
             _initialize_tables=lambda _engine: self.done.append("made"),
             _upgrade_db=lambda _engine: self.done.append("upgraded"),
         )
-        scripts = SimpleNamespace(walk_revisions=lambda: [SimpleNamespace(revision=HEAD), SimpleNamespace(revision=OLD)])
+        scripts = SimpleNamespace(get_current_head=lambda: HEAD, walk_revisions=lambda: [SimpleNamespace(revision=HEAD), SimpleNamespace(revision=OLD)])
         db = module("mlflow.store.db", utils=utils)
         store = module("mlflow.store", db=db)
         return {
@@ -65,6 +80,15 @@ class FakeDatabase:
             "mlflow.store": store,
             "mlflow.store.db": db,
             "mlflow.store.db.utils": utils,
+            "mlflow.server": module("mlflow.server"),
+            "mlflow.server.auth": module("mlflow.server.auth"),
+            "mlflow.server.auth.db": module("mlflow.server.auth.db", utils=module("utils", _get_alembic_config=lambda _url: None, migrate=self.migrate)),
+            "werkzeug": module("werkzeug"),
+            "werkzeug.security": module(
+                "werkzeug.security",
+                check_password_hash=lambda kept, given: kept == f"hash of {given}",
+                generate_password_hash=lambda given: f"hash of {given}",
+            ),
             "alembic": module("alembic"),
             "alembic.script": module("alembic.script", ScriptDirectory=SimpleNamespace(from_config=lambda _config: scripts)),
             "sqlalchemy": module("sqlalchemy", text=str, inspect=lambda _engine: SimpleNamespace(get_table_names=lambda: self.tables)),
@@ -102,7 +126,7 @@ def test_a_schema_of_this_release_is_left_alone(monkeypatch: pytest.MonkeyPatch,
     [
         (OLD, ["alembic_version"], "Make a backup"),
         ("new00000", ["alembic_version"], "a newer one made it"),
-        ("", ["somebody_elses"], "name an empty database"),
+        ("", ["somebody_elses"], "name an empty one"),
     ],
 )
 def test_a_schema_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch, store: ModuleType, revision: str, tables: list[str], said: str) -> None:
@@ -116,6 +140,65 @@ def test_an_older_schema_is_brought_up_when_that_is_asked_for(monkeypatch: pytes
     database = FakeDatabase("postgresql", OLD, ["alembic_version"])
     assert migrate(monkeypatch, store, database, upgrade=True) == f"Brought the schema from revision {OLD} to {HEAD}."
     assert database.done == ["pg_advisory_lock", "upgraded", "pg_advisory_unlock"]
+
+
+@pytest.fixture
+def auth(store: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the script that makes the store of users."""
+    return importlib.import_module("atlas_mlflow_auth")
+
+
+def prepare_users(monkeypatch: pytest.MonkeyPatch, auth: ModuleType, folder: Path, database: FakeDatabase, upgrade: bool = False) -> list[str]:
+    """Prepare the store of users."""
+    for name, module in database.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(auth.stores, "make_engine", lambda _uri: database)
+    monkeypatch.setattr(auth.stores, "database_problem", lambda _engine, _store: "")
+    (folder / "auth.ini").write_text("[mlflow]\ndatabase_uri = postgresql://u:p%%40@db/a\nadmin_username = admin\nadmin_password = 12%%of-a-password\n")
+    return auth.prepare({"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini")}, 1, HEAD, upgrade)
+
+
+def test_an_empty_store_of_users_gets_its_schema_and_its_administrator(monkeypatch: pytest.MonkeyPatch, auth: ModuleType, tmp_path: Path) -> None:
+    database = FakeDatabase("postgresql", "", [])
+    assert prepare_users(monkeypatch, auth, tmp_path, database) == [f"Made the schema at revision {HEAD}.", "Made the administrator admin."]
+    assert database.done[1] == "migrated to head" and database.done[-2] == "INSERT"
+    assert database.given == {"name": "admin", "hash": "hash of 12%of-a-password", "yes": True}
+
+
+@pytest.mark.parametrize(
+    ("row", "said", "last"),
+    [
+        (("hash of 12%of-a-password", True), [], "SELECT"),
+        (("hash of password1234", True), ["Gave the administrator admin the configured password."], "UPDATE"),
+        (("hash of 12%of-a-password", False), ["Gave the administrator admin the configured password."], "UPDATE"),
+    ],
+)
+def test_an_administrator_gets_the_configured_password(
+    monkeypatch: pytest.MonkeyPatch, auth: ModuleType, tmp_path: Path, row: tuple[str, bool], said: list[str], last: str
+) -> None:
+    database = FakeDatabase("postgresql", HEAD, ["alembic_version_auth", "alembic_version", "users"])
+    database.administrator = row
+    assert prepare_users(monkeypatch, auth, tmp_path, database) == said
+    assert database.noted_in == "alembic_version_auth" and database.done[-2] == last
+
+
+def test_an_older_store_of_users_is_brought_up_when_that_is_asked_for(monkeypatch: pytest.MonkeyPatch, auth: ModuleType, tmp_path: Path) -> None:
+    database = FakeDatabase("postgresql", OLD, ["alembic_version", "users"])
+    with pytest.raises(auth.stores.StoreError, match="The schema of the store of users is at revision .* Make a backup"):
+        prepare_users(monkeypatch, auth, tmp_path, database)
+    assert "migrated to head" not in database.done
+    assert prepare_users(monkeypatch, auth, tmp_path, database, upgrade=True)[0] == f"Brought the schema from revision {OLD} to {HEAD}."
+
+
+def test_an_installation_without_what_users_need_says_so(monkeypatch: pytest.MonkeyPatch, auth: ModuleType, tmp_path: Path) -> None:
+    database = FakeDatabase("postgresql", "", [])
+    monkeypatch.setattr(database, "modules", lambda: {**FakeDatabase.modules(database), "mlflow.server.auth.db": None})
+    with pytest.raises(auth.stores.StoreError, match=r"Add Flask-WTF to the lock or the image \(mlflow\[auth\]\)"):
+        prepare_users(monkeypatch, auth, tmp_path, database)
+
+
+def test_a_service_without_users_has_nothing_prepared(auth: ModuleType) -> None:
+    assert auth.prepare({}, 1, HEAD, False) == [] and auth.log_in({}) == {}
 
 
 def start(folder: Path, settings: dict[str, Any], command: list[str]) -> subprocess.CompletedProcess[str]:

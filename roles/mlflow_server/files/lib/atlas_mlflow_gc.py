@@ -22,7 +22,9 @@ def main() -> int:
         import atlas_mlflow_start
 
         os.environ.update(atlas_mlflow_start.read_settings(given.settings))
-    os.environ["MLFLOW_TRACKING_URI"] = given.tracking_uri
+    import atlas_mlflow_auth
+
+    os.environ.update(MLFLOW_TRACKING_URI=given.tracking_uri, **atlas_mlflow_auth.log_in(os.environ))
     # MLflow reads its settings when it is imported.
     from mlflow.cli import gc
 

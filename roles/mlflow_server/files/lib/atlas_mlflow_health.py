@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import configparser
 import ssl
 import sys
 import urllib.error
@@ -11,11 +13,18 @@ import urllib.request
 PATIENCE = 8
 
 
-def problem(base: str) -> str:
+def log_in(path: str) -> dict[str, str]:
+    """Return the header by which the administrator in a file of MLflow's basic-auth app logs in."""
+    parser = configparser.ConfigParser()
+    parser.read(path)
+    login = f"{parser['mlflow']['admin_username']}:{parser['mlflow']['admin_password']}"
+    return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
+
+
+def problem(base: str, auth_file: str = "") -> str:
     """Return what is wrong with the API below a URL, empty when it answers as it should."""
-    request = urllib.request.Request(
-        f"{base}/api/2.0/mlflow/experiments/search", data=b'{"max_results": 1}', headers={"Content-Type": "application/json"}, method="POST"
-    )
+    headers = {"Content-Type": "application/json", **(log_in(auth_file) if auth_file else {})}
+    request = urllib.request.Request(f"{base}/api/2.0/mlflow/experiments/search", data=b'{"max_results": 1}', headers=headers, method="POST")
     try:
         # What it asks is in this container, so the certificate, which is for other names, proves nothing here.
         tls = ssl.create_default_context()
@@ -29,4 +38,4 @@ def problem(base: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(problem(sys.argv[1]) or 0)
+    sys.exit(problem(*sys.argv[1:]) or 0)

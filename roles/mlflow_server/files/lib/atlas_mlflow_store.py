@@ -14,16 +14,31 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 #: Any number that nothing else on the database uses as an advisory lock.
 ADVISORY_LOCK = 7_264_150_119
+#: The table that says a backend store's revision.
+NOTED_IN = ("alembic_version",)
 #: Seconds between two questions to a store that did not answer, and that one question may take.
 PAUSE, PATIENCE = 0.5, 5
 
 
 class StoreError(Exception):
     """A store that cannot be used, with what was seen and what to do."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A schema as the release has it: of which store, where it notes its revision, the newest one, and what knows them all, makes it and brings it up."""
+
+    store: str
+    noted_in: tuple[str, ...]
+    head: str
+    scripts: Callable[[Any], Any]
+    make: Callable[[Any], None]
+    bring_up: Callable[[Any], None]
 
 
 def first_line(error: BaseException) -> str:
@@ -45,7 +60,7 @@ def make_engine(uri: str) -> Any:
         raise StoreError(f"The backend store's driver is not installed: {error}. Name one that is: postgresql+psycopg2://") from error
 
 
-def database_problem(engine: Any) -> str:
+def database_problem(engine: Any, store: str = "the backend store") -> str:
     """Ask a database one question, and return what is wrong, empty when it answers."""
     import sqlalchemy
 
@@ -53,7 +68,7 @@ def database_problem(engine: Any) -> str:
         with engine.connect() as connection:
             connection.execute(sqlalchemy.text("SELECT 1"))
     except sqlalchemy.exc.SQLAlchemyError as error:
-        return f"The backend store {engine.url.render_as_string(hide_password=True)} did not answer: {first_line(error)}"
+        return f"The database of {store}, {engine.url.render_as_string(hide_password=True)}, did not answer: {first_line(error)}"
     return ""
 
 
@@ -91,15 +106,16 @@ def wait(questions: list[Callable[[], str]], timeout: float) -> None:
         time.sleep(PAUSE)
 
 
-def read_revision(engine: Any) -> tuple[str, bool]:
-    """Return a database's schema revision, empty where there is none, and whether it holds any table."""
+def read_revision(engine: Any, noted_in: tuple[str, ...]) -> tuple[str, bool]:
+    """Return a database's schema revision from the first of these tables that is there, empty where none is, and whether it holds any table."""
     import sqlalchemy
 
     tables = sqlalchemy.inspect(engine).get_table_names()
-    if "alembic_version" not in tables:
+    notes = [table for table in noted_in if table in tables]
+    if not notes:
         return "", bool(tables)
     with engine.connect() as connection:
-        row = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).fetchone()
+        row = connection.execute(sqlalchemy.text(f"SELECT version_num FROM {notes[0]}")).fetchone()
     return (row[0] if row else ""), True
 
 
@@ -130,31 +146,43 @@ def back_up(engine: Any, revision: str) -> str:
     return target
 
 
-def migrate(engine: Any, upgrade: bool) -> str:
-    """Bring a database to this release's schema, and say in a line what was done.
-
-    :param upgrade: Whether an older schema in a database other than SQLite may be brought up.
-    :raises StoreError: When it may not, or when the schema is newer than the release, or the tables are not MLflow's.
-    """
+def backend_schema() -> Schema:
+    """Return the schema of the release's backend store."""
     # MLflow takes seconds to import, and is needed only when there is something to do.
     import mlflow.store.db.utils as utils
     from alembic.script import ScriptDirectory
 
-    head = utils._get_latest_schema_revision()
+    return Schema(
+        "the backend store",
+        NOTED_IN,
+        utils._get_latest_schema_revision(),
+        lambda engine: ScriptDirectory.from_config(utils._get_alembic_config(engine.url.render_as_string(hide_password=True))),
+        utils._initialize_tables,
+        utils._upgrade_db,
+    )
+
+
+def migrate(engine: Any, upgrade: bool, read_schema: Callable[[], Schema] = backend_schema) -> str:
+    """Bring a database to this release's schema, and say in a line what was done.
+
+    :param upgrade: Whether an older schema in a database other than SQLite may be brought up.
+    :param read_schema: Returns the release's schema.
+    :raises StoreError: When it may not, or when the schema is newer than the release, or the tables are not MLflow's.
+    """
+    schema = read_schema()
     with alone(engine):
-        revision, has_tables = read_revision(engine)
-        if revision == head:
-            return f"The schema is at revision {head}."
+        revision, has_tables = read_revision(engine, schema.noted_in)
+        if revision == schema.head:
+            return f"The schema is at revision {schema.head}."
         if not revision:
             if has_tables:
-                raise StoreError("The backend store holds tables, and none that says MLflow's revision: name an empty database.")
-            utils._initialize_tables(engine)
-            return f"Made the schema at revision {head}."
-        url = engine.url.render_as_string(hide_password=True)
-        known = {script.revision for script in ScriptDirectory.from_config(utils._get_alembic_config(url)).walk_revisions()}
+                raise StoreError(f"The database of {schema.store} holds tables, and none that says MLflow's revision: name an empty one.")
+            schema.make(engine)
+            return f"Made the schema at revision {schema.head}."
+        known = {script.revision for script in schema.scripts(engine).walk_revisions()}
         if revision not in known:
             raise StoreError(
-                f"The backend store's schema is at revision {revision}, which this release does not know: a newer one made it. "
+                f"The schema of {schema.store} is at revision {revision}, which this release does not know: a newer one made it. "
                 "Set mlflow_server_version to that release, or restore a backup from before."
             )
         backup = ""
@@ -162,29 +190,26 @@ def migrate(engine: Any, upgrade: bool) -> str:
             backup = back_up(engine, revision)
         elif not upgrade:
             raise StoreError(
-                f"The backend store's schema is at revision {revision} and this release needs {head}. Make a backup, stop every other "
+                f"The schema of {schema.store} is at revision {revision} and this release needs {schema.head}. Make a backup, stop every other "
                 "tracking server on it, and set mlflow_server_backend_store_upgrade to true."
             )
-        utils._upgrade_db(engine)
-        return f"Brought the schema from revision {revision} to {head}." + (f" The backup is {backup}." if backup else "")
+        schema.bring_up(engine)
+        return f"Brought the schema from revision {revision} to {schema.head}." + (f" The backup is {backup}." if backup else "")
 
 
-def needs_migration(engine: Any, schema_revision: str, lone_server: bool) -> bool:
+def needs_migration(engine: Any, schema_revision: str, lone_server: bool, noted_in: tuple[str, ...] = NOTED_IN) -> bool:
     """Return whether a database must be looked at with MLflow, which takes seconds to import.
 
     An empty one need not when no other server can make its tables at the same moment: the server makes them itself.
     """
-    revision, has_tables = read_revision(engine)
+    revision, has_tables = read_revision(engine, noted_in)
     return not (lone_server and not has_tables or schema_revision and revision == schema_revision)
 
 
-def prepare(environment: Mapping[str, str], timeout: float, schema_revision: str, lone_server: bool, upgrade: bool) -> list[str]:
+def prepare(environment: Mapping[str, str], given: argparse.Namespace) -> list[str]:
     """Wait for the stores in a service's environment and make their schema.
 
-    :param timeout: Seconds to wait.
-    :param schema_revision: The release's own revision, where it is known.
-    :param lone_server: Whether this is the only server on the database.
-    :param upgrade: Whether an older schema in a database other than SQLite may be brought up.
+    :param given: What the command line says.
     :returns: A line for each thing done.
     :raises StoreError: When a store does not answer, or its schema cannot be used.
     """
@@ -197,8 +222,11 @@ def prepare(environment: Mapping[str, str], timeout: float, schema_revision: str
     destination = environment.get("MLFLOW_ARTIFACTS_DESTINATION", "")
     if destination.startswith(("s3://", "proxied-s3://")):
         questions.append(lambda: bucket_problem(destination, environment))
-    wait(questions, timeout)
-    return [migrate(engine, upgrade) for engine in engines if needs_migration(engine, schema_revision, lone_server)]
+    wait(questions, given.timeout)
+    done = [migrate(engine, given.upgrade) for engine in engines if needs_migration(engine, given.schema_revision, given.lone_server)]
+    import atlas_mlflow_auth
+
+    return done + atlas_mlflow_auth.prepare(environment, given.timeout, given.auth_schema_revision, given.upgrade)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -206,6 +234,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--timeout", type=float, default=60, help="seconds to wait for the stores")
     options.add_argument("--schema-revision", default="", help="revision that the release's schema has, where it is known")
+    options.add_argument("--auth-schema-revision", default="", help="the same of the store of users")
     options.add_argument("--lone-server", action="store_true", help="no other server uses the database: leave an empty one to this server")
     options.add_argument("--upgrade", action="store_true", help="bring up an older schema in a database other than SQLite")
     return options
@@ -215,7 +244,7 @@ def main(arguments: argparse.Namespace | None = None) -> int:
     """Prepare the stores as the command line says, and return the exit status."""
     given = arguments or parser().parse_args()
     try:
-        for line in prepare(os.environ, given.timeout, given.schema_revision, given.lone_server, given.upgrade):
+        for line in prepare(os.environ, given):
             print(line, flush=True)
     except StoreError as error:
         print(error, file=sys.stderr)
@@ -224,4 +253,7 @@ def main(arguments: argparse.Namespace | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # As the module that others import, so that what they raise is what it catches.
+    import atlas_mlflow_store
+
+    sys.exit(atlas_mlflow_store.main())

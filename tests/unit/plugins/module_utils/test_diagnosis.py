@@ -49,6 +49,7 @@ def changed(facts: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return facts
 
 
+CLOSED = [{"host": "localhost:5001", "api": 401, "health": 200}]
 DEAF = {"sockets": [socket("127.0.0.1", 5000)], "names": SILENT}
 NOT_RUNNING = {"argv": [], "sockets": [], "pid": 0, "state": "failed/failed", "names": SILENT}
 BARE = ARGV[:3]
@@ -100,6 +101,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("s3-failed", changed(UNIT, stores__s3__outcome="failed"), CLIENT),
     ("server-not-running", changed(UNIT, **NOT_RUNNING), changed(CLIENT, names=[UNHEARD])),
     ("host-header-refused", changed(UNIT, names=[UNIT["names"][0], {"host": "mlflow:5001", "api": 403, "health": 200}]), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 403}])),
+    ("login-refused", changed(UNIT, logs_in=True, names=CLOSED), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 401}])),
     ("static-prefix", changed(UNIT, names=[{"host": "localhost:5001", "api": 404, "health": 404}], answers_below="/ml"), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 404}])),
     ("name-does-not-resolve", UNIT, changed(CLIENT, names=[{**UNHEARD, "kind": "resolve"}])),
     ("firewall-drop", UNIT, changed(CLIENT, names=[{**UNHEARD, "kind": "timeout"}])),
@@ -120,6 +122,12 @@ def test_a_fault_is_named_and_no_other(fault: str, server: dict[str, Any], clien
 def test_a_healthy_stack_gives_no_finding(server: dict[str, Any]) -> None:
     checks = judge.diagnose(WANTED, server, CLIENT)
     assert {check.verdict for check in checks} == {"ok"} and len(checks) > 9
+
+
+def test_a_server_that_asks_for_a_login_that_nobody_gave_is_not_at_fault() -> None:
+    checks = judge.diagnose(WANTED, changed(UNIT, logs_in=False, names=CLOSED), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 401}]))
+    assert {check.verdict for check in checks} == {"ok", "unknown"}
+    assert [check.layer for check in checks if check.verdict == "unknown"] == ["login", "API"]
 
 
 def test_every_fault_of_the_catalogue_has_a_case_and_two_sentences() -> None:

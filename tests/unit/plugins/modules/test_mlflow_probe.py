@@ -248,6 +248,35 @@ def test_check_mode_writes_nothing(fake: FakeTracking) -> None:
     assert {path.split()[0] for path in fake.paths} == {"GET"}
 
 
+def basic_login(name: str, password: str) -> str:
+    """Return the header of a login."""
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("opened", "check", "cause"),
+    [
+        ({"open": "GET /api"}, ["the API without a login", "the API by MLflow's old default login"], "everybody who reaches it may use it"),
+        ({"more_logins": [basic_login("admin", "password1234")]}, ["the API by MLflow's old default login"], "the password that old releases"),
+    ],
+)
+def test_a_server_that_is_open_in_spite_of_its_users_is_found(fake: FakeTracking, opened: dict[str, Any], check: list[str], cause: str) -> None:
+    fake.login = basic_login("ada", "secret word")
+    for fault, value in opened.items():
+        setattr(fake, fault, value)
+    findings = probe(fake.url, username="ada", password="secret word")["findings"]
+    assert [finding["check"] for finding in findings] == check
+    assert all(finding["expected"] == "401" and finding["seen"] == "200 OK" for finding in findings)
+    assert not check or cause in findings[0]["cause"]
+
+
+def test_a_wrong_login_is_named(fake: FakeTracking) -> None:
+    fake.login = basic_login("ada", "secret word")
+    result = probe(fake.url, username="ada", password="another word")
+    assert {finding["cause"] for finding in result["findings"]} == {"the server refuses the login of ada: its password is another, or there is no such user"}
+    assert "another word" not in json.dumps(result)
+
+
 def test_a_login_is_used_and_its_lack_is_named(fake: FakeTracking) -> None:
     fake.login = "Basic " + base64.b64encode(b"ada:secret word").decode()
     assert probe(fake.url, username="ada", password="secret word")["findings"] == []

@@ -1,0 +1,226 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Users of MLflow's basic-auth app with their permissions: what there is, what is wanted, and the requests between the two.
+
+Permissions are asked for in one of two ways. Up to some release before 3.17 each kind of thing has requests of its own, and a user comes with
+all that was given to it; later there is one for all kinds, which keeps what is given to a user in a role that nobody else has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Optional
+
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API, SEARCH, TrackingServer
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, NoAnswer
+
+PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS")
+#: Asks that nothing be given to a user by name, so that what counts for everybody counts for it.
+DEFAULT = "DEFAULT"
+SHORTEST_PASSWORD = 12
+PUBLIC_PASSWORD = "password1234"  # the one that old releases came with: later ones refuse a login with it
+GRANTS = "/api/3.0/mlflow/users/permissions"
+#: The newer way's word for nothing at all.
+DENY = "DENY"
+MISSING = "RESOURCE_DOES_NOT_EXIST"
+
+
+class Refused(Exception):
+    """A request that did not do what it should, in words."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of thing that permissions are given for: the option it stands in, the newer way's word, and where and by which key the older way has it."""
+
+    option: str
+    resource: str
+    path: str
+    key: str
+    listed: str
+
+
+KINDS = (
+    Kind("experiments", "experiment", "/experiments/permissions", "experiment_id", "experiment_permissions"),
+    Kind("registered_models", "registered_model", "/registered-models/permissions", "name", "registered_model_permissions"),
+)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A user as it should be; C(None) leaves the password as it is."""
+
+    name: str
+    password: Optional[str] = None
+    admin: bool = False
+    present: bool = True
+    permissions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def unfit(users: Iterable[Wanted], login: str) -> str:
+    """Return what is wrong with users before anything is asked, empty when nothing is."""
+    seen: set[str] = set()
+    for user in users:
+        if user.name in seen:
+            return f"the user {user.name} is given twice"
+        seen.add(user.name)
+        if not user.name or ":" in user.name:
+            return f"a user's name is {user.name!r}: it may not be empty or hold a colon"
+        if user.name == login:
+            return f"the user {user.name} is who this logs in as"
+        if user.present and user.password is not None and (len(user.password) < SHORTEST_PASSWORD or user.password == PUBLIC_PASSWORD):
+            return f"the password of {user.name} is shorter than {SHORTEST_PASSWORD} characters, or the one that old releases came with"
+        for given in user.permissions.values():
+            for thing, permission in given.items():
+                if permission not in (*PERMISSIONS, DEFAULT):
+                    return f"the permission of {user.name} on {thing} is {permission}: choose one of {', '.join((*PERMISSIONS, DEFAULT))}"
+    return ""
+
+
+class Users:
+    """The users of a tracking server, which is asked by the login of its administrator."""
+
+    def __init__(self, server: TrackingServer, make_experiments: bool = False, only_look: bool = False) -> None:
+        """Take the server; whether an experiment that is not there is made; and whether nothing may be changed."""
+        assert server.credentials
+        self.server, self.make_experiments, self.only_look = server, make_experiments, only_look
+        self.before: dict[str, Any] = {}
+        self.after: dict[str, Any] = {}
+        self._experiments: dict[str, str] = {}
+        me = self._user(server.credentials[0])
+        if me is None or not me.get("is_admin"):
+            raise Refused(f"{server.credentials[0]} is no administrator of {server.base.origin}")
+        #: Whether a user comes with its permissions, the older way.
+        self._apart = KINDS[0].listed in me
+
+    def apply(self, users: Iterable[Wanted]) -> None:
+        """Bring each user to what is wanted; what was and what is then stand in C(before) and C(after), without passwords."""
+        for user in users:
+            present = self._user(user.name)
+            if not user.present:
+                self._note(user, {"state": "absent"} if present is None else {"state": "present"}, {"state": "absent"})
+                if present is not None:
+                    self._change("DELETE", f"{API}/users/delete", username=user.name)
+                continue
+            self._apply(user, present)
+
+    def _apply(self, user: Wanted, present: Optional[dict[str, Any]]) -> None:
+        before: dict[str, Any] = {"state": "absent"}
+        if present is not None:
+            before = {"state": "present", "admin": bool(present["is_admin"]), "password": "as given" if self._logs_in(user) else "another"}
+        after: dict[str, Any] = {"state": "present", "admin": user.admin, "password": "as given"}
+        if present is None:
+            if user.password is None:
+                raise Refused(f"the user {user.name} is not there, and no password is given to make it with")
+            self._change("POST", f"{API}/users/create", username=user.name, password=user.password)
+        elif before["password"] == "another":
+            self._change("PATCH", f"{API}/users/update-password", username=user.name, password=user.password)
+        if before.get("admin", False) != user.admin:
+            self._change("PATCH", f"{API}/users/update-admin", username=user.name, is_admin=user.admin)
+        given = self._given(user.name, present)
+        for kind in KINDS:
+            wanted = user.permissions.get(kind.option) or {}
+            if wanted:
+                before[kind.option], after[kind.option] = {}, dict(wanted)
+            for thing, permission in wanted.items():
+                key = self._experiment(thing) if kind.option == "experiments" else thing
+                has = given[kind.option].get(key, DEFAULT)
+                before[kind.option][thing] = has
+                if has != permission:
+                    self._permit(kind, user.name, key, has, permission)
+        self._note(user, before, after)
+
+    def _note(self, user: Wanted, before: dict[str, Any], after: dict[str, Any]) -> None:
+        self.before[user.name], self.after[user.name] = before, after
+
+    # -- asking
+    def _ask(self, method: str, path: str, **content: Any) -> Answer:
+        """Do one request, whatever its status; Refused where there is no answer, or the administrator is not let in."""
+        try:
+            if method == "GET":
+                answer = self.server.ask(method, path, content)
+            else:
+                answer = self.server.ask(method, path, body=json.dumps(content).encode(), headers={"Content-Type": "application/json"})
+        except NoAnswer as failure:
+            raise Refused(f"{failure.seen}: {failure.cause}") from None
+        if answer.status == 401:
+            raise Refused(f"the server refuses the login of {self.server.credentials[0]}")  # type: ignore[index]
+        return answer
+
+    def _get(self, path: str, **content: Any) -> Optional[dict[str, Any]]:
+        """Return what is there, C(None) where the server says that it is not."""
+        answer = self._ask("GET", path, **content)
+        if answer.status == 200:
+            return answer.json()
+        if answer.json().get("error_code") == MISSING:
+            return None
+        cause = ": does it run with --app-name basic-auth?" if answer.status == 404 else ""
+        raise Refused(f"GET {path} was answered by {answer.seen}{cause}")
+
+    def _change(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        """Do a request that changes something, unless nothing may be changed."""
+        if self.only_look:
+            return {}
+        answer = self._ask(method, path, **content)
+        if answer.status != 200:
+            raise Refused(f"{method} {path} for {content.get('username', content.get('name'))} was answered by {answer.seen}")
+        return answer.json()
+
+    def _user(self, name: str) -> Optional[dict[str, Any]]:
+        found = self._get(f"{API}/users/get", username=name)
+        return found["user"] if found else None
+
+    def _logs_in(self, user: Wanted) -> bool:
+        """Say whether the user's password is the wanted one, by logging in with it."""
+        if user.password is None:
+            return True
+        answer = replace(self.server, credentials=(user.name, user.password)).attempt("GET", *SEARCH)
+        if isinstance(answer, Answer) and answer.status in (200, 401, 403):
+            return answer.status != 401
+        raise Refused(f"a login of {user.name} was answered by {answer.seen}")
+
+    def _experiment(self, name: str) -> str:
+        """Return an experiment's number; one that is to be made, and may not be yet, has its name for it."""
+        if name not in self._experiments:
+            found = self._get(f"{API}/experiments/get-by-name", experiment_name=name)
+            if found:
+                self._experiments[name] = found["experiment"]["experiment_id"]
+            elif self.make_experiments:
+                self._experiments[name] = self._change("POST", f"{API}/experiments/create", name=name).get("experiment_id", name)
+            else:
+                raise Refused(f"there is no experiment {name} to give a permission for: make it first")
+        return self._experiments[name]
+
+    # -- permissions
+    def _given(self, name: str, present: Optional[dict[str, Any]]) -> dict[str, dict[str, str]]:
+        """Return what has been given to a user by name."""
+        if present is None:
+            return {kind.option: {} for kind in KINDS}
+        if self._apart:
+            return {kind.option: {str(one[kind.key]): one["permission"] for one in present[kind.listed]} for kind in KINDS}
+        own = f"__user_{present['id']}__"
+        rows = [row for row in (self._get(f"{GRANTS}/list", username=name) or {}).get("permissions", []) if row["role_name"] == own]
+        words = {DENY: "NO_PERMISSIONS"}
+        return {
+            kind.option: {row["resource_pattern"]: words.get(row["permission"], row["permission"]) for row in rows if row["resource_type"] == kind.resource}
+            for kind in KINDS
+        }
+
+    def _permit(self, kind: Kind, name: str, key: str, has: str, permission: str) -> None:
+        """Give a user a permission on one thing, or take it back."""
+        if self._apart:
+            what: dict[str, str] = {kind.key: key, "username": name}
+            if permission == DEFAULT:
+                self._change("DELETE", f"{API}{kind.path}/delete", **what)
+            elif has == DEFAULT:
+                self._change("POST", f"{API}{kind.path}/create", **what, permission=permission)
+            else:
+                self._change("PATCH", f"{API}{kind.path}/update", **what, permission=permission)
+            return
+        what = {"username": name, "resource_type": kind.resource, "resource_id": key}
+        if permission == DEFAULT:
+            self._change("POST", f"{GRANTS}/revoke", **what)
+        else:
+            self._change("POST", f"{GRANTS}/grant", **what, permission=DENY if permission == "NO_PERMISSIONS" else permission)

@@ -1,0 +1,198 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module that makes users of a tracking server and gives them permissions."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: mlflow_user
+short_description: Make users of an MLflow tracking server, and give them permissions
+version_added: 0.1.0
+author:
+  - atlas.mlflow maintainers (@atlas-mlflow)
+description:
+  - Makes, changes and removes users of a tracking server that runs MLflow's basic-auth app, and gives them permissions on experiments and
+    registered models, for a whole list of users at once.
+  - Whether a user has its password is seen by a login with it. Users that are not listed, and permissions on what is not listed, are left alone.
+  - Does not wait for the server.
+attributes:
+  check_mode:
+    description: Says what would change, and changes nothing.
+    support: full
+  diff_mode:
+    description: Returns users and permissions before and after. A password is only said to be another.
+    support: full
+  platform:
+    description: Where the module runs.
+    support: full
+    platforms: posix
+options:
+  url:
+    description: Base URL to connect to. A path in it is the server's static prefix.
+    type: str
+    required: true
+  name:
+    description: Name to ask the server by, which stands in the Host header. By default the host of O(url).
+    type: str
+  username:
+    description: An administrator, who is not among O(users).
+    type: str
+    required: true
+  password:
+    description: The administrator's password.
+    type: str
+    required: true
+  users:
+    description: The users. They are not told by their order.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: The user's name.
+        type: str
+        required: true
+      state:
+        description: Whether the user is there. With V(absent), nothing else counts.
+        type: str
+        choices: [present, absent]
+        default: present
+      password:
+        description: The user's password, of 12 characters or more. Without it, the one of a user that is there stays.
+        type: str
+      admin:
+        description: Whether the user may do everything.
+        type: bool
+        default: false
+      experiments:
+        description:
+          - Permissions by the experiment's name. V(DEFAULT) takes back what was given.
+          - The others are V(READ), V(USE), V(EDIT), V(MANAGE) and V(NO_PERMISSIONS), of which releases before 3.10 do not know V(USE).
+        type: dict
+        default: {}
+      registered_models:
+        description: Permissions by the model's name, like O(users[].experiments). The model need not be there yet.
+        type: dict
+        default: {}
+  missing_experiments:
+    description: Whether to fail when there is no experiment of a name, or to make it.
+    type: str
+    choices: [fail, create]
+    default: fail
+  timeout:
+    description: Seconds that one request may take.
+    type: float
+    default: 30
+  validate_certs:
+    description: Whether certificates must be valid.
+    type: bool
+    default: true
+  ca_path:
+    description: PEM bundle to trust in place of the system's.
+    type: path
+  tls_name:
+    description: Name or address that the certificate must be for. By default the host of O(url).
+    type: str
+"""
+
+EXAMPLES = r"""
+- name: Make two users, of whom one may log runs in one experiment
+  atlas.mlflow.mlflow_user:
+    url: http://127.0.0.1:5001
+    username: admin
+    password: "{{ vault_mlflow_admin_password }}"
+    users:
+      - name: ada
+        password: "{{ vault_ada_password }}"
+        experiments: {churn: EDIT}
+        registered_models: {churn-model: MANAGE}
+      - name: grace
+        password: "{{ vault_grace_password }}"
+        admin: true
+
+- name: Remove a user, and take a permission back from another
+  atlas.mlflow.mlflow_user:
+    url: https://mlflow.example.org
+    username: admin
+    password: "{{ vault_mlflow_admin_password }}"
+    users:
+      - {name: grace, state: absent}
+      - name: ada
+        experiments: {churn: DEFAULT}
+"""
+
+RETURN = r"""
+users:
+  description: What changed for whom, those for whom nothing did left out.
+  returned: success
+  type: dict
+  sample:
+    ada: [password, experiments]
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import TrackingServer
+from ansible_collections.atlas.mlflow.plugins.module_utils.users import KINDS, Refused, Users, Wanted, unfit
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, tls_context
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "url": {"type": "str", "required": True},
+    "name": {"type": "str"},
+    "username": {"type": "str", "required": True},
+    "password": {"type": "str", "required": True, "no_log": True},
+    "users": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "password": {"type": "str", "no_log": True},
+            "admin": {"type": "bool", "default": False},
+            "experiments": {"type": "dict", "default": {}},
+            "registered_models": {"type": "dict", "default": {}},
+        },
+    },
+    "missing_experiments": {"type": "str", "choices": ["fail", "create"], "default": "fail"},
+    "timeout": {"type": "float", "default": 30},
+    "validate_certs": {"type": "bool", "default": True},
+    "ca_path": {"type": "path"},
+    "tls_name": {"type": "str"},
+}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    params = module.params
+    users = [
+        Wanted(one["name"], one["password"], one["admin"], one["state"] == "present", {kind.option: one[kind.option] for kind in KINDS})
+        for one in params["users"]
+    ]
+    try:
+        base = replace(Base.parse(params["url"]), tls_name=params["tls_name"] or "")
+        tls = tls_context(params["ca_path"], params["validate_certs"]) if base.scheme == "https" else None
+    except (ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    if fault := unfit(users, params["username"]):
+        module.fail_json(msg=f"{fault[0].upper()}{fault[1:]}.")
+    server = TrackingServer(base, base.host_header(params["name"] or base.host), params["timeout"], (params["username"], params["password"]), tls)
+    try:
+        there = Users(server, params["missing_experiments"] == "create", module.check_mode)
+        there.apply(users)
+    except Refused as refused:
+        module.fail_json(msg=f"{base.origin}: {refused}.")
+    changed = {
+        name: sorted(key for key in {*there.before[name], *after} if there.before[name].get(key) != after.get(key)) for name, after in there.after.items()
+    }
+    changed = {name: keys for name, keys in changed.items() if keys}
+    module.exit_json(changed=bool(changed), users=changed, diff={"before": there.before, "after": there.after})
+
+
+if __name__ == "__main__":
+    main()

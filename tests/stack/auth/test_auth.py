@@ -1,0 +1,99 @@
+"""Users who log in: who is let in, to what, and who is not any more."""
+
+from __future__ import annotations
+
+import pytest
+from stack.support import administrator, ask, base_url, query, secrets_folder
+from testinfra.host import Host
+
+API = "/api/2.0/mlflow"
+SEARCH = f"{API}/experiments/search?max_results=1"
+
+
+def login(name: str, secret: str = "") -> tuple[str, str]:
+    """Return a user's name and password, from where the scenario keeps it."""
+    return name, (secrets_folder() / f"user_{secret or name}").read_text(encoding="utf-8").strip()
+
+
+def experiment(client: Host, base: str, name: str, who: tuple[str, str]) -> str:
+    """Return an experiment's number, made by a user where it is not there."""
+    found = ask(client, f"{base}{API}/experiments/get-by-name?experiment_name={name}")
+    if found.status == 200:
+        return str(found.json()["experiment"]["experiment_id"])
+    return str(ask(client, f"{base}{API}/experiments/create", method="POST", body={"name": name}, login=who).json()["experiment_id"])
+
+
+@pytest.mark.parametrize("path", [SEARCH, "/", "/version", f"{API}/users/get?username=admin", "/ajax-api/2.0/mlflow/experiments/search?max_results=1",
+                                  "/api/2.0/mlflow-artifacts/artifacts?path=0", "/graphql", "/signup"])
+def test_nobody_is_answered_without_a_login(client: Host, server_name: str, path: str) -> None:
+    answer = ask(client, f"{base_url(server_name)}{path}", login=None)
+    assert answer.status == 401, answer
+
+
+def test_the_health_path_is_open_and_says_nothing(client: Host, server_name: str) -> None:
+    answer = ask(client, f"{base_url(server_name)}/health", login=None)
+    assert (answer.status, answer.body) == (200, "OK")
+
+
+@pytest.mark.parametrize("who", [("admin", "password1234"), ("admin", "a-wrong-password"), ("admin", ""), ("nobody", "a-wrong-password"), ("", "")])
+def test_a_wrong_login_is_refused(client: Host, server_name: str, who: tuple[str, str]) -> None:
+    assert ask(client, f"{base_url(server_name)}{SEARCH}", login=who).status == 401
+
+
+def test_a_reader_reads_and_does_not_write(client: Host, server_name: str) -> None:
+    base, who = base_url(server_name), login("reader", "reader_anew")
+    shared = experiment(client, base, "shared", administrator())  # type: ignore[arg-type]
+    assert ask(client, f"{base}{API}/experiments/get?experiment_id={shared}", login=who).status == 200
+    for call, body in (("runs/create", {"experiment_id": shared}), ("experiments/update", {"experiment_id": shared, "new_name": "mine"})):
+        refused = ask(client, f"{base}{API}/{call}", method="POST", body=body, login=who)
+        assert refused.status == 403, (call, refused)
+
+
+def test_a_writer_logs_a_run_with_an_artifact_where_it_may_and_nowhere_else(client: Host, server_name: str) -> None:
+    base, who = base_url(server_name), login("writer")
+    shared = experiment(client, base, "shared", administrator())  # type: ignore[arg-type]
+    closed = experiment(client, base, "closed", administrator())  # type: ignore[arg-type]
+    run = ask(client, f"{base}{API}/runs/create", method="POST", body={"experiment_id": shared}, login=who).json()["run"]["info"]
+    root = run["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    stored = ask(client, f"{base}/api/2.0/mlflow-artifacts/artifacts/{root}/a.json", method="PUT", body={"by": "writer"}, login=who)
+    assert stored.status == 200, stored
+    assert ask(client, f"{base}/api/2.0/mlflow-artifacts/artifacts/{root}/a.json", login=login("reader", "reader_anew")).json() == {"by": "writer"}
+    assert ask(client, f"{base}{API}/runs/create", method="POST", body={"experiment_id": closed}, login=who).status == 403
+    assert ask(client, f"{base}{API}/experiments/get?experiment_id={closed}", login=who).status == 403
+    assert ask(client, f"{base}{API}/runs/create", method="POST", body={"experiment_id": closed}).status == 200
+
+
+def test_only_an_administrator_makes_users(client: Host, server_name: str) -> None:
+    body = {"username": "eve", "password": "eves-own-password"}
+    refused = ask(client, f"{base_url(server_name)}{API}/users/create", method="POST", body=body, login=login("writer"))
+    assert refused.status == 403, refused
+
+
+@pytest.mark.parametrize(("name", "secret"), [("reader", "reader"), ("leaver", "leaver")])
+def test_an_old_password_and_a_removed_user_are_refused(client: Host, server_name: str, name: str, secret: str) -> None:
+    assert ask(client, f"{base_url(server_name)}{SEARCH}", login=login(name, secret)).status == 401
+
+
+def test_neither_the_administrators_last_password_nor_anybody_elses_choice_is_let_in(client: Host, server_name: str) -> None:
+    last = (secrets_folder() / "mlflow_admin_password.previous").read_text(encoding="utf-8").strip()
+    assert last != administrator()[1]  # type: ignore[index]
+    for password in (last, "somebody-elses-choice"):
+        assert ask(client, f"{base_url(server_name)}{SEARCH}", login=("admin", password)).status == 401
+
+
+def test_the_run_from_before_the_new_secrets_is_there(client: Host, server_name: str) -> None:
+    base = base_url(server_name)
+    iris = ask(client, f"{base}{API}/experiments/get-by-name?experiment_name=iris").json()["experiment"]["experiment_id"]
+    assert len(ask(client, f"{base}{API}/runs/search", method="POST", body={"experiment_ids": [iris]}).json()["runs"]) == 1
+
+
+def test_users_are_in_postgresql_in_a_database_of_their_own(postgres: Host, server: Host) -> None:
+    assert query(postgres, "SELECT datname FROM pg_database WHERE datname LIKE 'mlflow%' ORDER BY 1").split() == ["mlflow", "mlflow_auth"]
+    assert query(postgres, "SELECT count(*) FROM pg_tables WHERE tablename = 'users' AND schemaname = 'public'") == "0"
+    assert not server.file("/var/lib/mlflow/auth.db").exists
+    assert server.run("find / -xdev -name 'basic_auth.db' -not -path '/proc/*'").stdout == ""
+
+
+def test_what_the_application_is_told_is_for_the_service_alone(server: Host) -> None:
+    told = server.file("/etc/atlas-mlflow/mlflow-auth.ini")
+    assert (told.user, told.group, told.mode) == ("mlflow", "mlflow", 0o400)
