@@ -22,6 +22,7 @@ DEFAULT = "DEFAULT"
 SHORTEST_PASSWORD = 12
 PUBLIC_PASSWORD = "password1234"  # the one that old releases came with: later ones refuse a login with it
 GRANTS = "/api/3.0/mlflow/users/permissions"
+ROLE = "/api/3.0/mlflow/roles/permissions"
 #: The newer way's word for nothing at all.
 DENY = "DENY"
 MISSING = "RESOURCE_DOES_NOT_EXIST"
@@ -89,6 +90,8 @@ class Users:
         self.before: dict[str, Any] = {}
         self.after: dict[str, Any] = {}
         self._experiments: dict[str, str] = {}
+        #: The newer way's number of what has been given to the user at hand, by kind and key.
+        self._numbers: dict[tuple[str, str], int] = {}
         me = self._user(server.credentials[0])
         if me is None or not me.get("is_admin"):
             raise Refused(f"{server.credentials[0]} is no administrator of {server.base.origin}")
@@ -165,7 +168,7 @@ class Users:
             return {}
         answer = self._ask(method, path, **content)
         if answer.status != 200:
-            raise Refused(f"{method} {path} for {content.get('username', content.get('name'))} was answered by {answer.seen}")
+            raise Refused(f"{method} {path} was answered by {answer.seen}")
         return answer.json()
 
     def _user(self, name: str) -> Optional[dict[str, Any]]:
@@ -201,7 +204,9 @@ class Users:
         if self._apart:
             return {kind.option: {str(one[kind.key]): one["permission"] for one in present[kind.listed]} for kind in KINDS}
         own = f"__user_{present['id']}__"
-        rows = [row for row in (self._get(f"{GRANTS}/list", username=name) or {}).get("permissions", []) if row["role_name"] == own]
+        roles = {row["role_id"] for row in (self._get(f"{GRANTS}/list", username=name) or {}).get("permissions", []) if row["role_name"] == own}
+        rows = [row for role in roles for row in (self._get(f"{ROLE}/list", role_id=role) or {}).get("role_permissions", [])]
+        self._numbers = {(row["resource_type"], row["resource_pattern"]): row["id"] for row in rows}
         words = {DENY: "NO_PERMISSIONS"}
         return {
             kind.option: {row["resource_pattern"]: words.get(row["permission"], row["permission"]) for row in rows if row["resource_type"] == kind.resource}
@@ -220,7 +225,10 @@ class Users:
                 self._change("PATCH", f"{API}{kind.path}/update", **what, permission=permission)
             return
         what = {"username": name, "resource_type": kind.resource, "resource_id": key}
+        word = DENY if permission == "NO_PERMISSIONS" else permission
         if permission == DEFAULT:
             self._change("POST", f"{GRANTS}/revoke", **what)
+        elif has == DEFAULT:
+            self._change("POST", f"{GRANTS}/grant", **what, permission=word)
         else:
-            self._change("POST", f"{GRANTS}/grant", **what, permission=DENY if permission == "NO_PERMISSIONS" else permission)
+            self._change("PATCH", f"{ROLE}/update", role_permission_id=self._numbers[kind.resource, key], permission=word)

@@ -26,11 +26,12 @@ def ask(base: str, login: str) -> int:
 
 base, right = sys.argv[1], sys.stdin.read().strip()
 end, seen, count = time.monotonic() + PATIENCE, [], 0
-while time.monotonic() < end:
+let_in = 0
+# The last round is one that begins with a server that lets the right one in.
+while time.monotonic() < end and let_in < 2:
     answers = [ask(base, "admin:password1234"), ask(base, f"admin:{right}")]
     count += 1
     seen += [answers] if answers not in seen else []
-    if answers[1] == 200:
-        break
+    let_in += answers[1] == 200
     time.sleep(0.05)
 print(json.dumps({"seen": seen, "count": count}))

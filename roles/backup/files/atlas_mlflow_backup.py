@@ -182,53 +182,67 @@ class Postgres:
 
 
 class Sqlite:
-    """The embedded database, one file, whose copies are kept with the artifacts."""
+    """The embedded database, one file, and another of the users where they log in; their copies are kept with the artifacts."""
 
     def __init__(self, settings: dict[str, Any], files: Files) -> None:
-        """Take the settings: the database's file, and how many copies are kept."""
+        """Take the settings: the databases' files, and how many copies are kept."""
         self.path = Path(settings["database"]["file"])
+        users = settings["database"].get("users_file")
+        self.users = Path(users) if users else None
         self.keep = settings["keep_full"] * settings["full_every_days"]
         self.files = files
 
     def back_up(self, point: str) -> dict[str, Any]:
-        """Copy the database while it is used."""
-        with tempfile.TemporaryDirectory(dir=self.path.parent) as folder:
+        """Copy the databases while they are used."""
+        self._copy(self.path, f"{point}.db")
+        if not self.users or not self.users.exists():
+            return {"kind": "full"}
+        self._copy(self.users, f"{point}.users.db")
+        return {"kind": "full", "users": True}
+
+    def _copy(self, path: Path, name: str) -> None:
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             copy = Path(folder, "copy.db")
-            with closing(sqlite3.connect(self.path)) as original, closing(sqlite3.connect(copy)) as target:
+            with closing(sqlite3.connect(path)) as original, closing(sqlite3.connect(copy)) as target:
                 original.backup(target)
-            self.files.rclone("copyto", str(copy), f"repository:sqlite/{point}.db")
-        return {"kind": "full"}
+            self.files.rclone("copyto", str(copy), f"repository:sqlite/{name}")
 
     def kept(self, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the newest points, and remove the copies of the others."""
         for point in points[: -self.keep]:
-            self.files.rclone("deletefile", f"repository:sqlite/{point['name']}.db")
+            for end in (".db", ".users.db") if point.get("users") else (".db",):
+                self.files.rclone("deletefile", f"repository:sqlite/{point['name']}{end}")
         return points[-self.keep :]
 
     def verify(self) -> str:
         """Say what is in the repository; it is read with the artifacts."""
-        return f"{len(self.files.rclone('lsf', 'repository:sqlite').split())} copies of the database"
+        return f"{len(self.files.rclone('lsf', 'repository:sqlite').split())} copies of databases"
 
     def restore(self, point: dict[str, Any], moment: str) -> None:
-        """Put the point's copy in the database's place; the database that was there is kept beside it."""
-        with tempfile.TemporaryDirectory(dir=self.path.parent) as folder:
+        """Put the point's copies in the databases' places; a database that was there is kept beside it."""
+        self._bring_back(f"{point['name']}.db", self.path)
+        if self.users and point.get("users"):
+            self._bring_back(f"{point['name']}.users.db", self.users)
+
+    def _bring_back(self, name: str, path: Path) -> None:
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             copy = Path(folder, "copy.db")
-            self.files.rclone("copyto", f"repository:sqlite/{point['name']}.db", str(copy))
+            self.files.rclone("copyto", f"repository:sqlite/{name}", str(copy))
             try:
                 with closing(sqlite3.connect(copy)) as database:
                     said = database.execute("PRAGMA integrity_check").fetchone()[0]
             except sqlite3.DatabaseError as error:
                 said = str(error)
             if said != "ok":
-                raise BackupError(f"The copy of {point['name']} is damaged: {said}")
-            owner = self.path.parent.stat()
+                raise BackupError(f"The copy {name} is damaged: {said}")
+            owner = path.parent.stat()
             os.chown(copy, owner.st_uid, owner.st_gid)
             copy.chmod(0o640)
-            if self.path.exists():
-                self.path.rename(f"{self.path}.before-{stamp()}")
+            if path.exists():
+                path.rename(f"{path}.before-{stamp()}")
             for leftover in ("-wal", "-shm"):
-                Path(f"{self.path}{leftover}").unlink(missing_ok=True)
-            copy.rename(self.path)
+                Path(f"{path}{leftover}").unlink(missing_ok=True)
+            copy.rename(path)
 
 
 def stamp() -> str:

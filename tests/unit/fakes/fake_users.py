@@ -89,6 +89,12 @@ class Handler(BaseHTTPRequestHandler):
         elif call == "users/create":
             fake.add(sent["username"], sent["password"])
             self.reply(200, {"user": {}})
+        elif fake.roles and call == "roles/permissions/list":
+            self.reply(200, {"role_permissions": [one for user in fake.users.values() if user["id"] == int(sent["role_id"]) for one in numbered(user)]})
+        elif fake.roles and call == "roles/permissions/update":
+            (user, one) = next((user, one) for user in fake.users.values() for one in numbered(user) if one["id"] == sent["role_permission_id"])
+            user["given"][(one["resource_type"], one["resource_pattern"])] = sent["permission"]
+            self.reply(200, {})
         elif not user:
             self.missing("user")
         elif call == "users/get":
@@ -103,12 +109,15 @@ class Handler(BaseHTTPRequestHandler):
             del fake.users[sent["username"]]
             self.reply(200, {})
         elif fake.roles and call == "users/permissions/list":
-            rows = [{"role_name": f"__user_{user['id']}__", "resource_type": kind, "resource_pattern": key, "permission": permission}
-                    for (kind, key), permission in user["given"].items()]
+            rows = [{"role_id": user["id"], "role_name": f"__user_{user['id']}__", **one} for one in numbered(user)]
             # What comes by a role that others have too is not the user's own.
-            self.reply(200, {"permissions": [*rows, {"role_name": "all", "resource_type": "experiment", "resource_pattern": "7", "permission": "MANAGE"}]})
+            another = {"role_id": 99, "role_name": "all", "resource_type": "experiment", "resource_pattern": "7", "permission": "MANAGE"}
+            self.reply(200, {"permissions": [*rows, another]})
         elif fake.roles and call in ("users/permissions/grant", "users/permissions/revoke"):
             place = sent["resource_type"], sent["resource_id"]
+            if call.endswith("grant") and place in user["given"]:
+                self.reply(400, {"error_code": "RESOURCE_ALREADY_EXISTS", "message": "Permission already exists"})
+                return
             user["given"].pop(place, None)
             if call.endswith("grant"):
                 user["given"][place] = sent["permission"]
@@ -125,6 +134,14 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, {})
         else:
             self.reply(404, {"message": call})
+
+
+def numbered(user: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a user's permissions as the newer way lists those of a role."""
+    return [
+        {"id": 10_000 * user["id"] + sum(map(ord, kind + key)), "resource_type": kind, "resource_pattern": key, "permission": permission}
+        for (kind, key), permission in user["given"].items()
+    ]
 
 
 def listed(user: dict[str, Any]) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def embedded(program: ModuleType, tmp_path: Path) -> Any:
     database = tmp_path / "data" / "mlflow.db"
     database.parent.mkdir()
     write(database, "kept")
-    settings = {"database": {"file": str(database)}, "keep_full": 1, "full_every_days": 2}
+    settings = {"database": {"file": str(database), "users_file": str(tmp_path / "data" / "auth.db")}, "keep_full": 1, "full_every_days": 2}
     return SimpleNamespace(side=program.Sqlite(settings, SimpleNamespace(rclone=rclone)), database=database, remote=remote)
 
 
@@ -116,6 +116,18 @@ def test_a_damaged_copy_does_not_replace_the_database(program: ModuleType, embed
     with pytest.raises(program.BackupError, match="is damaged"):
         embedded.side.restore({"name": "atlas-1"}, "")
     assert read(embedded.database) == "later"
+
+
+def test_the_users_come_back_with_the_database(embedded: Any) -> None:
+    users = embedded.database.parent / "auth.db"
+    write(users, "ada")
+    point = {"name": "atlas-1", **embedded.side.back_up("atlas-1")}
+    write(users, "eve")
+    embedded.side.restore(point, "")
+    assert (read(embedded.database), read(users)) == ("kept", "ada")
+    later = [{"name": f"atlas-{number}", **embedded.side.back_up(f"atlas-{number}")} for number in (2, 3)]
+    assert embedded.side.kept([point, *later]) == later
+    assert sorted(path.name for path in (embedded.remote / "sqlite").iterdir()) == ["atlas-2.db", "atlas-2.users.db", "atlas-3.db", "atlas-3.users.db"]
 
 
 def test_old_copies_of_the_embedded_database_are_removed(embedded: Any) -> None:
