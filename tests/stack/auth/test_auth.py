@@ -88,6 +88,20 @@ def test_the_run_from_before_the_new_secrets_is_there(client: Host, server_name:
     assert runs and {metric["key"] for metric in runs[0]["data"]["metrics"]} == {"accuracy", "f1"}
 
 
+def test_the_garbage_collection_logs_in(server: Host) -> None:
+    api = f"{base_url('localhost')}/api/2.0"
+    run = ask(server, f"{api}/mlflow/runs/create", method="POST", body={"experiment_id": "0"}).json()["run"]["info"]["run_id"]
+    artifact = f"{api}/mlflow-artifacts/artifacts/0/{run}/artifacts/content.json"
+    assert ask(server, artifact, method="PUT", body={}).status == 200
+    assert ask(server, f"{api}/mlflow/runs/delete", method="POST", body={"run_id": run}).status == 200
+    server.check_output(
+        "sleep 2; systemd-run --wait --pipe --uid mlflow --property EnvironmentFile=/etc/default/mlflow-server "
+        "/opt/mlflow/current/bin/python -I -m atlas_mlflow_gc --older-than 1s --tracking-uri %s", base_url("localhost")
+    )
+    assert ask(server, f"{api}/mlflow/runs/get?run_id={run}").status == 404
+    assert ask(server, artifact).status != 200
+
+
 def test_users_are_in_postgresql_in_a_database_of_their_own(postgres: Host, server: Host) -> None:
     assert query(postgres, "SELECT datname FROM pg_database WHERE datname LIKE 'mlflow%' ORDER BY 1").split() == ["mlflow", "mlflow_auth"]
     assert query(postgres, "SELECT count(*) FROM pg_tables WHERE tablename = 'users' AND schemaname = 'public'") == "0"
