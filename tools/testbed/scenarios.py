@@ -18,7 +18,7 @@ LOGS = ROOT / ".logs"
 SCENARIO_MEMORY = 3 * 1024**3
 MOST_AT_ONCE = 2
 #: The scenarios that were seen to take longest, so that none of them starts late and runs alone; the others follow by name.
-LONGEST_FIRST = ("containers", "faults_containers", "faults", "upgrade", "recovery", "full_stack", "images")
+LONGEST_FIRST = ("survival", "containers", "faults_containers", "faults", "upgrade", "recovery", "full_stack", "images")
 #: Seconds after which a scenario is given up.
 TIMEOUT = 2400
 #: Lines of a failed scenario's log that are shown.
@@ -51,6 +51,11 @@ class Scenario:
     def report(self) -> Path:
         """Where pytest, as Molecule's verifier, writes what it ran."""
         return LOGS / f"{self.name}.xml"
+
+    @property
+    def findings(self) -> Path:
+        """Where its tests may write what they have measured, which is shown."""
+        return LOGS / f"{self.name}.txt"
 
 
 def discover(folder: Path) -> list[str]:
@@ -149,7 +154,8 @@ def run_all(names: list[str]) -> None:
 def _start(item: Scenario) -> Scenario:
     """Start Molecule on a scenario, as the leader of a process group of its own."""
     say(f"==> {item.name}: molecule test (log: {item.log.relative_to(ROOT)})")
-    item.report.unlink(missing_ok=True)
+    for left in (item.report, item.findings):
+        left.unlink(missing_ok=True)
     with item.log.open("wb") as output:
         item.process = subprocess.Popen(
             _molecule("test", item),
@@ -198,8 +204,10 @@ def _stop(item: Scenario) -> None:
 
 
 def _tell(item: Scenario) -> None:
-    """Tell what became of a scenario, with the end of its log where it did not pass."""
+    """Tell what became of a scenario, with what it has measured, and the end of its log where it did not pass."""
     say(f"<== {item.name}: {item.result}, {item.seconds:.0f} s")
+    if item.findings.exists():
+        say(item.findings.read_text())
     if not item.result.startswith("passed"):
         lines = _plain(item.log).splitlines()[-TAIL:]
         say("\n".join([f"----- the last {len(lines)} lines of {item.log.relative_to(ROOT)}", *lines, "-----"]))

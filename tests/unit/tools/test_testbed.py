@@ -198,6 +198,14 @@ class TestScenarios:
         assert lines[-1] == "1 passed, 1 failed"
         assert lines[1].split() == ["good", "61", "passed", "(3", "tests)"]
 
+    def test_what_a_scenario_measured_is_shown(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+        monkeypatch.setattr(scenarios, "LOGS", tmp_path)
+        item = scenarios.Scenario("good", "passed (3 tests)", 61.4)
+        scenarios._tell(item)
+        item.findings.write_text("fault  seconds\n")
+        scenarios._tell(item)
+        assert capsys.readouterr().out.splitlines()[1:3] == ["<== good: passed (3 tests), 61 s", "fault  seconds"]
+
     def test_no_scenario_at_all_is_a_failure(self):
         with pytest.raises(TestbedError, match="no scenario"):
             scenarios.run_all([])
