@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +17,10 @@ import testinfra
 from testinfra.host import Host
 from testinfra.utils.ansible_runner import AnsibleRunner
 
+ROOT = Path(__file__).resolve().parents[2]
 PORT = 5001
+#: Seconds that a playbook may take to come to a task, or to its end.
+PLAYBOOK_PATIENCE = 300
 
 #: Asks one URL by an optional Host header, without a proxy, and prints status and body as JSON. Runs on the client host, for run_python.
 ASK = """
@@ -147,6 +154,37 @@ def run_python(host: Host, script: str, given: Any, python: str = "python3", env
     done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def playbook_command(name: str, over: Path | None = None) -> list[str]:
+    """Return the command of a playbook on the scenario's inventory, with another one over it where that is given."""
+    inventories = [os.path.dirname(os.environ["MOLECULE_INVENTORY_FILE"]), *([str(over)] if over else [])]
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), str(ROOT / "playbooks" / name)]
+    return command + [word for inventory in inventories for word in ("--inventory", inventory)]
+
+
+def run_playbook(command: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a playbook to its end."""
+    plain = {**os.environ, "ANSIBLE_NOCOLOR": "1"}
+    return subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=PLAYBOOK_PATIENCE, env=plain)
+
+
+def cut_short(hosts: Sequence[Host], command: list[str], task: str, output: Path) -> None:
+    """Run a playbook until it comes to a task, kill it there with all that it started on this machine, and let what it left on the hosts end.
+
+    A module that Ansible has sent there goes on by itself: a verification would meet the next one's, which has the same experiment.
+    """
+    with output.open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True, env={**os.environ, "ANSIBLE_NOCOLOR": "1"})
+    deadline = time.monotonic() + PLAYBOOK_PATIENCE
+    while f"[{task}]" not in output.read_text() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert f"[{task}]" in output.read_text(), output.read_text()[-3000:]
+    # A module comes through its Python's input, so that there is no argument.
+    while any(host.run("pgrep --full --exact '(/usr/bin/)?python3([.][0-9]+)?'").rc == 0 for host in hosts) and time.monotonic() < deadline:
+        time.sleep(0.5)
 
 
 def hosts_of(group: str) -> list[str]:

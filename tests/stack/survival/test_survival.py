@@ -1,0 +1,292 @@
+"""Faults under a stack that a client writes to all along: what was acknowledged is there, and the stack serves again.
+
+The tests share one writer and run in this order. Each adds a line to the table that the last one prints.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stack.support import ROOT, address_of, base_url, cut_short, host_of, hosts_of, playbook_command, run_playbook
+from testinfra.host import Host
+
+HERE = Path(__file__).parent
+FOLDER = "/var/lib/survival"
+JOURNAL = f"{FOLDER}/journal"
+PYTHON = "/opt/atlas-mlflow-demo/venv/bin/python"
+#: Seconds that the stack may take to serve again.
+PATIENCE = 400
+#: Seconds for which PostgreSQL is stopped, a disk full, and the network cut.
+STOPPED, FULL, CUT = 50, 8, 20
+#: Bytes of the artifact whose upload is broken.
+UPLOAD = 96 * 1024**2
+
+
+@dataclass
+class Fault:
+    """A fault, and what it did to the client."""
+
+    name: str
+    healed_by: str
+    #: When it was made, when it was mended or, where nobody does that, made, and when the first run after that was acknowledged.
+    begun: float
+    mended: float
+    served: float = 0
+    failed: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def line(self) -> str:
+        """Return its line of the table."""
+        waited = max([entry["at"] - entry["began"] for entry in self.failed], default=0)
+        return f"{self.name:<62} {len(self.failed):>6} {waited:>7.1f} {self.served - self.mended:>7.1f}  {self.healed_by}"
+
+
+@dataclass
+class Stack:
+    """The stack with its writer, and what it has survived so far."""
+
+    client: Host
+    uri: str
+    faults: list[Fault] = field(default_factory=list)
+
+    def entries(self, since: float) -> list[dict[str, Any]]:
+        """Return the journal's lines that were written since a moment."""
+        lines = map(json.loads, self.client.check_output("tail --lines 2000 %s", JOURNAL).splitlines())
+        return [line for line in lines if line["at"] >= since]
+
+    def failed(self, since: float) -> list[dict[str, Any]]:
+        """Return the requests that failed since a moment."""
+        return [entry for entry in self.entries(since) if "failed" in entry]
+
+    def wait_failed(self, since: float, words: str = "") -> None:
+        """Wait until a request has failed since a moment, with some words in its error."""
+        wait_for(lambda: any(words in entry["error"] for entry in self.failed(since)), lambda: f"none failed with {words}: {self.entries(since)[-5:]}")
+
+    def wait_served(self, since: float) -> float:
+        """Wait until a run that was begun after a moment is acknowledged with all that belongs to it, and return when that was."""
+        served: list[float] = []
+
+        def look() -> bool:
+            served.extend(entry["at"] for entry in self.entries(since) if entry.get("done") == "whole" and entry["began"] >= since)
+            return bool(served)
+
+        wait_for(look, lambda: f"no run was acknowledged; of the last requests {self.entries(0)[-5:]}")
+        return served[0]
+
+    def check(self, since: float, journal: str = JOURNAL) -> dict[str, Any]:
+        """Compare what was acknowledged since a moment with what the server has."""
+        return json.loads(self.client.check_output("python3 %s %s %s --since %s", f"{FOLDER}/checker.py", self.uri, journal, str(since)))
+
+    @contextmanager
+    def survives(self, name: str, healed_by: str = "itself") -> Iterator[Fault]:
+        """Have something done to the stack, and see that it serves again and has lost nothing of what it acknowledged."""
+        self.wait_served(time.time() - 2)
+        fault = Fault(name, healed_by, begun=time.time(), mended=time.time())
+        yield fault
+        fault.served = self.wait_served(time.time())
+        fault.failed = self.failed(fault.begun)
+        self.faults.append(fault)
+        print(fault.line, sorted({entry["error"] for entry in fault.failed}), sep="\n")
+        checked = self.check(fault.begun)
+        assert checked["runs"] > 0 and checked["missing"] == [], checked
+
+
+def wait_for(condition: Callable[[], Any], otherwise: Callable[[], str]) -> None:
+    """Wait until a condition holds, and fail with what is said otherwise."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, otherwise()
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def stack(client: Host, server_name: str) -> Iterator[Stack]:
+    """Return the stack, with a writer at work."""
+    container = hosts_of("clients")[0]
+    client.check_output("mkdir --parents %s", FOLDER)
+    for script in ("writer.py", "checker.py"):
+        subprocess.run(["docker", "cp", str(HERE / script), f"{container}:{FOLDER}/{script}"], check=True, capture_output=True)
+    stack = Stack(client, base_url(server_name))
+    client.check_output("systemd-run --unit=writer --setenv=GIT_PYTHON_REFRESH=quiet %s %s %s %s", PYTHON, f"{FOLDER}/writer.py", stack.uri, JOURNAL)
+    wait_for(lambda: client.file(JOURNAL).exists, lambda: client.check_output("journalctl -u writer --no-pager --lines 30"))
+    yield stack
+    client.run("systemctl stop writer.service")
+
+
+#: Where a process runs, and the command there that tells its number.
+MLFLOW = "systemctl show --property MainPID --value mlflow-server.service"
+POSTMASTER = "head -1 /var/lib/postgresql/*/main/postmaster.pid"
+PROCESSES = {
+    "MLflow's main process": ("mlflow_servers", MLFLOW),
+    "MLflow's web server": ("mlflow_servers", f"pgrep --parent $({MLFLOW})"),
+    "a worker of MLflow": ("mlflow_servers", f"pgrep --parent $(pgrep --parent $({MLFLOW})) --full spawn_main | head -1"),
+    "PostgreSQL's main process": ("postgres", POSTMASTER),
+    "a backend of PostgreSQL": ("postgres", f"pgrep --parent $({POSTMASTER}) --full 'postgres: .* mlflow mlflow ' | head -1"),
+    "MinIO": ("minio", "systemctl show --property MainPID --value minio.service"),
+}
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_killed_process(stack: Stack, process: str) -> None:
+    group, number = PROCESSES[process]
+    host = host_of(group)
+    with stack.survives(f"kill -9 of {process}"):
+        killed = int(host.check_output(number))
+        host.check_output(f"kill -9 {killed}")
+        wait_for(lambda: host.run(number).stdout.strip() not in ("", "0", str(killed)), lambda: f"no other {process} has come: {host.run('ps axf').stdout}")
+
+
+def test_postgresql_stopped_for_a_while(stack: Stack, postgres: Host) -> None:
+    with stack.survives(f"PostgreSQL stopped for {STOPPED} s") as fault:
+        postgres.check_output("systemctl stop postgresql.service")
+        time.sleep(STOPPED)
+        stack.wait_failed(fault.begun)
+        fault.mended = time.time()
+        postgres.check_output("systemctl start postgresql.service")
+
+
+def test_minio_killed_during_an_upload(stack: Stack, client: Host, minio: Host) -> None:
+    parts = "/var/lib/minio/.minio.sys/multipart"
+    with stack.survives("kill -9 of MinIO during an upload") as fault:
+        # As soon as the first part of it has come.
+        minio.check_output(
+            "systemd-run --unit=stopper sh -c %s", f"until find {parts} -name 'part.*' | grep --quiet part; do :; done; systemctl kill --signal KILL minio"
+        )
+        client.check_output("systemd-run --unit=upload --wait %s %s %s %s --once %s || true", PYTHON, f"{FOLDER}/writer.py", stack.uri, JOURNAL, str(UPLOAD))
+        fault.mended = time.time()
+        assert [entry["failed"] for entry in stack.failed(fault.begun) if entry.get("size") == UPLOAD] == ["artifact"]
+
+
+#: Each makes PostgreSQL take another file for its log. The first session writes a file, and needs room.
+SWITCH = "sudo -u postgres psql --command 'SELECT txid_current(), pg_switch_wal()'"
+#: A disk that is filled: where it is, what is done before, and what makes use of it then, until the client sees an error.
+DISKS = {
+    "PostgreSQL's data": ("postgres", "/var/lib/postgresql", SWITCH, f"for n in $(seq 30); do {SWITCH}; done"),
+    "MinIO's data": ("minio", "/var/lib/minio", "true", "true"),
+    "MLflow's data": ("mlflow_servers", "/var/lib/mlflow", "true", ""),
+    # It is memory, half of what the machine has.
+    "MLflow's temporary files": ("mlflow_servers", "/tmp", "mount -o remount,size=32m /tmp", "true"),
+}
+
+
+@pytest.mark.parametrize("disk", DISKS)
+def test_a_full_disk(stack: Stack, disk: str) -> None:
+    group, folder, before, use = DISKS[disk]
+    host = host_of(group)
+    with stack.survives(f"disk full: {disk}") as fault:
+        host.check_output(f"{before} && head --bytes 4G /dev/zero > {folder}/full; df {folder} | grep ' 100% '")
+        if use:
+            host.run(use)
+            stack.wait_failed(fault.begun)
+        time.sleep(FULL)
+        fault.mended = time.time()
+        host.check_output("rm %s", f"{folder}/full")
+
+
+def test_postgresql_met_its_full_disk(postgres: Host) -> None:
+    """It gave up, and was started again: what a full disk does to it is no mere error."""
+    log = postgres.check_output("cat /var/log/postgresql/*.log")
+    assert "PANIC" in log and "No space left on device" in log
+
+
+@pytest.mark.parametrize(("group", "other"), [("postgres", "mlflow_servers"), ("minio", "mlflow_servers"), ("mlflow_servers", "clients")])
+def test_a_cut_network(stack: Stack, group: str, other: str) -> None:
+    host, route = host_of(group), f"blackhole {address_of(host_of(other))}"
+    with stack.survives(f"network cut for {CUT} s: {hosts_of(other)[0]} and {hosts_of(group)[0]}") as fault:
+        # What comes from there is answered no more, and nobody is told so.
+        host.check_output(f"ip route add {route}")
+        time.sleep(CUT)
+        stack.wait_failed(fault.begun)
+        fault.mended = time.time()
+        host.check_output(f"ip route del {route}")
+
+
+@pytest.mark.parametrize("group", ["mlflow_servers", "postgres", "minio"])
+def test_a_restarted_host(stack: Stack, group: str) -> None:
+    (name,) = hosts_of(group)
+    with stack.survives(f"restart of the host {name}") as fault:
+        subprocess.run(["docker", "restart", "--time", "30", name], check=True, capture_output=True)
+        fault.mended = time.time()
+
+
+#: Where the playbook is killed, and the setting that it is to change then.
+PHASES = {
+    "install": ("mlflow_server : Install the release beside the others", {"mlflow_server_install_dir": "/opt/mlflow-elsewhere"}),
+    "configure": (
+        "mlflow_server : Make the release the current one, and write the unit and the settings with secrets that systemd reads as root",
+        {"mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 6}},
+    ),
+    "service": (
+        "mlflow_server : Start it, anew where something it runs with has changed",
+        {"mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 7}},
+    ),
+    "verify": ("mlflow_server : Ask the tracking server on its own host", {"mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 8}}),
+    "PostgreSQL's handler": ("postgres : Reload PostgreSQL, or restart it where a setting needs that", {"postgres_settings": {"max_connections": 120}}),
+}
+
+
+@pytest.fixture(scope="module")
+def changes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an inventory over the scenario's, with the settings that are changed one after the other."""
+    path = tmp_path_factory.mktemp("inventory") / "changes.json"
+    path.write_text(json.dumps({"all": {"vars": {}}}))
+    return path
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_playbook_that_is_killed(stack: Stack, server: Host, postgres: Host, minio: Host, changes: Path, tmp_path: Path, phase: str) -> None:
+    task, setting = PHASES[phase]
+    settings = json.loads(changes.read_text())
+    settings["all"]["vars"] |= setting
+    changes.write_text(json.dumps(settings))
+    command = playbook_command("site.yml", changes)
+    with stack.survives(f"site.yml killed: {phase}", healed_by="the play, run again") as fault:
+        cut_short([server, postgres, minio], command, f"atlas.mlflow.{task}", tmp_path / "log")
+        done = run_playbook(command)
+        fault.mended = time.time()
+        assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_a_playbook_that_ran_to_its_end_after_all_changes_nothing_more(changes: Path) -> None:
+    done = run_playbook(playbook_command("site.yml", changes))
+    assert done.returncode == 0 and set(re.findall(r"changed=\d+", done.stdout)) == {"changed=0"}, done.stdout[-5000:]
+
+
+def test_the_check_finds_what_is_lost(stack: Stack, client: Host) -> None:
+    """The checks above are worth something only if they find a run, a metric and an artifact that are not as acknowledged."""
+    entries = stack.entries(0)
+    batch, artifact = (next(entry for entry in reversed(entries) if entry.get("done") == done) for done in ("batch", "artifact"))
+    forged = [
+        batch | {"metrics": batch["metrics"] | {"metric-0": -1.0}},
+        artifact | {"sha256": "0" * 64},
+        artifact | {"path": "deleted.bin"},
+        {"done": "run", "at": batch["at"], "run_id": "f" * 32},
+    ]
+    client.check_output("printf '%%s\\n' %s > %s/forged", "\n".join(map(json.dumps, forged)), FOLDER)
+    found = sorted(stack.check(0, f"{FOLDER}/forged")["missing"])
+    expected = ("artifact content.bin is", "artifact deleted.bin is", "metrics is", f"{'f' * 32} is not there")
+    assert len(found) == len(expected) and all(any(words in line for line in found) for words in expected), found
+
+
+def test_all_that_was_ever_acknowledged_is_there(stack: Stack, client: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    client.check_output("systemctl stop writer.service")
+    checked = stack.check(0)
+    failed = sum(len(fault.failed) for fault in stack.faults)
+    title = f"{'fault':<62} {'failed':>6} {'longest':>7} {'seconds':>7}  healed by"
+    total = f"{checked['runs']} runs were acknowledged and {failed} requests failed, which the client was told. Missing: {len(checked['missing'])}."
+    legend = "failed: requests, each an error that the client saw; longest: the longest of them; seconds: from what was done, or undone, to a whole run."
+    table = "\n".join([title, *(fault.line for fault in stack.faults), "", legend, total, ""])
+    (ROOT / ".logs").mkdir(exist_ok=True)
+    (ROOT / ".logs" / "survival.txt").write_text(table)
+    with capsys.disabled():
+        print(f"\n{table}")
+    assert checked["missing"] == []
