@@ -81,6 +81,13 @@ ansible_facts:
       description: Installed packages of the distribution, each name with a list of their versions. Absent without dpkg.
       type: dict
       sample: {postgresql-17: [{version: 17.6-0+deb13u1}]}
+    postgres_clusters:
+      description:
+        - The clusters of PostgreSQL that have a folder of Debian's making, each with its major version and name, whether its settings are these
+          roles' own, and how far an upgrade of it is that was cut short, C(begun) or C(switched).
+      type: list
+      elements: dict
+      sample: [{version: "17", name: main, ours: true, upgrade: ""}]
     processor_nproc:
       description: Number of cores that a process may use.
       type: int
@@ -143,6 +150,25 @@ def read_packages(text: str) -> dict[str, list[dict[str, str]]]:
     return packages
 
 
+def read_clusters(folder: Path) -> list[dict[str, str | bool]]:
+    """Return the clusters that Debian's tools have made, in the order of their versions.
+
+    :param folder: Where their settings are, in a folder for each version, and in that one for each cluster.
+    """
+    clusters: list[dict[str, str | bool]] = []
+    for path in folder.glob("*/*/postgresql.conf"):
+        note = path.with_name("atlas-mlflow-upgrade")
+        clusters.append(
+            {
+                "version": path.parts[-3],
+                "name": path.parts[-2],
+                "ours": path.with_name("conf.d").joinpath("atlas-mlflow.conf").exists(),
+                "upgrade": note.read_text(encoding="utf-8").strip() if note.exists() else "",
+            }
+        )
+    return sorted(clusters, key=lambda cluster: (float(cluster["version"]), cluster["name"]))
+
+
 def read_listeners(module: AnsibleModule) -> list[dict[str, str | int]]:
     """Return the listening sockets with their owners; Docker is asked only where it holds one of them."""
     listeners = read_all_listeners()
@@ -175,6 +201,7 @@ def main() -> None:
         "getent_passwd": {user.pw_name: [str(field) for field in user[1:]] for user in pwd.getpwall()},
         "listeners": read_listeners(module),
         "hostname": platform.node().partition(".")[0],
+        "postgres_clusters": read_clusters(Path("/etc/postgresql")),
         "processor_nproc": len(os.sched_getaffinity(0)),
         "timers": sorted(path.name for path in Path("/etc/systemd/system").glob("*.timer")),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,13 +21,13 @@ from testinfra.utils.ansible_runner import AnsibleRunner
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 5001
 #: Seconds that a playbook may take to come to a task, or to its end.
-PLAYBOOK_PATIENCE = 300
+PATIENCE = 300
 
 #: Asks one URL by an optional Host header, without a proxy, and prints status and body as JSON. Runs on the client host, for run_python.
 ASK = """
 import base64, json, ssl, sys, urllib.error, urllib.request
-url, host, method, body, authority, login = json.load(sys.stdin)
-headers = {"Content-Type": "application/json", **({"Host": host} if host else {})}
+url, host, method, body, authority, login, origin = json.load(sys.stdin)
+headers = {"Content-Type": "application/json", **({"Host": host} if host else {}), **({"Origin": origin} if origin else {})}
 if login:
     headers["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
 request = urllib.request.Request(url, method=method, headers=headers, data=body.encode() if body is not None else None)
@@ -79,7 +80,7 @@ class Service:
 
 
 def assert_kept_run(client: Host, name: str = "localhost") -> None:
-    """See the one run that the oldest release logged, with its parameter and its artifact.
+    """See the one run that the oldest release logged, with its parameter, its artifact and the model that is registered of it.
 
     :param name: The tracking server's name, as ``client`` knows it.
     """
@@ -89,6 +90,8 @@ def assert_kept_run(client: Host, name: str = "localhost") -> None:
     assert [run["data"]["params"] for run in found] == [[{"key": "release", "value": "3.0.1"}]]
     root = found[0]["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
     assert ask(client, f"{base}/mlflow-artifacts/artifacts/{root}/kept.txt").body == "written by the oldest release"
+    versions = ask(client, f"{base}/mlflow/model-versions/search?filter=name%3D%27kept%27").json()["model_versions"]
+    assert [(version["version"], version["run_id"]) for version in versions] == [("1", found[0]["info"]["run_id"])]
 
 
 def query(postgres: Host, sql: str) -> str:
@@ -133,15 +136,24 @@ def administrator() -> tuple[str, str] | None:
     return ("admin", path.read_text(encoding="utf-8").strip()) if path.exists() else None
 
 
-def ask(client: Host, url: str, host: str = "", method: str = "GET", body: Any = None, login: tuple[str, str] | str | None = "administrator") -> Answer:
+def ask(
+    client: Host,
+    url: str,
+    host: str = "",
+    method: str = "GET",
+    body: Any = None,
+    login: tuple[str, str] | str | None = "administrator",
+    origin: str = "",
+) -> Answer:
     """Ask ``url`` from the ``client`` host.
 
     :param host: The Host header, when it is not the URL's own.
     :param body: Sent as JSON.
     :param login: Name and password; by default the administrator's, where the scenario has one, and with None nobody's.
+    :param origin: The Origin header, by which a browser names the page that asks.
     """
     who = administrator() if login == "administrator" else login
-    return Answer(*run_python(client, ASK, [url, host, method, None if body is None else json.dumps(body), authority(), who]))
+    return Answer(*run_python(client, ASK, [url, host, method, None if body is None else json.dumps(body), authority(), who, origin]))
 
 
 def run_python(host: Host, script: str, given: Any, python: str = "python3", environment: dict[str, str] | None = None) -> Any:
@@ -156,45 +168,15 @@ def run_python(host: Host, script: str, given: Any, python: str = "python3", env
     return json.loads(done.stdout)
 
 
-def playbook_command(name: str, over: Path | None = None) -> list[str]:
-    """Return the command of a playbook on the scenario's inventory, with another one over it where that is given."""
-    inventories = [os.path.dirname(os.environ["MOLECULE_INVENTORY_FILE"]), *([str(over)] if over else [])]
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), str(ROOT / "playbooks" / name)]
-    return command + [word for inventory in inventories for word in ("--inventory", inventory)]
-
-
-def run_playbook(command: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a playbook to its end."""
-    plain = {**os.environ, "ANSIBLE_NOCOLOR": "1"}
-    return subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=PLAYBOOK_PATIENCE, env=plain)
-
-
-def cut_short(hosts: Sequence[Host], command: list[str], task: str, output: Path) -> None:
-    """Run a playbook until it comes to a task, kill it there with all that it started on this machine, and let what it left on the hosts end.
-
-    A module that Ansible has sent there goes on by itself: a verification would meet the next one's, which has the same experiment.
-    """
-    with output.open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True, env={**os.environ, "ANSIBLE_NOCOLOR": "1"})
-    deadline = time.monotonic() + PLAYBOOK_PATIENCE
-    while f"[{task}]" not in output.read_text() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert f"[{task}]" in output.read_text(), output.read_text()[-3000:]
-    # A module comes through its Python's input, so that there is no argument.
-    while any(host.run("pgrep --full --exact '(/usr/bin/)?python3([.][0-9]+)?'").rc == 0 for host in hosts) and time.monotonic() < deadline:
-        time.sleep(0.5)
-
-
 def hosts_of(group: str) -> list[str]:
     """Return the names of the scenario's hosts in a group of the inventory."""
-    return AnsibleRunner(os.environ["MOLECULE_INVENTORY_FILE"]).get_hosts(group)
+    # Which reads the inventory once.
+    return AnsibleRunner.get_runner(os.environ["MOLECULE_INVENTORY_FILE"]).get_hosts(group)
 
 
-def host_of(group: str) -> Host:
-    """Return the first host of a group. A scenario that has no such host is a mistake of the test, and an error."""
-    return testinfra.get_host(f"docker://{hosts_of(group)[0]}")
+def host_of(group: str, number: int = 0) -> Host:
+    """Return a host of a group, the first one. A scenario that has no such host is a mistake of the test, and an error."""
+    return testinfra.get_host(f"docker://{hosts_of(group)[number]}")
 
 
 def stack_hosts() -> list[Host]:
@@ -209,7 +191,59 @@ def address_of(host: Host) -> str:
     return words[words.index("src") + 1]
 
 
+def open_sockets(host: Host) -> set[str]:
+    """Return the TCP and UDP sockets of a host that others could reach, as protocol and port."""
+    lines = [line.split() for line in host.check_output("ss --no-header --listening --tcp --udp --numeric").splitlines()]
+    return {f"{line[0]} {line[4].rpartition(':')[2]}" for line in lines if not line[4].startswith(("127.", "[::1]"))}
+
+
 def listening(host: Host, process: str) -> set[str]:
     """Return the TCP addresses on which processes of a name listen."""
     lines = host.check_output("ss --no-header --listening --tcp --numeric --processes").splitlines()
     return {line.split()[3] for line in lines if f'"{process}"' in line}
+
+
+def playbook(name: str, over: dict[str, Any], folder: Path) -> list[str]:
+    """Return the command that runs a playbook with the scenario's inventory, and what is laid over it, written to a folder."""
+    extra = folder / "over.yml"
+    extra.write_text(json.dumps(over), encoding="utf-8")
+    inventory = os.path.dirname(os.environ["MOLECULE_INVENTORY_FILE"])
+    ansible = str(Path(sys.executable).parent / "ansible-playbook")
+    return [ansible, "--inventory", inventory, "--inventory", str(extra), str(ROOT / "playbooks" / f"{name}.yml")]
+
+
+def play(command: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a playbook to its end."""
+    return subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, env={**os.environ, "ANSIBLE_NOCOLOR": "1"})
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    """Return what a playbook said, whose lines Ansible breaks anywhere, as one line."""
+    return re.sub(r"\s+", " ", done.stdout)
+
+
+def play_until(command: list[str], task: str, output: Path) -> subprocess.Popen[bytes]:
+    """Run a playbook, and return its process when it comes to a task."""
+    with output.open("wb") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True, env={**os.environ, "ANSIBLE_NOCOLOR": "1"})
+    deadline = time.monotonic() + PATIENCE
+    while f"[{task}]" not in output.read_text() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert f"[{task}]" in output.read_text(), output.read_text()[-3000:]
+    return process
+
+
+def cut_short(hosts: Sequence[Host], command: list[str], task: str, output: Path) -> None:
+    """Run a playbook until it comes to a task, kill it there with all that it started on this machine, and let what it left on the hosts end.
+
+    A module that Ansible has sent there goes on by itself: a verification would meet the next one's, which has the same experiment.
+    """
+    process = play_until(command, task, output)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + PATIENCE
+    # A module comes through its Python's input, so that there is no argument. One that was under way to the host starts a little later.
+    quiet = 0
+    while quiet < 6 and time.monotonic() < deadline:
+        quiet = 0 if any(host.run("pgrep --full --exact '(/usr/bin/)?python3([.][0-9]+)?'").rc == 0 for host in hosts) else quiet + 1
+        time.sleep(0.5)

@@ -154,6 +154,17 @@ def test_only_installed_packages_count() -> None:
     assert sorted(packages) == ["postgresql-17", "python3"]
 
 
+def test_clusters_are_read_with_their_owner_and_their_upgrade(tmp_path: Path) -> None:
+    for name in ("9.6/main", "17/main", "15/main", "17/failed"):
+        (tmp_path / name / "conf.d").mkdir(parents=True)
+        (tmp_path / name / "postgresql.conf").touch()
+    (tmp_path / "17/main/conf.d/atlas-mlflow.conf").touch()
+    (tmp_path / "15/main/atlas-mlflow-upgrade").write_text("begun\n")
+    (tmp_path / "18/main").mkdir(parents=True)
+    found = [tuple(cluster.values()) for cluster in host_facts.read_clusters(tmp_path)]
+    assert found == [("9.6", "main", False, ""), ("15", "main", False, "begun"), ("17", "failed", False, ""), ("17", "main", True, "")]
+
+
 def test_the_facts_are_those_that_setup_gives() -> None:
     """Names and values agree with ansible.builtin.setup on this machine."""
     ours = run_module("host_facts")["ansible_facts"]
