@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from stack.support import ask, assert_kept_run, base_url, cut_short, playbook_command, query, run_playbook
+from stack.support import PATIENCE, ask, assert_kept_run, base_url, cut_short, play, play_until, playbook, query, said
 from testinfra.host import Host
 
 OLD, NEW = "3.0.1", "3.17.2"
@@ -18,9 +18,8 @@ OLD, NEW = "3.0.1", "3.17.2"
 @pytest.fixture(scope="module")
 def command(server_name: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Return the command that upgrades: the scenario's inventory, which names the new release now."""
-    over = tmp_path_factory.mktemp("inventory") / "release.yml"
-    over.write_text(f"mlflow_servers: {{hosts: {{{server_name}: {{mlflow_server_version: {NEW}}}}}}}\n")
-    return playbook_command("upgrade.yml", over)
+    over = {"mlflow_servers": {"hosts": {server_name: {"mlflow_server_version": NEW}}}}
+    return playbook("upgrade", over, tmp_path_factory.mktemp("inventory"))
 
 
 def release(server: Host) -> str:
@@ -29,8 +28,8 @@ def release(server: Host) -> str:
 
 
 def test_a_release_given_on_the_command_line_is_refused(server: Host, command: list[str]) -> None:
-    done = run_playbook(command, "--extra-vars", f"mlflow_server_version={NEW}")
-    assert done.returncode and "Set mlflow_server_version in the inventory" in re.sub(r"\s+", " ", done.stdout), done.stdout
+    done = play(command, "--extra-vars", f"mlflow_server_version={NEW}")
+    assert done.returncode and "Set mlflow_server_version in the inventory" in said(done), done.stdout
     assert release(server) == OLD
 
 
@@ -38,14 +37,72 @@ def test_an_upgrade_that_fails_is_rolled_back_with_its_database(server: Host, co
     revision = query(server, "SELECT version_num FROM alembic_version")
     # A table in the way of one that a later release makes, when others have been changed already.
     query(server, "CREATE TABLE entity_associations (in_the_way int)")
-    done = run_playbook(command)
-    said = re.sub(r"\s+", " ", done.stdout)
-    assert done.returncode and f"The upgrade to {NEW} failed, and was rolled back: release {OLD} serves again" in said, done.stdout
-    assert "entity_associations" in said
+    done = play(command)
+    message = said(done)
+    assert done.returncode and f"The upgrade to {NEW} failed, and was rolled back: release {OLD} serves again" in message, done.stdout
+    assert "entity_associations" in message
     assert release(server) == OLD
     assert query(server, "SELECT version_num FROM alembic_version") == revision
     assert_kept_run(server)
     query(server, "DROP TABLE entity_associations")
+
+
+def test_an_installation_that_fills_the_disk_leaves_the_server_as_it_is(server: Host, command: list[str]) -> None:
+    releases = "/opt/mlflow/releases"
+    # A small file system in the releases' place, with the present one in it.
+    server.check_output(
+        f"mkdir /run/present && mount --bind {releases}/{OLD} /run/present && mount -t tmpfs -o size=20m small {releases}"
+        f" && mkdir {releases}/{OLD} && mount --bind /run/present {releases}/{OLD}"
+    )
+    try:
+        done = play(command)
+    finally:
+        server.check_output(f"umount {releases}/{OLD} && umount {releases} && umount /run/present")
+    assert done.returncode and "No space left on device" in said(done) and "Stop the service" not in done.stdout, done.stdout
+    assert release(server) == OLD
+
+
+def test_a_dump_that_fills_the_disk_ends_the_upgrade_before_the_database_is_touched(server: Host, command: list[str]) -> None:
+    folder = "/var/lib/postgresql/atlas-mlflow-upgrade"
+    server.check_output(f"mount -t tmpfs -o size=16k,uid=postgres,mode=0700 small {folder}")
+    try:
+        done = play(command)
+    finally:
+        server.check_output(f"umount {folder}")
+    assert done.returncode and f"failed before the database was touched: release {OLD} serves again" in said(done), done.stdout
+    assert "No space left on device" in said(done), done.stdout
+    assert release(server) == OLD
+
+
+def test_a_database_that_is_lost_in_the_migration_comes_back_as_it_was(server: Host, command: list[str], tmp_path: Path) -> None:
+    revision = query(server, "SELECT version_num FROM alembic_version")
+    starts = "atlas.mlflow.mlflow_server : Start it, anew where something it runs with has changed"
+    process = play_until([*command, "--extra-vars", "mlflow_server_stores_timeout=5"], starts, tmp_path / "log")
+    # The migration has begun when its revision is another.
+    server.check_output(
+        "timeout 120 sh -c %s",
+        f"until test \"$(sudo -u postgres psql -XAtc 'SELECT version_num FROM alembic_version' mlflow)\" != {revision}; do :; done;"
+        " systemctl stop postgresql@15-main.service",
+    )
+    assert process.wait(PATIENCE)
+    message = re.sub(r"\s+", " ", (tmp_path / "log").read_text())
+    assert f"The upgrade to {NEW} failed, and was rolled back: release {OLD} serves again" in message, message[-3000:]
+    assert release(server) == OLD
+    assert query(server, "SELECT version_num FROM alembic_version") == revision
+    assert_kept_run(server)
+
+
+def test_a_server_that_does_not_verify_is_rolled_back(server: Host, command: list[str]) -> None:
+    revision = query(server, "SELECT version_num FROM alembic_version")
+    server.check_output("systemctl stop minio.service")
+    try:
+        done = play(command, "--extra-vars", "mlflow_server_stores_timeout=5")
+    finally:
+        server.check_output("systemctl start minio.service")
+    assert done.returncode and f"The upgrade to {NEW} failed, and was rolled back: release {OLD} serves again" in said(done), done.stdout
+    assert "But it does not verify" in said(done), "it cannot, without MinIO"
+    assert query(server, "SELECT version_num FROM alembic_version") == revision
+    assert_kept_run(server)
 
 
 @pytest.mark.parametrize(
@@ -64,8 +121,8 @@ def test_an_upgrade_may_be_cut_short_anywhere(server: Host, command: list[str], 
 
 
 def test_and_is_run_again_to_its_end(server: Host, command: list[str]) -> None:
-    done = run_playbook(command)
-    assert done.returncode == 0 and f"Release {NEW} serves, where {OLD} did." in re.sub(r"\s+", " ", done.stdout), done.stdout
+    done = play(command)
+    assert done.returncode == 0 and f"Release {NEW} serves, where {OLD} did." in said(done), done.stdout
     assert release(server) == NEW
     assert_kept_run(server)
     assert not server.file("/etc/atlas-mlflow/upgrade-from").exists
@@ -74,5 +131,5 @@ def test_and_is_run_again_to_its_end(server: Host, command: list[str]) -> None:
 
 
 def test_a_second_upgrade_changes_nothing(command: list[str]) -> None:
-    done = run_playbook(command)
+    done = play(command)
     assert done.returncode == 0 and set(re.findall(r"changed=\d+", done.stdout)) == {"changed=0"}, done.stdout
