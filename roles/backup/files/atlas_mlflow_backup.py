@@ -26,6 +26,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+HOST_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 SETTINGS = Path("/etc/atlas-mlflow/backup.json")
 STANZA = "mlflow"
 #: Seconds that PostgreSQL has to replay its log.
@@ -54,29 +55,37 @@ class Files:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         """Take the settings: the repository's folder and passphrase, and where the artifacts are."""
-        artifacts = settings["artifacts"]
+        artifacts, store = settings["artifacts"], settings.get("s3", {})
+        self.root = f"store:{settings['repository'].removeprefix('s3://')}" if store else settings["repository"]
         self.folder = "" if "bucket" in artifacts else artifacts["folder"]
         self.source = self.folder or f"source:{artifacts['bucket']}"
         self.environment = {
             "RCLONE_CONFIG": "/dev/null",
             "RCLONE_CONFIG_REPOSITORY_TYPE": "crypt",
-            "RCLONE_CONFIG_REPOSITORY_REMOTE": str(Path(settings["repository"], "files")),
+            "RCLONE_CONFIG_REPOSITORY_REMOTE": f"{self.root}/files",
             # rclone reads a password in this form alone, which hides it from a glance and no more.
             "RCLONE_CONFIG_REPOSITORY_PASSWORD": run(["rclone", "obscure", "-"], stdin=settings["passphrase"]).strip(),
         }
-        if not self.folder:
-            self.environment |= {
-                **({"RCLONE_CA_CERT": artifacts["authority"]} if artifacts.get("authority") else {}),
-                "RCLONE_CONFIG_SOURCE_TYPE": "s3",
-                "RCLONE_CONFIG_SOURCE_PROVIDER": "Minio",
-                # The account may use its bucket, and not make one.
-                "RCLONE_CONFIG_SOURCE_NO_CHECK_BUCKET": "true",
-                **{f"RCLONE_CONFIG_SOURCE_{name.upper()}": value for name, value in artifacts["s3"].items() if value},
-            }
+        for name, side in (("SOURCE", artifacts if not self.folder else {}), ("STORE", store)):
+            if side:
+                self.environment |= {
+                    f"RCLONE_CONFIG_{name}_TYPE": "s3",
+                    f"RCLONE_CONFIG_{name}_PROVIDER": "Minio",
+                    # The account may use its bucket, and not make one.
+                    f"RCLONE_CONFIG_{name}_NO_CHECK_BUCKET": "true",
+                    **{f"RCLONE_CONFIG_{name}_{key.upper()}": value for key, value in side["s3"].items() if value},
+                }
+        # rclone takes one file for both sides; a side with none goes by what the host trusts.
+        trusted = [side.get("authority") or HOST_AUTHORITIES for side in (artifacts, store) if "s3" in side]
+        if trusted != [HOST_AUTHORITIES] * len(trusted):
+            self.authorities = tempfile.NamedTemporaryFile(mode="w", suffix=".pem")
+            self.authorities.write("\n".join(Path(path).read_text() for path in sorted(set(trusted))))
+            self.authorities.flush()
+            self.environment["RCLONE_CA_CERT"] = self.authorities.name
 
-    def rclone(self, *argv: str) -> str:
+    def rclone(self, *argv: str, stdin: str | None = None) -> str:
         """Run rclone."""
-        return run(["rclone", *argv, "--retries", "3", "--stats", "0"], environment=self.environment)
+        return run(["rclone", *argv, "--retries", "3", "--stats", "0"], environment=self.environment, stdin=stdin)
 
     def folders(self, path: str) -> list[str]:
         """Return the names of a folder's folders in the repository."""
@@ -130,6 +139,8 @@ class Postgres:
         self.service = settings["database"]["service"]
         self.port = str(settings["database"]["port"])
         self.full_every = settings["full_every_days"]
+        # The service is postgresql@17-main.service.
+        self.version = self.service.partition("@")[2].partition("-")[0]
 
     def sql(self, query: str) -> str:
         """Ask PostgreSQL as its administrator."""
@@ -147,14 +158,16 @@ class Postgres:
 
     def back_up(self, point: str) -> dict[str, Any]:
         """Make a backup, mark the point behind it in PostgreSQL's log, and see that log archived."""
-        self.pgbackrest("stanza-create")
+        # The first finds nothing to do in a stanza of this major version, the second takes over one of an older.
+        self.pgbackrest("stanza-upgrade" if self.backups() else "stanza-create")
         full = [backup["timestamp"]["stop"] for backup in self.backups() if backup["type"] == "full"]
         kind = "incr" if full and time.time() - max(full) < self.full_every * 86400 else "full"
+        # After a major version's change, pgBackRest makes a full one in any case.
         self.pgbackrest(f"--type={kind}", "backup")
-        label = self.backups()[-1]["label"]
+        made = self.backups()[-1]
         self.sql(f"SELECT pg_create_restore_point('{point}')")
         self.pgbackrest("check")
-        return {"backup": label, "kind": kind}
+        return {"backup": made["label"], "kind": made["type"], "version": self.version}
 
     def kept(self, points: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the points that retention has left a backup for."""
@@ -191,6 +204,7 @@ class Sqlite:
         self.users = Path(users) if users else None
         self.keep = settings["keep_full"] * settings["full_every_days"]
         self.files = files
+        self.version = ""
 
     def back_up(self, point: str) -> dict[str, Any]:
         """Copy the databases while they are used."""
@@ -283,20 +297,29 @@ class Repository:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         """Take the settings of the role."""
-        self.index = Path(settings["repository"], "points.json")
         self.files = Files(settings)
+        self.index = f"{self.files.root}/points.json"
+        self.in_folder = self.files.root.startswith("/")
         self.database: Postgres | Sqlite = Postgres(settings) if "service" in settings["database"] else Sqlite(settings, self.files)
 
     @property
     def points(self) -> list[dict[str, Any]]:
         """Return the points, the oldest first."""
-        return json.loads(self.index.read_text()) if self.index.exists() else []
+        if self.in_folder:
+            return json.loads(Path(self.index).read_text()) if Path(self.index).exists() else []
+        if "points.json" not in self.files.rclone("lsf", self.files.root, "--files-only", "--include", "/points.json").split():
+            return []
+        return json.loads(self.files.rclone("cat", self.index))
 
     def write(self, points: list[dict[str, Any]]) -> None:
         """Write which points there are, whole or not at all."""
-        beside = self.index.with_suffix(".new")
-        beside.write_text(json.dumps(points, indent=1) + "\n")
-        beside.replace(self.index)
+        text = json.dumps(points, indent=1) + "\n"
+        if self.in_folder:
+            beside = Path(f"{self.index}.new")
+            beside.write_text(text)
+            beside.replace(self.index)
+        else:
+            self.files.rclone("rcat", self.index, stdin=text)
 
     def back_up(self) -> str:
         """Make a backup of database and artifacts, and expire old ones."""
@@ -315,13 +338,27 @@ class Repository:
             raise BackupError("The repository has no backup.")
         return f"{self.database.verify()}. Read {self.files.read_all()} files of the mirror. The last point is {self.points[-1]['name']}."
 
+    def choose(self, wanted: str) -> tuple[dict[str, Any], datetime | None]:
+        """Return the point to restore, and the moment behind it where one was asked for.
+
+        :raises BackupError: When there is none, or it is of a PostgreSQL that is not the present one.
+        """
+        point, moment = choose(self.points, wanted)
+        present = self.database.version
+        if point.get("version", present) != present:
+            raise BackupError(
+                f"{point['name']} is of PostgreSQL {point['version']}, and this host has {present}. Restore it to a host with "
+                f'postgres_version: "{point["version"]}", and upgrade that.'
+            )
+        return point, moment
+
     def find(self, wanted: str) -> str:
         """Say which point a restore would take."""
-        return f"A restore would take {choose(self.points, wanted)[0]['name']}."
+        return f"A restore would take {self.choose(wanted)[0]['name']}."
 
     def restore(self, wanted: str) -> str:
         """Bring database and artifacts back to a point or a moment."""
-        point, moment = choose(self.points, wanted)
+        point, moment = self.choose(wanted)
         if isinstance(self.database, Sqlite):  # it keeps no log to go on with from a point
             moment = None
         self.files.bring_back(point["name"])

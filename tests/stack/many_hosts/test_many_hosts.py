@@ -64,3 +64,20 @@ def test_the_tracking_server_checks_the_certificates_of_its_stores(server: Host,
     settings = server.check_output(f"cat {service.settings}")
     assert "sslmode=verify-full&sslrootcert=/etc/atlas-mlflow/tls/authority.pem" in settings
     assert "AWS_CA_BUNDLE=" in settings and "MLFLOW_S3_ENDPOINT_URL=\"https://" in settings
+
+
+def test_backups_are_on_s3_and_read_well_and_nothing_of_them_is_in_the_clear(postgres: Host, minio: Host) -> None:
+    script = "python3 /opt/atlas-mlflow/backup/atlas_mlflow_backup.py"
+    said = postgres.check_output(f"{script} check")
+    assert "status: ok" in said and "The last point is atlas-" in said, said
+    assert minio.run("grep --recursive --text --quiet --regexp=second /var/lib/minio/backups").rc == 1
+    assert not postgres.file("/var/backups/atlas-mlflow").exists
+    for path in ("/etc/atlas-mlflow/backup.json", "/etc/pgbackrest.conf"):
+        assert "key-of-this-test-alone" in postgres.file(path).content_string and postgres.file(path).mode & 0o077 == 0, path
+
+
+def test_a_backup_whose_bucket_refuses_it_fails_and_says_so(postgres: Host) -> None:
+    script = "python3 /opt/atlas-mlflow/backup/atlas_mlflow_backup.py"
+    postgres.check_output("sed 's/key-of-this-test-alone/another-key-altogether/' /etc/atlas-mlflow/backup.json > /root/wrong.json")
+    said = postgres.run(f"{script} --settings /root/wrong.json list")
+    assert said.rc == 1 and "rclone lsf" in said.stderr and "SignatureDoesNotMatch" in said.stderr, said

@@ -24,6 +24,17 @@ AUTHORITY = str(ROOT / "tests/stack/embedded/authority.pem")
 BASIC = {"mlflow_server_auth": "basic", "mlflow_server_admin_password": "long-enough-password", "mlflow_server_flask_secret_key": "long-enough-secret"}
 DATABASE = "postgresql+psycopg2://u:canary-secret@db/m"
 
+#: A cluster of PostgreSQL that a host has, as the facts tell of it.
+FORMER = {"version": "15", "name": "main", "ours": True, "upgrade": ""}
+
+#: A backup's repository on S3.
+ON_S3 = {
+    "backup_repository": "s3://kept/atlas",
+    "backup_repository_s3_endpoint_url": "https://minio:9000",
+    "backup_repository_s3_access_key_id": "backup",
+    "backup_repository_s3_secret_access_key": "canary-secret",
+}
+
 #: Role, variables, and what the message must say.
 BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_version": "2.9.0"}, ["mlflow_server_version is 2.9.0", "3.17.2", "mlflow_server_lock_file"]),
@@ -112,6 +123,8 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("minio", {"minio_image": "minio:RELEASE.2025"}, ["minio_deployment is systemd", "Set minio_deployment to container"]),
     ("minio", {"minio_deployment": "container", "minio_image": "minio:latest"}, ["another release tomorrow"]),
     ("minio", {"minio_port": TAKEN}, ["minio_port is", "held by", "mc mirror"]),
+    ("postgres", {"postgres_version": "17", "_postgres_clusters": [FORMER]}, ["postgres_version is 17", "the data are those of PostgreSQL 15", "upgrade_postgres.yml"]),
+    ("postgres", {"postgres_version": "15", "_postgres_clusters": [{**FORMER, "upgrade": "begun"}]}, ["was cut short", "upgrade_postgres.yml again"]),
     ("postgres", {"postgres_password": "short"}, ["postgres_password has 5 characters"]),
     ("postgres", {"postgres_repository": "pgdg", "postgres_version": ""}, ["postgres_version"]),
     ("postgres", {"postgres_repository": "apt"}, ["postgres_repository", "distribution, pgdg"]),
@@ -156,6 +169,12 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_tls_authority": "/no/such.pem"}, ["mlflow_server_tls_authority is /no/such.pem"]),
     ("backup", {"backup_passphrase": "short"}, ["backup_passphrase has 5 characters"]),
     ("backup", {"backup_repository": "backups"}, ["backup_repository is backups", "absolute path"]),
+    ("backup", {**ON_S3, "backup_repository_s3_endpoint_url": "http://minio:9000"}, ["backup_repository_s3_endpoint_url is http://minio:9000", "TLS alone"]),
+    ("backup", {**ON_S3, "backup_repository_s3_access_key_id": ""}, ["backup_repository_s3_access_key_id", "Set both"]),
+    ("backup", {"backup_repository_s3_endpoint_url": "https://minio:9000"}, ["is the folder /var/backups/atlas-mlflow"]),
+    ("backup", {**ON_S3, "backup_artifacts_bucket": "kept", "backup_s3_endpoint_url": "http://minio:9000"}, ["the bucket of the artifacts"]),
+    ("backup", {**ON_S3, "backup_repository_s3_authority": "/no/such/file"}, ["backup_repository_s3_authority names /no/such/file"]),
+    ("backup", {"backup_repository": "s3://Bad_Bucket"}, ["backup_repository is s3://Bad_Bucket", "s3://BUCKET/PREFIX"]),
     ("backup", {"backup_keep_full": 0}, ["backup_keep_full is 0", "1 or more"]),
     ("backup", {"backup_full_every_days": "weekly"}, ["backup_full_every_days", "int"]),
     ("backup", {"mlflow_server_backend_store_uri": "postgresql+psycopg2://u:canary-secret@db/m"}, ["does not have in the group postgres"]),
@@ -165,7 +184,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
 ]
 GOOD = {
     "mlflow_server": {"mlflow_server_extra_args": ["--x-frame-options", "DENY"], "mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 5}},
-    "postgres": {"postgres_password": "long-enough-password", "postgres_version": "17"},
+    "postgres": {"postgres_password": "long-enough-password", "postgres_version": "17", "_postgres_clusters": []},
     "minio": {"minio_root_password": "long-enough-password", "minio_secret_key": "long-enough-secret"},
     "backup": {"backup_passphrase": "long-enough-passphrase"},
 }
