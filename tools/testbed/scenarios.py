@@ -18,7 +18,7 @@ LOGS = ROOT / ".logs"
 SCENARIO_MEMORY = 3 * 1024**3
 MOST_AT_ONCE = 2
 #: The scenarios that were seen to take longest, so that none of them starts late and runs alone; the others follow by name.
-LONGEST_FIRST = ("survival", "containers", "faults_containers", "faults", "upgrade", "recovery", "full_stack", "images")
+LONGEST_FIRST = ("survival", "containers", "faults_containers", "faults", "upgrade", "store_upgrades", "recovery", "full_stack", "images")
 #: Seconds after which a scenario is given up.
 TIMEOUT = 2400
 #: Lines of a failed scenario's log that are shown.
