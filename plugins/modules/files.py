@@ -60,6 +60,11 @@ options:
       mode:
         description: Permissions as an octal string. Not used for a link.
         type: str
+      validate:
+        description:
+          - Command that must find the text good before it takes the place of the old one, with C(%s) for the file that it is in by then.
+          - Not run in check mode. It runs when all files before this one are in their places.
+        type: str
   secret_contents:
     description:
       - Texts of files that hold secrets, by their paths. They are kept out of every output and of the host's journal.
@@ -69,6 +74,10 @@ options:
   unit:
     description: Unit of systemd that runs with these files. Whether it does, and not with older ones, is returned as RV(stale).
     type: str
+  unit_reloads:
+    description: Whether a reload is enough for the unit to read these files, so that its last reload counts and not its start.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -112,13 +121,14 @@ newest:
 stale:
   description:
     - Whether systemd has not read the unit's files since they were written, or the unit's process was started before the youngest file or link was.
-    - So it is where an earlier run was cut short between the writing and the restart.
+    - So it is where an earlier run was cut short between the writing and the restart, or the reload with O(unit_reloads).
   returned: when O(unit) is given
   type: bool
   sample: false
 """
 
 import os
+import shlex
 import tempfile
 import time
 
@@ -152,7 +162,7 @@ class Files:
             self.changed_paths.append(path)
         self.differences.append({"before_header": path, "after_header": path, "before": before, "after": after})
 
-    def write(self, path: str, text: str, secret: bool) -> None:
+    def write(self, path: str, text: str, secret: bool, validate: str | None) -> None:
         """Bring a file to its text."""
         present = read(path)
         if present == text:
@@ -165,7 +175,17 @@ class Files:
         handle, new = tempfile.mkstemp(dir=self.module.tmpdir)
         with os.fdopen(handle, "wb") as file:
             file.write(to_bytes(text))
+        if validate:
+            self.validate(path, new, validate, secret)
         self.module.atomic_move(new, path)
+
+    def validate(self, path: str, new: str, command: str, secret: bool) -> None:
+        """Have a command look at the new text of a file, and leave the file alone where it finds fault with it."""
+        code, out, err = self.module.run_command([word.replace("%s", new) for word in shlex.split(command)])
+        if code:
+            os.unlink(new)
+            said = "is kept back, as the file holds secrets" if secret else (out + err).strip().replace(new, path)
+            self.module.fail_json(msg=f"{path} was left as it is. What `{command.replace('%s', path)}` says of its new text: {said}")
 
     def make_directory(self, path: str) -> None:
         """Make a folder, and those above it."""
@@ -225,7 +245,7 @@ class Files:
         else:
             secrets = self.module.params["secret_contents"]
             secret = entry["path"] in secrets
-            self.write(entry["path"], secrets[entry["path"]] if secret else entry["content"], secret)
+            self.write(entry["path"], secrets[entry["path"]] if secret else entry["content"], secret, entry["validate"])
         self.set_attributes(entry)
 
 
@@ -237,14 +257,20 @@ def is_stale(module: AnsibleModule, unit: str, paths: list[str]) -> bool:
     systemctl = module.get_bin_path("systemctl")
     if not systemctl:
         return False
-    code, said, _error = module.run_command([systemctl, "show", "--property=MainPID,NeedDaemonReload", unit])
+    code, said, _error = module.run_command([systemctl, "show", "--property=MainPID,NeedDaemonReload,StateChangeTimestampMonotonic", unit])
     properties = dict(line.partition("=")[::2] for line in said.splitlines()) if code == 0 else {}
     pid = int(properties.get("MainPID") or 0)
     written = [os.lstat(path).st_mtime for path in paths if os.path.lexists(path)]
     try:
-        return properties.get("NeedDaemonReload") == "yes" or bool(pid and written and max(written) > started_at(pid))
+        since = changed_at(properties) if module.params["unit_reloads"] or not pid else started_at(pid)
+        return properties.get("NeedDaemonReload") == "yes" or bool(pid and written and max(written) > since)
     except OSError:  # it has just ended
         return False
+
+
+def changed_at(properties: dict[str, str]) -> float:
+    """Return when a unit last changed its state, as it does with each start and reload, in seconds since 1970."""
+    return time.time() - time.monotonic() + int(properties.get("StateChangeTimestampMonotonic") or 0) / 1e6
 
 
 def started_at(pid: int) -> float:
@@ -271,6 +297,7 @@ def main() -> None:
                     "owner": {"type": "str", "default": "root"},
                     "group": {"type": "str", "default": "root"},
                     "mode": {"type": "str"},
+                    "validate": {"type": "str"},
                 },
                 "required_if": [
                     ("state", "file", ("mode",)),
@@ -280,6 +307,7 @@ def main() -> None:
             },
             "secret_contents": {"type": "dict", "default": {}, "no_log": True},
             "unit": {"type": "str"},
+            "unit_reloads": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

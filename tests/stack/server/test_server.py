@@ -38,6 +38,14 @@ def test_it_answers_its_own_host_by_localhost(server: Host) -> None:
     assert ask(server, f"{base_url('localhost')}{SEARCH}").status == 200
 
 
+def test_its_page_may_ask_it_by_each_of_its_names(client: Host, server: Host, server_name: str) -> None:
+    """A browser names the page's origin with each POST, and MLflow refuses those that it was not given, its own page's too."""
+    for name in (server_name, address_of(server)):
+        asked = {"method": "POST", "body": {"max_results": 1}, "origin": base_url(name)}
+        answer = ask(client, f"{base_url(name)}/ajax-api/2.0/mlflow/experiments/search", **asked)
+        assert answer.status == 200, (name, answer)
+
+
 def test_it_refuses_a_name_that_is_not_its_own(client: Host, server_name: str) -> None:
     for foreign in ("evil.example.com", f"evil.example.com:{PORT}", "10.evil.com", f"{server_name}.evil.com:{PORT}"):
         answer = ask(client, f"{base_url(server_name)}{SEARCH}", host=foreign)

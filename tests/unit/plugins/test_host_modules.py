@@ -100,6 +100,41 @@ def test_a_unit_that_runs_with_older_files_is_told(tmp_path: Path, monkeypatch: 
         process.wait()
 
 
+@pytest.mark.parametrize(("read", "stale"), [("since", False), ("before", True)])
+def test_a_unit_that_reloads_is_as_old_as_its_last_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: str, stale: bool) -> None:
+    """Its process is older than the file either way."""
+    path, systemctl = tmp_path / "settings", tmp_path / "systemctl"
+    path.write_text("one\n")
+    path.chmod(0o644)
+    now = time.time()
+    os.utime(path, (now, now - 5))
+    changed = int((time.monotonic() - {"since": 2, "before": 60}[read]) * 1e6)
+    systemctl.write_text(f"#!/bin/sh\necho MainPID=1\necho NeedDaemonReload=no\necho StateChangeTimestampMonotonic={changed}\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    files = [{"path": str(path), "content": "one\n", "mode": "0644", **OWNER}]
+    said = run_module("files", files=files, unit="haproxy.service", unit_reloads=True)
+    assert (said["changed"], said["stale"]) == (False, stale)
+
+
+def test_a_text_that_is_not_good_does_not_take_the_place_of_one_that_is(tmp_path: Path) -> None:
+    path = tmp_path / "settings"
+
+    def bring(text: str, check: bool = False, **more: Any) -> dict[str, Any]:
+        entry = {"path": str(path), "mode": "0600", "validate": "grep --quiet good %s", **OWNER, **({} if more else {"content": text})}
+        return run_module("files", check=check, files=[entry], **more)
+
+    assert bring("good\n")["changed"] is True
+    refused = bring("bad\n")
+    assert refused["failed"] and f"{path} was left as it is. What `grep --quiet good {path}` says" in refused["msg"]
+    assert path.read_text() == "good\n" and [one.name for one in tmp_path.iterdir()] == ["settings"]
+    assert bring("bad\n", check=True)["changed"] is True
+    # A secret's text may be in what the command says.
+    entry = {"path": str(path), "mode": "0600", "validate": "sh -c 'cat %s; false'", **OWNER}
+    refused = run_module("files", files=[entry], secret_contents={str(path): "hunter2-canary\n"})
+    assert "kept back" in refused["msg"] and "hunter2-canary" not in refused["msg"]
+
+
 def test_folders_above_the_one_asked_for_are_open_to_others(tmp_path: Path) -> None:
     run_module("files", files=[{"path": str(tmp_path / "above" / "asked"), "state": "directory", "mode": "0700", **OWNER}])
     assert oct((tmp_path / "above").stat().st_mode)[-3:] == "755"

@@ -158,7 +158,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("minio", {"minio_console_port": 9000}, ["two different ports"]),
     *(
         (role, {f"{role}_tls_certificate": certificate, f"{role}_tls_key": key}, words)
-        for role in ("mlflow_server", "postgres", "minio")
+        for role in ("mlflow_server", "postgres", "minio", "haproxy")
         for certificate, key, words in [
             (AUTHORITY, "", ["One of", "_tls_key is set and the other is empty"]),
             ("/no/such.pem", "/no/such.key", ["/no/such.pem is no file on the control node; /no/such.key is no file"]),
@@ -167,6 +167,31 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("minio", {"minio_tls_authority": "/no/such.pem"}, ["minio_tls_authority is /no/such.pem"]),
     ("mlflow_server", {"mlflow_server_tls_authority": "/no/such.pem"}, ["mlflow_server_tls_authority is /no/such.pem"]),
+    ("haproxy", {"haproxy_servers_tls_authority": "/no/such.pem"}, ["haproxy_servers_tls_authority is /no/such.pem"]),
+    ("haproxy", {"haproxy_prot": 8443}, ["haproxy_prot (did you mean haproxy_port?)"]),
+    ("haproxy", {"haproxy_listen_address": "proxy"}, ["haproxy_listen_address is proxy"]),
+    ("haproxy", {"haproxy_port": 0}, ["haproxy_port is 0", "between 1 and 65535"]),
+    ("haproxy", {"haproxy_port": TAKEN}, ["haproxy_port is", "held by", "Stop that process"]),
+    ("haproxy", {"haproxy_redirect_port": 80}, ["haproxy_redirect_port is 80", "haproxy_tls_certificate"]),
+    ("haproxy", {"haproxy_redirect_port": TAKEN}, ["held by", "Stop that process"]),
+    ("haproxy", {"haproxy_servers": []}, ["haproxy_servers is empty", "mlflow_servers"]),
+    ("haproxy", {"haproxy_servers": [{"name": "one", "address": "http://one:5001"}]}, ["haproxy_servers has http://one:5001", "HOST:PORT"]),
+    ("haproxy", {"haproxy_servers": [{"name": "number one", "address": "one:5001"}]}, ["haproxy_servers has number one", "name of letters"]),
+    ("haproxy", {"haproxy_servers": [{"name": "one"}]}, ["address", "haproxy_servers"]),
+    ("haproxy", {"haproxy_static_prefix": "mlflow/"}, ["haproxy_static_prefix is mlflow/", "starts with a slash"]),
+    ("haproxy", {"haproxy_hsts_seconds": 3600}, ["haproxy_hsts_seconds is 3600", "haproxy_tls_certificate"]),
+    ("haproxy", {"haproxy_max_connections": 0}, ["haproxy_max_connections is 0"]),
+    ("haproxy", {"haproxy_max_body_bytes": -5}, ["haproxy_max_body_bytes is -5", "0 for no limit"]),
+    ("haproxy", {"haproxy_request_timeout": 0, "haproxy_check_interval": -5}, ["haproxy_request_timeout, haproxy_check_interval is less than 1"]),
+    ("haproxy", {"haproxy_check_user": "admin"}, ["haproxy_check_password", "Set both"]),
+    ("haproxy", {"haproxy_check_status": "ok"}, ["haproxy_check_status is ok", "200-499"]),
+    ("haproxy", {"haproxy_client_timeout": "1m"}, ["haproxy_client_timeout", "int"]),
+    ("firewall", {"firewall_allow": []}, ["firewall_allow (did you mean firewall_allowed?)"]),
+    ("firewall", {"firewall_allowed": [{"port": 9100, "sources": ["monitor.example.com"]}]}, ["firewall_allowed has monitor.example.com", "10.0.0.0/24"]),
+    ("firewall", {"firewall_allowed": [{"port": 9100}]}, ["sources", "firewall_allowed"]),
+    ("firewall", {"firewall_allowed": [{"port": 91000, "sources": ["any"]}]}, ["has 91000"]),
+    ("firewall", {"firewall_ssh_ports": []}, ["firewall_ssh_ports is empty", "lock you out"]),
+    ("firewall", {"firewall_undo_seconds": 1}, ["firewall_undo_seconds is 1"]),
     ("backup", {"backup_passphrase": "short"}, ["backup_passphrase has 5 characters"]),
     ("backup", {"backup_repository": "backups"}, ["backup_repository is backups", "absolute path"]),
     ("backup", {**ON_S3, "backup_repository_s3_endpoint_url": "http://minio:9000"}, ["backup_repository_s3_endpoint_url is http://minio:9000", "TLS alone"]),
@@ -187,6 +212,8 @@ GOOD = {
     "postgres": {"postgres_password": "long-enough-password", "postgres_version": "17", "_postgres_clusters": []},
     "minio": {"minio_root_password": "long-enough-password", "minio_secret_key": "long-enough-secret"},
     "backup": {"backup_passphrase": "long-enough-passphrase"},
+    "firewall": {"firewall_enabled": True, "firewall_allowed": [{"port": 9100, "sources": ["10.0.0.0/24", "2001:db8::/32", "any"]}]},
+    "haproxy": {"haproxy_servers": [{"name": "one", "address": "192.0.2.1:5001"}]},
 }
 
 def case(number: int, role: str, variables: dict[str, Any]) -> dict[str, Any]:
