@@ -1,0 +1,117 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Questions to an OpenID provider, and to a tracking server that sends people there, which need nobody's password."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+from dataclasses import dataclass, field
+from typing import Any, Optional, Union
+from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
+
+from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
+
+ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+CHALLENGE = "S256"  # how the plugin binds a code to the login that asked for it
+NO_CODE = "atlas-mlflow-probe"  # a code that no provider has given out
+VERIFIER = "atlas-mlflow-probe-of-a-code-that-was-never-given-out"  # as long as RFC 7636 asks for
+
+Response = Union[Answer, NoAnswer]
+
+
+@dataclass(frozen=True)
+class Client:
+    """What a tracking server is to its provider."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    redirect_uri: str = ""
+
+
+def attempt(method: str, url: str, timeout: float, form: Optional[dict[str, str]] = None, client: Optional[Client] = None) -> Response:
+    """Send one request to a URL, by the authorities that this machine trusts, and return its answer or its failure."""
+    parts = urlsplit(url)
+    headers = {"Accept": "application/json" if form else "application/json, text/html"}
+    if client:  # each part is encoded like a form's, by RFC 6749
+        pair = f"{quote_plus(client.client_id)}:{quote_plus(client.client_secret)}"
+        headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+    if form:
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        return ask(Base.parse(url), method, target, headers=headers, body=urlencode(form).encode() if form else None, timeout=timeout)
+    except NoAnswer as failure:
+        return failure
+
+
+def discover(url: str, timeout: float) -> tuple[dict[str, Any], list[Finding]]:
+    """Return the provider's description of itself, and what is wrong with it."""
+    answer = attempt("GET", url, timeout)
+    described = answer.json() if isinstance(answer, Answer) and answer.status == 200 else {}
+    missing = [name for name in ENDPOINTS if not described.get(name)]
+    if missing:
+        seen = f"{answer.seen} without {', '.join(missing)}" if isinstance(answer, Answer) and answer.status == 200 else answer.seen
+        if isinstance(answer, NoAnswer) and answer.kind == "tls":
+            cause = "this host does not trust the provider's certificate: set atlas_mlflow_ca_certificate to the authority that signed it"
+        elif isinstance(answer, NoAnswer):
+            cause = f"{answer.cause}; the tracking server has to reach the provider too"
+        else:
+            cause = "mlflow_server_oidc_discovery_url is not the provider's: it ends with /.well-known/openid-configuration"
+        return {}, [Finding("provider", f"its endpoints from {url}", seen, cause)]
+    methods = described.get("code_challenge_methods_supported")
+    if methods and CHALLENGE not in methods:
+        cause = "the provider cannot bind a code to a login: set OIDC_CODE_CHALLENGE to none in mlflow_server_environment"
+        return described, [Finding("provider", f"the code challenge {CHALLENGE}", ", ".join(map(str, methods)), cause)]
+    return described, []
+
+
+def check_client(endpoint: str, client: Client, timeout: float) -> list[Finding]:
+    """Let the provider say whether it knows a client's secret, by a code that it must refuse."""
+    form = {"grant_type": "authorization_code", "code": NO_CODE, "redirect_uri": client.redirect_uri, "code_verifier": VERIFIER}
+    answer = attempt("POST", endpoint, timeout, form, client)
+    said = answer.json() if isinstance(answer, Answer) else {}
+    error = str(said.get("error", ""))
+    if isinstance(answer, Answer) and 400 <= answer.status < 500 and answer.status != 401 and error not in ("", "invalid_client", "unauthorized_client"):
+        return []  # it let the client in, and refused the code
+    if isinstance(answer, NoAnswer):
+        cause = answer.cause
+    elif error == "unauthorized_client":
+        cause = "the provider does not let this client log people in: allow it the authorization code flow there"
+    elif error == "invalid_client" or answer.status == 401:
+        cause = "mlflow_server_oidc_client_id or mlflow_server_oidc_client_secret is not what the provider has"
+    else:
+        cause = "this is no token endpoint of a provider, or the provider is broken: see its log"
+    seen = f"{answer.status} {error}".strip() if isinstance(answer, Answer) else answer.seen
+    return [Finding("client secret", f"{endpoint} to let the client {client.client_id} in", seen, cause)]
+
+
+def check_login(base: Base, tls: Optional[ssl.SSLContext], described: dict[str, Any], client: Client, timeout: float) -> list[Finding]:
+    """See the tracking server send a browser to its provider, and the provider take it."""
+    host = urlsplit(client.redirect_uri).netloc
+    expected = f"a redirect to {described['authorization_endpoint']} as {client.client_id}, and back to {client.redirect_uri}"
+    try:
+        answer: Response = ask(base, "GET", base.path + "/login", host=host, headers={"Accept": "text/html"}, timeout=timeout, tls=tls)
+    except NoAnswer as failure:
+        answer = failure
+    if isinstance(answer, NoAnswer):
+        return [Finding("login", expected, answer.seen, answer.cause)]
+    target = answer.headers.get("location", "") if 300 <= answer.status < 400 else ""
+    sent = {name: values[0] for name, values in parse_qs(urlsplit(target).query).items()}
+    there = target.split("?", 1)[0]
+    seen = f"{answer.seen} {there} as {sent.get('client_id', 'nobody')}, and back to {sent.get('redirect_uri', 'nowhere')}" if there else answer.seen
+    if (there, sent.get("client_id"), sent.get("redirect_uri")) != (described["authorization_endpoint"], client.client_id, client.redirect_uri):
+        cause = "the server runs with other settings, or does not reach its provider: see its log"
+        if answer.status == 403:
+            cause = f"people come back to {host}, which is not among the server's allowed hosts: add its name to mlflow_server_names"
+        return [Finding("login", expected, seen, cause)]
+    taken = attempt("GET", target, timeout)
+    if isinstance(taken, NoAnswer):
+        return [Finding("login", "the provider to show its login page", taken.seen, taken.cause)]
+    back = taken.headers.get("location", "") if 300 <= taken.status < 400 else ""
+    error = parse_qs(urlsplit(back).query).get("error", [""])[0] if back.startswith(client.redirect_uri) else ""
+    if taken.status >= 400 or error:
+        cause = f"the provider does not know the client {client.client_id}, or not {client.redirect_uri} as a place to send people back to: enter it there"
+        return [Finding("login", "the provider to show its login page", f"{taken.seen} {error}".strip(), cause)]
+    return []

@@ -1,0 +1,138 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ansible module that proves that a tracking server and its OpenID provider know one another."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: oidc_probe
+short_description: Prove that a tracking server and its OpenID provider know one another
+version_added: 0.1.0
+author:
+  - atlas.mlflow maintainers (@atlas-mlflow)
+description:
+  - Asks a provider what a login would ask it, as far as that goes without a person and a password. Run it on the tracking server's host, whose
+    way to the provider is the one that counts.
+  - Reads the provider's discovery document, lets its token endpoint judge the client's secret by a code that was never given out, and follows the
+    first step of a login from the tracking server to the provider's page.
+  - Each finding says what was expected, what was seen and the likely cause. The module fails when there is any.
+  - Changes nothing. Uses no proxy, and returns no secret.
+attributes:
+  check_mode:
+    description: Reads only.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+  platform:
+    description: Where the module runs.
+    support: full
+    platforms: posix
+options:
+  discovery_url:
+    description: URL of the provider's discovery document. Its certificate is checked by the authorities that the host trusts.
+    type: str
+    required: true
+  client_id:
+    description: What the provider calls the tracking server.
+    type: str
+    required: true
+  client_secret:
+    description: The client's secret.
+    type: str
+    required: true
+  redirect_uri:
+    description: Where the provider sends people back to. The tracking server is asked by the name in it.
+    type: str
+    required: true
+  url:
+    description: Base URL to connect to the tracking server.
+    type: str
+    required: true
+  ca_path:
+    description: PEM bundle to trust for the tracking server's certificate in place of the system's.
+    type: path
+  tls_name:
+    description: Name or address that the tracking server's certificate must be for. By default the host of O(url).
+    type: str
+  timeout:
+    description: Seconds that one request may take.
+    type: float
+    default: 10
+"""
+
+EXAMPLES = r"""
+- name: Prove the way to the provider
+  atlas.mlflow.oidc_probe:
+    discovery_url: https://login.example.org/.well-known/openid-configuration
+    client_id: mlflow
+    client_secret: "{{ mlflow_server_oidc_client_secret }}"
+    redirect_uri: https://mlflow.example.org/callback
+    url: https://127.0.0.1:5001
+    tls_name: mlflow.example.org
+"""
+
+RETURN = r"""
+findings:
+  description: What is not as it should be, as M(atlas.mlflow.mlflow_probe) returns it.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - check: client secret
+      expected: https://login.example.org/token to let the client mlflow in
+      seen: 401 invalid_client
+      cause: mlflow_server_oidc_client_id or mlflow_server_oidc_client_secret is not what the provider has
+provider:
+  description: What the provider calls itself, empty where it does not answer.
+  returned: always
+  type: str
+  sample: https://login.example.org
+"""
+
+from dataclasses import replace
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding, readable
+from ansible_collections.atlas.mlflow.plugins.module_utils.openid import Client, check_client, check_login, discover
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, tls_context
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "discovery_url": {"type": "str", "required": True},
+    "client_id": {"type": "str", "required": True},
+    "client_secret": {"type": "str", "required": True, "no_log": True},
+    "redirect_uri": {"type": "str", "required": True},
+    "url": {"type": "str", "required": True},
+    "ca_path": {"type": "path"},
+    "tls_name": {"type": "str"},
+    "timeout": {"type": "float", "default": 10},
+}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
+    params = module.params
+    client = Client(params["client_id"], params["client_secret"], params["redirect_uri"])
+    findings: list[Finding] = []
+    described: dict[str, Any] = {}
+    try:
+        base = replace(Base.parse(params["url"]), tls_name=params["tls_name"] or "")
+        tls = tls_context(params["ca_path"], validate=True) if base.scheme == "https" else None
+        described, findings = discover(params["discovery_url"], params["timeout"])
+        if described:
+            findings += check_client(described["token_endpoint"], client, params["timeout"])
+            findings += check_login(base, tls, described, client, params["timeout"])
+    except (ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    result = {"changed": False, "provider": str(described.get("issuer", "")), "findings": [finding.as_dict() for finding in findings]}
+    if findings:
+        module.fail_json(msg=readable(findings), **result)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The plugin's store of users, and in it the administrator that the collection itself logs in as.
+
+People come from the OpenID provider. The collection has no browser: its verification, its health check and its garbage collection log in
+with a name and a password. In the plugin that is a service account, which has no way in through the provider.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import atlas_mlflow_store as stores
+
+if TYPE_CHECKING:
+    from atlas_mlflow_auth import Config
+
+#: The plugin wants an end to each password. This one gets another end at a start within half that time of it.
+LIFETIME = timedelta(days=3650)
+#: What the plugin calls a password that it has not made itself. A user has one of them.
+NAME = "default"
+#: How the account is shown to people, by which it is known after a change of its name.
+SHOWN_AS = "atlas.mlflow"
+
+
+def schema() -> stores.Schema:
+    """Return the schema of the plugin's store.
+
+    :raises StoreError: When the plugin is not installed.
+    """
+    from alembic.script import ScriptDirectory
+
+    try:
+        from mlflow_oidc_auth.db import utils
+    except ImportError as error:
+        raise stores.StoreError(f"mlflow_server_auth is oidc, and its plugin is not installed: {stores.first_line(error)}") from error
+    scripts = ScriptDirectory.from_config(utils._get_alembic_config(""))
+
+    def make(engine: Any) -> None:
+        utils.migrate(engine, "head")
+
+    return stores.Schema("The store of users", scripts.get_current_head(), lambda _engine: scripts, make, make)
+
+
+def give_password(engine: Any, config: Config) -> str:
+    """See that the administrator is there with the configured password, and say in a line what was done, nothing where all was as it should be.
+
+    :raises StoreError: When the name is a person's.
+    """
+    from mlflow_oidc_auth.db.models import SqlUser, SqlUserToken
+    from sqlalchemy.orm import Session
+    from werkzeug.security import check_password_hash, generate_password_hash
+
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
+    name = config.name.lower()
+    with stores.alone(engine), Session(engine) as session, session.begin():
+        user = session.query(SqlUser).filter_by(username=name).one_or_none()
+        if user is None:
+            user = SqlUser(username=name, display_name=SHOWN_AS)
+            session.add(user)
+        elif not user.is_service_account:
+            raise stores.StoreError(f"{name} is a person, who logs in by the provider: set mlflow_server_admin_user to another name.")
+        user.is_admin, user.is_service_account, user.active = True, True, True
+        user.service_account_source, user.managed_by = "internal", "manual"
+        # Under an earlier name it would keep its password.
+        session.query(SqlUser).filter(SqlUser.display_name == SHOWN_AS, SqlUser.is_service_account, SqlUser.username != name).update({"active": False})
+        session.flush()
+        passwords = session.query(SqlUserToken).filter_by(user_id=user.id).all()
+        if len(passwords) == 1 and passwords[0].expires_at > now + LIFETIME / 2 and check_password_hash(passwords[0].token_hash, config.password):
+            return ""
+        for password in passwords:
+            session.delete(password)
+        session.flush()
+        hashed = generate_password_hash(config.password)
+        session.add(SqlUserToken(user_id=user.id, name=NAME, token_hash=hashed, created_at=now, created_by=name, expires_at=now + LIFETIME))
+    return f"Gave the administrator {name} the configured password."

@@ -1,0 +1,221 @@
+"""The module from its arguments to its result, against a provider and a tracking server with faults to switch on."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from unittest import mock
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+from ansible.module_utils import basic
+from ansible_collections.atlas.mlflow.plugins.modules import oidc_probe
+from fake_tracking import serving
+
+SECRET = "canary secret:with+signs"
+REDIRECT = "https://mlflow.example.org/callback"
+
+
+class Fake(ThreadingHTTPServer):
+    """A provider, and below /mlflow a tracking server that sends people to it."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.secret = SECRET
+        self.described: dict[str, Any] = {
+            "issuer": self.url,
+            "authorization_endpoint": self.url + "/authorize",
+            "token_endpoint": self.url + "/token",
+            "jwks_uri": self.url + "/keys",
+            "code_challenge_methods_supported": ["plain", "S256"],
+        }
+        self.token_answer: tuple[int, dict[str, Any]] = (400, {"error": "invalid_grant"})
+        self.login_answer = 302
+        self.client_id = "mlflow"  # of the tracking server
+        self.sent_to = "/authorize"
+        self.registered = [REDIRECT]
+        self.refuses_by_redirect = False
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one request from the server's state."""
+
+    server: Fake
+
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing."""
+
+    def reply(self, status: int, content: Any = None, location: str = "") -> None:
+        """Send an answer."""
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        if location:
+            self.send_header("Location", location)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        """Answer discovery, the tracking server's login, and the login page."""
+        fake, url = self.server, urlsplit(self.path)
+        if url.path == "/.well-known/openid-configuration":
+            self.reply(200, fake.described)
+        elif url.path == "/mlflow/login" and self.headers["Host"] != "mlflow.example.org":
+            self.reply(403, "Invalid Host header")
+        elif url.path == "/mlflow/login":
+            query = urlencode({"client_id": fake.client_id, "redirect_uri": REDIRECT, "state": "x"})
+            self.reply(fake.login_answer, location=f"{fake.url}{fake.sent_to}?{query}" if fake.login_answer == 302 else "")
+        elif url.path == "/authorize":
+            known = parse_qs(url.query)["redirect_uri"][0] in fake.registered
+            if fake.refuses_by_redirect:
+                self.reply(302, location=REDIRECT + "?error=unauthorized_client")
+            else:
+                self.reply(200 if known else 400)
+        else:
+            self.reply(404, "nothing here")
+
+    def do_POST(self) -> None:
+        """Judge a client's secret, then its code."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        sent = base64.b64decode(self.headers["Authorization"].removeprefix("Basic ")).decode()
+        known = sent == "mlflow:" + urlencode({"": self.server.secret})[1:]
+        self.reply(*self.server.token_answer) if known else self.reply(401, {"error": "invalid_client"})
+
+
+@pytest.fixture(name="fake")
+def fixture_fake() -> Iterator[Fake]:
+    with serving(Fake()) as server:
+        assert isinstance(server, Fake)
+        yield server
+
+
+def probe(fake: Fake, **options: Any) -> dict[str, Any]:
+    """Run the module and return its result, in which the secret never is."""
+    given = {
+        "discovery_url": fake.url + "/.well-known/openid-configuration",
+        "client_id": "mlflow",
+        "client_secret": SECRET,
+        "redirect_uri": REDIRECT,
+        "url": fake.url + "/mlflow",
+        "timeout": 5,
+        **options,
+    }
+    printed = io.StringIO()
+    handed_over = {"_ANSIBLE_ARGS": json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode(), "_ANSIBLE_PROFILE": "legacy"}
+    with mock.patch.multiple(basic, create=True, **handed_over), redirect_stdout(printed), pytest.raises(SystemExit):
+        oidc_probe.main()
+    result: dict[str, Any] = json.loads(printed.getvalue())
+    result.pop("invocation")
+    assert "canary" not in json.dumps(result)
+    return result
+
+
+def only(result: dict[str, Any]) -> tuple[str, str, str]:
+    """Return check, what was seen and cause of a failed probe's one finding."""
+    assert result["failed"] is True and result["changed"] is False
+    assert len(result["findings"]) == 1, result["msg"]
+    finding = result["findings"][0]
+    assert result["msg"] == "{check}: expected {expected}, saw {seen}; likely cause: {cause}".format(**finding)
+    return finding["check"], finding["seen"], finding["cause"]
+
+
+def test_two_that_know_one_another_give_no_finding(fake: Fake) -> None:
+    assert probe(fake) == {"changed": False, "findings": [], "provider": fake.url}
+
+
+def test_a_wrong_secret_is_named(fake: Fake) -> None:
+    fake.secret = "another"
+    check, seen, cause = only(probe(fake))
+    assert (check, seen) == ("client secret", "401 invalid_client") and "mlflow_server_oidc_client_secret is not what the provider has" in cause
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((400, {"error": "unauthorized_client"}), "allow it the authorization code flow"),
+        ((400, {"error": "invalid_client"}), "is not what the provider has"),
+        ((500, {}), "the provider is broken"),
+        ((200, {"access_token": "for nothing"}), "no token endpoint of a provider"),
+        ((404, "no such page"), "no token endpoint of a provider"),
+    ],
+)
+def test_a_token_endpoint_that_does_not_let_the_client_in_is_named(fake: Fake, answer: tuple[int, Any], said: str) -> None:
+    fake.token_answer = answer
+    check, _seen, cause = only(probe(fake))
+    assert check == "client secret" and said in cause
+
+
+@pytest.mark.parametrize("answer", [(400, {"error": "invalid_grant"}), (403, {"error": "access_denied"}), (400, {"error": "invalid_request"})])
+def test_a_refused_code_is_what_is_wanted(fake: Fake, answer: tuple[int, Any]) -> None:
+    fake.token_answer = answer
+    assert probe(fake)["findings"] == []
+
+
+def test_a_provider_that_is_not_there_is_named(fake: Fake) -> None:
+    check, seen, cause = only(probe(fake, discovery_url="http://127.0.0.1:1/.well-known/openid-configuration"))
+    assert check == "provider" and "refused" in seen and "the tracking server has to reach the provider too" in cause
+
+
+def test_another_page_than_the_discovery_document_is_named(fake: Fake) -> None:
+    check, seen, cause = only(probe(fake, discovery_url=fake.url + "/elsewhere"))
+    assert (check, seen[:3]) == ("provider", "404") and "mlflow_server_oidc_discovery_url" in cause
+
+
+def test_a_discovery_document_without_endpoints_is_named(fake: Fake) -> None:
+    del fake.described["token_endpoint"]
+    _check, seen, _cause = only(probe(fake))
+    assert "without token_endpoint" in seen
+
+
+def test_a_provider_without_the_code_challenge_is_named(fake: Fake) -> None:
+    fake.described["code_challenge_methods_supported"] = ["plain"]
+    check, seen, cause = only(probe(fake))
+    assert (check, seen) == ("provider", "plain") and "OIDC_CODE_CHALLENGE" in cause
+
+
+def test_a_server_that_runs_with_another_client_is_named(fake: Fake) -> None:
+    fake.client_id = "other"
+    check, seen, cause = only(probe(fake))
+    assert check == "login" and "as other" in seen and "other settings" in cause
+
+
+def test_a_server_that_sends_people_elsewhere_is_named(fake: Fake) -> None:
+    fake.sent_to = "/other"
+    check, seen, _cause = only(probe(fake))
+    assert check == "login" and f"{fake.url}/other as mlflow" in seen
+
+
+def test_a_server_that_does_not_know_its_provider_is_named(fake: Fake) -> None:
+    fake.login_answer = 500
+    check, seen, cause = only(probe(fake))
+    assert (check, seen[:3]) == ("login", "500") and "see its log" in cause
+
+
+def test_a_name_that_the_server_does_not_answer_to_is_named(fake: Fake) -> None:
+    check, seen, cause = only(probe(fake, redirect_uri="https://foreign.example.org/callback"))
+    assert (check, seen[:3]) == ("login", "403") and "foreign.example.org, which is not among the server's allowed hosts" in cause
+
+
+def test_a_place_that_the_provider_sends_nobody_back_to_is_named(fake: Fake) -> None:
+    fake.registered = []
+    check, seen, cause = only(probe(fake))
+    assert (check, seen[:3]) == ("login", "400") and f"not {REDIRECT} as a place to send people back to" in cause
+
+
+def test_a_provider_that_sends_the_browser_back_at_once_is_named(fake: Fake) -> None:
+    fake.refuses_by_redirect = True
+    check, seen, _cause = only(probe(fake))
+    assert check == "login" and "unauthorized_client" in seen
+
+
+def test_an_address_that_is_none_is_said_plainly(fake: Fake) -> None:
+    assert "not an http or https URL" in probe(fake, discovery_url="login.example.org")["msg"]
