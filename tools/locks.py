@@ -28,6 +28,9 @@ HOST_PYTHON, CONTROL_PYTHON = "3.10", "3.11"
 #: Drivers for PostgreSQL. psycopg2 is what MLflow is made with: it compares numbers with text, which psycopg 3 refuses (mlflow/mlflow#9151,
 #: #17013, #25282: in 3.0 when a run is made, in later releases here and there). The other is for those who name it in their URI.
 DRIVERS = ("psycopg2-binary", "psycopg[binary]")
+#: The oldest Python that the plugin for OpenID Connect runs with, and what its pins on the release's packages may not hold: gunicorn, which it
+#: wants older and never imports, for the server runs on uvicorn.
+OIDC_PYTHON, OVERRIDDEN = "3.11", ("gunicorn",)
 #: The Python that a release is read with: every supported release runs on it.
 READER_PYTHON = "3.11"
 #: Read from a release by its own Python: what `mlflow server` takes, and the revisions of its schemas.
@@ -63,6 +66,8 @@ class Lock:
     exclude_newer: str = ""
     #: Whether what the requirements need in their turn is in the lock; else it is there already where they are installed.
     whole: bool = True
+    #: A lock that this one is installed on top of: it holds what that one lacks, and fits it.
+    base: Path | None = None
 
     @property
     def direct(self) -> dict[str, set[str]]:
@@ -108,7 +113,29 @@ def locks(root: Path) -> list[Lock]:
             Lock(f"mlflow-{version}", releases / version / "requirements.txt", (f"mlflow[auth]=={version}", *DRIVERS, "boto3"), exclude_newer=str(day or ""))
             for version, day in pins["mlflow"].items()
         ),
+        *(
+            Lock(
+                f"oidc-{version}",
+                releases / version / "oidc.txt",
+                (f"mlflow-oidc-auth=={plugin}",),
+                OIDC_PYTHON,
+                str(pins["mlflow"][version] or ""),
+                base=releases / version / "requirements.txt",
+            )
+            for version, plugin in pins["oidc"].items()
+        ),
+        Lock("oidc-provider", root / "molecule/oidc/files/provider.txt", ("canaille[front,oidc,server,sqlite]",), OIDC_PYTHON),
     ]
+
+
+def pins_of(text: str) -> dict[str, str]:
+    """Return each package of a lock, with what the lock says of it: a package with several versions has several pins there."""
+    found: dict[str, str] = {}
+    for block in re.split(r"^(?=\S)", text, flags=re.MULTILINE):
+        if block.strip():
+            name = canonical(re.split(r"[\[=]", block, maxsplit=1)[0])
+            found[name] = found.get(name, "") + block
+    return found
 
 
 def write(lock: Lock) -> None:
@@ -118,10 +145,18 @@ def write(lock: Lock) -> None:
     """
     print(f"==> {lock.name}", flush=True)
     uv = find_uv()
-    limit = [*(["--exclude-newer", lock.exclude_newer] if lock.exclude_newer else []), *([] if lock.whole else ["--no-deps"])]
-    compiled = subprocess.run(
-        [uv, *COMPILE, "--python-version", lock.python, *limit, "-"], input="\n".join(lock.requirements), stdout=subprocess.PIPE, text=True, check=True
-    ).stdout
+    limit = ["--exclude-newer", lock.exclude_newer] if lock.exclude_newer else []
+    limit += [] if lock.whole else ["--no-deps"]
+    present = pins_of(lock.base.read_text()) if lock.base else {}
+    with tempfile.TemporaryDirectory() as folder:
+        for option, chosen in (("constraints", present.keys() - set(OVERRIDDEN)), ("overrides", present.keys() & set(OVERRIDDEN))):
+            path = Path(folder) / option
+            path.write_text("".join(present[name] for name in chosen))
+            limit += [f"--{option}", str(path)]
+        command = [uv, *COMPILE, "--python-version", lock.python, *limit, "-"]
+        compiled = subprocess.run(command, input="\n".join(lock.requirements), stdout=subprocess.PIPE, text=True, check=True).stdout
+    if present:
+        compiled = "".join(text for name, text in pins_of(compiled).items() if name not in present)
     lock.path.parent.mkdir(parents=True, exist_ok=True)
     lock.path.write_text(compiled)
     if lock.name.startswith("mlflow-"):
@@ -157,6 +192,8 @@ def faults(lock: Lock) -> list[str]:
             found.append(f"{lock.path}: {name} is asked for and missing: run tools/locks.py {lock.name}")
         elif versions and pinned[name] != versions:
             found.append(f"{lock.path}: {name} is {sorted(pinned[name])}, and {sorted(versions)} is asked for: run tools/locks.py {lock.name}")
+    for name in sorted(pinned.keys() & (pins_of(lock.base.read_text()).keys() if lock.base else set())):
+        found.append(f"{lock.path}: {name} is in {lock.base} already, and is installed with it: run tools/locks.py {lock.name}")
     options = lock.path.parent / "options.json"
     if lock.name.startswith("mlflow-"):
         facts = json.loads(options.read_text()) if options.exists() else {"options": []}

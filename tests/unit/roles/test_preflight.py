@@ -35,6 +35,18 @@ ON_S3 = {
     "backup_repository_s3_secret_access_key": "canary-secret",
 }
 
+#: Settings with which OpenID Connect passes, for cases in which one of them does not.
+OIDC = {
+    "mlflow_server_auth": "oidc",
+    "mlflow_server_admin_password": "long-enough-password",
+    "mlflow_server_flask_secret_key": "long-enough-key",
+    "mlflow_server_oidc_discovery_url": "https://login.example.org/.well-known/openid-configuration",
+    "mlflow_server_oidc_client_id": "mlflow",
+    "mlflow_server_oidc_client_secret": "canary-secret",
+    "mlflow_server_oidc_redirect_uri": "https://mlflow.example.org/callback",
+    "mlflow_server_oidc_groups": ["data-science"],
+}
+
 #: Role, variables, and what the message must say.
 BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_version": "2.9.0"}, ["mlflow_server_version is 2.9.0", "3.17.2", "mlflow_server_lock_file"]),
@@ -115,6 +127,24 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_environment": {"MLFLOW_AUTH_ADMIN_PASSWORD": "canary-secret"}}, ["Set mlflow_server_admin_password"]),
     ("postgres", {"postgres_more_databases": ["mlflow"]}, ["postgres_more_databases are mlflow, mlflow", "a name of its own"]),
     ("mlflow_server", {"mlflow_server_port": TAKEN}, ["mlflow_server_port is", "127.0.0.1:", "held by", "Stop that process"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_oidc_discovery_url": ""}, ["mlflow_server_oidc_discovery_url is empty", "/.well-known/openid-configuration"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_oidc_discovery_url": "http://login.example.org/.well-known/openid-configuration"}, ["starts with https://"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_oidc_discovery_url": "https://login.example.org/"}, ["mlflow_server_oidc_discovery_url is https://login.example.org/"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_oidc_client_id": ""}, ["mlflow_server_oidc_client_id or mlflow_server_oidc_client_secret is empty"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_oidc_client_secret": ""}, ["mlflow_server_oidc_client_id or mlflow_server_oidc_client_secret is empty"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_oidc_redirect_uri": "http://mlflow.example.org/callback"}, ["never by plain HTTP", "atlas_mlflow_tls"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_oidc_redirect_uri": "https://mlflow.example.org/"}, ["https://NAME/callback"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_oidc_groups": []}, ["mlflow_server_oidc_groups is empty", "nobody could log in"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_oidc_groups": ["a,b"]}, ["has a name with a comma"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_admin_password": "short"}, ["mlflow_server_admin_password has 5 characters", "mlflow_server_auth is oidc"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_static_prefix": "/mlflow"}, ["mlflow_server_static_prefix is /mlflow", "pages at the root"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_jobs_enabled": True}, ["mlflow_server_jobs_enabled is true", "jobs cannot log in"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_version": "3.10.1"}, ["fits no release older than 3.17.2", "mlflow_server_version is 3.10.1"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_lock_file": "/etc/hostname"}, ["mlflow_server_lock_file has no mlflow-oidc-auth"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_deployment": "container"}, ["mlflow_server_image_source is official", "Set mlflow_server_image_source to build"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_environment": {"OIDC_CLIENT_SECRET": "canary-secret"}}, ["OIDC_CLIENT_SECRET: Set mlflow_server_oidc_client_secret"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_users": [{"name": "ada", "password": "adas-own-password"}]}, ["mlflow_server_auth is oidc", "has no users from here"]),
+    ("mlflow_server", {**OIDC, "mlflow_server_auth": "saml"}, ["mlflow_server_auth", "none, basic, oidc"]),
     ("postgres", {"postgres_deployment": "container"}, ["postgres_superuser_password has 0 characters"]),
     ("postgres", {"postgres_deployment": "container", "postgres_repository": "pgdg"}, ["postgres_repository is pgdg", "whose image holds PostgreSQL"]),
     ("postgres", {"postgres_deployment": "container", "postgres_image": "postgres"}, ["postgres_image is postgres", "tag other than latest"]),
@@ -237,7 +267,7 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     request.addfinalizer(listener.close)
     taken = listener.getsockname()[1]
     bad = [(role, {name: taken if value == TAKEN else value for name, value in variables.items()}) for role, variables, _ in BAD]
-    cases = [*bad, *((role, {}) for role in GOOD)]
+    cases = [*bad, *((role, {}) for role in GOOD), ("mlflow_server", OIDC)]
     play = {
         "hosts": "all",
         "gather_facts": False,
@@ -272,7 +302,7 @@ def test_a_bad_value_is_refused_in_the_preflight(seen: dict[int, dict[str, str]]
     assert "canary-secret" not in stopped["message"]
 
 
-@pytest.mark.parametrize("number", range(len(BAD), len(BAD) + len(GOOD)))
+@pytest.mark.parametrize("number", range(len(BAD), len(BAD) + len(GOOD) + 1))
 def test_good_values_pass_the_preflight(seen: dict[int, dict[str, str]], number: int) -> None:
     """They stop later, at the first task that reaches for the host, which is not there."""
     assert "no-such-" in seen[number]["message"], seen[number]

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import atlas_mlflow_store as stores
@@ -26,21 +27,22 @@ NOTED_IN = ("alembic_version_auth", "alembic_version")
 
 @dataclass(frozen=True)
 class Config:
-    """What the basic-auth app is told."""
+    """What the app is told that lets users in."""
 
+    app: str
     uri: str
     name: str
     password: str
 
 
 def read_config(environment: Mapping[str, str]) -> Config | None:
-    """Return the settings of the basic-auth app, nothing where a service does without it."""
+    """Return the settings of the app that lets users in, nothing where a service does without one."""
     if not environment.get(CONFIG_PATH):
         return None
     parser = configparser.ConfigParser()
     parser.read_string(Path(environment[CONFIG_PATH]).read_text(encoding="utf-8"))
     section = parser["mlflow"]
-    return Config(section["database_uri"], section["admin_username"], section["admin_password"])
+    return Config(section.get("app", "basic"), section["database_uri"], section["admin_username"], section["admin_password"])
 
 
 def log_in(environment: Mapping[str, str]) -> dict[str, str]:
@@ -104,9 +106,19 @@ def prepare(environment: Mapping[str, str], timeout: float, schema_revision: str
     if not config:
         return []
     engine = stores.make_engine(config.uri)
+    app = app_of(config)
     stores.wait([lambda: stores.database_problem(engine, STORE)], timeout)
-    done = [stores.migrate(engine, upgrade, schema)] if stores.needs_migration(engine, schema_revision, False, NOTED_IN) else []
-    return [line for line in (*done, give_password(engine, config)) if line]
+    done = [stores.migrate(engine, upgrade, app.schema)] if stores.needs_migration(engine, schema_revision, False, app.NOTED_IN) else []
+    return [line for line in (*done, app.give_password(engine, config)) if line]
+
+
+def app_of(config: Config) -> ModuleType:
+    """Return what knows the store of an app's users: in which tables its revision is noted, its schema, and how its administrator gets a password."""
+    if config.app != "oidc":
+        return sys.modules[__name__]
+    import atlas_mlflow_oidc.users
+
+    return atlas_mlflow_oidc.users
 
 
 def main() -> int:
@@ -121,7 +133,7 @@ def main() -> int:
         environment |= atlas_mlflow_start.read_settings(given.settings)
     config = read_config(environment)
     try:
-        print(give_password(stores.make_engine(config.uri), config) if config else "", flush=True)
+        print(app_of(config).give_password(stores.make_engine(config.uri), config) if config else "", flush=True)
     except stores.StoreError as error:
         print(error, file=sys.stderr)
         return 1

@@ -14,6 +14,8 @@ import atlas_mlflow_store as stores
 if TYPE_CHECKING:
     from atlas_mlflow_auth import Config
 
+#: The table that says its store's revision.
+NOTED_IN = ("alembic_version",)
 #: The plugin wants an end to each password. This one gets another end at a start within half that time of it.
 LIFETIME = timedelta(days=3650)
 #: What the plugin calls a password that it has not made itself. A user has one of them.
@@ -38,7 +40,7 @@ def schema() -> stores.Schema:
     def make(engine: Any) -> None:
         utils.migrate(engine, "head")
 
-    return stores.Schema("The store of users", scripts.get_current_head(), lambda _engine: scripts, make, make)
+    return stores.Schema("the store of users", NOTED_IN, scripts.get_current_head(), lambda _engine: scripts, make, make)
 
 
 def give_password(engine: Any, config: Config) -> str:
