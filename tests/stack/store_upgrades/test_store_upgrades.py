@@ -137,7 +137,7 @@ def test_one_whose_servers_do_not_verify_is_rolled_back(server: Host, command: l
     ],
 )
 def test_an_upgrade_may_be_cut_short_anywhere(server: Host, command: list[str], over: dict[str, object], tmp_path: Path, task: str, phase: str) -> None:
-    cut_short(server, command, task, tmp_path / "log")
+    cut_short([server], command, task, tmp_path / "log")
     assert server.file("/etc/postgresql/15/main/atlas-mlflow-upgrade").content_string.strip() == phase
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack.support import ROOT, address_of, base_url, cut_short, host_of, hosts_of, playbook_command, run_playbook
+from stack.support import ROOT, address_of, base_url, cut_short, host_of, hosts_of, play, playbook
 from testinfra.host import Host
 
 HERE = Path(__file__).parent
@@ -235,29 +235,32 @@ PHASES = {
 
 
 @pytest.fixture(scope="module")
-def changes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return an inventory over the scenario's, with the settings that are changed one after the other."""
-    path = tmp_path_factory.mktemp("inventory") / "changes.json"
-    path.write_text(json.dumps({"all": {"vars": {}}}))
-    return path
+def changes(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """Return settings that are changed one after the other, and the folder of the inventory that has them."""
+    return {}, tmp_path_factory.mktemp("inventory")
+
+
+def site(changes: tuple[dict[str, Any], Path]) -> list[str]:
+    """Return the command that sets the stack up with the changed settings."""
+    return playbook("site", {"all": {"vars": changes[0]}}, changes[1])
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_a_playbook_that_is_killed(stack: Stack, server: Host, postgres: Host, minio: Host, changes: Path, tmp_path: Path, phase: str) -> None:
+def test_a_playbook_that_is_killed(
+    stack: Stack, server: Host, postgres: Host, minio: Host, changes: tuple[dict[str, Any], Path], tmp_path: Path, phase: str
+) -> None:
     task, setting = PHASES[phase]
-    settings = json.loads(changes.read_text())
-    settings["all"]["vars"] |= setting
-    changes.write_text(json.dumps(settings))
-    command = playbook_command("site.yml", changes)
+    changes[0].update(setting)
+    command = site(changes)
     with stack.survives(f"site.yml killed: {phase}", healed_by="the play, run again") as fault:
         cut_short([server, postgres, minio], command, f"atlas.mlflow.{task}", tmp_path / "log")
-        done = run_playbook(command)
+        done = play(command)
         fault.mended = time.time()
         assert done.returncode == 0, done.stdout[-3000:]
 
 
-def test_a_playbook_that_ran_to_its_end_after_all_changes_nothing_more(changes: Path) -> None:
-    done = run_playbook(playbook_command("site.yml", changes))
+def test_a_playbook_that_ran_to_its_end_after_all_changes_nothing_more(changes: tuple[dict[str, Any], Path]) -> None:
+    done = play(site(changes))
     assert done.returncode == 0 and set(re.findall(r"changed=\d+", done.stdout)) == {"changed=0"}, done.stdout[-5000:]
 
 
