@@ -87,7 +87,7 @@ def assert_kept_run(client: Host, name: str = "localhost") -> None:
     base = f"{base_url(name)}/api/2.0"
     experiment = ask(client, f"{base}/mlflow/experiments/get-by-name?experiment_name=kept").json()["experiment"]["experiment_id"]
     found = ask(client, f"{base}/mlflow/runs/search", method="POST", body={"experiment_ids": [experiment]}).json()["runs"]
-    assert [run["data"]["params"] for run in found] == [[{"key": "release", "value": "3.0.1"}]]
+    assert [run["data"]["params"] for run in found] == [[{"key": "kept", "value": "yes"}]]
     root = found[0]["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
     assert ask(client, f"{base}/mlflow-artifacts/artifacts/{root}/kept.txt").body == "written by the oldest release"
     versions = ask(client, f"{base}/mlflow/model-versions/search?filter=name%3D%27kept%27").json()["model_versions"]

@@ -12,7 +12,7 @@ import pytest
 from stack.support import PATIENCE, ask, assert_kept_run, base_url, cut_short, play, play_until, playbook, query, said
 from testinfra.host import Host
 
-OLD, NEW = "3.0.1", "3.17.2"
+OLD, NEW = "3.0.0", "3.17.2"
 
 
 @pytest.fixture(scope="module")
