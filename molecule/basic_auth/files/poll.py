@@ -9,7 +9,7 @@ import urllib.request
 
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
 #: Seconds: a bound against waiting for ever, far above what a start takes.
-PATIENCE = 240
+PATIENCE = 900
 
 
 def ask(base: str, login: str) -> int:
@@ -33,5 +33,5 @@ while time.monotonic() < end and let_in < 2:
     count += 1
     seen += [answers] if answers not in seen else []
     let_in += answers[1] == 200
-    time.sleep(0.05)
+    time.sleep(0.2)
 print(json.dumps({"seen": seen, "count": count}))
