@@ -79,7 +79,8 @@ with socket.socket(socket.AF_UNIX) as connection:
     connection.sendall(b"show stat\\n")
     said = connection.makefile().read()
 rows = csv.DictReader(io.StringIO(said.lstrip("# ")))
-print(json.dumps({row["svname"]: [row["status"].split()[0], row["check_status"]] for row in rows if row["pxname"] == "mlflow_servers"}))
+# A star says that the next check is under way.
+print(json.dumps({row["svname"]: [row["status"].split()[0], row["check_status"].lstrip("* ")] for row in rows if row["pxname"] == "mlflow_servers"}))
 """
 
 
@@ -186,8 +187,8 @@ def test_the_servers_believe_the_proxy_alone_about_the_scheme(proxy: Host, serve
     name = hosts_of("mlflow_servers")[0]
     told = {"X-Forwarded-Proto": "https"}
     assert headers(proxy, name, PREFIX, scheme="http", port=PORT, sent=told)[1]["location"].startswith("https://")
-    second = host_of("mlflow_servers", 1)
-    assert headers(second, name, PREFIX, scheme="http", port=PORT, sent=told)[1]["location"].startswith("http://")
+    # By its own address, which is no proxy's; a firewall keeps others from asking at all.
+    assert headers(server, name, PREFIX, scheme="http", port=PORT, sent=told)[1]["location"].startswith("http://")
 
 
 @pytest.mark.parametrize(("version", "spoken"), [("-tls1_1", False), ("-tls1_2", True), ("-tls1_3", True)])
