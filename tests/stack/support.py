@@ -20,7 +20,7 @@ from testinfra.utils.ansible_runner import AnsibleRunner
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 5001
-#: Seconds that a playbook may take to come to a task, or to its end.
+#: Seconds that a playbook may take to come to a task, or to its end, and a server to answer.
 PATIENCE = 300
 
 #: Asks one URL by an optional Host header, without a proxy, and prints status and body as JSON. Runs on the client host, for run_python.
@@ -154,6 +154,16 @@ def ask(
     """
     who = administrator() if login == "administrator" else login
     return Answer(*run_python(client, ASK, [url, host, method, None if body is None else json.dumps(body), authority(), who, origin]))
+
+
+def wait_for_answer(client: Host, url: str) -> Answer:
+    """Ask ``url`` from the ``client`` host until it answers with 200, or PATIENCE is at its end, and return the last answer."""
+    deadline = time.monotonic() + PATIENCE
+    answer = ask(client, url)
+    while answer.status != 200 and time.monotonic() < deadline:
+        time.sleep(1)
+        answer = ask(client, url)
+    return answer
 
 
 def run_python(host: Host, script: str, given: Any, python: str = "python3", environment: dict[str, str] | None = None) -> Any:
