@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -55,6 +56,15 @@ class Answer:
         return json.loads(self.body)
 
 
+def family(pid: int, processes: str) -> set[int]:
+    """Return a process and its descendants, by a list of all processes, each with its parent."""
+    parents = [tuple(map(int, line.split())) for line in processes.splitlines()]
+    pids = {pid}
+    while more := {pid for pid, parent in parents if parent in pids} - pids:
+        pids |= more
+    return pids
+
+
 @dataclass(frozen=True)
 class Service:
     """The tracking server's service on its host, whichever way it is deployed."""
@@ -67,11 +77,7 @@ class Service:
     @property
     def pids(self) -> set[int]:
         """Return the main process and its descendants."""
-        parents = [tuple(map(int, line.split())) for line in self.host.check_output("ps -e -o pid= -o ppid=").splitlines()]
-        pids = {self.main_pid}
-        while more := {pid for pid, parent in parents if parent in pids} - pids:
-            pids |= more
-        return pids
+        return family(self.main_pid, self.host.check_output("ps -e -o pid= -o ppid="))
 
     @property
     def started(self) -> str:
@@ -249,7 +255,10 @@ def cut_short(hosts: Sequence[Host], command: list[str], task: str, output: Path
     A module that Ansible has sent there goes on by itself: a verification would meet the next one's, which has the same experiment.
     """
     process = play_until(command, task, output)
-    os.killpg(process.pid, signal.SIGKILL)
+    # Ansible's workers lead sessions of their own, so a group is not all.
+    for pid in family(process.pid, subprocess.run(["ps", "-e", "-o", "pid=", "-o", "ppid="], capture_output=True, text=True, check=True).stdout):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     process.wait()
     deadline = time.monotonic() + PATIENCE
     # A module comes through its Python's input, so that there is no argument. One that was under way to the host starts a little later.
