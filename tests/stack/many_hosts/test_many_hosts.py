@@ -51,7 +51,7 @@ except psycopg2.OperationalError as error:
 """
 
     def login(**options: str) -> bool | str:
-        return run_python(server, script, [address_of(postgres), secrets["postgres_password"], options], "/opt/mlflow/current/bin/python")
+        return run_python(server, script, [postgres.backend.name, secrets["postgres_password"], options], "/opt/mlflow/current/bin/python")
 
     authority = "/etc/atlas-mlflow/tls/authority.pem"
     assert login(sslmode="verify-full", sslrootcert=authority) is True

@@ -74,7 +74,9 @@ print(json.dumps({
     "another": outcome(client.list_objects_v2, Bucket=another),
 }))
 """
-    endpoint = "http://127.0.0.1:9000" if in_container(minio, "atlas-minio") else f"http{'s' * bool(authority())}://" + next(iter(listening(minio, "minio")))
+    # A certificate of a company's is for no address of loopback.
+    address = "localhost:9000" if authority() else "127.0.0.1:9000" if in_container(minio, "atlas-minio") else next(iter(listening(minio, "minio")))
+    endpoint = f"http{'s' * bool(authority())}://{address}"
     another = f"another-{uuid.uuid4().hex}"
     python, trust = "/opt/minio/admin/bin/python", {"AWS_CA_BUNDLE": "/etc/atlas-mlflow/tls/minio/authority.pem"} if authority() else {}
     as_root = run_python(minio, script, [endpoint, "atlas-root", secrets["minio_root_password"], another], python, trust)
