@@ -38,7 +38,7 @@ def version(server: Host) -> str:
 
 def test_a_minor_version_is_taken_by_the_playbook_and_not_by_itself(server: Host, tmp_path: Path) -> None:
     before = version(server)
-    security = "s,^\\(deb .*\\)/debian/* bookworm main$,\\1/debian-security bookworm-security main,p"
+    security = "s,^\\(deb .*\\)/debian/* bookworm main$,&\\n\\1/debian-security bookworm-security main,"
     server.check_output("sed --in-place %s /etc/apt/sources.list.d/bookworm.list", security)
     update = playbook("update_postgres", {}, tmp_path)
     done = play(update)
