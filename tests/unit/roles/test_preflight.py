@@ -246,50 +246,68 @@ GOOD = {
     "haproxy": {"haproxy_servers": [{"name": "one", "address": "192.0.2.1:5001"}]},
 }
 
-def case(number: int, role: str, variables: dict[str, Any]) -> dict[str, Any]:
-    """Return a task that runs a role and notes in a file where it stopped and why. It never gets past the preflight: see below."""
+
+def play(role: str) -> dict[str, Any]:
+    """Return a play that runs a role on a host for each case, and notes where it stopped and why. It never gets past the preflight: see below."""
     return {
-        "name": f"Case {number}",
-        "block": [
-            {"ansible.builtin.include_role": {"name": f"atlas.mlflow.{role}"}, "vars": {**GOOD[role], **variables}},
-        ],
-        "rescue": [
-            {"ansible.builtin.set_fact": {"seen": "{{ seen + [{'case': %d, 'task': ansible_failed_task.name, 'message': ansible_failed_result | to_json}] }}" % number}}
+        "hosts": role,
+        "gather_facts": False,
+        "tasks": [
+            # The facts of this machine stand in for those of the hosts.
+            {"atlas.mlflow.host_facts": {}, "delegate_to": "localhost", "run_once": True},
+            {
+                "block": [
+                    {
+                        "ansible.builtin.include_role": {"name": f"atlas.mlflow.{role}"},
+                        # What the role itself reads from the host goes before a host's variables.
+                        "vars": {name: f"{{{{ given{name} }}}}" for name in GOOD[role] if name.startswith("_")},
+                    }
+                ],
+                "rescue": [
+                    {"ansible.builtin.set_fact": {"seen": {"task": "{{ ansible_failed_task.name }}", "message": "{{ ansible_failed_result | to_json }}"}}}
+                ],
+            },
         ],
     }
 
 
 @pytest.fixture(scope="module")
 def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, str]]:
-    """Run every case against a host on which nothing can be run, and return where each stopped and what it said."""
+    """Run every case on a host of its own, on which nothing can be run, and return where each stopped and what it said."""
     folder = tmp_path_factory.mktemp("preflight")
     listener = socket.create_server(("127.0.0.1", 0))
     request.addfinalizer(listener.close)
     taken = listener.getsockname()[1]
     bad = [(role, {name: taken if value == TAKEN else value for name, value in variables.items()}) for role, variables, _ in BAD]
-    cases = [*bad, *((role, {}) for role in GOOD), ("mlflow_server", OIDC)]
-    play = {
+    # Neither is there, so the first task that reaches for the host fails, and the message shows that it did.
+    unreachable = {"ansible_connection": "local", "ansible_python_interpreter": "/no-such-python", "ansible_become_exe": "no-such-sudo"}
+    inventory: dict[str, dict[str, Any]] = {role: {"hosts": {}} for role in GOOD}
+    for number, (role, variables) in enumerate([*bad, *((role, {}) for role in GOOD), ("mlflow_server", OIDC)]):
+        given = {**GOOD[role], **variables}
+        inventory[role]["hosts"][f"case{number}"] = {**unreachable, **given, **{f"given{name}": value for name, value in given.items()}}
+    gather = {
         "hosts": "all",
         "gather_facts": False,
         "tasks": [
-            {"ansible.builtin.set_fact": {"seen": []}},
-            # The facts of this machine stand in for those of the host.
-            {"atlas.mlflow.host_facts": {}, "delegate_to": "localhost"},
-            *(case(number, role, variables) for number, (role, variables) in enumerate(cases)),
-            {"ansible.builtin.copy": {"content": "{{ seen | to_json }}", "dest": str(folder / "seen.json")}, "delegate_to": "localhost"},
+            {
+                "ansible.builtin.copy": {
+                    "content": "{{ dict(groups.all | zip(groups.all | map('extract', hostvars, 'seen'))) | to_json }}",
+                    "dest": str(folder / "seen.json"),
+                },
+                "delegate_to": "localhost",
+                "run_once": True,
+            }
         ],
     }
-    (folder / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False))
-    # Neither is there, so the first task that reaches for the host fails, and the message shows that it did.
-    host = {"ansible_connection": "local", "ansible_python_interpreter": "/no-such-python", "ansible_become_exe": "no-such-sudo"}
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"mlflow_servers": {"hosts": {"one": host}}}))
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    (folder / "play.yml").write_text(yaml.safe_dump([*map(play, GOOD), gather], sort_keys=False))
+    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORKS": "4"}
     done = subprocess.run(
         [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(folder / "hosts.yml"), str(folder / "play.yml")],
         capture_output=True, text=True, check=False, env=environment, cwd=ROOT,
     )
     assert (folder / "seen.json").exists(), done.stdout[-3000:] + done.stderr[-3000:]
-    return {entry["case"]: entry for entry in json.loads((folder / "seen.json").read_text())}
+    return {int(host.removeprefix("case")): stopped for host, stopped in json.loads((folder / "seen.json").read_text()).items()}
 
 
 @pytest.mark.parametrize("number", range(len(BAD)), ids=lambda number: f"{BAD[number][0]}-{'-'.join(BAD[number][1])}-{number}")
