@@ -8,12 +8,15 @@ logged is always the same (MLflow's SQL store keeps equal values once), but for 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import math
 import os
+import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Optional
 from urllib.parse import urlsplit
@@ -48,6 +51,27 @@ class Failed(Exception):
         self.finding = finding
 
 
+def lock_file(prober: str) -> str:
+    """Return the path of the file that a prober's round trips lock on this machine; each user has one of its own, as none may open another's."""
+    folder = "/run/lock" if os.access("/run/lock", os.W_OK) else tempfile.gettempdir()
+    return os.path.join(folder, f"{EXPERIMENT}{os.getuid()}-{hashlib.sha256(prober.encode()).hexdigest()[:16]}.lock")
+
+
+@contextmanager
+def alone(prober: str) -> Iterator[None]:
+    """Wait until no other round trip of this prober is under way on this machine, and keep others waiting.
+
+    Two at once would delete each other's run. That of a play that was killed goes on upon its host, and the next play meets it. It ends, as
+    each of its requests has a limit.
+    """
+    number = os.open(lock_file(prober), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(number)
+
+
 @dataclass
 class RoundTrip:
     """One round trip of a prober; C(facts) and C(findings) hold what came of it, however far it got."""
@@ -60,8 +84,15 @@ class RoundTrip:
     _uploaded: Optional[tuple[TrackingServer, str]] = None
 
     def run(self) -> None:
-        """Take all steps, and clean up also when one failed."""
+        """Take all steps, and clean up also when one failed. Waits for another round trip of this prober on this machine.
+
+        :raises OSError: when the file that says so cannot be opened.
+        """
         self.facts.update(skipped=False, experiment=EXPERIMENT + self.prober, bytes=self.artifact_bytes)
+        with alone(self.prober):
+            self._run()
+
+    def _run(self) -> None:
         try:
             self._open_experiment()
             self._open_run()
@@ -89,7 +120,7 @@ class RoundTrip:
     def _cause(self, response: Response) -> str:
         """Return the likely cause of a refused step."""
         if isinstance(response, Answer) and response.status in (400, 404, 409):
-            return f"two probes use the experiment {self.facts['experiment']} at once, or somebody else changed it: give each its own prober name"
+            return f"probes of two machines use the experiment {self.facts['experiment']} at once, or somebody else changed it: give each its own prober name"
         return self.server.cause(response)
 
     def _open_experiment(self) -> None:
