@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -17,6 +19,10 @@ import pytest
 
 LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
 HEAD, OLD = "head0000", "old00000"
+
+
+class Refused(Exception):
+    """Stands in for SQLAlchemy's errors."""
 
 
 class FakeDatabase:
@@ -54,6 +60,16 @@ class FakeDatabase:
     def begin(self) -> FakeDatabase:
         return self
 
+    #: What stands in an upgrade's way.
+    in_the_way = ""
+
+    def upgrade(self, _engine: Any) -> None:
+        if self.in_the_way:
+            error = Refused("in SQLAlchemy's words, with a statement of many lines")
+            error.orig = Exception(f"{self.in_the_way}\nLINE 2: CREATE TABLE")  # type: ignore[attr-defined]
+            raise error
+        self.done.append("upgraded")
+
     def migrate(self, _engine: Any, to: str) -> None:
         self.done.append(f"migrated to {to}")
 
@@ -70,7 +86,7 @@ class FakeDatabase:
             _get_latest_schema_revision=lambda: HEAD,
             _get_alembic_config=lambda _url: None,
             _initialize_tables=lambda _engine: self.done.append("made"),
-            _upgrade_db=lambda _engine: self.done.append("upgraded"),
+            _upgrade_db=self.upgrade,
         )
         scripts = SimpleNamespace(get_current_head=lambda: HEAD, walk_revisions=lambda: [SimpleNamespace(revision=HEAD), SimpleNamespace(revision=OLD)])
         db = module("mlflow.store.db", utils=utils)
@@ -91,7 +107,7 @@ class FakeDatabase:
             ),
             "alembic": module("alembic"),
             "alembic.script": module("alembic.script", ScriptDirectory=SimpleNamespace(from_config=lambda _config: scripts)),
-            "sqlalchemy": module("sqlalchemy", text=str, inspect=lambda _engine: SimpleNamespace(get_table_names=lambda: self.tables)),
+            "sqlalchemy": module("sqlalchemy", exc=SimpleNamespace(SQLAlchemyError=Refused), text=str, inspect=lambda _engine: SimpleNamespace(get_table_names=lambda: self.tables)),
         }
 
 
@@ -140,6 +156,43 @@ def test_an_older_schema_is_brought_up_when_that_is_asked_for(monkeypatch: pytes
     database = FakeDatabase("postgresql", OLD, ["alembic_version"])
     assert migrate(monkeypatch, store, database, upgrade=True) == f"Brought the schema from revision {OLD} to {HEAD}."
     assert database.done == ["pg_advisory_lock", "upgraded", "pg_advisory_unlock"]
+
+
+def test_what_a_database_refuses_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, store: ModuleType) -> None:
+    database = FakeDatabase("postgresql", OLD, ["alembic_version"])
+    database.in_the_way = 'relation "guardrails" already exists'
+    with pytest.raises(store.StoreError) as refused:
+        migrate(monkeypatch, store, database, upgrade=True)
+    assert str(refused.value) == f"The schema of the backend store could not be brought to revision {HEAD}: {database.in_the_way}"
+    assert database.done == ["pg_advisory_lock", "pg_advisory_unlock"]
+
+
+@pytest.mark.parametrize("in_the_way", ["", "table guardrails already exists"])
+def test_an_embedded_database_is_backed_up_and_put_back_where_a_migration_fails(
+    monkeypatch: pytest.MonkeyPatch, store: ModuleType, tmp_path: Path, in_the_way: str
+) -> None:
+    database = FakeDatabase("sqlite", OLD, ["alembic_version"])
+    database.in_the_way, database.url.database = in_the_way, str(tmp_path / "mlflow.db")
+    half_done = "CREATE TABLE half_done (number INTEGER)"
+    with closing(sqlite3.connect(database.url.database)) as file:
+        file.execute("CREATE TABLE runs (number INTEGER)")
+    upgrade = database.upgrade
+
+    def change(engine: Any) -> None:
+        with closing(sqlite3.connect(database.url.database)) as file:
+            file.execute(half_done)
+        upgrade(engine)
+
+    monkeypatch.setattr(database, "upgrade", change)
+    if in_the_way:
+        with pytest.raises(store.StoreError, match=in_the_way):
+            migrate(monkeypatch, store, database)
+    else:
+        assert "The backup is" in migrate(monkeypatch, store, database)
+    with closing(sqlite3.connect(database.url.database)) as file:
+        tables = [row[0] for row in file.execute("SELECT name FROM sqlite_master ORDER BY name")]
+    assert tables == (["runs"] if in_the_way else ["half_done", "runs"])
+    assert len(list(tmp_path.glob("mlflow.db.*.bak"))) == (0 if in_the_way else 1)
 
 
 @pytest.fixture

@@ -135,15 +135,36 @@ def alone(engine: Any) -> Any:
             connection.execute(sqlalchemy.text(f"SELECT pg_advisory_unlock({ADVISORY_LOCK})"))
 
 
+def copy_sqlite(source: str, target: str) -> None:
+    """Copy SQLite's database over another by its online backup."""
+    with closing(sqlite3.connect(source)) as original, closing(sqlite3.connect(target)) as copy:
+        original.backup(copy)
+
+
 def back_up(engine: Any, revision: str) -> str:
-    """Copy SQLite's database beside itself by its online backup, and return the copy's path."""
+    """Copy SQLite's database beside itself, and return the copy's path."""
     source = engine.url.database
     target = f"{source}.{revision}.{time.strftime('%Y%m%dT%H%M%S')}.bak"
     # The folder is the service's own; the copy is as private as the original.
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
-    with closing(sqlite3.connect(source)) as original, closing(sqlite3.connect(target)) as copy:
-        original.backup(copy)
+    copy_sqlite(source, target)
     return target
+
+
+def bring_up_sqlite(engine: Any, revision: str, schema: Schema) -> str:
+    """Bring SQLite's database up, and return the path of its backup.
+
+    Its changes of a schema are not undone by an error, so the database is put back as it was. Its backup goes then: a service that is started
+    again and again would fill the disk with them.
+    """
+    backup = back_up(engine, revision)
+    try:
+        schema.bring_up(engine)
+    except Exception:
+        copy_sqlite(backup, engine.url.database)
+        os.unlink(backup)
+        raise
+    return backup
 
 
 def backend_schema() -> Schema:
@@ -167,34 +188,43 @@ def migrate(engine: Any, upgrade: bool, read_schema: Callable[[], Schema] = back
 
     :param upgrade: Whether an older schema in a database other than SQLite may be brought up.
     :param read_schema: Returns the release's schema.
-    :raises StoreError: When it may not, or when the schema is newer than the release, or the tables are not MLflow's.
+    :raises StoreError: When it may not, when the schema is newer than the release, when the tables are not MLflow's, or when the database refuses.
     """
+    import sqlalchemy
+
     schema = read_schema()
-    with alone(engine):
-        revision, has_tables = read_revision(engine, schema.noted_in)
-        if revision == schema.head:
-            return f"The schema is at revision {schema.head}."
-        if not revision:
-            if has_tables:
-                raise StoreError(f"The database of {schema.store} holds tables, and none that says MLflow's revision: name an empty one.")
-            schema.make(engine)
-            return f"Made the schema at revision {schema.head}."
-        known = {script.revision for script in schema.scripts(engine).walk_revisions()}
-        if revision not in known:
-            raise StoreError(
-                f"The schema of {schema.store} is at revision {revision}, which this release does not know: a newer one made it. "
-                "Set mlflow_server_version to that release, or restore a backup from before."
-            )
-        backup = ""
-        if engine.dialect.name == "sqlite":
-            backup = back_up(engine, revision)
-        elif not upgrade:
-            raise StoreError(
-                f"The schema of {schema.store} is at revision {revision} and this release needs {schema.head}. Make a backup, stop every other "
-                "tracking server on it, and set mlflow_server_backend_store_upgrade to true."
-            )
-        schema.bring_up(engine)
-        return f"Brought the schema from revision {revision} to {schema.head}." + (f" The backup is {backup}." if backup else "")
+    try:
+        with alone(engine):
+            return _migrate(engine, upgrade, schema)
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise StoreError(f"The schema of {schema.store} could not be brought to revision {schema.head}: {first_line(error)}") from error
+
+
+def _migrate(engine: Any, upgrade: bool, schema: Schema) -> str:
+    revision, has_tables = read_revision(engine, schema.noted_in)
+    if revision == schema.head:
+        return f"The schema is at revision {schema.head}."
+    if not revision:
+        if has_tables:
+            raise StoreError(f"The database of {schema.store} holds tables, and none that says MLflow's revision: name an empty one.")
+        schema.make(engine)
+        return f"Made the schema at revision {schema.head}."
+    known = {script.revision for script in schema.scripts(engine).walk_revisions()}
+    if revision not in known:
+        raise StoreError(
+            f"The schema of {schema.store} is at revision {revision}, which this release does not know: a newer one made it. "
+            "Set mlflow_server_version to that release, or restore a backup from before."
+        )
+    done = f"Brought the schema from revision {revision} to {schema.head}."
+    if engine.dialect.name == "sqlite":
+        return f"{done} The backup is {bring_up_sqlite(engine, revision, schema)}."
+    if not upgrade:
+        raise StoreError(
+            f"The schema of {schema.store} is at revision {revision} and this release needs {schema.head}. Make a backup, stop every other "
+            "tracking server on it, and set mlflow_server_backend_store_upgrade to true."
+        )
+    schema.bring_up(engine)
+    return done
 
 
 def needs_migration(engine: Any, schema_revision: str, lone_server: bool, noted_in: tuple[str, ...] = NOTED_IN) -> bool:
