@@ -142,6 +142,11 @@ def administrator() -> tuple[str, str] | None:
     return ("admin", path.read_text(encoding="utf-8").strip()) if path.exists() else None
 
 
+def login_of(name: str, secret: str = "") -> tuple[str, str]:
+    """Return a user's name and password, from where the scenario keeps it."""
+    return name, (secrets_folder() / f"user_{secret or name}").read_text(encoding="utf-8").strip()
+
+
 def ask(
     client: Host,
     url: str,

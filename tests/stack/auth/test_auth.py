@@ -1,18 +1,13 @@
-"""Users who log in: who is let in, to what, and who is not any more."""
+"""Users who log in: who is let in, and to what."""
 
 from __future__ import annotations
 
 import pytest
-from stack.support import administrator, ask, base_url, query, secrets_folder
+from stack.support import administrator, ask, base_url, login_of, query
 from testinfra.host import Host
 
 API = "/api/2.0/mlflow"
 SEARCH = f"{API}/experiments/search?max_results=1"
-
-
-def login(name: str, secret: str = "") -> tuple[str, str]:
-    """Return a user's name and password, from where the scenario keeps it."""
-    return name, (secrets_folder() / f"user_{secret or name}").read_text(encoding="utf-8").strip()
 
 
 def experiment(client: Host, base: str, name: str, who: tuple[str, str]) -> str:
@@ -41,7 +36,7 @@ def test_a_wrong_login_is_refused(client: Host, server_name: str, who: tuple[str
 
 
 def test_a_reader_reads_and_does_not_write(client: Host, server_name: str) -> None:
-    base, who = base_url(server_name), login("reader", "reader_anew")
+    base, who = base_url(server_name), login_of("reader", "reader_anew")
     shared = experiment(client, base, "shared", administrator())  # type: ignore[arg-type]
     assert ask(client, f"{base}{API}/experiments/get?experiment_id={shared}", login=who).status == 200
     for call, body in (("runs/create", {"experiment_id": shared}), ("experiments/update", {"experiment_id": shared, "new_name": "mine"})):
@@ -50,14 +45,14 @@ def test_a_reader_reads_and_does_not_write(client: Host, server_name: str) -> No
 
 
 def test_a_writer_logs_a_run_with_an_artifact_where_it_may_and_nowhere_else(client: Host, server_name: str) -> None:
-    base, who = base_url(server_name), login("writer")
+    base, who = base_url(server_name), login_of("writer")
     shared = experiment(client, base, "shared", administrator())  # type: ignore[arg-type]
     closed = experiment(client, base, "closed", administrator())  # type: ignore[arg-type]
     run = ask(client, f"{base}{API}/runs/create", method="POST", body={"experiment_id": shared}, login=who).json()["run"]["info"]
     root = run["artifact_uri"].removeprefix("mlflow-artifacts:/")
     stored = ask(client, f"{base}/api/2.0/mlflow-artifacts/artifacts/{root}/a.json", method="PUT", body={"by": "writer"}, login=who)
     assert stored.status == 200, stored
-    assert ask(client, f"{base}/api/2.0/mlflow-artifacts/artifacts/{root}/a.json", login=login("reader", "reader_anew")).json() == {"by": "writer"}
+    assert ask(client, f"{base}/api/2.0/mlflow-artifacts/artifacts/{root}/a.json", login=login_of("reader", "reader_anew")).json() == {"by": "writer"}
     assert ask(client, f"{base}{API}/runs/create", method="POST", body={"experiment_id": closed}, login=who).status == 403
     assert ask(client, f"{base}{API}/experiments/get?experiment_id={closed}", login=who).status == 403
     assert ask(client, f"{base}{API}/runs/create", method="POST", body={"experiment_id": closed}).status == 200
@@ -65,41 +60,8 @@ def test_a_writer_logs_a_run_with_an_artifact_where_it_may_and_nowhere_else(clie
 
 def test_only_an_administrator_makes_users(client: Host, server_name: str) -> None:
     body = {"username": "eve", "password": "eves-own-password"}
-    refused = ask(client, f"{base_url(server_name)}{API}/users/create", method="POST", body=body, login=login("writer"))
+    refused = ask(client, f"{base_url(server_name)}{API}/users/create", method="POST", body=body, login=login_of("writer"))
     assert refused.status == 403, refused
-
-
-@pytest.mark.parametrize(("name", "secret"), [("reader", "reader"), ("leaver", "leaver")])
-def test_an_old_password_and_a_removed_user_are_refused(client: Host, server_name: str, name: str, secret: str) -> None:
-    assert ask(client, f"{base_url(server_name)}{SEARCH}", login=login(name, secret)).status == 401
-
-
-def test_neither_the_administrators_last_password_nor_anybody_elses_choice_is_let_in(client: Host, server_name: str) -> None:
-    last = (secrets_folder() / "mlflow_admin_password.previous").read_text(encoding="utf-8").strip()
-    assert last != administrator()[1]  # type: ignore[index]
-    for password in (last, "somebody-elses-choice"):
-        assert ask(client, f"{base_url(server_name)}{SEARCH}", login=("admin", password)).status == 401
-
-
-def test_the_run_from_before_the_new_secrets_is_there(client: Host, server_name: str) -> None:
-    base = base_url(server_name)
-    iris = ask(client, f"{base}{API}/experiments/get-by-name?experiment_name=iris").json()["experiment"]["experiment_id"]
-    runs = ask(client, f"{base}{API}/runs/search", method="POST", body={"experiment_ids": [iris]}).json()["runs"]
-    assert runs and {metric["key"] for metric in runs[0]["data"]["metrics"]} == {"accuracy", "f1"}
-
-
-def test_the_garbage_collection_logs_in(server: Host) -> None:
-    api = f"{base_url('localhost')}/api/2.0"
-    run = ask(server, f"{api}/mlflow/runs/create", method="POST", body={"experiment_id": "0"}).json()["run"]["info"]["run_id"]
-    artifact = f"{api}/mlflow-artifacts/artifacts/0/{run}/artifacts/content.json"
-    assert ask(server, artifact, method="PUT", body={}).status == 200
-    assert ask(server, f"{api}/mlflow/runs/delete", method="POST", body={"run_id": run}).status == 200
-    server.check_output(
-        "sleep 2; systemd-run --wait --pipe --uid mlflow --property EnvironmentFile=/etc/default/mlflow-server "
-        "/opt/mlflow/current/bin/python -I -m atlas_mlflow_gc --older-than 1s --tracking-uri %s", base_url("localhost")
-    )
-    assert ask(server, f"{api}/mlflow/runs/get?run_id={run}").status == 404
-    assert ask(server, artifact).status != 200
 
 
 def test_users_are_in_postgresql_in_a_database_of_their_own(postgres: Host, server: Host) -> None:
