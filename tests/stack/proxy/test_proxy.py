@@ -7,15 +7,18 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from stack.support import PORT, Answer, address_of, ask, authority, host_of, hosts_of, query
+from stack.support import PORT, ROOT, address_of, ask, authority, host_of, hosts_of, play, playbook, query
 from testinfra.host import Host
 
 PREFIX = "/mlflow"
 SEARCH = f"{PREFIX}/api/2.0/mlflow/experiments/search?max_results=1"
 ARTIFACTS = f"{PREFIX}/api/2.0/mlflow-artifacts/artifacts"
 LIMIT = 100 * 1024**2
+#: An authority that has certified nobody here.
+FOREIGN = ROOT / "tests/stack/embedded/authority.pem"
 #: Seconds: a bound against waiting for ever, far above what anything here takes.
 PATIENCE = 120
 
@@ -259,9 +262,32 @@ def test_a_server_that_goes_is_not_noticed(client: Host, proxy: Host, url: str) 
 
 
 def test_health_does_not_say_that_all_is_well_without_the_database(client: Host, proxy: Host, postgres: Host, url: str) -> None:
-    """MLflow's own health path does. Runs last, as the servers need a while to come back."""
+    """MLflow's own health path does."""
     assert query(postgres, "SELECT 1") == "1"
     with stopped(postgres, "postgresql@15-main.service"):
         until(lambda: ask(client, f"{url}/health").status == 503, "servers without a database are not taken out")
     until(lambda: ask(client, url + SEARCH).status == 200, "the servers do not come back with their database")
+    until(lambda: {states(proxy)[name][0] for name in hosts_of("mlflow_servers")} == {"UP"}, "not every server came back")
+
+
+def test_tls_goes_on_to_the_servers_where_it_shall(client: Host, proxy: Host, url: str, tmp_path: Path) -> None:
+    """Which changes both sides, and nothing that users see."""
+    servers = hosts_of("mlflow_servers")
+    done = play(playbook("site", {"haproxy": {"vars": {"haproxy_servers_tls": True}}}, tmp_path))
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert {name: states(proxy)[name] for name in servers} == dict.fromkeys(servers, ["UP", "L7OK"])
+    assert ask(client, url + SEARCH).status == 200
+    # From the one place that the firewall lets ask.
+    assert [ask(proxy, f"{scheme}://{servers[0]}:{PORT}{SEARCH}").status for scheme in ("https", "http")] == [200, 0]
+
+
+def test_a_server_whose_certificate_is_of_another_authority_is_given_nothing(client: Host, proxy: Host, url: str) -> None:
+    authorities = "/etc/atlas-mlflow/tls/haproxy-authority.pem"
+    proxy.check_output("cp --preserve %s /run/kept && echo %s > %s", authorities, FOREIGN.read_text(), authorities)
+    proxy.check_output("systemctl reload haproxy.service")
+    try:
+        until(lambda: {states(proxy)[name][0] for name in hosts_of("mlflow_servers")} == {"DOWN"}, "servers that cannot prove themselves are asked")
+        assert ask(client, url + SEARCH).status == 503
+    finally:
+        proxy.check_output("cp --preserve /run/kept %s && systemctl reload haproxy.service", authorities)
     until(lambda: {states(proxy)[name][0] for name in hosts_of("mlflow_servers")} == {"UP"}, "not every server came back")
