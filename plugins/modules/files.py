@@ -12,6 +12,7 @@ short_description: Bring several files, folders and links to what is asked for
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
+extends_documentation_fragment: [atlas.mlflow.attributes]
 description:
   - Writes a list of small text files, folders and symbolic links in one call, where M(ansible.builtin.copy) and
     M(ansible.builtin.file) take two or three round trips for each.
@@ -23,10 +24,6 @@ attributes:
   diff_mode:
     description: Returns the difference of each file, except of those with a secret.
     support: full
-  platform:
-    description: Where the module runs.
-    support: full
-    platforms: posix
 options:
   files:
     description: The files, in the order in which they are made.

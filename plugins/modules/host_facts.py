@@ -12,23 +12,14 @@ short_description: Read the few facts that the roles of this collection use
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
+extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.attributes.reads_only]
 description:
   - Returns a handful of the facts of M(ansible.builtin.setup), M(ansible.builtin.getent) and M(ansible.builtin.package_facts), by their
     names there, in a third of the time of the first alone. A play that gathers those needs no call of this module.
 attributes:
-  check_mode:
-    description: Reads only.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
   facts:
     description: Returns facts of the host.
     support: full
-  platform:
-    description: Where the module runs.
-    support: full
-    platforms: posix
 options: {}
 """
 

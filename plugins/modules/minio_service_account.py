@@ -12,6 +12,7 @@ short_description: Keep a service account on MinIO that reaches some buckets and
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
+extends_documentation_fragment: [atlas.mlflow.attributes]
 description:
   - Makes, mends or removes a service account of the administrator on a MinIO or Silo server, with a policy of its own.
   - Asks the server through the Python library C(minio).
@@ -24,10 +25,6 @@ attributes:
   diff_mode:
     description: Returns the policy before and after. Never a secret.
     support: full
-  platform:
-    description: Where the module runs.
-    support: full
-    platforms: posix
 options:
   endpoint:
     description: URL of the server, such as V(http://127.0.0.1:9000).

@@ -12,6 +12,7 @@ short_description: Read why a tracking server may not be usable
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
+extends_documentation_fragment: [atlas.mlflow.attributes.reads_only]
 description:
   - Reads a server's process, arguments, sockets, published ports, stores, disks and answers on its own host, or what a client sees of it.
   - Works for a server that anybody has made, as a unit, a container or a process that was started by hand.
@@ -19,12 +20,6 @@ description:
     to, an upload is begun and given up.
   - The filter P(atlas.mlflow.diagnosis#filter) says what the facts mean.
 attributes:
-  check_mode:
-    description: Reads only.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
   platform:
     description: Where the module runs. O(perspective=server) needs Linux and root.
     support: full

@@ -12,6 +12,7 @@ short_description: Prove that an MLflow tracking server works, and say why when 
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
+extends_documentation_fragment: [atlas.mlflow.tls]
 description:
   - Asks a tracking server what its users ask, from the machine that the module runs on. Run it on the server for its sockets, and
     on the control node or a client for the way to it.
@@ -99,16 +100,6 @@ options:
     type: str
   password:
     description: The user's password.
-    type: str
-  validate_certs:
-    description: Whether certificates must be valid.
-    type: bool
-    default: true
-  ca_path:
-    description: PEM bundle to trust in place of the system's.
-    type: path
-  tls_name:
-    description: Name or address that the certificate must be for. By default the host of O(url), which may be one that only the server's own host uses.
     type: str
 """
 

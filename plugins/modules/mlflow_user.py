@@ -12,6 +12,7 @@ short_description: Make users of an MLflow tracking server, and give them permis
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
+extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.tls]
 description:
   - Makes, changes and removes users of a tracking server that runs MLflow's basic-auth app, and gives them permissions on experiments and
     registered models, for a whole list of users at once.
@@ -24,10 +25,6 @@ attributes:
   diff_mode:
     description: Returns users and permissions before and after. A password is only said to be another.
     support: full
-  platform:
-    description: Where the module runs.
-    support: full
-    platforms: posix
 options:
   url:
     description: Base URL to connect to. A path in it is the server's static prefix.
@@ -85,16 +82,6 @@ options:
     description: Seconds that one request may take.
     type: float
     default: 30
-  validate_certs:
-    description: Whether certificates must be valid.
-    type: bool
-    default: true
-  ca_path:
-    description: PEM bundle to trust in place of the system's.
-    type: path
-  tls_name:
-    description: Name or address that the certificate must be for. By default the host of O(url).
-    type: str
 """
 
 EXAMPLES = r"""

@@ -12,6 +12,7 @@ short_description: Prove that a tracking server and its OpenID provider know one
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
+extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.attributes.reads_only]
 description:
   - Asks a provider what a login would ask it, as far as that goes without a person and a password. Run it on the tracking server's host, whose
     way to the provider is the one that counts.
@@ -19,17 +20,6 @@ description:
     first step of a login from the tracking server to the provider's page.
   - Each finding says what was expected, what was seen and the likely cause. The module fails when there is any.
   - Changes nothing. Uses no proxy, and returns no secret.
-attributes:
-  check_mode:
-    description: Reads only.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
-  platform:
-    description: Where the module runs.
-    support: full
-    platforms: posix
 options:
   discovery_url:
     description: URL of the provider's discovery document. Its certificate is checked by the authorities that the host trusts.

@@ -12,6 +12,7 @@ short_description: Make a Python environment from a lock with hashes
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
+extends_documentation_fragment: [atlas.mlflow.attributes]
 description:
   - Makes a virtual environment that holds exactly what a lock with hashes names, by C(uv).
   - Puts C(uv) itself into an environment of its own first, from a lock with hashes too, by the host's C(python3 -m venv) and C(pip).
@@ -24,10 +25,6 @@ attributes:
   diff_mode:
     description: Returns which parts would change.
     support: full
-  platform:
-    description: Where the module runs.
-    support: full
-    platforms: posix
 options:
   path:
     description: The environment's directory. Its parent is made where it is missing.

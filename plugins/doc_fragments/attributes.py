@@ -1,0 +1,27 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What several modules say of themselves in the same words."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Attributes of modules."""
+
+    DOCUMENTATION = r"""
+attributes:
+  platform:
+    description: Where the module runs.
+    support: full
+    platforms: posix
+"""
+
+    READS_ONLY = r"""
+attributes:
+  check_mode:
+    description: Reads only.
+    support: full
+  diff_mode:
+    description: Changes nothing.
+    support: none
+"""
