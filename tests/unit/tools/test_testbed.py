@@ -217,9 +217,14 @@ class TestChecks:
         assert "lacks playbooks/site.yml" in checks.contents([name for name in checks.SHIPPED if name != "playbooks/site.yml"])
         assert ".venv/bin/python" in checks.contents([*checks.SHIPPED, ".venv/bin/python"])
 
-    def test_syntax_is_checked_with_every_inventory(self):
-        named = " ".join(checks.commands())
-        assert all(f"{path.name}/hosts.yml" in named for path in (ROOT / "inventories").iterdir())
+    def test_every_inventory_is_read(self):
+        assert all(f"inventory inventories/{path.name}/hosts.yml" in checks.commands() for path in (ROOT / "inventories").iterdir())
+
+    @pytest.mark.parametrize(("text", "good"), [("all: {hosts: {one: {}}}", True), ("all: {hosts: [", False)])
+    def test_an_inventory_that_cannot_be_read_fails(self, tmp_path: Path, text: str, good: bool):
+        (tmp_path / "hosts.yml").write_text(text)
+        complaint = checks._command([*checks.commands()["inventory inventories/embedded/hosts.yml"][:-1], str(tmp_path / "hosts.yml")])[0]
+        assert (complaint == "") == good, complaint
 
 
 class TestShell:
