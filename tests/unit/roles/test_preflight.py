@@ -222,6 +222,21 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("firewall", {"firewall_allowed": [{"port": 91000, "sources": ["any"]}]}, ["has 91000"]),
     ("firewall", {"firewall_ssh_ports": []}, ["firewall_ssh_ports is empty", "lock you out"]),
     ("firewall", {"firewall_undo_seconds": 1}, ["firewall_undo_seconds is 1"]),
+    (
+        "postgres",
+        {
+            "postgres_deployment": "container",
+            "postgres_superuser_password": "long-enough-password",
+            "postgres_version": "",
+            "postgres_image": f"reg:5000/postgres@sha256:{'4' * 64}",
+        },
+        ["postgres_image is reg:5000/postgres", "does not tell the major version", "postgres_version"],
+    ),
+    (
+        "haproxy",
+        {"_atlas_mlflow_first_server": {"mlflow_server_tls_certificate": AUTHORITY}},
+        ["mlflow_server_tls_certificate is set, and haproxy_servers_tls is not"],
+    ),
     ("backup", {"backup_passphrase": "short"}, ["backup_passphrase has 5 characters"]),
     ("backup", {"backup_repository": "backups"}, ["backup_repository is backups", "absolute path"]),
     ("backup", {**ON_S3, "backup_repository_s3_endpoint_url": "http://minio:9000"}, ["backup_repository_s3_endpoint_url is http://minio:9000", "TLS alone"]),
