@@ -68,6 +68,10 @@ ansible_facts:
       sample:
         - {address: 0.0.0.0, port: 5001, pid: 812, process: mlflow, group: mlflow-server.service}
         - {address: 127.0.0.1, port: 5432, pid: 912, process: docker-proxy, group: container atlas-postgres}
+    mlflow_upgrade_from:
+      description: The release from which an upgrade of the tracking server has begun and not ended. Empty where there is none.
+      type: str
+      sample: ""
     packages:
       description: Installed packages of the distribution, each name with a list of their versions. Absent without dpkg.
       type: dict
@@ -114,6 +118,11 @@ def read_os_release(text: str) -> dict[str, str]:
     return settings
 
 
+def read_note(path: Path) -> str:
+    """Return what a file of one line says, nothing where there is none."""
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
+
+
 def default_address() -> str:
     """Return the address that this host would use towards the world, empty where it has no way there.
 
@@ -154,7 +163,7 @@ def read_clusters(folder: Path) -> list[dict[str, str | bool]]:
                 "version": path.parts[-3],
                 "name": path.parts[-2],
                 "ours": path.with_name("conf.d").joinpath("atlas-mlflow.conf").exists(),
-                "upgrade": note.read_text(encoding="utf-8").strip() if note.exists() else "",
+                "upgrade": read_note(note),
             }
         )
     return sorted(clusters, key=lambda cluster: (float(cluster["version"]), cluster["name"]))
@@ -191,6 +200,7 @@ def main() -> None:
         "fqdn": socket.getfqdn(),
         "getent_passwd": {user.pw_name: [str(field) for field in user[1:]] for user in pwd.getpwall()},
         "listeners": read_listeners(module),
+        "mlflow_upgrade_from": read_note(Path("/etc/atlas-mlflow/upgrade-from")),
         "hostname": platform.node().partition(".")[0],
         "postgres_clusters": read_clusters(Path("/etc/postgresql")),
         "processor_nproc": len(os.sched_getaffinity(0)),

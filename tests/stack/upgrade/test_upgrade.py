@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from stack.support import PATIENCE, ask, assert_kept_run, base_url, cut_short, play, play_until, playbook, query, said, wait_for_answer
+from stack.support import PATIENCE, ROOT, ask, assert_kept_run, base_url, cut_short, play, play_until, playbook, query, said, wait_for_answer
 from testinfra.host import Host
 
 OLD, NEW = "3.0.0", "3.17.2"
@@ -30,6 +30,18 @@ def release(server: Host) -> str:
 def test_a_release_given_on_the_command_line_is_refused(server: Host, command: list[str]) -> None:
     done = play(command, "--extra-vars", f"mlflow_server_version={NEW}")
     assert done.returncode and "Set mlflow_server_version in the inventory" in said(done), done.stdout
+    assert release(server) == OLD
+
+
+def test_a_check_run_says_what_would_be_done_and_does_nothing(server: Host, command: list[str]) -> None:
+    done = play(command, "--check", "--diff")
+    assert done.returncode == 0 and f"MLflow {OLD} would be taken to {NEW}." in said(done), done.stdout
+    assert release(server) == OLD and not server.file("/etc/atlas-mlflow/upgrade-from").exists
+
+
+def test_a_lock_of_ones_own_is_refused_as_nothing_could_be_gone_back_to(server: Host, command: list[str]) -> None:
+    done = play(command, "--extra-vars", f"mlflow_server_lock_file={ROOT}/roles/mlflow_server/files/releases/{NEW}/requirements.txt")
+    assert done.returncode and "With mlflow_server_lock_file, a failed upgrade could not go back" in said(done), done.stdout
     assert release(server) == OLD
 
 
@@ -120,6 +132,11 @@ def test_a_server_that_does_not_verify_is_rolled_back(server: Host, command: lis
 def test_an_upgrade_may_be_cut_short_anywhere(server: Host, command: list[str], tmp_path: Path, task: str) -> None:
     cut_short([server], command, task, tmp_path / "log")
     assert server.file("/etc/atlas-mlflow/upgrade-from").content_string.strip() == OLD
+
+
+def test_the_stack_is_not_set_up_over_an_upgrade_that_was_cut_short(server_name: str, tmp_path: Path) -> None:
+    done = play(playbook("site", {"mlflow_servers": {"hosts": {server_name: {"mlflow_server_version": NEW}}}}, tmp_path))
+    assert done.returncode and f"An upgrade from {OLD} was cut short on this host. Run upgrade.yml" in said(done), done.stdout
 
 
 def test_and_is_run_again_to_its_end(server: Host, command: list[str]) -> None:
