@@ -43,6 +43,20 @@ except OSError as error:
     print(json.dumps([0, str(error)]))
 """
 
+#: Prints how a TCP connection to each of the addresses given goes: a packet that is dropped shows as a time-out.
+CONNECT = """
+import json, socket, sys
+def outcome(address, port):
+    try:
+        socket.create_connection((address, port), 2).close()
+        return "open"
+    except TimeoutError:
+        return "dropped"
+    except ConnectionRefusedError:
+        return "refused"
+print(json.dumps([outcome(*target) for target in json.loads(sys.argv[1])]))
+"""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -165,6 +179,11 @@ def ask(
     """
     who = administrator() if login == "administrator" else login
     return Answer(*run_python(client, ASK, [url, host, method, None if body is None else json.dumps(body), authority(), who, origin]))
+
+
+def connect(host: Host, target: Host, *ports: int) -> list[str]:
+    """Return how connections from a host to ports of another one go."""
+    return json.loads(host.check_output("python3 -c %s %s", CONNECT, json.dumps([[address_of(target), port] for port in ports])))
 
 
 def wait_for_answer(client: Host, url: str) -> Answer:

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
-from stack.support import PORT, address_of, host_of, stack_hosts
+from stack.support import PORT, connect, host_of, stack_hosts
 from testinfra.host import Host
 
-#: Prints how a TCP connection to each of the addresses given goes: a packet that is dropped shows as a time-out.
-CONNECT = """
-import json, socket, sys
-def outcome(address, port):
-    try:
-        socket.create_connection((address, port), 2).close()
-        return "open"
-    except TimeoutError:
-        return "dropped"
-    except ConnectionRefusedError:
-        return "refused"
-print(json.dumps([outcome(*target) for target in json.loads(sys.argv[1])]))
-"""
 #: A service that no topology knows of.
 OTHER = 8088
 #: What the distribution's service does to the table, without what it does to those that Docker has for a test host's name server.
@@ -29,11 +15,6 @@ OWN_RULES = "/run/systemd/system/nftables.service.d"
 EMPTY = '/usr/sbin/nft "add table inet atlas_mlflow; delete table inet atlas_mlflow"'
 EMPTYING = "[Service]\n" + "".join(f"{when}=\n{when}={EMPTY}\n" for when in ("ExecStart", "ExecReload", "ExecStop"))
 TABLE = "nft list table inet atlas_mlflow"
-
-
-def connect(host: Host, target: Host, *ports: int) -> list[str]:
-    """Return how connections from a host to ports of another one go."""
-    return json.loads(host.check_output("python3 -c %s %s", CONNECT, json.dumps([[address_of(target), port] for port in ports])))
 
 
 def rules(host: Host) -> tuple[str, str]:
