@@ -269,9 +269,13 @@ def read_container(module: AnsibleModule, name: str) -> containers.Container:
     return containers.parse_container(out)
 
 
-def check_container(module: AnsibleModule, result: dict[str, Any], address: sockets.IPAddress, port: int) -> list[Finding]:
-    """Read and judge the published port of the container, and the sockets of its processes."""
+def check_container(module: AnsibleModule, result: dict[str, Any], address: sockets.IPAddress, port: int, end: str) -> list[Finding]:
+    """Read and judge the published port of the container, and the sockets of its processes.
+
+    :param end: The state for which waiting for the server's answer was given up. Docker may have started the container again since.
+    """
     container = read_container(module, module.params["container"])
+    container = replace(container, state=end or container.state)
     unit = container.unit()
     inside, _others = sockets.read_listeners(unit.pids, port)
     _own, on_host = sockets.read_listeners((), port)
@@ -283,11 +287,13 @@ def check_container(module: AnsibleModule, result: dict[str, Any], address: sock
     return containers.judge_container(container, unit, inside, on_host, address, port, last_words)
 
 
-def has_ended(module: AnsibleModule) -> bool:
-    """Say whether the unit or container has given up, so that waiting for its answer is in vain."""
+def end_of(module: AnsibleModule) -> str:
+    """Return the state of a unit or container that has given up, so that waiting for its answer is in vain; nothing of one that has not."""
     if module.params["unit"]:
-        return read_unit(module, module.params["unit"]).state.startswith("failed")
-    return bool(module.params["container"]) and read_container(module, module.params["container"]).state in ("exited", "dead", "restarting")
+        state = read_unit(module, module.params["unit"]).state
+        return state if state.startswith("failed") else ""
+    state = read_container(module, module.params["container"]).state if module.params["container"] else ""
+    return state if state in ("exited", "dead", "restarting") else ""
 
 
 def check_server(module: AnsibleModule, result: dict[str, Any], server: TrackingServer, hosts: dict[str, str]) -> list[Finding]:
@@ -339,9 +345,20 @@ def main() -> None:
         "server": {},
         "round_trip": {"skipped": True, "reason": "not asked for"},
     }
-    silent = wait_for_answer(server, params["wait"], gone=lambda: has_ended(module))
-    check = check_sockets if params["unit"] else check_container if params["container"] else None
-    findings = check(module, result, address, params["listen_port"] or base.port) if check else []
+    end = ""
+
+    def gone() -> bool:
+        nonlocal end
+        end = end_of(module)
+        return bool(end)
+
+    silent = wait_for_answer(server, params["wait"], gone)
+    port = params["listen_port"] or base.port
+    findings: list[Finding] = []
+    if params["unit"]:
+        findings = check_sockets(module, result, address, port)
+    elif params["container"]:
+        findings = check_container(module, result, address, port, end)
     if silent:
         result["round_trip"]["reason"] = "the server does not answer"
         findings.append(silent)

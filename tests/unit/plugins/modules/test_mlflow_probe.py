@@ -18,6 +18,7 @@ from unittest import mock
 
 import pytest
 from ansible.module_utils import basic
+from ansible_collections.atlas.mlflow.plugins.module_utils.containers import Container
 from ansible_collections.atlas.mlflow.plugins.modules import mlflow_probe
 from fake_tracking import FakeS3, FakeTracking, serving
 
@@ -334,6 +335,17 @@ def test_the_sockets_of_a_unit_are_judged(fake: FakeTracking, tmp_path: Path, mo
     finding = only(probe(fake.url, unit="mlflow-server.service"))
     assert (finding["check"], finding["seen"]) == ("listen", "permission denied")
     assert finding["cause"] == "the module does not run as root: set become"
+
+
+def test_a_container_that_was_started_again_tells_why_it_had_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = iter(["running", "restarting", "running"])
+    monkeypatch.setattr(mlflow_probe, "read_container", lambda _module, name: Container(name, next(states), 0, ()))
+    monkeypatch.setattr(basic.AnsibleModule, "run_command", lambda _module, _command: (0, "table guardrails already exists\n", ""))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    result = probe(f"http://127.0.0.1:{port}", container="atlas-mlflow-server", wait=30)
+    assert [(finding["check"], finding["seen"]) for finding in result["findings"]][0] == ("container", "restarting")
+    assert "its last words are: table guardrails already exists" in result["msg"]
 
 
 def test_the_module_runs_as_a_program(fake: FakeTracking) -> None:
