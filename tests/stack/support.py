@@ -186,6 +186,11 @@ def connect(host: Host, target: Host, *ports: int) -> list[str]:
     return json.loads(host.check_output("python3 -c %s %s", CONNECT, json.dumps([[address_of(target), port] for port in ports])))
 
 
+def release(server: Host) -> str:
+    """Return the release that answers."""
+    return ask(server, f"{base_url('localhost')}/version").body
+
+
 def wait_for_answer(client: Host, url: str) -> Answer:
     """Ask ``url`` from the ``client`` host until it answers with 200, or PATIENCE is at its end, and return the last answer."""
     deadline = time.monotonic() + PATIENCE

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from stack.support import ask, assert_kept_run, base_url, play, playbook, said
+from stack.support import assert_kept_run, play, playbook, release, said
 from testinfra.host import Host
 
 OLD, NEW = "3.5.1", "3.17.2"
@@ -17,11 +17,6 @@ DATABASE = "/var/lib/mlflow/mlflow.db"
 def command(name: str, server_name: str, folder: Path, **variables: str) -> list[str]:
     """Return the command that runs a playbook with the scenario's inventory, which names the new release."""
     return playbook(name, {"mlflow_servers": {"hosts": {server_name: {"mlflow_server_version": NEW, **variables}}}}, folder)
-
-
-def release(server: Host) -> str:
-    """Return the release that answers."""
-    return ask(server, f"{base_url('localhost')}/version").body
 
 
 def container(server: Host, what: str) -> str:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from stack.support import PATIENCE, ROOT, ask, assert_kept_run, base_url, cut_short, play, play_until, playbook, query, said, wait_for_answer
+from stack.support import PATIENCE, ROOT, assert_kept_run, base_url, cut_short, play, play_until, playbook, query, release, said, wait_for_answer
 from testinfra.host import Host
 
 OLD, NEW = "3.0.0", "3.17.2"
@@ -20,11 +20,6 @@ def command(server_name: str, tmp_path_factory: pytest.TempPathFactory) -> list[
     """Return the command that upgrades: the scenario's inventory, which names the new release now."""
     over = {"mlflow_servers": {"hosts": {server_name: {"mlflow_server_version": NEW}}}}
     return playbook("upgrade", over, tmp_path_factory.mktemp("inventory"))
-
-
-def release(server: Host) -> str:
-    """Return the release that answers."""
-    return ask(server, f"{base_url('localhost')}/version").body
 
 
 def test_a_release_given_on_the_command_line_is_refused(server: Host, command: list[str]) -> None:

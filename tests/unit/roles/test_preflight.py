@@ -299,7 +299,7 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     inventory: dict[str, dict[str, Any]] = {role: {"hosts": {}} for role in GOOD}
     for number, (role, variables) in enumerate([*bad, *((role, {}) for role in GOOD), ("mlflow_server", OIDC)]):
         given = {**GOOD[role], **variables}
-        inventory[role]["hosts"][f"case{number}"] = {**unreachable, **given, **{f"given{name}": value for name, value in given.items()}}
+        inventory[role]["hosts"][f"case{number}"] = {**unreachable, **given, **{f"given{name}": value for name, value in given.items() if name.startswith("_")}}
     gather = {
         "hosts": "all",
         "gather_facts": False,
