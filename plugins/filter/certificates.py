@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Optional
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -24,8 +25,8 @@ def covers(certificate: x509.Certificate, name: str) -> bool:
         return ip_address(name) in names.get_values_for_type(x509.IPAddress)
     except ValueError:
         pass
-    wanted = name.lower()
-    patterns = [pattern.lower() for pattern in names.get_values_for_type(x509.DNSName)]
+    wanted = canonical_name(name)
+    patterns = [canonical_name(pattern) for pattern in names.get_values_for_type(x509.DNSName)]
     return wanted in patterns or "*." + wanted.partition(".")[2] in patterns
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 from urllib.parse import SplitResult, urlsplit
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_host, canonical_name
+
 DEFAULT_PORTS = {"http": 80, "https": 443}
 EXCERPT = 160  # characters of an answer that a finding may quote
 
@@ -37,7 +39,7 @@ class Base:
         parts: SplitResult = urlsplit(url)
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
             raise ValueError(f"{parts.scheme}://{parts.hostname or ''} is not an http or https URL with a host")
-        return cls(parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme], parts.path.rstrip("/"))
+        return cls(parts.scheme, canonical_name(parts.hostname), parts.port or DEFAULT_PORTS[parts.scheme], parts.path.rstrip("/"))
 
     @property
     def origin(self) -> str:
@@ -45,12 +47,9 @@ class Base:
         return f"{self.scheme}://{with_port(self.host, self.port)}"
 
     def host_header(self, name: str) -> str:
-        """Return the Host header that a client sends who knows the server by this name, with or without a port."""
-        name = name if name.isascii() else name.encode("idna").decode()
-        bare = name.strip("[]")
-        if bare.count(":") > 1 and "]:" not in name:  # an IPv6 address
-            name = f"[{bare}]"
-        elif ":" in name.rpartition("]")[2]:
+        """Return the Host header that a browser or requests sends if its user knows the server by this name, with or without a port."""
+        name = canonical_host(name)
+        if ":" in name.rpartition("]")[2]:
             return name
         return name if self.port == DEFAULT_PORTS[self.scheme] else f"{name}:{self.port}"
 

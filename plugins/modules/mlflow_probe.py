@@ -206,6 +206,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils import containers, sockets
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding, readable
+from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
 from ansible_collections.atlas.mlflow.plugins.module_utils.round_trip import EXPERIMENT, FILE, RoundTrip
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import (
     TrackingServer,
@@ -330,7 +331,7 @@ def main() -> None:
     params = module.params
     begin = time.monotonic()
     try:
-        base = replace(Base.parse(params["url"]), tls_name=params["tls_name"] or "")
+        base = replace(Base.parse(params["url"]), tls_name=canonical_name(params["tls_name"] or ""))
         address = ip_address(params["listen_address"].strip("[]"))
         tls = tls_context(params["ca_path"], params["validate_certs"]) if base.scheme == "https" or params["ca_path"] else None
     except (ValueError, OSError) as error:

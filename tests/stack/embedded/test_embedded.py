@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from stack.support import PORT, ask, base_url
 from testinfra.host import Host
+
+SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
 
 
 def test_runs_and_artifacts_are_in_the_data_folder(server: Host) -> None:
@@ -11,6 +14,16 @@ def test_runs_and_artifacts_are_in_the_data_folder(server: Host) -> None:
     database = server.file("/var/lib/mlflow/mlflow.db")
     assert database.is_file and database.user == "mlflow"
     assert "MLFLOW_ARTIFACTS_DESTINATION=\"/var/lib/mlflow/artifacts\"" in server.file("/etc/default/mlflow-server").content_string
+
+
+def test_it_answers_to_its_names_as_clients_send_them(client: Host, server_name: str) -> None:
+    """Browsers and requests send lower case and ASCII, curl sends capitals as they were typed."""
+    for host in ("mlflow01.corp.example", "MLflow01.Corp.example", "a.xn--bcher-kva.example"):
+        answer = ask(client, f"{base_url(server_name)}{SEARCH}", host=f"{host}:{PORT}")
+        assert answer.status == 200, (host, answer)
+    asked = {"method": "POST", "body": {"max_results": 1}, "host": f"mlflow01.corp.example:{PORT}", "origin": base_url("mlflow01.corp.example")}
+    answer = ask(client, f"{base_url(server_name)}/ajax-api/2.0/mlflow/experiments/search", **asked)
+    assert answer.status == 200, answer
 
 
 def test_no_job_process_runs_unless_asked_for(server: Host) -> None:

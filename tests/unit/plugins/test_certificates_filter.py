@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
 NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
-NAMES = ["mlflow.example.com", "*.lab.example.com", "10.0.0.7"]
+NAMES = ["mlflow.example.com", "xn--mlle-0ra.example", "*.lab.example.com", "10.0.0.7"]
 
 
 def write_key(path: Path, passphrase: bytes = b"") -> ec.EllipticCurvePrivateKey:
@@ -29,7 +29,7 @@ def pair(tmp_path: Path) -> tuple[str, str]:
     """Return a certificate for NAMES that counts for a month from NOW on, and its key."""
     key = write_key(tmp_path / "server.key")
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "common.example.com")])
-    names = x509.SubjectAlternativeName([*(x509.DNSName(name) for name in NAMES[:2]), x509.IPAddress(ip_address(NAMES[2]))])
+    names = x509.SubjectAlternativeName([*(x509.DNSName(name) for name in NAMES[:3]), x509.IPAddress(ip_address(NAMES[3]))])
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject).public_key(key.public_key()).serial_number(1)
     builder = builder.not_valid_before(NOW).not_valid_after(NOW + timedelta(days=30)).add_extension(names, critical=False)
     (tmp_path / "server.pem").write_bytes(builder.sign(key, SHA256()).public_bytes(Encoding.PEM))
@@ -37,7 +37,7 @@ def pair(tmp_path: Path) -> tuple[str, str]:
 
 
 def test_a_good_one_has_no_fault(pair: tuple[str, str]) -> None:
-    assert certificate_faults(*pair, ["mlflow.example.com", "MLflow.example.com", "a.lab.example.com", "10.0.0.7"], now=NOW + timedelta(days=1)) == []
+    assert certificate_faults(*pair, ["mlflow.example.com", "MLflow.example.com", "MÜlle.example", "a.lab.example.com", "10.0.0.7"], now=NOW + timedelta(days=1)) == []
     assert certificate_faults("", "", ["mlflow.example.com"]) == []
 
 

@@ -28,6 +28,8 @@ def fixture_fake() -> Iterator[FakeTracking]:
         ("http://127.0.0.1:5001", "[::1]", "[::1]:5001"),
         ("http://127.0.0.1:5001", "[::1]:80", "[::1]:80"),
         ("http://127.0.0.1:5001", "bücher.example", "xn--bcher-kva.example:5001"),
+        ("http://127.0.0.1:5001", "Straße.Example:80", "xn--strae-oqa.example:80"),
+        ("http://127.0.0.1:5001", "MLflow01.Corp.example", "mlflow01.corp.example:5001"),
         ("http://[::1]", "mlflow.example", "mlflow.example"),
         ("https://10.0.0.1", "mlflow.example", "mlflow.example"),
     ],
