@@ -14,6 +14,8 @@ from unittest import mock
 import pytest
 
 ROOT = Path(__file__).resolve().parents[4]
+#: Those that are an action on the control node take their options there.
+ACTIONS = {path.stem for path in (ROOT / "plugins/action").glob("*.py")}
 MODULES = sorted(path.stem for path in (ROOT / "plugins/modules").glob("*.py"))
 
 
@@ -54,9 +56,15 @@ def plain(options: dict[str, Any], suboptions: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", sorted(set(MODULES) - ACTIONS))
 def test_options_are_documented_as_they_are_taken(documented: dict[str, Any], name: str) -> None:
     assert plain(documented[name]["doc"]["options"], "suboptions") == plain(taken(name), "options")
+
+
+@pytest.mark.parametrize("name", sorted(ACTIONS))
+def test_an_action_takes_the_options_that_are_documented(documented: dict[str, Any], name: str) -> None:
+    action = importlib.import_module(f"ansible_collections.atlas.mlflow.plugins.action.{name}").ActionModule
+    assert set(documented[name]["doc"].get("options") or {}) == set(action._VALID_ARGS)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,0 +1,73 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hold a host's settings against the specifications, on the control node. See the module of the same name for the documentation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Optional
+
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.plugins.action import ActionBase
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import folder_fault, near_groups, near_misses, specifications, value_fault
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+GROUPS = ("mlflow_servers", "postgres", "minio", "haproxy")
+SECRETS_DIR = "atlas_mlflow_secrets_dir"
+
+
+class ActionModule(ActionBase):
+    """Read what is set for a host, and refuse what cannot be meant."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset()
+
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+        """Return a failed result with one sentence for each fault, or nothing but that all is well."""
+        result = super().run(tmp, task_vars)
+        given = task_vars or {}
+        options = specifications(ROLES)
+        self._later = options
+        groups = given.get("groups", {})
+        faults = [f"The inventory has the group {group}: nothing reads that name. Correct it." for group in near_groups(groups, GROUPS)]
+        faults += [f"The inventory sets {name}: nothing reads that name. Correct it." for name in near_misses(given, options)]
+        for name in sorted(set(options) & set(given)):
+            faults += self._fault(name, options[name], given[name])
+        hostvars = given.get("hostvars", {})
+        hosts = {host for group in GROUPS for host in groups.get(group, ())}
+        folder = given.get(SECRETS_DIR)
+        if not faults:
+            faults += [
+                fault
+                for fault in [folder_fault(None if folder is None else self._templar.template(folder), [hostvars[host].get("inventory_dir") for host in hosts])]
+                if fault
+            ]
+        result.update(changed=False, failed=bool(faults), faults=faults)
+        if faults:
+            result["msg"] = f"{given.get('inventory_hostname', 'The host')}: {' '.join(faults)}"
+        return result
+
+    def _fault(self, name: str, option: dict[str, Any], value: Any) -> list[str]:
+        """Return what is wrong with a variable, in a list of one sentence or none."""
+        try:
+            resolved = self._templar.template(value)
+        except AnsibleUndefinedVariable as error:
+            missing = _undefined(error)
+            return [f"{name} refers to {missing}, which is not set. Set it, or correct the name."] if missing and missing not in self._later else []
+        except AnsibleError as error:
+            braces = "If its braces are meant as they are, write it as !unsafe '...'"
+            return [f"{name} has braces that Jinja cannot read ({type(error).__name__}). {braces}, or correct the template."]
+        fault = value_fault(name, option, resolved)
+        return [fault] if fault else []
+
+
+def _undefined(error: Exception) -> str:
+    """Return the variable that a template lacks. Facts are read later and are no variables; the collection's own names come with its roles."""
+    cause: Optional[BaseException] = error
+    found = ""
+    while cause is not None:
+        named = re.search(r"'(\w+)' is undefined", str(cause))
+        found, cause = named.group(1) if named else found, cause.__cause__
+    return "" if found.startswith(("_", "ansible_", "atlas_mlflow_")) else found

@@ -1,0 +1,50 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name, which does the work on the control node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: settings
+short_description: Refuse settings of the collection that cannot be meant, before a host is touched
+version_added: 0.2.0
+description:
+  - Holds every variable that is set for a host against the specifications of the collection's roles and playbooks.
+  - Refuses a value that has not the type of its specification, with the variable's name and the way out. Text that spells a boolean or a number
+    is taken for it, as C(-e name=value) and INI inventories give nothing else. Text is not taken for a list or a dictionary.
+  - Refuses a name that nothing reads and that is nearly one of the collection's, and a group of hosts likewise.
+  - Refuses an inventory that has no folder, or several, for the generated secrets.
+  - Runs on the control node and asks no host.
+options: {}
+attributes:
+  platform:
+    support: full
+    description: The control node.
+    platforms: posix
+  action:
+    support: full
+    description: Runs on the control node.
+  check_mode:
+    support: full
+    description: Changes nothing.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+author:
+  - atlas.mlflow maintainers (@atlas-mlflow)
+"""
+
+EXAMPLES = r"""
+- name: Refuse settings that cannot be meant
+  atlas.mlflow.settings:
+"""
+
+RETURN = r"""
+faults:
+  description: A sentence for each fault.
+  returned: always
+  type: list
+  elements: str
+  sample: ["minio_remove_data is 'maybe', which is not a boolean (true or false). Set true or false."]
+"""

@@ -1,0 +1,143 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the inventory and the command line set for a host, held against the specifications of the roles and the playbooks.
+
+The files ``roles/*/meta/argument_specs.yml`` are the one place where a variable has its type. Ansible checks a role's variables only when
+the role starts, in the middle of a run, and looks at no name that the role does not have.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.validation import check_type_bool, check_type_float, check_type_int
+
+#: How alike two names are that are taken for one (difflib's ratio). Another role's variable of the same prefix is less alike.
+LIKENESS = 0.9
+#: The same for the names of groups, which are short, and for names with the collection's own prefix, which are no one else's.
+GROUP_LIKENESS = 0.85
+#: The prefix of the collection's own switches: no other name may start with it.
+OWN_PREFIX = "atlas_mlflow_"
+#: What the collection's plays leave behind for later plays, which no user sets.
+LEFT_BEHIND = re.compile(r"atlas_mlflow_(ip|names|settings)$|mlflow_server_((oidc_)?probe|upgrade_|users_changed|diagnosis)|backup_(check|found|point)")
+#: Marks an option whose value must not be shown.
+SECRET = "no_log"
+#: Words for the types of a specification.
+WORDS = {"bool": "a boolean (true or false)", "int": "a number", "float": "a number", "list": "a list", "dict": "a dictionary"}
+
+
+def specifications(roles: Path) -> dict[str, dict[str, Any]]:
+    """Return the options of all roles by name, as the specifications have them.
+
+    :param roles: The folder of the roles.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(roles.glob("*/meta/argument_specs.yml")):
+        for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values():
+            for name, option in (entry.get("options") or {}).items():
+                found.setdefault(name, option)
+    return found
+
+
+def value_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
+    """Return what is wrong with a value, with the way out, or an empty string.
+
+    Text is taken for a boolean or a number that it spells, as ``-e name=value`` and INI inventories give nothing else. It is not taken for a
+    list or a dictionary: where it would be cut, only its author knows.
+
+    :param name: The variable.
+    :param option: Its option of the specification.
+    :param value: What is set, with its templates resolved.
+    """
+    kind, shown = option.get("type", "str"), "a value" if option.get(SECRET) else repr(value)
+    wanted = WORDS.get(kind, "")
+    if value is None:
+        return "" if "default" not in option else f"{name} is empty (null). Remove it, or give it a value."
+    if kind in ("list", "dict"):
+        if isinstance(value, (list, tuple) if kind == "list" else Mapping):
+            return _deep_fault(name, option, value)
+        sample = '["..."]' if kind == "list" else '{"...": "..."}'
+        return f"{name} is {shown}, which is not {wanted}. Write it as {wanted}; on the command line as -e '{{\"{name}\": {sample}}}'."
+    if kind in ("bool", "int", "float"):
+        check = {"bool": check_type_bool, "int": check_type_int, "float": check_type_float}[kind]
+        try:
+            # True is a number to Python, and 5001 no boolean to anybody.
+            if (kind == "bool") != isinstance(value, bool) and not isinstance(value, str) and (kind == "bool" and value not in (0, 1) or isinstance(value, bool)):
+                raise TypeError
+            check(value.strip() if isinstance(value, str) else value)
+        except (TypeError, ValueError):
+            return f"{name} is {shown}, which is not {wanted}. Set {'true or false' if kind == 'bool' else 'a whole number' if kind == 'int' else 'a number'}."
+        return ""
+    if isinstance(value, (Mapping, list, tuple)):
+        return f"{name} is {shown}, which is not text. Write one value."
+    if isinstance(value, bool) or (not isinstance(value, str) and option.get(SECRET)):
+        return f"{name} is not text, as it has no quotes. Put it in quotes: YAML makes a number or a boolean of it, and changes it so."
+    if isinstance(value, float) and name.endswith("version"):
+        return f"{name} is the number {value}, from which a zero at its end is lost. Put it in quotes."
+    return _deep_fault(name, option, value)
+
+
+def _deep_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
+    """Return what Ansible's own validation finds: choices, elements, the keys of dictionaries."""
+    result = ArgumentSpecValidator({name: {key: item for key, item in option.items() if key not in ("description", "default", "required")}}).validate({name: value})
+    return "" if not result.error_messages else f"{result.error_messages[0].rstrip('.')}."
+
+
+def near_misses(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return the names that nothing reads and that are nearly one that is read, or that have the collection's own prefix.
+
+    :param names: Names of variables that are set.
+    :param known: Names of the specifications.
+    """
+    wanted = sorted(known)
+    lengths = {len(name) for name in wanted}
+    found = []
+    for name in sorted(set(names) - set(wanted)):
+        if LEFT_BEHIND.match(name) or name.startswith(("_", "ansible_")) or not any(abs(len(name) - length) <= 3 for length in lengths):
+            continue
+        near = difflib.get_close_matches(name, wanted, 1, LIKENESS)
+        if near:
+            found.append(f"{name} (did you mean {near[0]}?)")
+        elif name.startswith(OWN_PREFIX):
+            near = difflib.get_close_matches(name, wanted, 1, GROUP_LIKENESS)
+            found.append(f"{name} (did you mean {near[0]}?)" if near else name)
+    return found
+
+
+def near_groups(present: Mapping[str, Iterable[str]], known: Iterable[str]) -> list[str]:
+    """Return the groups that are nearly one of the collection's, while that one has no host.
+
+    :param present: The inventory's groups with their hosts.
+    :param known: The collection's groups.
+    """
+    found = []
+    for name in known:
+        if list(present.get(name, ())):
+            continue
+        others = [group for group in present if group not in ("all", "ungrouped") and list(present[group])]
+        found += [f"{near} (did you mean {name}?)" for near in difflib.get_close_matches(name, others, 1, GROUP_LIKENESS)]
+    return found
+
+
+def folder_fault(folder: str | None, folders: Iterable[str | None]) -> str:
+    """Return what is wrong with the place of the generated secrets, or an empty string.
+
+    :param folder: ``atlas_mlflow_secrets_dir``, if it is set.
+    :param folders: The folders of the inventory's sources, one for each host; None for a list of hosts on the command line.
+    """
+    way = "Set atlas_mlflow_secrets_dir to the absolute path of a folder on the control node"
+    if folder is not None:
+        return "" if re.match(r"[/~]", str(folder)) else f"atlas_mlflow_secrets_dir is {folder!r}, which depends on the folder that Ansible is run in. {way}."
+    places = {place for place in folders}
+    if places & {None, ""}:
+        return f"The inventory is no file, so it has no folder for generated secrets. {way}, or write the hosts into a file."
+    if len(places) > 1:
+        listed = " and ".join(sorted(str(place) for place in places))
+        return f"The inventory has sources in {listed}, and each would get secrets of its own. {way}, for all hosts."
+    return ""

@@ -1,0 +1,147 @@
+"""What is set for a host is held against the specifications before a host is touched: types, names, groups, the place of the secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import folder_fault, near_groups, near_misses, specifications, value_fault
+
+ROOT = Path(__file__).resolve().parents[3]
+OPTIONS = specifications(ROOT / "roles")
+#: For each type of a specification: values that are taken, and values that are refused.
+TAKEN: dict[str, list[Any]] = {"bool": [True, "false", "yes", "0", 1], "int": [0, "5001", " 7 "], "list": [[]], "dict": [{}], "str": ["text"], "path": ["/a"]}
+REFUSED: dict[str, list[Any]] = {
+    "bool": ["maybe", "", 5001, [], "truee"],
+    "int": ["http", "", "50o1", True, 1.5, []],
+    "list": ["a,b", '["a"]', 5, {"a": 1}],
+    "dict": ["a=b", '{"a": 1}', ["a"], 5],
+    "str": [["a"], {"a": 1}, True],
+    "path": [["a"], False],
+}
+
+
+def of_type(kinds: dict[str, list[Any]]) -> list[Any]:
+    """Return a case for each option of all specifications and each value for its type."""
+    cases = [(name, value) for name, option in OPTIONS.items() for value in kinds[option.get("type", "str")]]
+    return [pytest.param(name, value, id=f"{name}-{value!r}") for name, value in cases]
+
+
+def test_every_type_of_the_specifications_has_cases() -> None:
+    assert {option.get("type", "str") for option in OPTIONS.values()} <= set(TAKEN)
+    assert {"atlas_mlflow_tls", "minio_remove_data", "backup_keep_full", "rotate_secrets"} <= set(OPTIONS)
+
+
+def test_every_option_refuses_what_is_not_of_its_type_by_its_name() -> None:
+    passed = [(name, value) for name, value in (case.values for case in of_type(REFUSED)) if not value_fault(name, OPTIONS[name], value).startswith(name)]
+    assert passed == []
+
+
+def test_every_option_takes_text_that_spells_its_type() -> None:
+    cases = [case.values for case in of_type(TAKEN) if "choices" not in OPTIONS[case.values[0]]]
+    assert {(name, str(value)): value_fault(name, OPTIONS[name], value) for name, value in cases if value_fault(name, OPTIONS[name], value)} == {}
+
+
+def test_a_secret_is_not_shown() -> None:
+    for name, option in OPTIONS.items():
+        if option.get("no_log"):
+            assert "canary" not in value_fault(name, option, ["canary"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("mlflow_server_auth", "ldap", ["mlflow_server_auth", "none, basic"]),
+        ("mlflow_server_names", "a.example", ["mlflow_server_names is 'a.example'", "-e '{\"mlflow_server_names\""]),
+        ("mlflow_server_version", 3.1, ["3.1", "quotes"]),
+        ("postgres_password", 123456789012, ["postgres_password", "quotes"]),
+        ("postgres_port", None, ["postgres_port is empty (null)"]),
+        ("atlas_mlflow_tls", "ture", ["atlas_mlflow_tls is 'ture'", "true or false"]),
+    ],
+)
+def test_a_fault_says_the_way_out(name: str, value: Any, words: list[str]) -> None:
+    fault = value_fault(name, OPTIONS[name], value)
+    assert all(word in fault for word in words), fault
+    assert "123456789012" not in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("atlas_mlflow_tsl", "atlas_mlflow_tls"),
+        ("atlas_mlflow_firewal", "atlas_mlflow_firewall"),
+        ("atlas_mflow_tls", "atlas_mlflow_tls"),
+        ("backup_repositry", "backup_repository"),
+        ("minio_remove_dta", "minio_remove_data"),
+        ("rotate_secret", "rotate_secrets"),
+    ],
+)
+def test_a_name_that_is_nearly_one_of_ours_is_refused(name: str, near: str) -> None:
+    assert near_misses([name], OPTIONS) == [f"{name} (did you mean {near}?)"]
+
+
+def test_any_other_name_with_our_prefix_is_refused() -> None:
+    assert near_misses(["atlas_mlflow_greeting_text"], OPTIONS) == ["atlas_mlflow_greeting_text"]
+
+
+def test_names_of_others_pass() -> None:
+    assert near_misses(["vault_postgres_password", "postgres_exporter_port", "ansible_host", "company", "my_minio_port", *OPTIONS], OPTIONS) == []
+
+
+def test_what_our_own_plays_leave_behind_passes() -> None:
+    left = ["atlas_mlflow_ip", "atlas_mlflow_names", "mlflow_server_probe", "mlflow_server_users_changed", "mlflow_server_diagnosis"]
+    assert near_misses(left, OPTIONS) == []
+
+
+def test_a_group_that_is_nearly_one_of_ours_is_refused_while_ours_is_empty() -> None:
+    known = ("mlflow_servers", "postgres", "minio", "haproxy")
+    assert near_groups({"mlflow_server": ["a"], "postgresql": ["a"], "minio": ["b"], "minio1": ["b"]}, known) == [
+        "mlflow_server (did you mean mlflow_servers?)",
+        "postgresql (did you mean postgres?)",
+    ]
+    assert near_groups({"mlflow_servers": ["a"], "clients": ["c"], "postgress": []}, known) == []
+
+
+def test_the_place_of_the_secrets() -> None:
+    assert folder_fault(None, ["/inv", "/inv"]) == ""
+    assert folder_fault("~/secrets", ["/a", "/b", None]) == ""
+    assert "/a and /b" in folder_fault(None, ["/b", "/a"])
+    assert "no folder" in folder_fault(None, [None])
+    assert "'secrets'" in folder_fault("secrets", ["/inv"])
+
+
+#: Hosts with what is set for each, and what the run must say of it; nothing for one that passes.
+HOSTS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "typed": ({"minio_remove_data": "false", "postgres_port": "5433", "mlflow_server_names": ["a"]}, []),
+    "wrong": ({"minio_remove_data": "maybe"}, ["minio_remove_data is 'maybe'"]),
+    "near": ({"atlas_mlflow_tsl": True}, ["atlas_mlflow_tsl (did you mean atlas_mlflow_tls?)"]),
+    "braces": ({"postgres_password": "canary{{secret"}, ["postgres_password has braces", "!unsafe"]),
+    "unset": ({"postgres_password": "{{ vault_of_nobody }}"}, ["postgres_password refers to", "vault_of_nobody"]),
+    "role": ({"mlflow_server_url": "https://{{ mlflow_server_names[0] }}"}, []),
+    "later": ({"mlflow_server_host": "{{ ansible_facts.default_ipv4.address }}"}, []),
+}
+
+
+def test_the_action_refuses_each_host_by_its_fault(tmp_path: Path) -> None:
+    hosts = {name: {**given, "ansible_connection": "local", "ansible_python_interpreter": "/no-such-python"} for name, (given, _) in HOSTS.items()}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"mlflow_servers": {"hosts": hosts}}))
+    tasks = [{"atlas.mlflow.settings": {}, "register": "seen", "ignore_errors": True}]
+    write = {"ansible.builtin.copy": {"content": "{{ dict(groups.all | zip(groups.all | map('extract', hostvars, 'seen'))) | to_json }}", "dest": str(tmp_path / "seen")}}
+    last = {**write, "delegate_to": "localhost", "run_once": True, "vars": {"ansible_python_interpreter": sys.executable}}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [*tasks, last]}], sort_keys=False))
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "play.yml"), "-e", "backup_keep_full=7"],
+        capture_output=True, text=True, check=False, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}, cwd=ROOT,
+    )
+    assert (tmp_path / "seen").exists(), done.stdout[-3000:] + done.stderr[-3000:]
+    seen = json.loads((tmp_path / "seen").read_text())
+    for name, (_, words) in HOSTS.items():
+        assert bool(seen[name]["failed"]) is bool(words), seen[name]
+        assert all(word in seen[name].get("msg", "") for word in words), seen[name]
+    assert "canary" not in done.stdout
