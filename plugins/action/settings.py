@@ -10,7 +10,15 @@ from typing import Any, Optional
 
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import folder_fault, near_groups, near_misses, specifications, value_fault
+from ansible.release import __version__
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
+    folder_fault,
+    near_groups,
+    near_misses,
+    specifications,
+    value_fault,
+    version_fault,
+)
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 GROUPS = ("mlflow_servers", "postgres", "minio", "haproxy")
@@ -28,6 +36,9 @@ class ActionModule(ActionBase):
         """Return a failed result with one sentence for each fault, or nothing but that all is well."""
         result = super().run(tmp, task_vars)
         given = task_vars or {}
+        old = version_fault(__version__)
+        if old:
+            return {**result, "changed": False, "failed": True, "faults": [old], "msg": old}
         options = specifications(ROLES)
         self._later = options
         groups = given.get("groups", {})

@@ -15,6 +15,7 @@ description:
     is taken for it, as C(-e name=value) and INI inventories give nothing else. Text is not taken for a list or a dictionary.
   - Refuses a name that nothing reads and that is nearly one of the collection's, and a group of hosts likewise.
   - Refuses an inventory that has no folder, or several, for the generated secrets.
+  - Refuses a release of ansible-core that is too old.
   - Runs on the control node and asks no host.
 options: {}
 attributes:

@@ -18,6 +18,8 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.validation import check_type_bool, check_type_float, check_type_int
 
+#: The oldest release of ansible-core that the collection works with: before it, a template gives text where a number is meant.
+OLDEST_ANSIBLE = (2, 19)
 #: How alike two names are that are taken for one (difflib's ratio). Another role's variable of the same prefix is less alike.
 LIKENESS = 0.9
 #: The same for the names of groups, which are short, and for names with the collection's own prefix, which are no one else's.
@@ -30,6 +32,21 @@ LEFT_BEHIND = re.compile(r"atlas_mlflow_(ip|names|settings)$|mlflow_server_((oid
 SECRET = "no_log"
 #: Words for the types of a specification.
 WORDS = {"bool": "a boolean (true or false)", "int": "a number", "float": "a number", "list": "a list", "dict": "a dictionary"}
+
+
+def version_fault(version: str) -> str:
+    """Return what is wrong with a release of ansible-core, or an empty string.
+
+    An older one goes on after a warning, and fails later without a reason that can be read.
+
+    :param version: Such as ``2.19.14`` or ``2.20.0rc1``.
+    """
+    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) >= OLDEST_ANSIBLE:
+        return ""
+    return (
+        f"This is ansible-core {version}, and atlas.mlflow needs 2.19 or newer, which needs Python 3.11 or newer on the control node. "
+        "Install it, for example with `pip install 'ansible-core>=2.19'`."
+    )
 
 
 def specifications(roles: Path) -> dict[str, dict[str, Any]]:

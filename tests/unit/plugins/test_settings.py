@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import folder_fault, near_groups, near_misses, specifications, value_fault
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import folder_fault, near_groups, near_misses, specifications, value_fault, version_fault
 
 ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = specifications(ROOT / "roles")
@@ -114,6 +114,16 @@ def test_the_place_of_the_secrets() -> None:
     assert "/a and /b" in folder_fault(None, ["/b", "/a"])
     assert "no folder" in folder_fault(None, [None])
     assert "'secrets'" in folder_fault("secrets", ["/inv"])
+
+
+@pytest.mark.parametrize("version", ["2.16.14", "2.18.19", "2.9.27"])
+def test_an_old_ansible_is_refused(version: str) -> None:
+    assert f"This is ansible-core {version}, and atlas.mlflow needs 2.19 or newer" in version_fault(version)
+
+
+@pytest.mark.parametrize("version", ["2.19.0", "2.21.5", "2.20.0rc1", "3.0.0"])
+def test_a_new_ansible_is_taken(version: str) -> None:
+    assert version_fault(version) == ""
 
 
 #: Hosts with what is set for each, and what the run must say of it; nothing for one that passes.
