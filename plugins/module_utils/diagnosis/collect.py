@@ -18,7 +18,7 @@ from typing import Any, Callable, Optional
 from urllib.parse import urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.module_utils import containers, sockets
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import stores
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import logs, memory, stores
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SEARCH, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
 
@@ -28,21 +28,9 @@ IGNORED_BY_MLFLOW = ("GUNICORN_CMD_ARGS", "PORT", "HOST")
 #: What a small program reads from its input and runs: neither it nor the settings stand in an argument.
 BOOT = "import sys, json; given = json.loads(sys.stdin.readline()); sys.stdin = __import__('io').StringIO(json.dumps(given['input'])); exec(given['program'], {'__name__': '__main__'})"
 STORES_TIMEOUT = 12  # seconds for both stores together
-UNIT_PROPERTIES = (*sockets.UNIT_PROPERTIES, "ControlPID", "ExecStart", "EnvironmentFiles", "Environment", "FragmentPath", "DropInPaths", "NeedDaemonReload", "User", "InvocationID")
-#: What a log says, by the fault that it means.
-LOG_FAULTS = (
-    ("database-driver-missing", r"No module named '(psycopg2?|pg8000|pymysql|MySQLdb|pyodbc)|driver is not installed"),
-    ("database-wrong-password", r"password authentication failed"),
-    ("database-schema-new", r"Can't locate revision|which this release does not know"),
-    ("database-schema-old", r"out-of-date database schema|and this release needs"),
-    ("s3-bucket-missing", r"there is no such bucket|NoSuchBucket"),
-    ("s3-wrong-key", r"key or its policy does not let|InvalidAccessKeyId|SignatureDoesNotMatch"),
-    ("database-down", r"(backend store|store of users).* did not answer|could not connect to server|connection to server at .* failed"),
-    ("s3-down", r"artifact store, .* did not answer|Could not connect to the endpoint"),
-    ("port-taken", r"[Aa]ddress already in use|port is already allocated"),
-    ("disk-full", r"No space left on device"),
-    ("arguments-refused", r"^Error: (No such option|Invalid value|Missing option|Got unexpected|.*(only supported|cannot be used))"),
-)
+UNIT_PROPERTIES = (*sockets.UNIT_PROPERTIES, "ControlPID", "ExecStart", "EnvironmentFiles", "Environment", "FragmentPath", "DropInPaths", "NeedDaemonReload", "User", "InvocationID",
+                   *memory.UNIT_PROPERTIES)
+MEMORY_ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory"))
 DATA_FOLDERS = ("/", "/tmp", "/var/lib/mlflow", "/var/lib/postgresql", "/var/lib/minio", "/var/lib/docker")
 
 
@@ -190,8 +178,8 @@ class Server:
         self._read_stale()
         self.facts["stores"] = self._ask_stores(environment)
         self._find_networks()
-        if not self.pid:
-            self.facts["log_fault"] = log_fault(self._log())
+        self._read_log()
+        self.facts["killed"] = self._killed()
         self.facts["disks"] = self._disks()
         self.facts["firewall"] = self._firewall()
         return self.facts
@@ -287,16 +275,47 @@ class Server:
         self.facts["stopped"] = sorted(name for name in names if name in others and others[name][0] != "running")
         self.facts["elsewhere"] = {name: sorted(others[name][1]) for name in names if name in others and not others[name][1] & mine}
 
-    def _log(self) -> str:
-        """Return the end of what the server wrote since its last start: what it said before may have been mended."""
+    def _read_log(self) -> None:
+        """Note what the server said last, if it does not run, or if it was started again and does not listen yet."""
         if self.facts["kind"] == "container":
             state = self.inspected["State"]
-            _code, out, err = self.run(["docker", "logs", "--tail", "60", "--since", state["StartedAt"], self.facts["name"]])
-            return out + err + str(state.get("Error", ""))
+            result, restarts = str(state.get("ExitCode", "")), int(self.inspected.get("RestartCount") or 0)
+        else:
+            result, restarts = self.unit.get("Result", ""), int(self.unit.get("NRestarts") or 0)
+        self.facts["restarts"] = restarts
+        self.facts["ended"] = "" if self.pid else memory.how_it_ended(self.unit, self.inspected.get("State", {}))
+        again = bool(self.pid and restarts and not self.facts["sockets"])
+        if self.pid and not again:
+            return
+        text = self._log(earlier=again)
+        self.facts["last_words"] = logs.last_words(text)
+        self.facts["log_fault"] = None if logs.ended_cleanly(self.facts["state"].partition("/")[0], result) else logs.log_fault(text)
+
+    def _log(self, earlier: bool) -> str:
+        """Return the end of what the server wrote since its last start, as what it said before may have been mended.
+
+        :param earlier: Whether to read what it wrote before that start as well.
+        """
+        if self.facts["kind"] == "container":
+            state = self.inspected["State"]
+            since = [] if earlier or state["StartedAt"].startswith("0001") else ["--since", state["StartedAt"]]
+            code, out, err = self.run(["docker", "logs", "--tail", "60", *since, self.facts["name"]])
+            return ("" if code else f"{out}\n{err}\n") + str(state.get("Error", ""))
         invocation = self.unit.get("InvocationID")
-        if not invocation:
-            return ""
-        return self.run(["journalctl", f"_SYSTEMD_INVOCATION_ID={invocation}", "--lines", "60", "--no-pager", "--output", "cat"])[1]
+        # What the unit's processes wrote, and what systemd says of it: why it could not start them.
+        which = [f"_SYSTEMD_INVOCATION_ID={invocation}", "+", f"INVOCATION_ID={invocation}"] if invocation and not earlier else ["--unit", self.facts["name"]]
+        return self.run(["journalctl", *which, "--lines", "60", "--no-pager", "--output", "cat"])[1] if self.facts["kind"] == "unit" else ""
+
+    def _killed(self) -> str:
+        """Return how the server or a worker was killed because memory ran out, empty if none was."""
+        runs, now = bool(self.pid), self.facts["now"]
+        groups = [self.unit.get("ControlGroup", ""), *sockets.control_groups(self.pid, self.proc)] if runs and self.facts["kind"] != "process" else []
+        kills = memory.counted(Path(root, group.lstrip("/")) for root in MEMORY_ROOTS for group in groups if group.strip("/"))
+        if kills:
+            return f"the kernel killed {kills} of its processes since its start"
+        if self.facts["kind"] == "container":
+            return memory.of_container(self.run, "docker", self.inspected, runs, now)
+        return memory.of_unit(self.run, self.facts["name"], self.unit, runs, now) if self.facts["kind"] == "unit" else ""
 
     def _disks(self) -> list[dict[str, Any]]:
         paths = [*DATA_FOLDERS, *self.wanted.get("folders", ()), *(mount["Source"] for mount in self.inspected.get("Mounts", []) if os.path.isdir(mount["Source"]))]
@@ -334,15 +353,6 @@ def option(argv: list[str], name: str) -> str:
         if word.startswith(name + "="):
             return word.partition("=")[2]
     return ""
-
-
-def log_fault(text: str) -> Optional[dict[str, str]]:
-    """Return the fault that the last telling line of a log means."""
-    for line in reversed(text.splitlines()):
-        for fault, pattern in LOG_FAULTS:
-            if re.search(pattern, line):
-                return {"fault": fault, "line": stores.without_credentials(" ".join(line.split()))[:300]}
-    return None
 
 
 def ask_names(

@@ -92,6 +92,7 @@ class Diagnosis:
         self._sockets()
         self._published()
         self._configuration()
+        self._memory()
         self._stores()
         self._disks()
         self._clock()
@@ -190,6 +191,10 @@ class Diagnosis:
             self.note("configuration", "read by the running server", f"changed since: {', '.join(stale)}" if stale else "as it was at its start",
                       fault if stale else "", follows)
 
+    def _memory(self) -> None:
+        killed = self.server.get("killed") or ""
+        self.note("memory", "no process of it was killed for memory", killed or "none was", "out-of-memory" if killed else "")
+
     # -- the stores
     def _stores(self) -> None:
         stores = self.server.get("stores") or {}
@@ -248,9 +253,14 @@ class Diagnosis:
         self.note("clock", f"within {SKEW} s", seen, "clock-skew" if far else "", follows=self._has("clock-skew"))
 
     def _not_running(self) -> None:
-        if not self.runs:
-            self.note("process", "a running server", f"{self.server['kind']} {self.server.get('name', '')}: {self.server.get('state', '')}",
-                      "server-not-running", follows=bool(self.faults))
+        said, restarts = self.server.get("last_words"), self.server.get("restarts") or 0
+        if self.runs and said is None:
+            return
+        seen = [f"{self.server['kind']} {self.server.get('name', '')}: {self.server.get('state', '')}"]
+        seen += [self.server["ended"]] if self.server.get("ended") else []
+        seen += [f"started again {restarts} times"] if restarts else []
+        seen += [f"its log ends with: {said}"] if said else []
+        self.note("process", "a server that keeps running", "; ".join(seen), "server-not-running", follows=bool(self.faults))
 
     # -- what it answers
     def _answers(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect, judge, report, stores
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect, judge, logs, report, stores
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.catalogue import FAULTS
 
 WANTED = {"host": "0.0.0.0", "port": 5001, "static_prefix": ""}
@@ -63,6 +63,12 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("port-taken", changed(UNIT, **NOT_RUNNING, host_listeners=[socket("0.0.0.0", 5001)]), CLIENT),
     ("arguments-cut", changed(UNIT, **DEAF, argv=BARE, configured="bash -c mlflow server\n --host 0.0.0.0 --port 5001"), CLIENT),
     ("arguments-refused", changed(UNIT, **NOT_RUNNING, log_fault={"fault": "arguments-refused", "line": "Error: No such option: --x"}), CLIENT),
+    ("packages-do-not-fit", changed(CONTAINER, **NOT_RUNNING, stores=None, log_fault={"fault": "packages-do-not-fit", "line": "ImportError: cannot import name 'x'"}), CLIENT),
+    ("program-missing", changed(UNIT, **NOT_RUNNING, log_fault={"fault": "program-missing", "line": "Failed to locate executable /x/mlflow"}), CLIENT),
+    ("address-refused", changed(UNIT, **NOT_RUNNING, log_fault={"fault": "address-refused", "line": "Invalid address: ('10.9.9.9', 5001)"}), CLIENT),
+    ("file-denied", changed(UNIT, **NOT_RUNNING, log_fault={"fault": "file-denied", "line": "PermissionError: [Errno 13] Permission denied: '/srv/x'"}), CLIENT),
+    ("out-of-memory", changed(UNIT, **NOT_RUNNING, killed="the kernel killed mlflow"), changed(CLIENT, names=[UNHEARD])),
+    ("out-of-memory", changed(CONTAINER, killed="docker tells that the kernel killed it for memory"), CLIENT),
     ("ignored-environment", changed(UNIT, **DEAF, argv=BARE, configured="mlflow server", ignored_environment={"PORT": "5001"}), CLIENT),
     ("default-port", changed(UNIT, **DEAF, argv=BARE, configured="mlflow server"), CLIENT),
     ("default-port", changed(CONTAINER, **DEAF, argv=BARE, configured="mlflow server"), changed(CLIENT, names=[{**UNHEARD, "kind": "reset", "connected": True}])),
@@ -100,6 +106,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("s3-denied", changed(UNIT, stores__s3__outcome="denied"), CLIENT),
     ("s3-failed", changed(UNIT, stores__s3__outcome="failed"), CLIENT),
     ("server-not-running", changed(UNIT, **NOT_RUNNING), changed(CLIENT, names=[UNHEARD])),
+    ("server-not-running", changed(CONTAINER, sockets=[], restarts=7, last_words="Segmentation fault", names=SILENT), changed(CLIENT, names=[UNHEARD])),
     ("host-header-refused", changed(UNIT, names=[UNIT["names"][0], {"host": "mlflow:5001", "api": 403, "health": 200}]), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 403}])),
     ("login-refused", changed(UNIT, logs_in=True, names=CLOSED), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 401}])),
     ("static-prefix", changed(UNIT, names=[{"host": "localhost:5001", "api": 404, "health": 404}], answers_below="/ml"), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 404}])),
@@ -175,7 +182,7 @@ def test_an_artifact_store_is_found_behind_the_proxy_scheme() -> None:
 def test_no_secret_is_shown() -> None:
     assert stores.first_line(ValueError("cannot parse postgresql://u:canary@db/m")) == "cannot parse postgresql://***@db/m"
     assert stores.without_credentials("--backend-store-uri=postgresql://u:canary@db/m") == "--backend-store-uri=postgresql://***@db/m"
-    found = collect.log_fault("x\nThe backend store postgresql://u:canary@db/m did not answer: refused")
+    found = logs.log_fault("x\nThe backend store postgresql://u:canary@db/m did not answer: refused")
     assert found and found["fault"] == "database-down" and "canary" not in found["line"]
 
 

@@ -1,0 +1,78 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a server's log says of its end: the last error, and the fault that it means."""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import stores
+
+LENGTH = 300  # characters that are quoted of a line
+#: What a log says, by the fault that it means.
+LOG_FAULTS = (
+    ("database-driver-missing", r"No module named '(psycopg2?|pg8000|pymysql|MySQLdb|pyodbc)|driver is not installed"),
+    ("database-wrong-password", r"password authentication failed"),
+    ("database-schema-new", r"Can't locate revision|which this release does not know"),
+    ("database-schema-old", r"out-of-date database schema|and this release needs"),
+    ("s3-bucket-missing", r"there is no such bucket|NoSuchBucket"),
+    ("s3-wrong-key", r"key or its policy does not let|InvalidAccessKeyId|SignatureDoesNotMatch"),
+    ("database-down", r"(backend store|store of users).* did not answer|could not connect to server|connection to server at .* failed"),
+    ("s3-down", r"artifact store, .* did not answer|Could not connect to the endpoint"),
+    ("port-taken", r"[Aa]ddress already in use|port is already allocated|Connection in use: \("),
+    ("address-refused", r"bind on address .*(permission denied|assign requested address)|Invalid address: \(|"
+                        r"connection to \(.* failed: \[Errno (13|99)\]|\[Errno 99\]"),
+    ("disk-full", r"No space left on device"),
+    ("out-of-memory", r"^MemoryError\b|Cannot allocate memory"),
+    ("arguments-refused", r"^Error: (No such (option|command)|Invalid value|Missing (option|argument|parameter)|Got unexpected|Option .* requires|"
+                          r".*(only supported|cannot be used))|^\S+: error: (unrecognized arguments|argument |ambiguous option|the following arguments)"),
+    ("program-missing", r"executable file not found|Failed to (locate|execute) |(exec|env|sh|bash)\b.*: (command )?not found|"
+                        r"^(env|exec|/\S+): .*No such file or directory|exec \S+: no such file or directory|No module named '?mlflow'?$|"
+                        r"can't open file '\S+': \[Errno 2\]"),
+    ("packages-do-not-fit", r"cannot import name '|No module named '|undefined symbol|cannot open shared object file|PackageNotFoundError|"
+                            r"(Version|Distribution)(Conflict|NotFound)|multiarray failed to import|compiled using NumPy|"
+                            r"^(AttributeError: (partially initialized )?module '|TypeError: .*unexpected keyword argument)|numpy\.dtype size changed"),
+    ("file-denied", r"\bPermissionError\b|Read-only file system|unable to open database file|[Pp]ermission denied: ['\"]?/"),
+)
+#: A line that says no more than that something went wrong before.
+EMPTY = re.compile(
+    r"^(Starting|Started|Stopping|Stopped) |Deactivated successfully|Consumed .* CPU time|Failed with result|(Main|Control) process exited|Scheduled restart job|Failed to start |Start request repeated|Dependency failed|"
+    r"Worker failed to boot|HaltServer|[Ss]ee the logs above|Child process \[\d+\] died|Non-zero exit ?code|ShellCommandException|"
+    r"Can't connect to \(|was sent SIG(TERM|INT|QUIT)|CancelledError|KeyboardInterrupt|SystemExit|ERROR mlflow\.cli: Error initializing"
+)
+#: A line that tells of an error.
+ERROR = re.compile(
+    r"^\s*(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Conflict|NotFound)\b(?:: |$)|\b(?:ERROR|CRITICAL|FATAL|PANIC)\b|^(?:[\w./-]+: )?(?:[Ee]rror|fatal|panic)\b|"
+    r"\bNo such file\b|[Pp]ermission denied|\bnot found\b|\bFailed to \b|^Killed\b|Segmentation fault|Illegal instruction|core dumped|already in use"
+)
+
+
+def quote(line: str) -> str:
+    """Return a line of a log as it may be shown: on one line, cut, and without credentials."""
+    return stores.without_credentials(" ".join(line.split()))[:LENGTH]
+
+
+def ended_cleanly(state: str, result: str) -> bool:
+    """Say whether a server was stopped, and did not end by itself: what its log complained of then is not why.
+
+    :param result: Why systemd says that a unit ended, or a container's exit code.
+    """
+    return state.startswith("inactive") and result == "success" or state == "exited" and result in ("0", "143")
+
+
+def log_fault(text: str) -> Optional[dict[str, str]]:
+    """Return the fault that the last telling line of a log means."""
+    for line in reversed(text.splitlines()):
+        for fault, pattern in LOG_FAULTS:
+            if re.search(pattern, line):
+                return {"fault": fault, "line": quote(line)}
+    return None
+
+
+def last_words(text: str) -> str:
+    """Return the last error of a log, or its last line if it tells of no error; empty if it says nothing at all."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if not EMPTY.search(line)]
+    said = next((line for line in reversed(telling) if ERROR.search(line)), (telling or lines or [""])[-1])
+    return quote(said)

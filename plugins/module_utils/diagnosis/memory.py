@@ -1,0 +1,145 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a server, or a worker of it, was killed because memory ran out: seen while it is down, and while it runs again.
+
+The kernel's log names the control group of what it killed. systemd and Docker keep their own record, and both forget it at the next start
+of the server, so their messages and events of the last day are read too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+Run = Callable[[list[str]], tuple[int, str, str]]
+
+DAY = 24 * 3600
+NEAR = 10  # seconds between a kill and the end of the container
+#: What the properties of a unit tell of its end and its limit.
+UNIT_PROPERTIES = ("Result", "NRestarts", "ExecMainCode", "ExecMainStatus", "MemoryMax")
+SIGKILL = "signal 9 (SIGKILL), which the kernel sends if memory runs out"
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A process that the kernel killed for memory: when, in seconds since 1970, and in which control group."""
+
+    when: float
+    task: str
+    group: str
+
+
+def kernel_kills(run: Run) -> Optional[list[Kill]]:
+    """Return what the kernel's log tells of processes that it killed for memory, nothing if the log cannot be read."""
+    code, out, _err = run(["dmesg", "--time-format", "iso"])
+    if code:
+        return None
+    found = re.findall(r"^(\S+) .*?\boom-kill:.*?\btask_memcg=([^,\s]*),task=(.*?),pid=", out, re.MULTILINE)
+    return [Kill(seconds(when), task, group) for when, group, task in found]
+
+
+def seconds(text: str) -> float:
+    """Return a time of dmesg or of Docker in seconds since 1970, 0 if it is none."""
+    match = re.match(r"(\d+-\d+-\d+T\d+:\d+:\d+)(?:[.,]\d+)?(Z|[+-]\d\d:\d\d)?", text)
+    try:
+        return datetime.fromisoformat(match.group(1) + (match.group(2) or "Z").replace("Z", "+00:00")).timestamp() if match else 0
+    except (ValueError, OverflowError):
+        return 0
+
+
+def megabytes(limit: Any) -> str:
+    """Return a limit in words, from bytes as text or number; nothing for none."""
+    return f", with a limit of {int(limit) // 1024**2} MiB" if str(limit).isdigit() and 0 < int(limit) < 2**60 else ""
+
+
+def told(kill: Kill, limit: str) -> str:
+    """Return in words that the kernel killed a process."""
+    return f"the kernel killed {kill.task} at {datetime.fromtimestamp(kill.when, timezone.utc):%Y-%m-%d %H:%M:%S} UTC{limit}"
+
+
+def counted(groups: Iterable[Path]) -> int:
+    """Return how many processes of these control groups the kernel killed for memory since the groups were made."""
+    kills = 0
+    for group in groups:
+        for name in ("memory.events", "memory.oom_control"):
+            try:
+                match = re.search(r"^oom_kill (\d+)", (group / name).read_text(encoding="ascii"), re.MULTILINE)
+            except OSError:
+                continue
+            kills = max(kills, int(match.group(1)) if match else 0)
+    return kills
+
+
+def unit_ends(messages: str) -> list[str]:
+    """Return how a unit ended each time, by systemd's messages of it: C(oom-kill), C(killed) by signal 9, or C(other)."""
+    ends: list[str] = []
+    seen = ""
+    for line in messages.splitlines():
+        if "killed by the OOM killer" in line:
+            seen = "oom-kill"
+        elif re.search(r"Main process exited, code=killed, status=9/", line):
+            seen = seen or "killed"
+        ended = re.search(r"Failed with result '([\w-]+)'|: Deactivated successfully|: Succeeded", line)
+        if ended:
+            result = ended.group(1) or ""
+            ends.append("oom-kill" if "oom-kill" in (seen, result) else "killed" if seen and result == "signal" else "other")
+            seen = ""
+    return ends
+
+
+def of_unit(run: Run, name: str, unit: Mapping[str, str], runs: bool, now: float) -> str:
+    """Return how a unit was killed for memory, before it was last started by itself; empty if it was not."""
+    restarts = int(unit.get("NRestarts") or 0)
+    if runs and not restarts:
+        return ""
+    _code, out, _err = run(["journalctl", "_PID=1", f"UNIT={name}", "--since", "1 day ago", "--lines", "500", "--no-pager", "--output", "cat"])
+    ends = unit_ends(out)[-max(restarts, 1) :]
+    limit = megabytes(unit.get("MemoryMax", ""))
+    if "oom-kill" in ends or unit.get("Result") == "oom-kill":
+        return f"systemd says that the kernel killed it for memory{limit}"
+    if "killed" not in ends:
+        return ""
+    kills = kernel_kills(run)
+    if kills is None:  # as in a container of the system's own
+        return f"killed by {SIGKILL}{limit}" if limit else ""
+    ours = [kill for kill in kills if name in kill.group.split("/") and kill.when > now - DAY]
+    return told(ours[-1], limit) if ours else ""
+
+
+def of_container(run: Run, engine: str, inspected: Mapping[str, Any], runs: bool, now: float) -> str:
+    """Return how a container's last end was that the kernel killed it for memory; empty if it was another one.
+
+    Docker keeps its own mark C(OOMKilled) in later runs, which end otherwise: of one that runs again, the time of the kill tells.
+    """
+    state = inspected["State"]
+    limit = megabytes(inspected.get("HostConfig", {}).get("Memory") or "")
+    ended = seconds(str(state.get("FinishedAt", "")))
+    if not runs and state.get("OOMKilled") and state.get("ExitCode") == 137:
+        return f"{engine} says that the kernel killed it for memory{limit}"
+    if now - ended > DAY or not (inspected.get("RestartCount") if runs else state.get("ExitCode") == 137):
+        return ""
+    ours = [kill for kill in kernel_kills(run) or [] if inspected["Id"] in kill.group and abs(kill.when - ended) < NEAR]
+    if ours:
+        return told(ours[-1], limit)
+    if engine == "docker":  # it keeps the last 256 events of all containers
+        filters = ["--filter", f"container={inspected['Id']}", "--filter", "event=oom"]
+        events = run(["docker", "events", "--since", "24h", "--until", "0s", *filters, "--format", "{{.Time}}"])[1].split()
+        if any(abs(float(when) - ended) < NEAR for when in events if when.isdigit()):
+            return f"docker tells that the kernel killed it for memory, and it was started again{limit}"
+    return ""
+
+
+def how_it_ended(unit: Mapping[str, str], state: Mapping[str, Any]) -> str:
+    """Return in words how a unit, or a container, ended; empty if it did not, or was stopped."""
+    if state:
+        code = int(state.get("ExitCode") or 0)
+        return SIGKILL if code == 137 else f"exit code {code}" if code else ""
+    if unit.get("Result") in ("exit-code", "signal", "core-dump"):
+        status = unit.get("ExecMainStatus", "")
+        signal = unit.get("ExecMainCode") != "1"
+        return SIGKILL if signal and status == "9" else f"{'signal' if signal else 'exit code'} {status}" if status not in ("", "0") else unit["Result"]
+    return "" if unit.get("Result") in (None, "", "success") else str(unit["Result"])
