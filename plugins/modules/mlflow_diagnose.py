@@ -116,7 +116,9 @@ import ssl
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.atlas.mlflow.plugins.module_utils import uris
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect
+from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SERVER_INFO
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, NoAnswer, ask, tls_context
 
@@ -162,10 +164,10 @@ def login(module: AnsibleModule) -> Optional[tuple[str, str]]:
     return (module.params["username"], module.params["password"]) if module.params["username"] else None
 
 
-def see_as_server(module: AnsibleModule) -> dict[str, Any]:
+def see_as_server(module: AnsibleModule, server: collect.Server) -> dict[str, Any]:
     """Return what is seen on the server's own host."""
     params = module.params
-    facts = collect.Server(run_quietly(module), params).read()
+    facts = server.read()
     if not facts["kind"]:
         return facts
     # What answers here is this host itself, by an address that its certificate need not name.
@@ -176,22 +178,35 @@ def see_as_server(module: AnsibleModule) -> dict[str, Any]:
     facts["logs_in"] = login(module) is not None
     host = base.host_header("localhost")
     if facts["names"][0]["api"] == 404:
-        facts["answers_below"] = collect.answers_below(base, host, facts.get("argv", []), params["timeout"], tls)
+        facts["answers_below"] = collect.answers_below(base, host, server.argv, params["timeout"], tls)
     s3 = (facts.get("stores") or {}).get("s3") or {}
     facts["client_endpoint"] = s3.get("endpoint", "") if s3 and offers_links(base, host, params["timeout"], tls) else ""
     return facts
 
 
+def see(module: AnsibleModule, redactor: Redactor) -> dict[str, Any]:
+    """Return what is seen from where the module runs, without secrets."""
+    params = module.params
+    redactor.learn([params["password"] or ""])
+    if params["perspective"] == "server":
+        server = collect.Server(run_quietly(module), params, redactor=redactor)
+        return redactor.clean(see_as_server(module, server))
+    base = Base(params["scheme"], "", params["port"], params["static_prefix"])
+    tls = tls_context(params["ca_path"], validate=True)
+    return redactor.clean(collect.see_as_client(base, params["names"], params["s3_endpoint"], params["timeout"], tls, login(module)))
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_together=[("username", "password")])
-    params = module.params
-    if params["perspective"] == "server":
-        facts = see_as_server(module)
-    else:
-        base = Base(params["scheme"], "", params["port"], params["static_prefix"])
-        tls = tls_context(params["ca_path"], validate=True)
-        facts = collect.see_as_client(base, params["names"], params["s3_endpoint"], params["timeout"], tls, login(module))
+    redactor = Redactor(public=[*module.params["names"], module.params["unit"], module.params["container"], uris.read_uri(module.params["s3_endpoint"]).host])
+    facts, failure = {}, ""
+    try:
+        facts = see(module, redactor)
+    except Exception as error:  # its text may quote what it could not read
+        failure = redactor.text(f"{type(error).__name__}: {error}")
+    if failure:  # behind the handler, so that no traceback goes out with it
+        module.fail_json(msg=f"The diagnosis ended with an error of its own. {failure}")
     module.exit_json(changed=False, facts=facts)
 
 

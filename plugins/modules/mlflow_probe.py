@@ -197,6 +197,7 @@ seconds:
   sample: 0.62
 """
 
+import json
 import socket
 import time
 from dataclasses import replace
@@ -207,6 +208,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils import containers, sockets
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding, readable
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
+from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, argument_secrets, environment_secrets, text_secrets, uri_secrets
 from ansible_collections.atlas.mlflow.plugins.module_utils.round_trip import EXPERIMENT, FILE, RoundTrip
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import (
     TrackingServer,
@@ -270,6 +272,18 @@ def read_container(module: AnsibleModule, name: str) -> containers.Container:
     return containers.parse_container(out)
 
 
+def secrets_of(module: AnsibleModule, container: containers.Container) -> Redactor:
+    """Return what takes the secrets of a container's command and environment out of its log."""
+    _code, out, _err = module.run_command(["docker", "inspect", "--type", "container", "--format", "{{json .Config}}", "--", container.name])
+    try:
+        config = json.loads(out)
+    except ValueError:
+        config = {}
+    variables = dict(word.partition("=")[::2] for word in config.get("Env") or [])
+    words = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
+    return Redactor(argument_secrets(words) | text_secrets(" ".join(words)) | environment_secrets(variables), public=[container.name])
+
+
 def check_container(module: AnsibleModule, result: dict[str, Any], address: sockets.IPAddress, port: int, end: str) -> list[Finding]:
     """Read and judge the published port of the container, and the sockets of its processes.
 
@@ -284,7 +298,7 @@ def check_container(module: AnsibleModule, result: dict[str, Any], address: sock
     last_words = ""
     if not container.runs:
         _code, out, err = module.run_command(["docker", "logs", "--tail", "3", "--", container.name])
-        last_words = " ".join((out + err).split())
+        last_words = secrets_of(module, container).text(" ".join((out + err).split()))
     return containers.judge_container(container, unit, inside, on_host, address, port, last_words)
 
 
@@ -335,7 +349,8 @@ def main() -> None:
         address = ip_address(params["listen_address"].strip("[]"))
         tls = tls_context(params["ca_path"], params["validate_certs"]) if base.scheme == "https" or params["ca_path"] else None
     except (ValueError, OSError) as error:
-        module.fail_json(msg=str(error))
+        # What a parser says quotes the part that it could not read: of a URL with a login, a part of its password.
+        module.fail_json(msg=Redactor(uri_secrets(params["url"])).text(str(error)))
     credentials = (params["username"], params["password"]) if params["username"] else None
     hosts = {name: base.host_header(name) for name in params["names"] or [base.host]}
     server = TrackingServer(base, next(iter(hosts.values())), params["timeout"], credentials, tls)

@@ -105,6 +105,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, uri_secrets
 
 STAMP = ".atlas-mlflow.json"
 #: Imports the modules named as arguments, in a process of its own. What it prints or fails at is of no matter: it only warms.
@@ -203,7 +204,9 @@ class Environment:
         """Run a command, and fail the module with its output where it fails."""
         code, out, error = self.module.run_command(argv, environ_update=self.client_environment())
         if code != 0:
-            self.module.fail_json(msg=f"{what} failed: {(error or out).strip()}", cmd=argv, rc=code, stdout=out, stderr=error)
+            # An index may have a login in its URL, and so may one that another setting of the host names.
+            hide = Redactor(uri_secrets(self.module.params["index_url"] or ""), public=[self.path, self.uv_path]).text
+            self.module.fail_json(msg=f"{what} failed: {hide((error or out).strip())}", cmd=argv, rc=code, stdout=hide(out), stderr=hide(error))
 
     def write_lock(self, text: str) -> str:
         """Write a lock to a file that lives as long as the module, and return its path."""
@@ -278,7 +281,7 @@ def main() -> None:
             "uv_path": {"type": "path", "required": True},
             "uv_requirements": {"type": "str", "required": True},
             "python": {"type": "str", "default": "python3"},
-            "index_url": {"type": "str"},
+            "index_url": {"type": "str", "no_log": True},
             "warm_imports": {"type": "list", "elements": "str", "default": []},
             "ca_bundle": {"type": "path", "default": "/etc/ssl/certs/ca-certificates.crt"},
         },

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.uris import ENCODED
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -63,6 +65,9 @@ FAULTS: dict[str, Fault] = {
               "Put both on one network (docker network connect, or networks: in the compose file)."),
         Fault("database-driver-missing", "database", "The server's Python has no driver for its database.",
               "Install it (psycopg2-binary for postgresql+psycopg2://), or use an image that has it; name the driver in the URI."),
+        Fault("database-password-not-encoded", "database",
+              "The password in the backend store's URI is not percent-encoded, so a part of it is read as host, port or path, or the URI is refused.",
+              f"In the URI, {ENCODED}; then restart the server."),
         Fault("database-name-unresolved", "database", "The database's host name does not resolve where the server runs.",
               "Correct the name in the backend store's URI, or the name service."),
         Fault("database-down", "database", "The database does not answer.", "Start it, or correct host and port in the backend store's URI."),

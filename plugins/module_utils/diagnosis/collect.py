@@ -15,9 +15,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Optional
-from urllib.parse import urlsplit
 
-from ansible_collections.atlas.mlflow.plugins.module_utils import containers, sockets
+from ansible_collections.atlas.mlflow.plugins.module_utils import containers, redaction, sockets, uris
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import logs, memory, stores
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SEARCH, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
@@ -92,7 +91,7 @@ def parse_environment_file(text: str) -> dict[str, str]:
 class Server:
     """The server that was found, and what is read of it; C(facts) is what goes out."""
 
-    def __init__(self, run: Run, wanted: Mapping[str, Any], proc: Path = sockets.PROC) -> None:
+    def __init__(self, run: Run, wanted: Mapping[str, Any], proc: Path = sockets.PROC, redactor: Optional[redaction.Redactor] = None) -> None:
         self.run, self.wanted, self.proc = run, wanted, proc
         self.facts: dict[str, Any] = {"kind": "", "name": "", "state": "", "now": time.time()}
         self.pids: list[int] = []
@@ -100,6 +99,9 @@ class Server:
         self.inspected: dict[str, Any] = {}
         self.unit: dict[str, str] = {}
         self.container: Optional[containers.Container] = None
+        self.redactor = redactor or redaction.Redactor()
+        self.argv: list[str] = []
+        self.configured = ""
 
     # -- which one it is
     def find(self) -> None:
@@ -144,6 +146,7 @@ class Server:
             self.inspected = json.loads(out)[0]
             self.container = container = containers.parse_container(out)
             config = self.inspected["Config"]
+            self._learn([*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])], dict(word.partition("=")[::2] for word in config.get("Env") or []))
             self._take("container", container.name, container.state, list(container.unit(self.proc).pids), " ".join([*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]))
             return container.runs
 
@@ -160,10 +163,33 @@ class Server:
         self._take("process", str(pid), "running", list(sockets.main_first(sockets.descendants(pid, self.proc), pid)), configured)
 
     def _take(self, kind: str, name: str, state: str, pids: list[int], configured: str) -> None:
-        self.facts.update(kind=kind, name=name, state=state, configured=stores.without_credentials(configured))
         self.pids = pids
         self.pid = next((pid for pid in pids if is_server(read_argv(pid, self.proc))), 0)
+        self.argv = read_argv(self.pid, self.proc) if self.pid else []
+        self.configured = configured
+        self.redactor.publish([name])
+        self.redactor.learn(redaction.text_secrets(configured))
+        self._learn(self.argv, read_environment(self.pid, self.proc) if self.pid else {})
+        self.facts.update(kind=kind, name=name, state=state, configured=self.redactor.text(configured))
+        # What stands behind a login is not shown.
+        self.facts["configured_options"] = [option for option in ("--host", "--port") if option in configured]
         self.facts["pid"] = self.pid or (pids[0] if pids else 0)
+
+    def _learn(self, argv: list[str], environment: Mapping[str, str]) -> None:
+        """Take the secrets of a process: nothing of them may be told."""
+        self.redactor.learn(redaction.argument_secrets(argv) | redaction.environment_secrets(environment))
+
+    def _learn_users_store(self, environment: Mapping[str, str]) -> None:
+        """Take the secrets of the file that names the store of users, where the server reads it: in its container, if it is in one."""
+        path = environment.get("MLFLOW_AUTH_CONFIG_PATH", "")
+        try:
+            text = (self.proc / str(self.pid) / "root" / path.lstrip("/")).read_text(encoding="utf-8") if path else ""
+        except (OSError, ValueError):
+            return
+        for line in text.splitlines():
+            name, equals, value = line.partition("=")
+            if equals:
+                self._learn([], {name.strip(): value.strip()})
 
     # -- what it is
     def read(self) -> dict[str, Any]:
@@ -171,9 +197,10 @@ class Server:
         self.find()
         if not self.facts["kind"]:
             return self.facts
-        self.facts["argv"] = [stores.without_credentials(word) for word in read_argv(self.pid, self.proc)] if self.pid else []
+        self.facts["argv"] = self.redactor.words(self.argv)
         environment = read_environment(self.pid, self.proc) if self.pid else {}
-        self.facts["ignored_environment"] = {name: environment[name] for name in IGNORED_BY_MLFLOW if name in environment}
+        self._learn_users_store(environment)
+        self.facts["ignored_environment"] = {name: self.redactor.text(environment[name]) for name in IGNORED_BY_MLFLOW if name in environment}
         self._read_sockets()
         self._read_stale()
         self.facts["stores"] = self._ask_stores(environment)
@@ -231,13 +258,17 @@ class Server:
                 except (OSError, ValueError):
                     continue
         settings.update(dict(word.partition("=")[::2] for word in self.inspected.get("Config", {}).get("Env") or []))
+        self._learn([], settings)
         return settings
 
     def _ask_stores(self, environment: dict[str, str]) -> Optional[dict[str, Any]]:
-        argv = read_argv(self.pid, self.proc)
+        # A server that ended has no arguments: those that it is configured with.
+        argv = self.argv or [word.strip("\"'") for word in self.configured.split()]
         # Ansible runs this from a zip file: the loader knows the text.
         program = stores.__loader__.get_source(stores.__name__)  # type: ignore[union-attr]
         given = {"environment": self._settings(environment), "uri": option(argv, "--backend-store-uri"), "destination": option(argv, "--artifacts-destination")}
+        uri = given["uri"] or given["environment"].get("MLFLOW_BACKEND_STORE_URI", "")
+        self.facts["not_encoded"] = uris.not_encoded(uri)
         text = json.dumps({"program": program, "input": given}) + "\n"
         who: dict[str, Any] = {}
         if self.facts["kind"] == "container":
@@ -245,7 +276,7 @@ class Server:
                 return None
             command = ["docker", "exec", "--interactive", self.facts["name"], "python3", "-c", BOOT]
         else:
-            python = find_python(argv, self.facts["configured"])
+            python = find_python(argv, self.configured)
             if not python:
                 return None  # another Python has other drivers, and would tell of faults that are not there
             command = [python, "-c", BOOT]
@@ -255,9 +286,26 @@ class Server:
         try:
             done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=STORES_TIMEOUT, cwd="/", check=False,
                                   env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": "/tmp"}, **who)
-            return json.loads(done.stdout.splitlines()[-1])
+            return self._placed(json.loads(done.stdout.splitlines()[-1]), uri, exact=bool(self.argv) or not given["uri"])
         except (OSError, subprocess.SubprocessError, ValueError, IndexError):
             return None  # its Python cannot be run: the log has to tell
+
+    def _placed(self, asked: dict[str, Any], uri: str, exact: bool) -> dict[str, Any]:
+        """Return what the stores answered, with where they are.
+
+        C(exact) says that the URI is an argument or a setting as a whole. A word of a command line may be a part of one, and its host one of a password.
+        """
+        if asked.get("database"):
+            meant = uris.read_uri(uri)
+            asked["database"].update(where=meant.place, host=meant.host)
+            if exact and not meant.cut:
+                self.redactor.publish([meant.host])
+        if asked.get("s3"):
+            endpoint = uris.read_uri(asked["s3"]["endpoint"])
+            asked["s3"].update(endpoint=endpoint.origin if endpoint.host else "", host=endpoint.host)
+            if not endpoint.password:
+                self.redactor.publish([endpoint.host, asked["s3"]["bucket"]])
+        return asked
 
     def _find_networks(self) -> None:
         """Note which stores' names are those of containers on networks that the server is not on, or of containers that are stopped."""
@@ -266,11 +314,10 @@ class Server:
         asked = self.facts.get("stores") or {}
         mine = set(self.inspected["NetworkSettings"]["Networks"])
         s3 = asked.get("s3") or {}
-        if s3:
-            s3["host"] = urlsplit(s3.get("endpoint") or "").hostname or ""
         names = {host for host in ((asked.get("database") or {}).get("host"), s3.get("host")) if host}
         _code, listed, _err = self.run(["docker", "ps", "--all", "--format", "{{.Names}}\t{{.State}}\t{{.Networks}}"])
         others = {name: (state, set(networks.split(","))) for name, state, networks in (line.split("\t") for line in listed.splitlines())}
+        self.redactor.publish(others)
         # Docker resolves the name of no container that is stopped.
         self.facts["stopped"] = sorted(name for name in names if name in others and others[name][0] != "running")
         self.facts["elsewhere"] = {name: sorted(others[name][1]) for name in names if name in others and not others[name][1] & mine}

@@ -113,7 +113,7 @@ class Diagnosis:
             return
         seen = f"{kind} {name}, {self.server.get('state', '')}" + (f", pid {self.server['pid']}" if self.server.get("pid") else "")
         if self.runs:
-            configured, argv = self.server.get("configured", ""), self.server["argv"]
+            configured, argv = self.server.get("configured_options", self.server.get("configured", "")), self.server["argv"]
             missing = [option for option in ("--host", "--port") if option in configured and not has_option(argv, option)]
             # A process from before the change cannot have what was changed.
             if missing and not self.server.get("stale"):
@@ -201,6 +201,8 @@ class Diagnosis:
         database, s3 = stores.get("database"), stores.get("s3")
         if database:
             self._database(database)
+        elif self.server.get("not_encoded") and not self.runs:
+            self.note("database", "a URI that can be read", "a password that is not percent-encoded", "database-password-not-encoded")
         if s3:
             fault = S3_FAULTS.get(s3["outcome"], "")
             network = fault == "s3-down" and self._is_elsewhere(s3)
@@ -212,7 +214,9 @@ class Diagnosis:
 
     def _database(self, database: Mapping[str, Any]) -> None:
         fault = DATABASE_FAULTS.get(database["outcome"], "")
-        if fault == "database-name-unresolved" and database.get("host") in (self.server.get("stopped") or ()):
+        if (self.server.get("not_encoded") or database.get("not_encoded")) and (fault or not self.runs):
+            fault = "database-password-not-encoded"
+        elif fault == "database-name-unresolved" and database.get("host") in (self.server.get("stopped") or ()):
             fault = "database-down"
         elif fault == "database-name-unresolved" and self._is_elsewhere(database):
             fault = "wrong-network"

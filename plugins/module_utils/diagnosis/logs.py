@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import Optional
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import stores
+from ansible_collections.atlas.mlflow.plugins.module_utils import redaction
 
 LENGTH = 300  # characters that are quoted of a line
 #: What a log says, by the fault that it means.
@@ -50,7 +50,7 @@ ERROR = re.compile(
 
 def quote(line: str) -> str:
     """Return a line of a log as it may be shown: on one line, cut, and without credentials."""
-    return stores.without_credentials(" ".join(line.split()))[:LENGTH]
+    return redaction.hide_by_shape(" ".join(line.split()))[:LENGTH]
 
 
 def ended_cleanly(state: str, result: str) -> bool:

@@ -3,7 +3,8 @@
 """Ask a tracking server's stores with the server's own Python, drivers and settings, and leave nothing behind.
 
 This file's text is run by that Python, which knows nothing of Ansible: it imports the standard library, and what the server itself
-has (SQLAlchemy, boto3). What it prints holds no secret. Every outcome is a word of the tables below.
+has (SQLAlchemy, boto3). Every outcome is a word of the tables below. What a driver says may quote a part of a password: the module that
+reads the answer takes secrets out of it.
 """
 
 from __future__ import annotations
@@ -49,15 +50,10 @@ def classify_database(text: str) -> str:
     return next((outcome for outcome, pattern in DATABASE_ERRORS if re.search(pattern, text)), "failed")
 
 
-def without_credentials(text: str, shown: str = "***@") -> str:
-    """Return a text with what stands before the host in its URIs replaced: user and password."""
-    return re.sub(r"//[^@/\s]*@", f"//{shown}", text)
-
-
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, without SQL and without the credentials of a URI."""
+    """Return the first line of what an error says, without SQL."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
-    return without_credentials(lines[0])[:300]
+    return lines[0]
 
 
 def read_revisions() -> tuple[str, list[str]]:
@@ -74,26 +70,46 @@ def read_revisions() -> tuple[str, list[str]]:
     return (heads.pop() if len(heads) == 1 else ""), sorted(revisions)
 
 
-def ask_database(uri: str) -> dict[str, Any]:
-    """Return how a database answers, and which schema it has."""
-    facts: dict[str, Any] = {"where": without_credentials(uri, shown="").partition("?")[0]}
-    try:
-        import sqlalchemy
+def read_schema(url: Any) -> dict[str, str]:
+    """Return the schema revision of a database, and how it stands to that of the installed MLflow."""
+    import sqlalchemy
 
-        facts["host"] = sqlalchemy.engine.make_url(uri).host or ""
-        arguments = {"connect_timeout": PATIENCE} if uri.startswith("postgresql") else {}
-        engine = sqlalchemy.create_engine(uri, connect_args=arguments, poolclass=sqlalchemy.pool.NullPool)
-        with engine.connect() as connection:
-            tables = sqlalchemy.inspect(connection).get_table_names()
-            row = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).fetchone() if "alembic_version" in tables else None
-    except ImportError as error:
-        return {**facts, "outcome": "no-driver", "detail": first_line(error)}
-    except Exception as error:  # whatever a driver raises is an outcome
-        return {**facts, "outcome": classify_database(str(error)), "detail": first_line(error)}
+    arguments = {"connect_timeout": PATIENCE} if url.drivername.startswith("postgresql") else {}
+    engine = sqlalchemy.create_engine(url, connect_args=arguments, poolclass=sqlalchemy.pool.NullPool)
+    with engine.connect() as connection:
+        tables = sqlalchemy.inspect(connection).get_table_names()
+        row = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).fetchone() if "alembic_version" in tables else None
     head, known = read_revisions()
     revision = row[0] if row else ""
     schema = "unknown" if not head else "none" if not revision else "right" if revision == head else "old" if revision in known else "new"
-    return {**facts, "outcome": "ok", "revision": revision, "head": head, "schema": schema}
+    return {"revision": revision, "head": head, "schema": schema}
+
+
+def knows_as_written(uri: str) -> bool:
+    """Say whether a database that refuses a password takes it as the URI has it: then a percent sign was meant as one, and was decoded."""
+    import sqlalchemy
+
+    written = re.match(r"[^:]+://[^:/]*:([^@]*)@", uri)
+    if not written or not re.search(r"%[0-9A-Fa-f]{2}", written.group(1)):
+        return False
+    try:
+        read_schema(sqlalchemy.engine.make_url(uri).set(password=written.group(1)))
+    except Exception:  # whatever a driver raises is a no
+        return False
+    return True
+
+
+def ask_database(uri: str) -> dict[str, Any]:
+    """Return how a database answers, and which schema it has."""
+    try:
+        import sqlalchemy
+
+        return {"outcome": "ok", **read_schema(sqlalchemy.engine.make_url(uri))}
+    except ImportError as error:
+        return {"outcome": "no-driver", "detail": first_line(error)}
+    except Exception as error:  # whatever a driver raises is an outcome
+        outcome = classify_database(str(error))
+        return {"outcome": outcome, "detail": first_line(error), "not_encoded": outcome == "wrong-password" and knows_as_written(uri)}
 
 
 def s3_target(environment: Mapping[str, str], destination: str) -> Optional[tuple[str, str]]:
@@ -121,7 +137,7 @@ def classify_s3(error: BaseException) -> tuple[str, str]:
 def ask_s3(environment: Mapping[str, str], bucket: str, prefix: str) -> dict[str, Any]:
     """Return how the artifact store answers: whether it can be listed, and whether it can be written to."""
     endpoint = environment.get("MLFLOW_S3_ENDPOINT_URL") or ""
-    facts: dict[str, Any] = {"endpoint": without_credentials(endpoint, shown=""), "bucket": bucket, "skew": None}
+    facts: dict[str, Any] = {"endpoint": endpoint, "bucket": bucket, "skew": None}
     try:
         import boto3
         import botocore.config

@@ -77,6 +77,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_environment": {"PORT": "5001"}}, ["PORT: MLflow does not read it"]),
     ("mlflow_server", {"mlflow_server_backend_store_uri": "postgresql://u:canary-secret@db/m"}, ["names no driver", "postgresql+psycopg2://"]),
     ("mlflow_server", {"mlflow_server_backend_store_uri": "/var/lib/mlflow"}, ["not a database URI"]),
+    ("mlflow_server", {"mlflow_server_backend_store_uri": "postgresql+psycopg2://u:can@ry#7@db/m"}, ["mlflow_server_backend_store_uri", "percent-encoded", "@ as %40"]),
     ("mlflow_server", {"mlflow_server_names": ["http://mlflow.example.com:5001"]}, ["bare host names"]),
     ("mlflow_server", {"mlflow_server_cors_allowed_origins": ["notebooks.example.com"]}, ["mlflow_server_cors_allowed_origins has notebooks.example.com"]),
     ("mlflow_server", {"mlflow_server_static_prefix": "mlflow/"}, ["starts with a slash"]),

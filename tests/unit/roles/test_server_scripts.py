@@ -167,6 +167,14 @@ def test_what_a_database_refuses_is_said_in_a_line(monkeypatch: pytest.MonkeyPat
     assert database.done == ["pg_advisory_lock", "pg_advisory_unlock"]
 
 
+@pytest.mark.parametrize("password", ["Red@hat321#", "a@b/c", "@@@@hat"])
+def test_a_password_that_is_not_encoded_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, store: ModuleType, password: str) -> None:
+    monkeypatch.setitem(sys.modules, "sqlalchemy", SimpleNamespace())
+    with pytest.raises(store.StoreError, match="percent-encoded") as raised:
+        store.make_engine(f"postgresql+psycopg2://m:{password}@127.0.0.1/m")
+    assert "hat" not in str(raised.value)
+
+
 @pytest.mark.parametrize("in_the_way", ["", "table guardrails already exists"])
 def test_an_embedded_database_is_backed_up_and_put_back_where_a_migration_fails(
     monkeypatch: pytest.MonkeyPatch, store: ModuleType, tmp_path: Path, in_the_way: str

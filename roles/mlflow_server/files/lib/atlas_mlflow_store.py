@@ -49,11 +49,14 @@ def first_line(error: BaseException) -> str:
 def make_engine(uri: str) -> Any:
     """Return a SQLAlchemy engine for a store's URI.
 
-    :raises StoreError: When the URI's driver is not installed.
+    :raises StoreError: When the URI's driver is not installed, or its password is not percent-encoded.
     """
     import sqlalchemy
 
     arguments = {"connect_timeout": PATIENCE} if uri.startswith("postgresql") else {}
+    if "@" in uri.partition("?")[0].partition("://")[2].partition(":")[2].partition("@")[2]:
+        # What a driver says of such a URI quotes a part of the password.
+        raise StoreError("The password in a store's URI is not percent-encoded: write @ as %40, / as %2F, # as %23, % as %25.")
     try:
         return sqlalchemy.create_engine(uri, connect_args=arguments, poolclass=sqlalchemy.pool.NullPool)
     except ModuleNotFoundError as error:
