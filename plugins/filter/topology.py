@@ -1,0 +1,87 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that tell what the hosts of an inventory are called by, and refuse to go on without knowing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+
+def is_address(text: Any) -> bool:
+    """Say whether a text is an IP address."""
+    try:
+        ip_address(str(text).strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def host_calls(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the other hosts call a host by: its address, its IP address and its names.
+
+    :param variables: The host's variables with its facts, an entry of ``hostvars``. ``atlas_mlflow_address`` may be a name, for which a certificate is.
+    """
+    facts = variables.get("ansible_facts") or {}
+    name = variables["inventory_hostname"]
+    found = (facts.get("default_ipv4") or {}).get("address") or ""
+    address = variables.get("atlas_mlflow_address") or found or name
+    known = [name, variables.get("ansible_host"), facts.get("hostname"), facts.get("fqdn"), address, found]
+    return {
+        "address": address,
+        "ip": address if is_address(address) else found or address,
+        "names": list(dict.fromkeys(str(one) for one in known if one)),
+    }
+
+
+def host_values(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]], name: str) -> list[Any]:
+    """Return a variable of each host, and never nothing in its place.
+
+    :param hosts: Names of hosts in the inventory.
+    :param hostvars: The variables of all hosts.
+    :param name: The variable, which ``playbooks/facts.yml`` sets for each host.
+    :raises AnsibleFilterError: When a host does not have it. ``default`` does not hide this error, as it would hide an undefined variable.
+    """
+    values = []
+    for host in hosts:
+        value = hostvars[host].get(name)
+        if not value:
+            raise AnsibleFilterError(f"{name} of {host} is not known in this run: import playbooks/facts.yml before, or set atlas_mlflow_address of {host}")
+        values.append(value)
+    return values
+
+
+def unread_hosts(results: Iterable[Mapping[str, Any]], hostvars: Mapping[str, Mapping[str, Any]], proxies: Iterable[str]) -> list[str]:
+    """Return a sentence for each host that a limited run needs to know and knows too little of.
+
+    :param results: Results of ``atlas.mlflow.host_facts``, one for each host that ``--limit`` leaves out, with the host as ``item``.
+    :param hostvars: The variables of all hosts. A host that cannot be read will do if ``atlas_mlflow_address`` gives its IP address.
+    :param proxies: Hosts that clients call by all of their names, which only their facts have.
+    """
+    needs_names = set(proxies)
+    sentences = []
+    for result in results:
+        host = result["item"]
+        if not (result.get("failed") or result.get("unreachable")):
+            continue
+        given = is_address(hostvars[host].get("atlas_mlflow_address"))
+        if given and host not in needs_names:
+            continue
+        said = " ".join(str(result.get("msg", "")).split())[:200]
+        way = "" if host in needs_names else f", or set atlas_mlflow_address of {host} to its IP address"
+        sentences.append(
+            f"--limit leaves out {host}, and its facts, which the other hosts are configured with, cannot be read ({said}). "
+            f"Make {host} reachable{way}."
+        )
+    return sentences
+
+
+class FilterModule:
+    """Make the filters known to Ansible."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters by their names."""
+        return {"host_calls": host_calls, "host_values": host_values, "unread_hosts": unread_hosts}

@@ -1,0 +1,49 @@
+"""What a run knows of each host, and that it never takes nothing for an address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.atlas.mlflow.plugins.filter.topology import host_calls, host_values, unread_hosts
+
+FACTS = {"default_ipv4": {"address": "10.0.0.7"}, "hostname": "db", "fqdn": "db.example.com"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "address", "ip", "names"),
+    [
+        ({"ansible_facts": FACTS}, "10.0.0.7", "10.0.0.7", ["db1", "db", "db.example.com", "10.0.0.7"]),
+        ({"ansible_facts": FACTS, "atlas_mlflow_address": "db.corp"}, "db.corp", "10.0.0.7", ["db1", "db", "db.example.com", "db.corp", "10.0.0.7"]),
+        ({"atlas_mlflow_address": "10.0.0.9", "ansible_host": "192.0.2.1"}, "10.0.0.9", "10.0.0.9", ["db1", "192.0.2.1", "10.0.0.9"]),
+        ({"atlas_mlflow_address": "fd00::7", "ansible_facts": {"default_ipv4": {}}}, "fd00::7", "fd00::7", ["db1", "fd00::7"]),
+        ({"ansible_facts": {"default_ipv4": {}}}, "db1", "db1", ["db1"]),
+    ],
+)
+def test_a_host_is_called_by_what_the_inventory_and_its_facts_say(variables: dict[str, Any], address: str, ip: str, names: list[str]) -> None:
+    assert host_calls({"inventory_hostname": "db1", **variables}) == {"address": address, "ip": ip, "names": names}
+
+
+@pytest.mark.parametrize("variables", [{}, {"atlas_mlflow_ip": ""}, {"atlas_mlflow_ip": None}, {"atlas_mlflow_ip": []}])
+def test_an_unknown_value_is_an_error_that_names_the_host(variables: dict[str, Any]) -> None:
+    hostvars = {"one": {"atlas_mlflow_ip": "10.0.0.1"}, "two": variables}
+    assert host_values(["one"], hostvars, "atlas_mlflow_ip") == ["10.0.0.1"]
+    with pytest.raises(AnsibleFilterError, match="atlas_mlflow_ip of two is not known"):
+        host_values(["one", "two"], hostvars, "atlas_mlflow_ip")
+
+
+def test_a_host_that_cannot_be_read_is_named_unless_its_address_is_given() -> None:
+    hostvars: dict[str, dict[str, Any]] = {"read": {}, "dead": {}, "named": {"atlas_mlflow_address": "db.corp"}, "given": {"atlas_mlflow_address": "10.0.0.9"}}
+    hostvars["proxy"] = hostvars["given"]
+    results = [
+        {"item": "read", "ansible_facts": {}},
+        {"item": "dead", "unreachable": True, "msg": "Connection\n refused"},
+        {"item": "named", "failed": True, "msg": "no Python"},
+        {"item": "given", "unreachable": True, "msg": "Connection refused"},
+        {"item": "proxy", "unreachable": True, "msg": "Connection refused"},
+    ]
+    said = unread_hosts(results, hostvars, ["proxy"])
+    assert [sentence.split(",")[0] for sentence in said] == ["--limit leaves out dead", "--limit leaves out named", "--limit leaves out proxy"]
+    assert "(Connection refused)" in said[0] and "set atlas_mlflow_address of dead to its IP address" in said[0]
+    assert "atlas_mlflow_address" not in said[2]

@@ -1,0 +1,98 @@
+"""A run with --limit knows the hosts that are left out, or ends before it touches any."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+PLAYBOOKS = ROOT / "playbooks"
+SHOWN = ["_atlas_mlflow_backend_store_uri", "_atlas_mlflow_s3_endpoint_url", "_atlas_mlflow_proxy_names"]
+DEAD = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Any:
+    """Return a function that runs a playbook on four hosts which are all this machine, and returns what Ansible wrote."""
+    sudo = tmp_path / "sudo"
+    sudo.write_text('#!/bin/sh\nwhile [ "$1" != /bin/sh ]; do shift; done\nexec "$@"\n')
+    sudo.chmod(0o755)
+
+    def run(playbook: Path, limit: str, **hosts: dict[str, Any]) -> str:
+        groups = {"mlflow_servers": "server", "postgres": "db", "minio": "store", "haproxy": "proxy"}
+        inventory = {
+            "all": {
+                "vars": {
+                    "ansible_connection": "local",
+                    "ansible_become_exe": str(sudo),
+                    "ansible_python_interpreter": sys.executable,
+                    "atlas_mlflow_secrets_dir": str(tmp_path / "secrets"),
+                },
+                "children": {group: {"hosts": {host: hosts.get(host, {})}} for group, host in groups.items()},
+            }
+        }
+        (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
+        command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(tmp_path / "hosts.yml"), str(playbook), "--limit", limit]
+        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_TIMEOUT": "5"}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+        return done.stdout + done.stderr
+
+    return run
+
+
+def test_the_stores_of_a_limited_run_have_the_addresses_of_hosts_left_out(run: Any, tmp_path: Path) -> None:
+    facts = tmp_path / "facts.yml"
+    topology = str(PLAYBOOKS / "vars/topology.yml")
+    show = {"ansible.builtin.copy": {"dest": str(tmp_path / "shown.json"), "content": "{{ {" + ", ".join(f"'{name}': {name}" for name in SHOWN) + "} | to_json }}"}}
+    plays = [
+        {"ansible.builtin.import_playbook": str(PLAYBOOKS / "facts.yml")},
+        {"hosts": "mlflow_servers", "gather_facts": False, "vars_files": [topology], "tasks": [show]},
+    ]
+    facts.write_text(yaml.safe_dump(plays, sort_keys=False))
+    said = run(facts, "mlflow_servers", db={"atlas_mlflow_address": "192.0.2.5"}, store={**DEAD, "atlas_mlflow_address": "192.0.2.9"})
+    shown = json.loads((tmp_path / "shown.json").read_text()) if (tmp_path / "shown.json").exists() else said
+    assert "@192.0.2.5:5432/mlflow" in shown["_atlas_mlflow_backend_store_uri"], shown
+    assert shown["_atlas_mlflow_s3_endpoint_url"] == "http://192.0.2.9:9000"
+    assert re.fullmatch(r"[0-9.]+", shown["_atlas_mlflow_proxy_names"][0]), shown
+
+
+def test_a_host_left_out_that_cannot_be_read_ends_the_run_by_its_name(run: Any) -> None:
+    said = run(PLAYBOOKS / "site.yml", "mlflow_servers", db=DEAD)
+    assert "--limit leaves out db, and its facts" in said and "Connection refused" in said, said
+    assert "PLAY [Refuse what cannot work" not in said
+
+
+@pytest.mark.parametrize(
+    ("playbook", "limit", "missing"),
+    [
+        ("backup", "mlflow_servers", "db"),
+        ("remove", "minio", "server"),
+        ("verify", "haproxy", "server"),
+    ],
+)
+def test_a_playbook_that_acts_on_hosts_left_out_is_refused(run: Any, playbook: str, limit: str, missing: str) -> None:
+    said = run(PLAYBOOKS / f"{playbook}.yml", limit)
+    assert f"--limit {limit} leaves out {missing}, on which this playbook has to act as well" in " ".join(said.split()), said
+    assert "TASK [Gather facts]" not in said
+
+
+@pytest.mark.parametrize("playbook", ["backup", "remove", "restore", "rotate_secrets", "update_postgres", "upgrade", "upgrade_postgres", "verify"])
+def test_each_playbook_but_site_says_on_which_hosts_it_has_to_act(playbook: str) -> None:
+    facts = [play for play in yaml.safe_load((PLAYBOOKS / f"{playbook}.yml").read_text()) if play.get("ansible.builtin.import_playbook") == "facts.yml"]
+    assert facts and "_atlas_mlflow_acts_on" in facts[0].get("vars", {})
+
+
+def test_the_topology_takes_no_address_that_may_be_nothing() -> None:
+    """Every address, IP address and list of names of another host comes by the filter that refuses to go on without it."""
+    text = (PLAYBOOKS / "vars/topology.yml").read_text()
+    taken = [line.strip() for line in text.splitlines() if re.search(r"[.']atlas_mlflow_(address|ip|names)\b", line) and not line.startswith("#")]
+    assert taken and [line for line in taken if "atlas.mlflow.host_values(hostvars, '" not in line] == []
