@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Optional
 
 from ansible.errors import AnsibleFilterError
 
@@ -20,12 +20,13 @@ def is_address(text: Any) -> bool:
     return True
 
 
-def host_calls(variables: Mapping[str, Any]) -> dict[str, Any]:
+def host_calls(variables: Mapping[str, Any], facts: Optional[Mapping[str, Any]] = None) -> dict[str, Any]:
     """Return what the other hosts call a host by: its address, its IP address and its names.
 
     :param variables: The host's variables with its facts, an entry of ``hostvars``. ``atlas_mlflow_address`` may be a name, for which a certificate is.
+    :param facts: The host's facts, if they are not among its variables.
     """
-    facts = variables.get("ansible_facts") or {}
+    facts = facts if facts is not None else variables.get("ansible_facts") or {}
     name = variables["inventory_hostname"]
     found = (facts.get("default_ipv4") or {}).get("address") or ""
     address = variables.get("atlas_mlflow_address") or found or name
