@@ -71,11 +71,11 @@ def unread_hosts(results: Iterable[Mapping[str, Any]], hostvars: Mapping[str, Ma
         given = is_address(hostvars[host].get("atlas_mlflow_address"))
         if given and host not in needs_names:
             continue
-        said = " ".join(str(result.get("msg", "")).split())[:200]
+        seen = "it cannot be reached" if result.get("unreachable") else "its facts cannot be read"
         way = "" if host in needs_names else f", or set atlas_mlflow_address of {host} to its IP address"
         sentences.append(
-            f"--limit leaves out {host}, and its facts, which the other hosts are configured with, cannot be read ({said}). "
-            f"Make {host} reachable{way}."
+            f"--limit leaves out {host}, with whose address and names the other hosts are configured, and {seen}. "
+            f"Make sure that `ansible -m ansible.builtin.setup {host}` works{way}."
         )
     return sentences
 

@@ -45,5 +45,5 @@ def test_a_host_that_cannot_be_read_is_named_unless_its_address_is_given() -> No
     ]
     said = unread_hosts(results, hostvars, ["proxy"])
     assert [sentence.split(",")[0] for sentence in said] == ["--limit leaves out dead", "--limit leaves out named", "--limit leaves out proxy"]
-    assert "(Connection refused)" in said[0] and "set atlas_mlflow_address of dead to its IP address" in said[0]
+    assert "it cannot be reached" in said[0] and "its facts cannot be read" in said[1] and "set atlas_mlflow_address of dead to its IP address" in said[0]
     assert "atlas_mlflow_address" not in said[2]
