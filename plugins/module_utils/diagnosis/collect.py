@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import shlex
 import ssl
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from ansible_collections.atlas.mlflow.plugins.module_utils import containers, redaction, sockets, uris
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import logs, memory, stores
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import logs, memory, search, stores
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SEARCH, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
 
@@ -27,8 +28,9 @@ IGNORED_BY_MLFLOW = ("GUNICORN_CMD_ARGS", "PORT", "HOST")
 #: What a small program reads from its input and runs: neither it nor the settings stand in an argument.
 BOOT = "import sys, json; given = json.loads(sys.stdin.readline()); sys.stdin = __import__('io').StringIO(json.dumps(given['input'])); exec(given['program'], {'__name__': '__main__'})"
 STORES_TIMEOUT = 12  # seconds for both stores together
-UNIT_PROPERTIES = (*sockets.UNIT_PROPERTIES, "ControlPID", "ExecStart", "EnvironmentFiles", "Environment", "FragmentPath", "DropInPaths", "NeedDaemonReload", "User", "InvocationID",
+UNIT_PROPERTIES = (*sockets.UNIT_PROPERTIES, "ControlPID", "ExecStart", "EnvironmentFiles", "Environment", "FragmentPath", "DropInPaths", "NeedDaemonReload", "User", "InvocationID", "UnitFileState",
                    *memory.UNIT_PROPERTIES)
+PROXIES = (containers.PROXY, "conmon", "rootlessport", "slirp4netns", "pasta", "pasta.avx2", "exe")  # the last is what Podman calls rootlessport
 MEMORY_ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory"))
 DATA_FOLDERS = ("/", "/tmp", "/var/lib/mlflow", "/var/lib/postgresql", "/var/lib/minio", "/var/lib/docker")
 
@@ -52,7 +54,7 @@ def read_environment(pid: int, proc: Path = sockets.PROC) -> dict[str, str]:
 
 def is_server(argv: list[str]) -> bool:
     """Say whether these are a tracking server's arguments: C(mlflow server), or a web server that is given MLflow's application."""
-    if any(word.startswith(("atlas_mlflow_st", "/sbin/docker-init")) for word in argv):
+    if any(word.startswith(("atlas_mlflow_st", "/sbin/docker-init")) for word in argv) or argv[:1] and argv[0].rpartition("/")[2] in search.ENGINES:
         return False
     commands = [index for index, word in enumerate(argv[:4]) if word.rpartition("/")[2] == "mlflow"]
     return any(argv[index + 1 : index + 2] in (["server"], ["ui"]) for index in commands) or any(word.startswith("mlflow.server") for word in argv[1:])
@@ -99,22 +101,78 @@ class Server:
         self.inspected: dict[str, Any] = {}
         self.unit: dict[str, str] = {}
         self.container: Optional[containers.Container] = None
+        self.engine = ["docker"]
         self.redactor = redactor or redaction.Redactor()
         self.argv: list[str] = []
         self.configured = ""
 
     # -- which one it is
     def find(self) -> None:
-        """Find the server: a unit or a container of the given name that runs, else any process, else one that does not run."""
-        candidates = [take for take in (self._unit(self.wanted["unit"]), self._container(self.wanted["container"])) if take]
-        if any(take() for take in candidates):
-            return
-        for pid in sockets.all_pids(self.proc):
-            if is_server(read_argv(pid, self.proc)):
-                self._take_process(pid)
+        """Find the server: the unit or container of the given name, any process of a server, or what starts one and does not run.
+
+        A unit that was given up (disabled, and stopped) stands behind a server that runs.
+        """
+        unit, container = self._unit(self.wanted["unit"]), self._container(self.wanted["container"])
+        given_up = False
+        for take in (unit, container):
+            self._forget()
+            if take and take():
                 return
-        if candidates:
-            candidates[0]()
+            given_up = given_up or self.unit.get("ActiveState") == "inactive" and self.unit.get("UnitFileState") == "disabled"
+        live = next((pid for pid in sockets.all_pids(self.proc) if is_server(read_argv(pid, self.proc))), 0)
+        stopped = container if given_up and container else (unit if not (given_up and live) else None) or container
+        if stopped:
+            self._forget()
+            stopped()
+            if live:
+                self.facts["instead"] = self._name_of(live)
+        elif live:
+            self._forget()
+            self._take_process(live)
+        else:
+            self._find_by_command()
+
+    def _forget(self) -> None:
+        """Forget what was read of another candidate."""
+        self.unit, self.inspected, self.container = {}, {}, None
+
+    def _find_by_command(self) -> None:
+        """Find what starts a server and does not run."""
+        for take in (self._unit(name) for name in search.units(self.run)):
+            if take:
+                take()
+                return
+        for engine in search.ENGINES:
+            for identity in search.stopped_containers(self.run, engine, self.wanted["port"]):
+                take = self._container(identity, engine)
+                if take:
+                    take()
+                    return
+
+    def _name_of(self, pid: int) -> str:
+        """Return in words what a process of another server belongs to."""
+        engine, identity = self._container_of(pid)
+        if identity:
+            name = self.run([*engine, "inspect", "--type", "container", "--format", "{{.Name}}", identity])[1].strip().lstrip("/")
+            return f"container {name or identity[:12]}, pid {pid}"
+        return f"pid {pid}, {sockets.describe(pid, self.proc)[1] or 'started by hand'}"
+
+    def _container_of(self, pid: int) -> tuple[list[str], str]:
+        """Return the engine's command and the identity of the container that a process is in, the latter empty for none."""
+        groups = "\n".join(sockets.control_groups(pid, self.proc))
+        found = re.findall(r"(docker|libpod)[-/]([0-9a-f]{64})", groups)
+        if not found:
+            return [], ""
+        engine = "podman" if found[-1][0] == "libpod" else "docker"
+        owner = re.search(r"/user-(\d+)\.slice/", groups)
+        if engine == "podman" and owner and owner.group(1) != "0":  # a user's own containers are known to that user alone
+            try:
+                user = pwd.getpwuid(int(owner.group(1)))
+            except KeyError:
+                return [], ""
+            become = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"]
+            return [*become, "env", "--chdir=/", f"HOME={user.pw_dir}", f"XDG_RUNTIME_DIR=/run/user/{user.pw_uid}", "podman"], found[-1][1]
+        return [engine], found[-1][1]
 
     def _unit(self, name: str) -> Optional[Callable[[], bool]]:
         code, out, _err = self.run(["systemctl", "show", "--property", ",".join(UNIT_PROPERTIES), "--", name])
@@ -137,34 +195,49 @@ class Server:
 
         return take
 
-    def _container(self, name: str) -> Optional[Callable[[], bool]]:
-        code, out, _err = self.run(["docker", "inspect", "--type", "container", "--", name])
+    def _container(self, name: str, *engines: str) -> Optional[Callable[[], bool]]:
+        for engine in [[engine] for engine in engines or search.ENGINES]:
+            take = self._container_by(engine, name)
+            if take:
+                return take
+        return None
+
+    def _container_by(self, engine: list[str], name: str) -> Optional[Callable[[], bool]]:
+        code, out, _err = self.run([*engine, "inspect", "--type", "container", "--", name])
         if code:
             return None
 
         def take() -> bool:
+            self.engine = engine
             self.inspected = json.loads(out)[0]
             self.container = container = containers.parse_container(out)
             config = self.inspected["Config"]
-            self._learn([*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])], dict(word.partition("=")[::2] for word in config.get("Env") or []))
-            self._take("container", container.name, container.state, list(container.unit(self.proc).pids), " ".join([*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]))
+            self._learn([*search.words(config.get("Entrypoint")), *search.words(config.get("Cmd"))], dict(word.partition("=")[::2] for word in config.get("Env") or []))
+            self._take("container", container.name, container.state, list(container.unit(self.proc).pids), search.command_of(self.inspected))
             return container.runs
 
         return take
 
     def _take_process(self, pid: int) -> None:
-        group = (self.proc / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace")
-        identity = re.findall(r"(?:docker[-/])([0-9a-f]{64})", group)
-        take = self._container(identity[-1]) if identity else None
+        engine, identity = self._container_of(pid)
+        take = self._container_by(engine, identity) if identity else None
         if take and take():
             return
+        group = sockets.describe(pid, self.proc)[1]
+        take = self._unit(group) if group.endswith(".service") else None
+        # A server that another service started, as cron does, is not that service.
+        if take and take() and (self.pids[0] == pid or search.starts_server(self.configured)):
+            return
+        self._forget()
         parent = sockets.parent_of(pid, self.proc)
         configured = " ".join([*read_argv(parent, self.proc), *read_argv(pid, self.proc)]) if parent > 1 else ""
         self._take("process", str(pid), "running", list(sockets.main_first(sockets.descendants(pid, self.proc), pid)), configured)
 
     def _take(self, kind: str, name: str, state: str, pids: list[int], configured: str) -> None:
         self.pids = pids
-        self.pid = next((pid for pid in pids if is_server(read_argv(pid, self.proc))), 0)
+        servers = [pid for pid in pids if is_server(read_argv(pid, self.proc))]
+        # What starts it in an environment, as `uv run` does, has the same words in its arguments.
+        self.pid = next((pid for pid in servers if re.search(r"(^|/)python[^/]*$", read_argv(pid, self.proc)[0])), servers[0] if servers else 0)
         self.argv = read_argv(self.pid, self.proc) if self.pid else []
         self.configured = configured
         self.redactor.publish([name])
@@ -223,7 +296,7 @@ class Server:
                 _none, others = sockets.read_listeners((), port, self.proc)
         mine = {(address, outer) for address, outer, _inner in published}
         self.facts["host_listeners"] = [
-            other.as_dict(own=other.process == containers.PROXY and (other.address, other.port) in mine) for other in others
+            other.as_dict(own=other.process in PROXIES and (other.address, other.port) in mine) for other in others
         ]
 
     def _read_stale(self) -> None:
@@ -274,9 +347,11 @@ class Server:
         if self.facts["kind"] == "container":
             if not self.pids:
                 return None
-            command = ["docker", "exec", "--interactive", self.facts["name"], "python3", "-c", BOOT]
+            root = str(self.proc / str(self.pid or self.pids[0]) / "root")
+            python = find_python(argv, "", environment, root) or "python3"
+            command = [*self.engine, "exec", "--interactive", self.facts["name"], python, "-c", BOOT]
         else:
-            python = find_python(argv, self.configured)
+            python = find_python(argv, self.configured, environment)
             if not python:
                 return None  # another Python has other drivers, and would tell of faults that are not there
             command = [python, "-c", BOOT]
@@ -315,7 +390,7 @@ class Server:
         mine = set(self.inspected["NetworkSettings"]["Networks"])
         s3 = asked.get("s3") or {}
         names = {host for host in ((asked.get("database") or {}).get("host"), s3.get("host")) if host}
-        _code, listed, _err = self.run(["docker", "ps", "--all", "--format", "{{.Names}}\t{{.State}}\t{{.Networks}}"])
+        _code, listed, _err = self.run([*self.engine, "ps", "--all", "--format", "{{.Names}}\t{{.State}}\t{{.Networks}}"])
         others = {name: (state, set(networks.split(","))) for name, state, networks in (line.split("\t") for line in listed.splitlines())}
         self.redactor.publish(others)
         # Docker resolves the name of no container that is stopped.
@@ -346,7 +421,7 @@ class Server:
         if self.facts["kind"] == "container":
             state = self.inspected["State"]
             since = [] if earlier or state["StartedAt"].startswith("0001") else ["--since", state["StartedAt"]]
-            code, out, err = self.run(["docker", "logs", "--tail", "60", *since, self.facts["name"]])
+            code, out, err = self.run([*self.engine, "logs", "--tail", "60", *since, self.facts["name"]])
             return ("" if code else f"{out}\n{err}\n") + str(state.get("Error", ""))
         invocation = self.unit.get("InvocationID")
         # What the unit's processes wrote, and what systemd says of it: why it could not start them.
@@ -361,7 +436,7 @@ class Server:
         if kills:
             return f"the kernel killed {kills} of its processes since its start"
         if self.facts["kind"] == "container":
-            return memory.of_container(self.run, "docker", self.inspected, runs, now)
+            return memory.of_container(self.run, self.engine[-1], self.inspected, runs, now)
         return memory.of_unit(self.run, self.facts["name"], self.unit, runs, now) if self.facts["kind"] == "unit" else ""
 
     def _disks(self) -> list[dict[str, Any]]:
@@ -384,12 +459,22 @@ class Server:
         return [" ".join(line.split()) for line in rule.findall(text)]
 
 
-def find_python(argv: list[str], configured: str) -> str:
-    """Return the Python of a server: the one it was started with, or the one beside a command of its environment; empty where none is known."""
+def find_python(argv: list[str], configured: str, environment: Optional[Mapping[str, str]] = None, root: str = "") -> str:
+    """Return the Python of a server; empty if none is known.
+
+    It is the one that it was started with, the one beside a command of its environment, or the one that its search path leads to, which
+    C(uv run) and others like it set.
+
+    :param root: Where the files of the server's container are on the host.
+    """
     if argv and re.match(r"/.*/python[0-9.]*$", argv[0]):
         return argv[0]
     folders = re.findall(r"(/[^\s\"']*)/(?:mlflow|gunicorn|uvicorn|python[0-9.]*)(?=[\s\"']|$)", " ".join([*argv, configured]))
-    return next((f"{folder}/python" for folder in folders if os.path.exists(f"{folder}/python")), "")
+    pythons = [f"{folder}/python" for folder in folders]
+    if argv and re.fullmatch(r"python[0-9.]*", argv[0]):
+        pythons += [f"{folder}/{argv[0]}" for folder in (environment or {}).get("PATH", "").split(":") if folder.startswith("/")]
+    # A link there leads to a place in the container.
+    return next((python for python in pythons if os.path.lexists(root + python)), "")
 
 
 def option(argv: list[str], name: str) -> str:

@@ -18,10 +18,10 @@ from typing import Any, Callable, Optional
 Run = Callable[[list[str]], tuple[int, str, str]]
 
 DAY = 24 * 3600
-NEAR = 10  # seconds between a kill and the end of the container
+NEAR = 5  # seconds between a kill and the end of the container
 #: What the properties of a unit tell of its end and its limit.
 UNIT_PROPERTIES = ("Result", "NRestarts", "ExecMainCode", "ExecMainStatus", "MemoryMax")
-SIGKILL = "signal 9 (SIGKILL), which the kernel sends if memory runs out"
+SIGKILL = "signal 9 (SIGKILL), by force or by the kernel as memory ran out"
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class Host:
 def shown_by(host: Host, said: str) -> str:
     """Return all that the diagnosis shows of a host, one text a line, the facts at -vvv included."""
     server = collect.Server(host.run, PARAMS, host.proc)
-    with mock.patch.object(collect.subprocess, "run", host.stores(said)), mock.patch.object(collect, "find_python", lambda argv, configured: "/x/python"):
+    with mock.patch.object(collect.subprocess, "run", host.stores(said)), mock.patch.object(collect, "find_python", lambda *_arguments: "/x/python"):
         facts = server.redactor.clean(server.read())
     checks = [check.as_dict() for check in judge.diagnose(WANTED, facts)]
     texts: list[str] = [report.page({"h": checks}, "now"), *report.table("h", checks), json.dumps(checks)]

@@ -1,0 +1,93 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Find a tracking server that does not run, by what its unit or its container starts, whatever it is called."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Callable, Optional, Union
+
+Run = Callable[[list[str]], tuple[int, str, str]]
+
+ENGINES = ("docker", "podman")
+UNIT_FOLDERS = tuple(Path(folder) for folder in ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"))
+SCRIPT_SIZE = 65536  # bytes of a script that are read
+#: A command that starts a tracking server, also behind options and across a continued line.
+STARTS = re.compile(r"(?<![\w-])mlflow['\"]?(?:[\\\s]+--?[\w-]+(?:=\S+)?)*[\\\s,'\"]+(?:server|ui)\b|(?<![\w./-])mlflow\.server\b")
+
+
+def words(value: Union[str, Iterable[str], None]) -> list[str]:
+    """Return a container's command or entry point as a list: Podman gives a string where Docker gives a list."""
+    return [value] if isinstance(value, str) and value else list(value or ())
+
+
+def command_of(inspected: Mapping[str, Any]) -> str:
+    """Return what a container starts, as one line."""
+    config = inspected.get("Config", {})
+    return " ".join([*words(config.get("Entrypoint")), *words(config.get("Cmd"))])
+
+
+def starts_server(command: str, moved: Optional[Mapping[str, str]] = None) -> bool:
+    """Say whether a command starts a tracking server: by itself, or by a script that it names.
+
+    :param moved: Where a file of a container is on the host, by its path in the container.
+    """
+    if STARTS.search(command):
+        return True
+    for path in re.findall(r"/[^\s;\"']+", command):
+        script = Path((moved or {}).get(path, path))
+        try:
+            if not script.is_file():
+                continue
+            with script.open("rb") as file:
+                text = file.read(SCRIPT_SIZE)
+        except OSError:
+            continue
+        if text.startswith(b"#!") and STARTS.search(re.sub(r"^\s*#.*", "", text.decode(errors="replace"), flags=re.MULTILINE)):
+            return True
+    return False
+
+
+def units(run: Run, folders: Iterable[Path] = UNIT_FOLDERS) -> list[str]:
+    """Return the units that start a tracking server. systemd itself knows nothing of a unit that does not run and that nothing else wants."""
+    found: dict[str, None] = {}
+    for folder in folders:
+        for path in sorted([*folder.glob("*.service"), *folder.glob("*.service.d/*.conf")]):
+            name = path.parent.name[: -len(".d")] if path.suffix == ".conf" else path.name
+            try:
+                text = path.read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            commands = re.findall(r"^ExecStart=[@+!:-]*((?:.*\\\n)*.*)", text, re.MULTILINE)
+            if any(starts_server(command) for command in commands):
+                found.setdefault(name)
+    names: list[str] = []
+    for name in found:
+        if "@." in name:
+            listed = run(["systemctl", "list-units", "--all", "--plain", "--no-legend", "--", name.replace("@.", "@*.")])[1]
+            names += [line.split()[0] for line in listed.splitlines() if line.strip()]
+        else:
+            names.append(name)
+    return names
+
+
+def stopped_containers(run: Run, engine: str, port: int) -> list[str]:
+    """Return the containers that start a tracking server, the likeliest first: what should have the port, then what ended last."""
+    code, listed, _err = run([engine, "ps", "--all", "--quiet", "--no-trunc"])
+    if code or not listed.split():
+        return []
+    code, out, _err = run([engine, "inspect", "--type", "container", *listed.split()])
+    found = []
+    for inspected in json.loads(out) if not code else ():
+        bindings = (inspected.get("HostConfig", {}).get("PortBindings") or {}).values()
+        has_port = any(str(one.get("HostPort")) == str(port) for binding in bindings for one in binding or ())
+        moved = {mount.get("Destination", ""): mount["Source"] for mount in inspected.get("Mounts", []) if mount.get("Type") == "bind"}
+        command = command_of(inspected)
+        image = str(inspected.get("Config", {}).get("Image", ""))
+        # A script inside the image cannot be read, but its name and its port tell.
+        if starts_server(command, moved) or has_port and "mlflow" in image + inspected["Name"]:
+            found.append((has_port or str(port) in command, str(inspected["State"].get("FinishedAt", "")), inspected["Id"]))
+    return [identity for _port, _when, identity in sorted(found, reverse=True)]

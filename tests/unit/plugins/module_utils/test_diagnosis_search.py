@@ -1,0 +1,231 @@
+"""Which server is diagnosed: the named one, though another runs; one by another name, though it does not run; and with which Python its stores are asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Callable, Optional
+
+import pytest
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect, judge, search
+
+WANTED = {"unit": "mlflow-server.service", "container": "atlas-mlflow-server", "port": 5001}
+LIVE, NAMED = "b" * 64, "a" * 64
+
+
+class Host:
+    """A host's commands: each unit and container is shown by its name, and an engine lists its containers."""
+
+    def __init__(self, units: Optional[dict[str, str]] = None, docker: Optional[list[dict[str, Any]]] = None, podman: Optional[list[dict[str, Any]]] = None) -> None:
+        self.units, self.engines = units or {}, {"docker": docker, "podman": podman}
+        self.asked: list[list[str]] = []
+
+    def __call__(self, command: list[str]) -> tuple[int, str, str]:
+        self.asked.append(command)
+        if command[:2] == ["systemctl", "show"]:
+            return 0, self.units.get(command[-1], "LoadState=not-found\nActiveState=inactive\n"), ""
+        if command[:2] == ["systemctl", "list-units"]:
+            return 0, "".join(f"{name} loaded failed failed\n" for name in self.units), ""
+        engine = next((word for word in command if word in self.engines), "")
+        containers = self.engines.get(engine)
+        if containers is None:
+            return 127, "", "not installed"
+        if "ps" in command and "--quiet" in command:
+            return 0, "\n".join(one["Id"] for one in containers), ""
+        if "inspect" in command:
+            shown = [one for one in containers if one["Id"] in command or one["Name"].lstrip("/") in command]
+            if "--format" in command:
+                return 0, shown[0]["Name"], ""
+            return (0, json.dumps(shown), "") if shown else (1, "[]", "no such container")
+        return 1, "", "unknown"
+
+
+def unit(command: str = "/x/mlflow server", active: str = "failed", enabled: str = "enabled") -> str:
+    """Return what systemctl shows of a unit that does not run."""
+    return f"MainPID=0\nLoadState=loaded\nActiveState={active}\nSubState=x\nUnitFileState={enabled}\nExecStart={{ path=/x ; argv[]={command} ; ignore_errors=no }}\nResult=exit-code\n"
+
+
+def container(name: str, identity: str = NAMED, command: Any = ("mlflow", "server"), pid: int = 0, ended: str = "2026-11-26T00:43:05Z", **values: Any) -> dict[str, Any]:
+    """Return what an engine shows of a container, which runs if it has a process."""
+    state = {"Status": "running" if pid else "exited", "Pid": pid, "ExitCode": 1, "StartedAt": "2026-11-26T00:43:03Z", "FinishedAt": ended}
+    return {"Id": identity, "Name": f"/{name}", "State": state, "NetworkSettings": {"Networks": {}, "Ports": {}}, "Mounts": [],
+            "HostConfig": {"NetworkMode": "bridge", "PortBindings": {}}, "Config": {"Entrypoint": None, "Cmd": command, "Image": "python:3"}, **values}
+
+
+@pytest.fixture()
+def process(tmp_path: Path) -> Callable[..., int]:
+    """Return what makes a process in a /proc of the test's own."""
+    (tmp_path / "self" / "net").mkdir(parents=True)
+
+    def make(pid: int, argv: list[str], group: str = "/", parent: int = 1, environment: Optional[dict[str, str]] = None) -> int:
+        folder = tmp_path / str(pid)
+        folder.mkdir()
+        (folder / "cmdline").write_text("".join(f"{word}\0" for word in argv))
+        (folder / "environ").write_text("".join(f"{name}={value}\0" for name, value in (environment or {}).items()))
+        (folder / "cgroup").write_text(f"0::{group}\n")
+        (folder / "comm").write_text(argv[0].rpartition("/")[2])
+        (folder / "stat").write_text(f"{pid} (x) S {parent} " + "0 " * 30)
+        return pid
+
+    return make
+
+
+MLFLOW = ["/usr/bin/python3", "/usr/bin/mlflow", "server", "--port", "5001"]
+
+
+def find(host: Host, proc: Path) -> collect.Server:
+    server = collect.Server(host, WANTED, proc)
+    server.find()
+    return server
+
+
+# -- the named one, though another runs
+@pytest.mark.parametrize("group", [f"/system.slice/docker-{LIVE}.scope", f"/docker/{LIVE}"])
+def test_a_named_container_that_stopped_is_not_taken_for_one_that_runs(tmp_path: Path, process: Callable[..., int], group: str) -> None:
+    process(70, MLFLOW, group)
+    server = find(Host(docker=[container("atlas-mlflow-server"), container("other", LIVE, pid=70)]), tmp_path)
+    assert (server.facts["kind"], server.facts["name"], server.facts["state"]) == ("container", "atlas-mlflow-server", "exited")
+    assert server.facts["instead"] == "container other, pid 70"
+    checks = judge.diagnose({"host": "0.0.0.0", "port": 5001}, {**server.facts, "argv": []})
+    assert [check.fault for check in checks if check.verdict == "fault"] == ["server-not-running"]
+    assert "another server runs: container other, pid 70" in checks[-1].seen
+
+
+@pytest.mark.parametrize("active", ["failed", "activating", "inactive"])
+def test_the_roles_unit_that_stopped_is_not_taken_for_a_server_that_runs(tmp_path: Path, process: Callable[..., int], active: str) -> None:
+    process(70, MLFLOW, "/user.slice/session-1.scope")
+    server = find(Host({"mlflow-server.service": unit(active=active)}), tmp_path)
+    assert (server.facts["kind"], server.facts["name"]) == ("unit", "mlflow-server.service")
+    assert server.facts["instead"] == "pid 70, session-1.scope"
+
+
+def test_a_unit_that_was_given_up_stands_behind_what_runs_and_behind_the_named_container(tmp_path: Path, process: Callable[..., int]) -> None:
+    given_up = {"mlflow-server.service": unit(active="inactive", enabled="disabled")}
+    assert find(Host(given_up, docker=[container("atlas-mlflow-server")]), tmp_path).facts["name"] == "atlas-mlflow-server"
+    assert find(Host(given_up), tmp_path).facts["name"] == "mlflow-server.service"
+    process(70, MLFLOW, f"/docker/{LIVE}")
+    found = find(Host(given_up, docker=[container("other", LIVE, pid=70)]), tmp_path)
+    assert found.facts["name"] == "other" and not found.unit
+
+
+def test_a_named_container_that_runs_is_read_without_a_unit_that_stopped(tmp_path: Path, process: Callable[..., int]) -> None:
+    process(70, MLFLOW, f"/docker/{NAMED}")
+    server = find(Host({"mlflow-server.service": unit()}, docker=[container("atlas-mlflow-server", pid=70)]), tmp_path)
+    assert server.facts["kind"] == "container" and not server.unit and "instead" not in server.facts
+
+
+def test_a_server_that_runs_in_a_unit_by_another_name_is_that_unit(tmp_path: Path, process: Callable[..., int]) -> None:
+    process(70, MLFLOW, "/system.slice/tracking.service")
+    shown = unit("/usr/bin/mlflow server", active="active").replace("MainPID=0", "MainPID=70")
+    assert find(Host({"tracking.service": shown}), tmp_path).facts["name"] == "tracking.service"
+    # What cron starts is not cron.
+    cron = unit("/usr/sbin/cron -f", active="active").replace("MainPID=0", "MainPID=9")
+    process(71, ["cron"], "/system.slice/tracking.service")
+    assert find(Host({"tracking.service": cron}), tmp_path).facts["kind"] == "process"
+
+
+# -- by another name, and it does not run
+@pytest.mark.parametrize(
+    ("command", "starts"),
+    [
+        ("/opt/venv/bin/mlflow server --port 5001", True),
+        ("sh -c pip install mlflow==3.0.0 && mlflow server", True),
+        ("bash -c mlflow \\\n  server --host 0.0.0.0", True),
+        ("/opt/venv/bin/python -m mlflow server", True),
+        ("uv run --with mlflow mlflow ui", True),
+        ("mlflow --no-x server", True),
+        ("/opt/venv/bin/gunicorn -b 0.0.0.0:5001 mlflow.server:app", True),
+        ("mlflow gc --older-than 30d", False),
+        ("/usr/bin/backup --unit mlflow-server.service", False),
+        ("mlflow db upgrade x", False),
+        ("nginx -c /etc/mlflow.server.conf", False),
+    ],
+)
+def test_a_command_that_starts_a_server_is_known(command: str, starts: bool) -> None:
+    assert search.starts_server(command) is starts
+
+
+def test_a_script_that_starts_a_server_is_known(tmp_path: Path) -> None:
+    (tmp_path / "start.sh").write_text("#!/bin/sh\nset -e\nexec mlflow server --port 5001\n")
+    (tmp_path / "stop.sh").write_text("#!/bin/sh\n# stops what `mlflow server` started\nkill 1\n")
+    assert search.starts_server(f"/bin/bash {tmp_path}/start.sh") and not search.starts_server(f"/bin/bash {tmp_path}/stop.sh")
+    assert search.starts_server("/start.sh", {"/start.sh": f"{tmp_path}/start.sh"})
+
+
+def test_a_unit_by_another_name_is_found_while_it_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "system"
+    (folder / "wrapped.service.d").mkdir(parents=True)
+    (folder / "cron.service").write_text("[Service]\nExecStart=/usr/sbin/cron -f\n")
+    (folder / "tracking.service").write_text("[Service]\nExecStartPre=/bin/true\nExecStart=-/srv/venv/bin/mlflow \\\n  server --port 5001\n")
+    assert search.units(Host(), [folder]) == ["tracking.service"]
+    (folder / "wrapped.service.d" / "x.conf").write_text("[Service]\nExecStart=\nExecStart=/srv/venv/bin/mlflow server\n")
+    (folder / "team@.service").write_text("[Service]\nExecStart=/srv/%i/bin/mlflow server\n")
+    assert search.units(Host({"team@red.service": ""}), [folder]) == ["team@red.service", "tracking.service", "wrapped.service"]
+    monkeypatch.setattr(search, "units", lambda run: ["tracking.service"])
+    assert find(Host({"tracking.service": unit()}), tmp_path).facts["name"] == "tracking.service"
+
+
+def test_a_container_by_another_name_is_found_while_it_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "units", lambda run: [])
+    database = container("db", "d" * 64, ["postgres"])
+    older = container("older", "e" * 64, ended="2026-11-25T00:00:00Z")
+    compose = container("compose-mlflow-1", command=["bash", "-c", "pip install mlflow==3.0.0 && mlflow server"])
+    server = find(Host(docker=[database, older, compose]), tmp_path)
+    assert (server.facts["kind"], server.facts["name"]) == ("container", "compose-mlflow-1")
+    # What should have the port comes first, whenever it ended.
+    older["HostConfig"]["PortBindings"] = {"5000/tcp": [{"HostIp": "", "HostPort": "5001"}]}
+    assert find(Host(docker=[database, older, compose]), tmp_path).facts["name"] == "older"
+    # A script inside an image.
+    image = container("tracking", command=["/start"], Config={"Cmd": ["/start"], "Image": "ghcr.io/mlflow/mlflow:v3"}, HostConfig=older["HostConfig"])
+    assert find(Host(docker=[database, image]), tmp_path).facts["name"] == "tracking"
+    assert find(Host(docker=[database]), tmp_path).facts["kind"] == ""
+
+
+# -- Podman
+def test_a_container_of_podman_is_read_as_one_of_docker(tmp_path: Path, process: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "units", lambda run: [])
+    own = container("tracking", LIVE, pid=70)
+    own["Config"].update(Entrypoint="docker-entrypoint.sh")  # a string, before its release 5
+    server = find(Host(podman=[{**own, "State": {**own["State"], "Status": "exited", "Pid": 0}}]), tmp_path)
+    assert (server.facts["name"], server.engine, server.facts["configured"]) == ("tracking", ["podman"], "docker-entrypoint.sh mlflow server")
+    process(70, MLFLOW, f"/machine.slice/libpod-{LIVE}.scope/container")
+    assert find(Host(podman=[own]), tmp_path).engine == ["podman"]
+
+
+def test_a_users_own_container_of_podman_is_asked_for_as_that_user(tmp_path: Path, process: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    user = type("User", (), {"pw_uid": 1000, "pw_gid": 100, "pw_dir": "/home/ann"})
+    monkeypatch.setattr(collect.pwd, "getpwuid", lambda uid: user)
+    process(70, MLFLOW, f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{LIVE}.scope")
+    server = find(Host(podman=[container("tracking", LIVE, pid=70)]), tmp_path)
+    assert server.facts["name"] == "tracking"
+    assert server.engine == ["setpriv", "--reuid=1000", "--regid=100", "--init-groups", "env", "--chdir=/", "HOME=/home/ann", "XDG_RUNTIME_DIR=/run/user/1000", "podman"]
+
+
+# -- with which Python
+def test_the_python_of_an_environment_inside_a_container_is_used(tmp_path: Path, process: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    process(70, ["uv", "run", "mlflow", "server"], f"/docker/{NAMED}")
+    process(71, ["/app/.venv/bin/python3", "/app/.venv/bin/mlflow", "server"], f"/docker/{NAMED}", parent=70)
+    server = find(Host(docker=[container("atlas-mlflow-server", pid=70, command=["uv", "run", "mlflow", "server"])]), tmp_path)
+    assert server.pid == 71
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **_options: Any) -> Any:
+        ran.append(command)
+        return type("Done", (), {"stdout": '\n{"database": null, "s3": null}'})
+
+    monkeypatch.setattr(collect.subprocess, "run", run)
+    assert server._ask_stores({}) == {"database": None, "s3": None}
+    assert ran[0][:6] == ["docker", "exec", "--interactive", "atlas-mlflow-server", "/app/.venv/bin/python3", "-c"]
+
+
+def test_a_python_without_a_path_is_found_where_the_server_found_it(tmp_path: Path) -> None:
+    (tmp_path / "app" / "bin").mkdir(parents=True)
+    (tmp_path / "app" / "bin" / "python").symlink_to("/usr/local/bin/nowhere-on-this-host")
+    argv, environment = ["python", "-m", "mlflow", "server"], {"PATH": "/none:/app/bin:/usr/bin"}
+    assert collect.find_python(argv, "", environment, str(tmp_path)) == "/app/bin/python"
+    assert collect.find_python(["uv", "run", "mlflow", "server"], "", environment, str(tmp_path)) == ""
+
+
+def test_the_client_of_an_engine_is_no_server() -> None:
+    assert not collect.is_server(["/usr/bin/docker", "run", "image", "mlflow", "server"])
+    assert collect.is_server(["uv", "run", "mlflow", "server"])
