@@ -75,6 +75,15 @@ FAULTS: dict[str, Fault] = {
               "Set the password that the database knows in the backend store's URI, and restart the server."),
         Fault("database-access-refused", "database", "The database server's access rules have no entry for this user, database and address.",
               "Correct user and database in the backend store's URI, or add an entry to pg_hba.conf (postgres_clients)."),
+        Fault("database-connections-exhausted", "database",
+              "The database has no connection left for the server: each worker of each server opens a pool to each of its stores.",
+              "Raise max_connections (postgres_settings) or the user's limit, or run fewer workers (mlflow_server_workers), or set smaller pools "
+              "(MLFLOW_SQLALCHEMYSTORE_POOL_SIZE and MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW)."),
+        Fault("database-permission-denied", "database",
+              "The server's user may not make tables in its database, or not write to those that another user made. Since PostgreSQL 15, "
+              "GRANT ALL ON DATABASE gives no right to the schema public.",
+              "In that database: ALTER DATABASE name OWNER TO user, or GRANT ALL ON SCHEMA public TO user; for tables of another user, "
+              "GRANT ALL ON ALL TABLES IN SCHEMA public TO user."),
         Fault("database-missing", "database", "The database server answers and has no database of this name.",
               "Create it, or correct the name in the backend store's URI."),
         Fault("database-schema-old", "schema", "The database's schema is older than the release of MLflow needs.",
@@ -84,6 +93,9 @@ FAULTS: dict[str, Fault] = {
         Fault("database-failed", "database", "The database answers with an error.", "See what it says; the server's log has the whole of it."),
         Fault("clock-skew", "clock", "Clocks differ by more than five minutes, so S3 refuses the server's signed requests, and links expire at once.",
               "Set the clocks by NTP (timedatectl, chrony) on all hosts."),
+        Fault("s3-untrusted-certificate", "artifact store",
+              "The S3 endpoint speaks TLS with a certificate that the server does not trust, or that is for another name or has expired.",
+              "Give the server the certificate's authority (AWS_CA_BUNDLE, mlflow_server_tls_authority), and name the endpoint as the certificate does."),
         Fault("s3-wrong-scheme", "artifact store", "The S3 endpoint's scheme is wrong: one side speaks TLS and the other does not.",
               "Change http:// to https://, or the other way round, in MLFLOW_S3_ENDPOINT_URL."),
         Fault("s3-down", "artifact store", "The S3 endpoint does not answer where the server runs.", "Start it, or correct MLFLOW_S3_ENDPOINT_URL."),

@@ -21,10 +21,13 @@ DATABASE_FAULTS = {
     "down": "database-down",
     "wrong-password": "database-wrong-password",
     "refused": "database-access-refused",
+    "no-slots": "database-connections-exhausted",
+    "denied": "database-permission-denied",
     "missing": "database-missing",
     "failed": "database-failed",
 }
 S3_FAULTS = {
+    "untrusted": "s3-untrusted-certificate",
     "wrong-scheme": "s3-wrong-scheme",
     "down": "s3-down",
     "wrong-key": "s3-wrong-key",

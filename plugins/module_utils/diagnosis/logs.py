@@ -13,6 +13,10 @@ LENGTH = 300  # characters that are quoted of a line
 #: What a log says, by the fault that it means.
 LOG_FAULTS = (
     ("database-driver-missing", r"No module named '(psycopg2?|pg8000|pymysql|MySQLdb|pyodbc)|driver is not installed"),
+    ("database-connections-exhausted", r"remaining connection slots are reserved|too many (clients already|connections for)"),
+    ("database-permission-denied", r"permission denied for (schema|table|relation|sequence)|may not make tables in"),
+    ("database-password-not-encoded", r"password in a store's URI is not percent-encoded"),
+    ("s3-untrusted-certificate", r"SSL validation failed for .*certificate verify failed"),
     ("database-wrong-password", r"password authentication failed"),
     ("database-schema-new", r"Can't locate revision|which this release does not know"),
     ("database-schema-old", r"out-of-date database schema|and this release needs"),

@@ -27,6 +27,8 @@ KEY = "atlas-mlflow-diagnosis"  # of an upload that is begun and given up, so th
 #: What a database's driver says, by the outcome that it means.
 DATABASE_ERRORS = (
     ("wrong-password", r"password authentication failed|no password supplied|Access denied for user"),
+    ("no-slots", r"remaining connection slots are reserved|too many (clients|connections)|Too many connections|no more connections allowed"),
+    ("denied", r"permission denied for (schema|table|relation|sequence)|(INSERT|CREATE|SELECT) command denied"),
     ("refused", r"no pg_hba.conf entry|is not allowed to connect|permission denied for database"),
     ("missing", r'database "[^"]*" does not exist|Unknown database'),
     ("unresolved", r"could not translate host name|failed to resolve host|Name or service not known|Temporary failure in name resolution|No address associated"),
@@ -70,6 +72,24 @@ def read_revisions() -> tuple[str, list[str]]:
     return (heads.pop() if len(heads) == 1 else ""), sorted(revisions)
 
 
+class Denied(Exception):
+    """A database in which the server's user may not make its tables, or not write to them."""
+
+
+def check_rights(connection: Any, made: bool) -> None:
+    """See that the user may make tables in PostgreSQL's schema, or write to those that are made.
+
+    :raises Denied: When the user may not.
+    """
+    import sqlalchemy
+
+    if connection.dialect.name != "postgresql":
+        return
+    question = "has_table_privilege('experiments', 'INSERT')" if made else "coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
+    if not connection.execute(sqlalchemy.text(f"SELECT {question}")).scalar():
+        raise Denied(f"permission denied for {'table experiments' if made else 'schema public'}")
+
+
 def read_schema(url: Any) -> dict[str, str]:
     """Return the schema revision of a database, and how it stands to that of the installed MLflow."""
     import sqlalchemy
@@ -79,6 +99,8 @@ def read_schema(url: Any) -> dict[str, str]:
     with engine.connect() as connection:
         tables = sqlalchemy.inspect(connection).get_table_names()
         row = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).fetchone() if "alembic_version" in tables else None
+        if row is None or "experiments" in tables:
+            check_rights(connection, made=row is not None)
     head, known = read_revisions()
     revision = row[0] if row else ""
     schema = "unknown" if not head else "none" if not revision else "right" if revision == head else "old" if revision in known else "new"
@@ -123,6 +145,8 @@ def classify_s3(error: BaseException) -> tuple[str, str]:
     response = getattr(error, "response", None) or {}
     code = str(response.get("Error", {}).get("Code", ""))
     text = first_line(error)
+    if re.search(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|TLS CA certificate bundle|doesn't match|[Hh]ostname mismatch", text):
+        return "untrusted", text
     if "HTTP request to an HTTPS server" in text or re.search(r"SSL|WRONG_VERSION_NUMBER|wrong version number", text):
         return "wrong-scheme", text
     if code in S3_CODES:
@@ -146,7 +170,9 @@ def ask_s3(environment: Mapping[str, str], bucket: str, prefix: str) -> dict[str
     config = botocore.config.Config(connect_timeout=PATIENCE, read_timeout=PATIENCE, retries={"total_max_attempts": 1})
     asked, step = time.time(), "list"
     try:
-        client = boto3.client("s3", endpoint_url=endpoint or None, config=config)
+        # As MLflow does: nothing is checked if that is set, and else what boto3 finds, a bundle in AWS_CA_BUNDLE included.
+        trusts_all = environment.get("MLFLOW_S3_IGNORE_TLS", "").lower() in ("true", "1")
+        client = boto3.client("s3", endpoint_url=endpoint or None, config=config, verify=False if trusts_all else None)
         listed = client.list_objects_v2(Bucket=bucket, MaxKeys=1)
         date = listed["ResponseMetadata"]["HTTPHeaders"].get("date")
         facts["skew"] = round(email.utils.parsedate_to_datetime(date).timestamp() - asked) if date else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
 import sqlite3
@@ -43,7 +44,14 @@ class FakeDatabase:
     def __exit__(self, *_exc: object) -> None:
         pass
 
+    #: Whether the user may make tables, and what the database says to who reads them.
+    may_create, refuses = True, ""
+
     def execute(self, statement: str, given: dict[str, Any] | None = None) -> Any:
+        if "has_schema_privilege" in statement:
+            return SimpleNamespace(fetchone=lambda: ("m", "mlflow", self.may_create))
+        if self.refuses and "version_num" in statement:
+            raise Refused(f"{self.refuses}\n[SQL: SELECT]")
         if "lock" in statement:
             self.done.append(statement.split("(")[0].removeprefix("SELECT "))
         elif "users" in statement:
@@ -165,6 +173,30 @@ def test_what_a_database_refuses_is_said_in_a_line(monkeypatch: pytest.MonkeyPat
         migrate(monkeypatch, store, database, upgrade=True)
     assert str(refused.value) == f"The schema of the backend store could not be brought to revision {HEAD}: {database.in_the_way}"
     assert database.done == ["pg_advisory_lock", "pg_advisory_unlock"]
+
+
+@pytest.mark.parametrize(
+    ("tables", "may_create", "refuses", "said"),
+    [
+        ([], False, "", 'ALTER DATABASE "mlflow" OWNER TO "m"'),
+        (["alembic_version"], True, "permission denied for table alembic_version", "GRANT ALL ON ALL TABLES"),
+        (["alembic_version"], True, "connection to server was lost", "connection to server was lost"),
+        ([], True, "", ""),
+    ],
+)
+def test_a_database_that_the_user_may_not_use_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, store: ModuleType, tables: list[str], may_create: bool, refuses: str, said: str
+) -> None:
+    database = FakeDatabase("postgresql", "", tables)
+    database.may_create, database.refuses = may_create, refuses
+    for name, module in database.modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(store, "make_engine", lambda _uri: database)
+    monkeypatch.setattr(store, "wait", lambda _questions, _timeout: None)
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", "postgresql+psycopg2://m@db/mlflow")
+    monkeypatch.setattr(sys, "stderr", printed := io.StringIO())
+    assert store.main(store.parser().parse_args(["--lone-server"])) == (1 if said else 0)
+    assert said in printed.getvalue() and len(printed.getvalue().splitlines()) == bool(said)
 
 
 @pytest.mark.parametrize("password", ["Red@hat321#", "a@b/c", "@@@@hat"])

@@ -108,7 +108,7 @@ def prepare(environment: Mapping[str, str], timeout: float, schema_revision: str
     engine = stores.make_engine(config.uri)
     app = app_of(config)
     stores.wait([lambda: stores.database_problem(engine, STORE)], timeout)
-    done = [stores.migrate(engine, upgrade, app.schema)] if stores.needs_migration(engine, schema_revision, False, app.NOTED_IN) else []
+    done = [stores.migrate(engine, upgrade, app.schema)] if stores.needs_migration(engine, schema_revision, False, app.NOTED_IN, STORE) else []
     return [line for line in (*done, app.give_password(engine, config)) if line]
 
 

@@ -109,6 +109,30 @@ def wait(questions: list[Callable[[], str]], timeout: float) -> None:
         time.sleep(PAUSE)
 
 
+def rights_problem(engine: Any, store: str = "the backend store") -> str:
+    """Return what keeps the user from making tables in an empty database of PostgreSQL, empty if nothing does."""
+    import sqlalchemy
+
+    if engine.dialect.name != "postgresql":
+        return ""
+    question = "SELECT current_user, current_database(), coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
+    with engine.connect() as connection:
+        user, database, may = connection.execute(sqlalchemy.text(question)).fetchone()
+    return "" if may else (
+        f"The user {user} may not make tables in the schema public of the database {database}, {store}: since PostgreSQL 15, GRANT ALL ON DATABASE "
+        f'does not give that right. Run ALTER DATABASE "{database}" OWNER TO "{user}", or in that database GRANT ALL ON SCHEMA public TO "{user}".'
+    )
+
+
+def denied(store: str, error: BaseException) -> StoreError:
+    """Return what is said if a database refuses what MLflow needs to do in it."""
+    hint = (
+        ' Another user owns the tables: run GRANT ALL ON ALL TABLES IN SCHEMA public TO the user of the URI, or name their owner in the URI.'
+        if "permission denied for" in first_line(error) else ""
+    )
+    return StoreError(f"The database of {store} answers with an error: {first_line(error)}.{hint}")
+
+
 def read_revision(engine: Any, noted_in: tuple[str, ...]) -> tuple[str, bool]:
     """Return a database's schema revision from the first of these tables that is there, empty where none is, and whether it holds any table."""
     import sqlalchemy
@@ -230,12 +254,24 @@ def _migrate(engine: Any, upgrade: bool, schema: Schema) -> str:
     return done
 
 
-def needs_migration(engine: Any, schema_revision: str, lone_server: bool, noted_in: tuple[str, ...] = NOTED_IN) -> bool:
+def needs_migration(
+    engine: Any, schema_revision: str, lone_server: bool, noted_in: tuple[str, ...] = NOTED_IN, store: str = "the backend store"
+) -> bool:
     """Return whether a database must be looked at with MLflow, which takes seconds to import.
 
     An empty one need not when no other server can make its tables at the same moment: the server makes them itself.
+
+    :raises StoreError: When the user may not make tables in an empty one, or not read those that are there.
     """
-    revision, has_tables = read_revision(engine, noted_in)
+    import sqlalchemy
+
+    try:
+        revision, has_tables = read_revision(engine, noted_in)
+        problem = "" if has_tables else rights_problem(engine, store)
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise denied(store, error) from error
+    if problem:
+        raise StoreError(problem)
     return not (lone_server and not has_tables or schema_revision and revision == schema_revision)
 
 

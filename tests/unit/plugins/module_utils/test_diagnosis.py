@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import re
+import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Optional
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect, judge, logs, report, stores
@@ -98,6 +100,9 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("database-access-refused", changed(UNIT, stores__database__outcome="refused"), CLIENT),
     ("database-missing", changed(UNIT, stores__database__outcome="missing"), CLIENT),
     ("database-failed", changed(UNIT, stores__database__outcome="failed"), CLIENT),
+    ("database-connections-exhausted", changed(UNIT, stores__database__outcome="no-slots"), CLIENT),
+    ("database-permission-denied", changed(UNIT, **NOT_RUNNING, stores__database__outcome="denied"), CLIENT),
+    ("s3-untrusted-certificate", changed(UNIT, stores__s3__outcome="untrusted"), CLIENT),
     ("database-schema-old", changed(UNIT, **SCHEMA, stores__database__schema="old"), CLIENT),
     ("database-schema-new", changed(UNIT, **SCHEMA, stores__database__schema="new"), CLIENT),
     ("clock-skew", UNIT, changed(CLIENT, now=UNIT["now"] + 1200)),
@@ -157,6 +162,12 @@ def test_every_fault_of_the_catalogue_has_a_case_and_two_sentences() -> None:
         ('FATAL:  database "nothing" does not exist', "missing"),
         ('FATAL:  no pg_hba.conf entry for host "127.0.0.1", user "mlflow", database "mlflowx", no encryption', "refused"),
         ("connection timeout expired", "down"),
+        ("FATAL:  remaining connection slots are reserved for non-replication superuser connections", "no-slots"),
+        ("FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", "no-slots"),
+        ("FATAL:  sorry, too many clients already", "no-slots"),
+        ('FATAL:  too many connections for role "mlflow"', "no-slots"),
+        ("permission denied for schema public", "denied"),
+        ("permission denied for table alembic_version", "denied"),
         ("relation runs does not exist", "failed"),
     ],
 )
@@ -176,6 +187,22 @@ def test_what_s3_says_is_understood() -> None:
     assert stores.classify_s3(ClientError("400", 400))[0] == "wrong-scheme"
     assert stores.classify_s3(Exception("SSL validation failed for https://s3 [SSL: WRONG_VERSION_NUMBER]"))[0] == "wrong-scheme"
     assert stores.classify_s3(EndpointConnectionError("Could not connect"))[0] == "down"
+    for said in ("self-signed certificate", "unable to get local issuer certificate", "Hostname mismatch, certificate is not valid for 's3'", "certificate has expired"):
+        error = Exception(f"SSL validation failed for https://s3:9000/b [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {said} (_ssl.c:1000)")
+        assert stores.classify_s3(error)[0] == "untrusted"
+
+
+@pytest.mark.parametrize(("setting", "verify"), [("true", False), ("1", False), ("false", None), ("", None)])
+def test_an_artifact_store_is_asked_with_as_much_trust_as_the_server_has(setting: str, verify: Optional[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    listing = {"ResponseMetadata": {"HTTPHeaders": {}}}
+    client = SimpleNamespace(list_objects_v2=lambda **_: listing, create_multipart_upload=lambda **_: {"UploadId": "u"}, abort_multipart_upload=lambda **_: None)
+    boto3 = SimpleNamespace(client=lambda _name, **options: given.update(options) or client)
+    config = SimpleNamespace(Config=lambda **_: None)
+    for name, module in {"boto3": boto3, "botocore": SimpleNamespace(config=config), "botocore.config": config}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    assert stores.ask_s3({"MLFLOW_S3_ENDPOINT_URL": "https://s3", "MLFLOW_S3_IGNORE_TLS": setting}, "b", "")["outcome"] == "ok"
+    assert given["verify"] is verify
 
 
 def test_an_artifact_store_is_found_behind_the_proxy_scheme() -> None:
