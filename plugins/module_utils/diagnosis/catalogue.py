@@ -104,7 +104,9 @@ FAULTS: dict[str, Fault] = {
         Fault("s3-bucket-missing", "artifact store", "The bucket is not there.", "Create it, or correct the artifact destination."),
         Fault("s3-read-only", "artifact store", "The account may read the bucket and may not write to it.",
               "Give its policy s3:PutObject and s3:AbortMultipartUpload on the bucket."),
-        Fault("s3-denied", "artifact store", "The account may not list the bucket.", "Give its policy s3:ListBucket, s3:GetObject and s3:PutObject on the bucket."),
+        Fault("s3-denied", "artifact store", "The account may not list the bucket, or the prefix in it that the artifact destination names.",
+              "Give its policy s3:ListBucket, s3:GetObject and s3:PutObject on the bucket; if it is for a prefix alone, "
+              "add the prefix to the artifact destination (mlflow_server_artifacts_destination: s3://BUCKET/PREFIX)."),
         Fault("s3-failed", "artifact store", "The artifact store answers with an error.", "See what it says; the server's log has the whole of it."),
         Fault("server-not-running", "process", "The tracking server does not run, or ends again and again.",
               "See what its log says, and start it."),

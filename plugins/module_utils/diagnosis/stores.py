@@ -173,14 +173,18 @@ def ask_s3(environment: Mapping[str, str], bucket: str, prefix: str) -> dict[str
         # As MLflow does: nothing is checked if that is set, and else what boto3 finds, a bundle in AWS_CA_BUNDLE included.
         trusts_all = environment.get("MLFLOW_S3_IGNORE_TLS", "").lower() in ("true", "1")
         client = boto3.client("s3", endpoint_url=endpoint or None, config=config, verify=False if trusts_all else None)
-        listed = client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+        # As MLflow lists it: a policy may be for this prefix alone.
+        listed = client.list_objects_v2(Bucket=bucket, MaxKeys=1, **({"Prefix": f"{prefix}/"} if prefix else {}))
         date = listed["ResponseMetadata"]["HTTPHeaders"].get("date")
         facts["skew"] = round(email.utils.parsedate_to_datetime(date).timestamp() - asked) if date else None
         step, key = "write", f"{prefix}/{KEY}".lstrip("/")
         upload = client.create_multipart_upload(Bucket=bucket, Key=key)
+        step = "give up"
         client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload["UploadId"])
     except Exception as error:  # whatever botocore raises is an outcome
         outcome, detail = classify_s3(error)
+        if (step, outcome) == ("give up", "denied"):
+            return {**facts, "outcome": "ok", "detail": "may be written to, and an upload that was begun may not be given up (s3:AbortMultipartUpload)"}
         return {**facts, "outcome": "read-only" if (step, outcome) == ("write", "denied") else outcome, "detail": detail}
     return {**facts, "outcome": "ok"}
 

@@ -81,12 +81,14 @@ def bucket_problem(destination: str, environment: Mapping[str, str]) -> str:
     import botocore.config
     import botocore.exceptions
 
-    bucket = destination.split("://", 1)[1].split("/", 1)[0]
+    bucket, _slash, prefix = destination.split("://", 1)[1].partition("/")
+    prefix = prefix.strip("/")
     endpoint = environment.get("MLFLOW_S3_ENDPOINT_URL") or None
     config = botocore.config.Config(connect_timeout=PATIENCE, read_timeout=PATIENCE, retries={"total_max_attempts": 1})
     where = f"bucket {bucket} at {endpoint or 'Amazon S3'}"
     try:
-        boto3.client("s3", endpoint_url=endpoint, config=config).head_bucket(Bucket=bucket)
+        # As MLflow lists it: a policy may be for this prefix alone.
+        boto3.client("s3", endpoint_url=endpoint, config=config).list_objects_v2(Bucket=bucket, MaxKeys=1, **({"Prefix": f"{prefix}/"} if prefix else {}))
     except botocore.exceptions.ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         causes = {403: "the key or its policy does not let the server in", 404: "there is no such bucket"}
