@@ -236,7 +236,7 @@ PHASES = {
         {"mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 7}},
     ),
     "verify": ("mlflow_server : Ask the tracking server on its own host", {"mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 8}}),
-    "PostgreSQL's handler": ("postgres : Reload PostgreSQL, or restart it where a setting needs that", {"postgres_settings": {"max_connections": 120}}),
+    "PostgreSQL's handler": ("postgres : Reload PostgreSQL, or restart it where a setting needs that", {"postgres_settings": {"max_connections": 320}}),
 }
 
 

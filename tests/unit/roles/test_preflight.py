@@ -157,6 +157,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("minio", {"minio_port": TAKEN}, ["minio_port is", "held by", "mc mirror"]),
     ("postgres", {"postgres_version": "17", "_postgres_clusters": [FORMER]}, ["postgres_version is 17", "the data are those of PostgreSQL 15", "upgrade_postgres.yml"]),
     ("postgres", {"postgres_version": "15", "_postgres_clusters": [{**FORMER, "upgrade": "begun"}]}, ["was cut short", "upgrade_postgres.yml again"]),
+    (
+        "postgres",
+        {"postgres_settings": {"max_connections": 100}, "postgres_connections": 98},
+        ["max_connections 100", "may open 98", "mlflow_server_workers", "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"],
+    ),
     ("postgres", {"postgres_password": "short"}, ["postgres_password has 5 characters"]),
     ("postgres", {"postgres_repository": "pgdg", "postgres_version": ""}, ["postgres_version"]),
     ("postgres", {"postgres_repository": "apt"}, ["postgres_repository", "distribution, pgdg"]),
