@@ -117,7 +117,8 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils import uris
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect
+from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect, front
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SERVER_INFO
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, NoAnswer, ask, tls_context
@@ -179,9 +180,31 @@ def see_as_server(module: AnsibleModule, server: collect.Server) -> dict[str, An
     host = base.host_header("localhost")
     if facts["names"][0]["api"] == 404:
         facts["answers_below"] = collect.answers_below(base, host, server.argv, params["timeout"], tls)
+    facts["front"] = see_front(module, server, base, tls)
     s3 = (facts.get("stores") or {}).get("s3") or {}
     facts["client_endpoint"] = s3.get("endpoint", "") if s3 and offers_links(base, host, params["timeout"], tls) else ""
     return facts
+
+
+def see_front(module: AnsibleModule, server: collect.Server, base: Base, tls: ssl.SSLContext) -> Optional[dict[str, Any]]:
+    """Return the proxy that has the server's port, what the server answers without it, and what it does to requests; nothing if there is none."""
+    facts, params = server.facts, module.params
+    found = front.find(facts, params["host"], params["port"])
+    place = front.own_place(facts, server.inspected) if found else None
+    if not found or not place:
+        return None
+    if found["process"] == PROXY:
+        front.name_container(found, server.run(["docker", "ps", "--format", "{{.Image}} {{.Ports}}"])[1])
+    scheme = "https" if any("ssl-keyfile" in word for word in server.argv) else "http"
+    own = Base(scheme, *place, collect.option(server.argv, "--static-prefix").rstrip("/"))
+    hosts = [one["host"] for one in facts["names"]]
+    found["direct"] = collect.ask_names(own, hosts, params["timeout"], tls, login(module))
+    if not front.is_proxy(found, facts["names"], found["direct"]):
+        return None
+    answers = facts["names"][0]["api"] != 0
+    found["refuses_host"] = answers and front.refuses_host(base, hosts[0], params["timeout"], tls, login(module))
+    found["refuses_large"] = answers and front.refuses_large(base, hosts[0], tls)
+    return found
 
 
 def see(module: AnsibleModule, redactor: Redactor) -> dict[str, Any]:

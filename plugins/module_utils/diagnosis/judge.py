@@ -129,10 +129,19 @@ class Diagnosis:
         listens = {(one["address"], one["port"]) for one in self.server.get("sockets") or ()}
         default = (str(MLFLOW_DEFAULT[0]), MLFLOW_DEFAULT[1]) in listens and self.port != MLFLOW_DEFAULT[1]
         seen = ", ".join(f"{name}={value}" for name, value in sorted(ignored.items())) or "none"
-        self.note("environment", "no address in variables that MLflow ignores", seen, "ignored-environment" if ignored and default and not self.faults else "")
+        self.note("environment", "no address in variables that MLflow ignores", seen, "ignored-environment" if ignored and default and not self.front and not self.faults else "")
+
+    @property
+    def front(self) -> Mapping[str, Any]:
+        """Return the proxy that has the server's port."""
+        return self.server.get("front") or {}
 
     def _sockets(self) -> None:
         own = self.server.get("sockets") or []
+        if self.front:
+            seen = ", ".join(sorted({endpoint(one) for one in own}))
+            self.note("sockets", "a socket that the proxy reaches", f"{seen}, behind {self._proxy()}")
+            return
         inside = self.server.get("kind") == "container" and self.server.get("network_mode") != "host"
         address, port = (ip_address("0.0.0.0"), self._inner_port()) if inside else (self.address, self.port)
         expected = f"{address}:{port}"
@@ -177,7 +186,7 @@ class Diagnosis:
         return collide(Listener(ip_address(one["address"]), one["port"]), Listener(self.address, self.port))
 
     def _published(self) -> None:
-        if self.server.get("kind") != "container" or self.server.get("network_mode") == "host" or not self.runs:
+        if self.server.get("kind") != "container" or self.server.get("network_mode") == "host" or not self.runs or self.front:
             return
         published = self.server.get("published") or []
         seen = ", ".join(f"{endpoint(one)} to {one['inner']}" for one in published) or "none"
@@ -275,6 +284,8 @@ class Diagnosis:
         if not self.runs:
             return
         names = self.server.get("names") or []
+        if self.front and self._changed_by_proxy(names):
+            return
         refused = [one["host"] for one in names if one["api"] == 403 and one["health"] == 200]
         seen = ", ".join(f"{one['host']}: API {one['api'] or one.get('error', 'no answer')}, health {one['health'] or 'no answer'}" for one in names)
         if refused:
@@ -286,6 +297,24 @@ class Diagnosis:
         if names and not refused and elsewhere is None:
             closed = {one["api"] for one in failing} == {401}
             self.note("login" if closed else "API", "200 by every name", seen, self._closed() if closed else "api-fails" if failing else "", follows=bool(self.faults))
+
+    def _proxy(self) -> str:
+        return f"{self.front['process'] or 'a process'} (pid {self.front['pid']}) on {endpoint(self.front)}"
+
+    def _changed_by_proxy(self, names: list[dict[str, Any]]) -> bool:
+        """Note what the proxy does to requests that the server itself answers. Returns whether it is at fault for what is answered."""
+        direct = {one["host"]: one["api"] for one in self.front.get("direct") or ()}
+        worse = [one for one in names if one["api"] not in (200, 401) and direct.get(one["host"]) in (200, 401)]
+        seen = ", ".join(f"{one['host']}: {one['api'] or one.get('error', 'no answer')}, and {direct[one['host']]} without it" for one in worse)
+        fault = ""
+        if worse:
+            status = worse[0]["api"]
+            fault = "proxy-host-header" if self.front.get("refuses_host") else "proxy-path" if status == 404 and self.server.get("answers_below") is None else ""
+            fault = fault or ("proxy-upstream" if status in (0, 502, 503, 504) else "")
+        elif self.front.get("refuses_large"):
+            fault, seen = "proxy-body-limit", "413 for 100 MiB"
+        self.note("proxy", "passes requests on as they are", f"{self._proxy()}: {seen or 'it does'}", fault, follows=bool(fault and self.faults))
+        return bool(fault) and fault != "proxy-body-limit"
 
     def _closed(self) -> str:
         """Return what it means that the server asks for a login: without one to give, nothing more can be seen."""

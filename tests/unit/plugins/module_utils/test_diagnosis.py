@@ -51,6 +51,16 @@ def changed(facts: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return facts
 
 
+#: A server on loopback behind a proxy, and what the proxy makes of its answer.
+BEHIND = {"sockets": [{"address": "127.0.0.1", "port": 5000, "pid": 812, "process": "mlflow"}], "host_listeners": [{"address": "0.0.0.0", "port": 5001, "pid": 7, "process": "nginx"}]}
+FRONT: dict[str, Any] = {"process": "nginx", "pid": 7, "address": "0.0.0.0", "port": 5001, "direct": [{"host": "localhost:5001", "api": 200, "health": 200}]}
+
+
+def through(api: int, **front: Any) -> dict[str, Any]:
+    """Return the facts of a server whose proxy answers so."""
+    return {**BEHIND, "front": {**FRONT, **front}, "names": [{"host": "localhost:5001", "api": api, "health": 200}]}
+
+
 CLOSED = [{"host": "localhost:5001", "api": 401, "health": 200}]
 DEAF = {"sockets": [socket("127.0.0.1", 5000)], "names": SILENT}
 NOT_RUNNING = {"argv": [], "sockets": [], "pid": 0, "state": "failed/failed", "names": SILENT}
@@ -116,6 +126,13 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("s3-failed", changed(UNIT, stores__s3__outcome="failed"), CLIENT),
     ("server-not-running", changed(UNIT, **NOT_RUNNING), changed(CLIENT, names=[UNHEARD])),
     ("server-not-running", changed(CONTAINER, sockets=[], restarts=7, last_words="Segmentation fault", names=SILENT), changed(CLIENT, names=[UNHEARD])),
+    ("proxy-upstream", changed(UNIT, **through(502)), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 502}])),
+    ("proxy-upstream", changed(UNIT, **through(0)), changed(CLIENT, names=[UNHEARD])),
+    ("proxy-host-header", changed(UNIT, **through(403, refuses_host=True)), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 403}])),
+    ("host-header-refused", changed(UNIT, **through(403, refuses_host=True, direct=[{"host": "localhost:5001", "api": 403}])), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 403}])),
+    ("proxy-path", changed(UNIT, **through(404)), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 404}])),
+    ("static-prefix", changed(UNIT, **through(404), answers_below="/ml"), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 404}])),
+    ("proxy-body-limit", changed(UNIT, **through(200, refuses_large=True)), CLIENT),
     ("host-header-refused", changed(UNIT, names=[UNIT["names"][0], {"host": "mlflow:5001", "api": 403, "health": 200}]), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 403}])),
     ("login-refused", changed(UNIT, logs_in=True, names=CLOSED), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 401}])),
     ("static-prefix", changed(UNIT, names=[{"host": "localhost:5001", "api": 404, "health": 404}], answers_below="/ml"), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 404}])),
@@ -134,7 +151,9 @@ def test_a_fault_is_named_and_no_other(fault: str, server: dict[str, Any], clien
     assert [check.fault for check in checks if check.verdict == "fault"] == [fault], report.table("mlflow", [check.as_dict() for check in checks])
 
 
-@pytest.mark.parametrize("server", [UNIT, CONTAINER], ids=["unit", "container"])
+@pytest.mark.parametrize(
+    "server", [UNIT, CONTAINER, changed(UNIT, **through(200)), changed(CONTAINER, **through(200), published=[])], ids=["unit", "container", "behind a proxy", "container behind a proxy"]
+)
 def test_a_healthy_stack_gives_no_finding(server: dict[str, Any]) -> None:
     checks = judge.diagnose(WANTED, server, CLIENT)
     assert {check.verdict for check in checks} == {"ok"} and len(checks) > 9
