@@ -193,6 +193,8 @@ class Environment:
     def client_environment(self) -> dict[str, str]:
         """Return the environment variables that make pip and uv use the host's trust store and the index asked for."""
         variables = {"PYTHONDONTWRITEBYTECODE": "", "UV_NO_PROGRESS": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_NO_CONFIG": "1"}
+        # Not in root's home. The home itself stays, as the logins of a private index are in its .netrc.
+        variables.update(UV_CACHE_DIR=os.path.join(self.uv_path, "cache"), PIP_NO_CACHE_DIR="1")
         bundle = self.module.params["ca_bundle"]
         if bundle and os.path.exists(bundle):
             variables.update(PIP_CERT=bundle, SSL_CERT_FILE=bundle)
@@ -200,9 +202,9 @@ class Environment:
             variables.update(PIP_INDEX_URL=self.module.params["index_url"], UV_DEFAULT_INDEX=self.module.params["index_url"])
         return variables
 
-    def run(self, what: str, argv: list[str]) -> None:
-        """Run a command, and fail the module with its output where it fails."""
-        code, out, error = self.module.run_command(argv, environ_update=self.client_environment())
+    def run(self, what: str, argv: list[str], **variables: str) -> None:
+        """Run a command with more environment variables, and fail the module with its output if it fails."""
+        code, out, error = self.module.run_command(argv, environ_update={**self.client_environment(), **variables})
         if code != 0:
             # An index may have a login in its URL, and so may one that another setting of the host names.
             hide = Redactor(uri_secrets(self.module.params["index_url"] or ""), public=[self.path, self.uv_path]).text
@@ -237,7 +239,9 @@ class Environment:
         self.run("Installing the lock", sync)
         if self.module.params["warm_imports"]:
             interpreter = os.path.join(self.path, "bin", "python")
-            self.run("Importing the packages once", [interpreter, "-c", WARM, *self.module.params["warm_imports"]])
+            # Packages such as matplotlib write to the home when they are imported.
+            homes = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), self.module.tmpdir)
+            self.run("Importing the packages once", [interpreter, "-c", WARM, *self.module.params["warm_imports"]], **homes)
 
     def write_files(self, previous: dict[str, object]) -> None:
         """Write the extra files, and take away those that an earlier run wrote and nobody asks for now."""

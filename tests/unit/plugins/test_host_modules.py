@@ -30,7 +30,7 @@ def run_module(name: str, check: bool = False, **arguments: Any) -> dict[str, An
         "with patch_module_args(json.load(sys.stdin)['ANSIBLE_MODULE_ARGS']):\n"
         f"    {name}.main()\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "collections")}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "collections"), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run([sys.executable, "-c", program], input=json.dumps(payload), capture_output=True, text=True, env=environment, check=False)
     assert done.stdout, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -247,6 +247,19 @@ def test_what_is_imported_once_is_compiled(environment: dict[str, Any]) -> None:
     run_module("uv_environment", warm_imports=["six", "no_such_module"], **environment)
     packages = next(Path(environment["path"]).glob("lib/python*/site-packages"))
     assert list((packages / "__pycache__").glob("six.*.pyc"))
+
+
+def test_nothing_is_left_in_the_home(environment: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what uv keeps, and of what a package writes when it is imported."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("XDG_CACHE_HOME", "UV_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "writes_home.py").write_text("import os\nos.makedirs(os.path.expanduser('~/.config/writes_home'))\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert run_module("uv_environment", warm_imports=["six", "writes_home"], **environment)["changed"]
+    assert list(home.iterdir()) == []
 
 
 def test_an_environment_that_was_cut_short_is_made_again(environment: dict[str, Any]) -> None:
