@@ -15,11 +15,12 @@ DISCOVERY = "auto"
 SILENT_DISCOVERY = "auto_silent"
 
 
-def quiet(task_vars: dict[str, Any], setting: Any) -> dict[str, Any]:
-    """Return the variables of the task, in which Ansible's default way to find Python is replaced by the silent one.
+def quiet(task_vars: dict[str, Any]) -> dict[str, Any]:
+    """Return the variables of a host, in which Ansible's default way to find Python is replaced by the silent one.
 
-    :param setting: The value of Ansible's setting INTERPRETER_PYTHON for the host. A value other than the default is the user's, and is kept.
+    A setting other than the default is the user's, and is kept.
     """
+    setting = constants.config.get_config_value("INTERPRETER_PYTHON", variables=task_vars)
     return {**task_vars, "ansible_python_interpreter": SILENT_DISCOVERY} if setting == DISCOVERY else task_vars
 
 
@@ -31,7 +32,13 @@ class ActionModule(ActionBase):
     def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
         """Return the result of the module."""
         result = super().run(tmp, task_vars)
-        given = task_vars or {}
-        setting = constants.config.get_config_value("INTERPRETER_PYTHON", variables=given)
-        result.update(self._execute_module(module_name="atlas.mlflow.host_facts", task_vars=quiet(given, setting)))
+        result.update(self._execute_module(module_name="atlas.mlflow.host_facts", task_vars=self._quiet(task_vars or {})))
         return result
+
+    def _quiet(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Return the variables of the task, quiet for the host on which it runs."""
+        other = self._task.delegate_to
+        if not other:
+            return quiet(task_vars)
+        delegated = task_vars["ansible_delegated_vars"]
+        return {**task_vars, "ansible_delegated_vars": {**delegated, other: quiet(delegated[other])}}
