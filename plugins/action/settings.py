@@ -16,6 +16,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     near_groups,
     near_misses,
     specifications,
+    tags_fault,
     value_fault,
     version_fault,
 )
@@ -36,9 +37,9 @@ class ActionModule(ActionBase):
         """Return a failed result with one sentence for each fault, or nothing but that all is well."""
         result = super().run(tmp, task_vars)
         given = task_vars or {}
-        old = version_fault(__version__)
-        if old:
-            return {**result, "changed": False, "failed": True, "faults": [old], "msg": old}
+        unfit = version_fault(__version__) or tags_fault(given.get("ansible_run_tags", ["all"]), self._task.tags)
+        if unfit:
+            return {**result, "changed": False, "failed": True, "faults": [unfit], "msg": unfit}
         options = specifications(ROLES)
         self._later = options
         groups = given.get("groups", {})

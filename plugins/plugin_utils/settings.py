@@ -34,6 +34,23 @@ SECRET = "no_log"
 WORDS = {"bool": "a boolean (true or false)", "int": "a number", "float": "a number", "list": "a list", "dict": "a dictionary"}
 
 
+def tags_fault(selected: Iterable[str], own: Iterable[str]) -> str:
+    """Return what is wrong with the tags that a run selects, or an empty string.
+
+    No task of the collection has a tag, as each part needs what the parts before it have found: a selection would do nothing, and call it a success.
+
+    :param selected: The run's tags, ``all`` if none was given.
+    :param own: The tags of the first task. A playbook of the user's that imports one of ours may give a tag to the whole of it.
+    """
+    wanted = set(selected)
+    if "all" in wanted or wanted & (set(own) - {"always"}):
+        return ""
+    return (
+        f"--tags {','.join(sorted(wanted))} selects nothing: the playbooks of atlas.mlflow have no tags, as each part needs what the parts before it have found. "
+        "Run the playbook without --tags: what is as asked for is left alone. atlas.mlflow.verify is the proof alone."
+    )
+
+
 def version_fault(version: str) -> str:
     """Return what is wrong with a release of ansible-core, or an empty string.
 

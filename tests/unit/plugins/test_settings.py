@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,15 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import folder_fault, near_groups, near_misses, specifications, value_fault, version_fault
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
+    folder_fault,
+    near_groups,
+    near_misses,
+    specifications,
+    tags_fault,
+    value_fault,
+    version_fault,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = specifications(ROOT / "roles")
@@ -155,3 +164,34 @@ def test_the_action_refuses_each_host_by_its_fault(tmp_path: Path) -> None:
         assert bool(seen[name]["failed"]) is bool(words), seen[name]
         assert all(word in seen[name].get("msg", "") for word in words), seen[name]
     assert "canary" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("selected", "own", "refused"),
+    [
+        (["all"], ["always"], False),
+        (["mlflow_server_configure"], ["always"], True),
+        (["always"], ["always"], True),
+        (["tagged"], ["always"], True),
+        # A playbook of the user's, which gives its own tag to all that it imports.
+        (["mlflow"], ["always", "mlflow"], False),
+        (["other"], ["always", "mlflow"], True),
+    ],
+)
+def test_a_selection_by_tags_that_would_leave_parts_out_is_refused(selected: list[str], own: list[str], refused: bool) -> None:
+    assert ("the playbooks of atlas.mlflow have no tags" in tags_fault(selected, own)) is refused
+
+
+def test_each_tag_that_is_listed_and_one_that_is_not_ends_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"mlflow_servers": {"hosts": {"one": {"ansible_connection": "local", "ansible_python_interpreter": "/no-such-python"}}}}))
+
+    def run(playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(tmp_path / "hosts.yml"), str(ROOT / "playbooks" / f"{playbook}.yml"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}, cwd=ROOT)
+
+    listed = {tag.strip() for tags in re.findall(r"TAGS: \[(.*)\]", run("site", "--list-tags").stdout) for tag in tags.split(",")} - {""}
+    assert listed == {"always"}
+    for tag in [*listed, "mlflow_server_configure"]:
+        # With which site.yml begins.
+        done = run("facts", "--tags", tag)
+        assert done.returncode != 0 and f"--tags {tag} selects nothing" in " ".join(done.stdout.split()), done.stdout + done.stderr
