@@ -28,6 +28,8 @@ HOST_PYTHON, CONTROL_PYTHON = "3.10", "3.11"
 #: Drivers for PostgreSQL. psycopg2 is what MLflow is made with: it compares numbers with text, which psycopg 3 refuses (mlflow/mlflow#9151,
 #: #17013, #25282: in 3.0 when a run is made, in later releases here and there). The other is for those who name it in their URI.
 DRIVERS = ("psycopg2-binary", "psycopg[binary]")
+#: What `mlflow server --expose-prometheus` imports, and MLflow does not depend on.
+METRICS = ("prometheus-flask-exporter",)
 #: The oldest Python that the plugin for OpenID Connect runs with, and what its pins on the release's packages may not hold: gunicorn, which it
 #: wants older and never imports, for the server runs on uvicorn.
 OIDC_PYTHON, OVERRIDDEN = "3.11", ("gunicorn",)
@@ -40,12 +42,31 @@ import mlflow.server.auth.db.utils
 import mlflow.store.db.utils
 from alembic.script import ScriptDirectory
 from mlflow.cli import server
-options = [
-    {"flags": [*one.opts, *one.secondary_opts], "takes_value": not one.is_flag, "type": one.type.name, "multiple": one.multiple, "envvar": one.envvar}
-    for one in server.params if hasattr(one, "secondary_opts") and one.param_type_name == "option"
-]
+
+def described(command):
+    prefix = command.context_settings.get("auto_envvar_prefix")
+    for one in command.params:
+        if one.param_type_name == "option":
+            described = {
+                "flags": [*one.opts, *one.secondary_opts], "takes_value": not one.is_flag, "type": one.type.name, "multiple": one.multiple,
+                "envvar": one.envvar or (f"{prefix}_{one.name}".upper() if prefix else None),
+            }
+            yield {**described, **{limit: getattr(one.type, limit) for limit in ("choices", "min", "max") if getattr(one.type, limit, None) is not None}}
+
+def described_gunicorn():
+    from gunicorn.config import make_settings
+    for one in make_settings().values():
+        if one.cli:
+            yield {"flags": list(one.cli), "takes_value": one.action not in ("store_true", "store_false", "store_const"), "type": "text"}
+
+options = list(described(server))
+on_uvicorn = any("--uvicorn-opts" in option["flags"] for option in options)
+if on_uvicorn:
+    from uvicorn.main import main as web_server
 print(json.dumps({
     "options": options,
+    "web_server": "uvicorn" if on_uvicorn else "gunicorn",
+    "web_server_options": list(described(web_server)) if on_uvicorn else list(described_gunicorn()),
     "schema_revision": mlflow.store.db.utils._get_latest_schema_revision(),
     "auth_schema_revision": ScriptDirectory.from_config(mlflow.server.auth.db.utils._get_alembic_config("")).get_current_head(),
 }, indent=1))
@@ -106,11 +127,12 @@ def locks(root: Path) -> list[Lock]:
         Lock("uv", root / "roles/common/files/uv.txt", (f"uv=={pins['uv']}",)),
         Lock("minio-admin", root / "roles/minio/files/admin.txt", ("boto3", "minio", "packaging")),
         Lock("drivers", root / "roles/mlflow_server/files/image/drivers.txt", (*DRIVERS, "boto3")),
+        Lock("metrics", root / "roles/mlflow_server/files/image/metrics.txt", (*METRICS, "prometheus-client"), whole=False),
         Lock("auth", root / "roles/mlflow_server/files/image/auth.txt", ("flask-wtf", "wtforms"), whole=False),
         Lock("tools", root / "tools/requirements.txt", read_input(root / "tools/requirements.in"), CONTROL_PYTHON),
         Lock("examples", root / "examples/requirements.txt", read_input(root / "examples/requirements.in")),
         *(
-            Lock(f"mlflow-{version}", releases / version / "requirements.txt", (f"mlflow[auth]=={version}", *DRIVERS, "boto3"), exclude_newer=str(day or ""))
+            Lock(f"mlflow-{version}", releases / version / "requirements.txt", (f"mlflow[auth]=={version}", *DRIVERS, "boto3", *METRICS), exclude_newer=str(day or ""))
             for version, day in pins["mlflow"].items()
         ),
         *(
@@ -198,7 +220,7 @@ def faults(lock: Lock) -> list[str]:
     if lock.name.startswith("mlflow-"):
         facts = json.loads(options.read_text()) if options.exists() else {"options": []}
         flags = {flag for option in facts["options"] for flag in option["flags"]}
-        if not {"--host", "--port", "--workers"} <= flags or not facts.get("schema_revision") or not facts.get("auth_schema_revision"):
+        if not {"--host", "--port", "--workers"} <= flags or not facts.get("web_server_options") or not facts.get("schema_revision") or not facts.get("auth_schema_revision"):
             found.append(f"{options} does not say what `mlflow server` takes: run tools/locks.py {lock.name}")
     return found
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 
-from stack.support import assert_kept_run
+from stack.support import ask, assert_kept_run, base_url
 from testinfra.host import Host
 
 
 def test_the_default_release_runs_and_the_older_ones_are_still_there(server: Host) -> None:
     assert server.file("/opt/mlflow/current").linked_to == "/opt/mlflow/releases/3.17.2"
     assert sorted(server.file("/opt/mlflow/releases").listdir()) == ["3.0.1", "3.10.1", "3.17.2", "3.5.1"]
+
+
+def test_its_options_work(client: Host, server_name: str) -> None:
+    """The scenario starts each release with every option that is not refused."""
+    answer = ask(client, f"{base_url(server_name)}/metrics")
+    assert answer.status == 200 and "mlflow_http_request_total" in answer.body, answer
+    assert ask(client, f"{base_url(server_name)}/metrics", host="evil.example.com").status == 403
 
 
 def test_a_run_of_the_oldest_release_is_kept(client: Host, server_name: str) -> None:

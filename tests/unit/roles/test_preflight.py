@@ -74,6 +74,13 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_extra_args": ["--default-artifact-root", "s3://b"]}, ["--default-artifact-root", "Leave it out"]),
     ("mlflow_server", {"mlflow_server_extra_args": "--host 0.0.0.0\n--port 5001"}, ["mlflow_server_extra_args", "write it as a list"]),
     ("mlflow_server", {"mlflow_server_environment": {"GUNICORN_CMD_ARGS": "--bind 0.0.0.0:5001"}}, ["GUNICORN_CMD_ARGS", "mlflow_server_port"]),
+    ("mlflow_server", {"mlflow_server_environment": {"MLFLOW_GUNICORN_OPTS": "--timeout 300"}}, ["MLFLOW_GUNICORN_OPTS: This release", "Use --uvicorn-opts"]),
+    ("mlflow_server", {"mlflow_server_environment": {"MLFLOW_HOST": "0.0.0.0"}}, ["MLFLOW_HOST: Set mlflow_server_host"]),
+    (
+        "mlflow_server",
+        {"mlflow_server_lock_file": "/etc/hostname", "mlflow_server_extra_args": ["--expose-prometheus", "/var/lib/mlflow/metrics"]},
+        ["has no prometheus-flask-exporter"],
+    ),
     ("mlflow_server", {"mlflow_server_environment": {"PORT": "5001"}}, ["PORT: MLflow does not read it"]),
     ("mlflow_server", {"mlflow_server_backend_store_uri": "postgresql://u:canary-secret@db/m"}, ["names no driver", "postgresql+psycopg2://"]),
     ("mlflow_server", {"mlflow_server_backend_store_uri": "/var/lib/mlflow"}, ["not a database URI"]),
@@ -260,7 +267,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("backup", {"backup_postgres_port": 5432, "_atlas_mlflow_container_postgres": True}, ["postgres_deployment is container", "pg_dump"]),
 ]
 GOOD = {
-    "mlflow_server": {"mlflow_server_extra_args": ["--x-frame-options", "DENY"], "mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 5}},
+    "mlflow_server": {"mlflow_server_extra_args": ["--uvicorn-opts", "--timeout-keep-alive 300"], "mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 5}},
     "postgres": {"postgres_password": "long-enough-password", "postgres_version": "17", "_postgres_clusters": []},
     "minio": {"minio_root_password": "long-enough-password", "minio_secret_key": "long-enough-secret"},
     "backup": {"backup_passphrase": "long-enough-passphrase"},

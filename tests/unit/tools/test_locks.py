@@ -85,7 +85,7 @@ def check(checkout: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_command_passes_a_good_checkout(checkout: Path) -> None:
     done = check(checkout)
-    assert (done.returncode, done.stdout) == (0, "13 locks fit their pins\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "14 locks fit their pins\n"), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,8 @@ def test_the_command_passes_a_good_checkout(checkout: Path) -> None:
         (f"{RELEASE}/requirements.txt", r"mlflow==3\.5\.1 ", "mlflow==3.5.0 ", "mlflow is ['3.5.0'], and ['3.5.1'] is asked for"),
         (f"{RELEASE}/requirements.txt", r"\npsycopg==.*\\\n(    --hash.*\n)+", r"\n", "psycopg is asked for and missing"),
         (f"{RELEASE}/requirements.txt", r"mlflow==3\.5\.1 ", "mlflow==3.5.1 ; https://example.org/mlflow.whl ", "neither a pinned package"),
+        (f"{RELEASE}/options.json", '"web_server_options"', '"options_of_nobody"', "does not say what `mlflow server` takes"),
+        (f"{RELEASE}/requirements.txt", r"\nprometheus-flask-exporter==.*\\\n(    --hash.*\n)+", r"\n", "prometheus-flask-exporter is asked for and missing"),
         (f"{RELEASE}/options.json", '"--workers"', '"--labourers"', "does not say what `mlflow server` takes"),
         ("roles/mlflow_server/files/releases/3.17.2/oidc.txt", r"\ntruststore==\S+", r"\nflask==3.1.3", "flask is in"),
         ("tools/pins.yml", r"  3\.17\.2: 10\S+", "  3.17.2: 9.0.0", "mlflow-oidc-auth is ['10.1.3'], and ['9.0.0'] is asked for"),
