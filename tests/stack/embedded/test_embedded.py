@@ -11,7 +11,7 @@ SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
 def test_runs_and_artifacts_are_in_the_data_folder(server: Host) -> None:
     folder = server.file("/var/lib/mlflow")
     assert (folder.user, folder.group, folder.mode) == ("mlflow", "mlflow", 0o750)
-    database = server.file("/var/lib/mlflow/mlflow.db")
+    database = server.file("/var/lib/mlflow/tracking.db")
     assert database.is_file and database.user == "mlflow"
     assert "MLFLOW_ARTIFACTS_DESTINATION=\"/var/lib/mlflow/artifacts\"" in server.file("/etc/default/mlflow-server").content_string
 

@@ -75,6 +75,22 @@ def test_a_backup_without_its_database_fails_and_says_so(server: Host) -> None:
     assert json.loads(backup(server, "list").stdout) == before
 
 
+def test_a_backup_is_what_the_source_was(server: Host) -> None:
+    points = json.loads(backup(server, "list").stdout)
+    assert [point["read_back"] for point in points] == [["backend"]] * len(points)
+    assert points[-1]["counts"]["backend"]["runs"] >= 4
+    assert "runs, " in backup(server, "check").stdout
+    # The folder of the test restore has gone.
+    assert server.run("ls /var/lib/postgresql/17/atlas-mlflow-test-restore").rc != 0
+
+
+def test_one_backup_or_restore_runs_at_a_time(server: Host) -> None:
+    hold = "import sys; sys.path.insert(0, '/opt/atlas-mlflow/backup'); import atlas_mlflow_backup as b, subprocess as s\n"
+    hold += "with b.locked('restore'): print(s.run(['python3', b.__file__, 'backup'], stderr=s.PIPE, text=True).stderr)"
+    said = server.check_output("python3 -B -c %s", hold)
+    assert said.startswith("No backup now: the restore of process ") and "begun at " in said, said
+
+
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
@@ -136,6 +152,11 @@ def test_what_was_deleted_is_removed_for_good_by_the_garbage_collection(server: 
     journal = server.check_output("journalctl --unit mlflow-gc.service --output cat --lines 20")
     assert done.rc == 1 and all(f"run {name} with artifacts at gs://nowhere/runs" in journal for name in elsewhere), journal
     assert all(ask(server, f"{api}/mlflow/runs/get?run_id={name}").status == 200 for name in elsewhere), "what still has artifacts keeps its record"
+    # Their artifacts are in no backup, and a backup says so.
+    find = "import json, sys; sys.path.insert(0, '/opt/atlas-mlflow/backup'); import atlas_mlflow_backup as b\n"
+    find += "print(json.dumps(b.Repository(json.loads(b.SETTINGS.read_text())).elsewhere()))"
+    unknown, listed = json.loads(server.check_output("python3 -B -c %s", find))
+    assert [line.partition(":")[0] for line in unknown] == ["1 of experiments.artifact_location", "4 of runs.artifact_uri"] and not listed
     assert ask(server, f"{api}/mlflow/runs/get?run_id={run}").status == 404
     assert ask(server, artifact).status != 200
 

@@ -1,18 +1,24 @@
-"""The backup's program: which point a restore takes, and how the embedded database comes back."""
+"""The backup's program: what it takes and compares, which point a restore takes, and how databases that are files come back."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
+import os
 import shutil
 import sqlite3
+import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[3] / "roles/backup/files/atlas_mlflow_backup.py"
+ROOT = Path(__file__).resolve().parents[3]
+SCRIPT = ROOT / "roles/backup/files/atlas_mlflow_backup.py"
 POINTS: list[dict[str, Any]] = [
     {"name": "atlas-20260503T023000Z", "time": "2026-05-03T02:30:10+00:00"},
     {"name": "atlas-20260504T023000Z", "time": "2026-05-04T02:30:10+00:00"},
@@ -22,7 +28,8 @@ POINTS: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def program() -> ModuleType:
-    """Return the program as a module."""
+    """Return the program as a module, with the file that lies beside it on a host."""
+    sys.path.append(str(ROOT / "plugins/module_utils"))
     spec = importlib.util.spec_from_file_location("atlas_mlflow_backup", SCRIPT)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -62,77 +69,330 @@ def test_what_no_backup_covers_is_refused(program: ModuleType, points: list[dict
         program.choose(points, wanted)
 
 
-@pytest.fixture
-def embedded(program: ModuleType, tmp_path: Path) -> Any:
-    """Return the embedded database's side, with a folder in the place of rclone's remote."""
-    remote = tmp_path / "remote"
+class Remote:
+    """Stands in for rclone, with a folder in the place of the repository."""
 
-    def rclone(action: str, *paths: str) -> str:
-        where = [remote / path.removeprefix("repository:") if path.startswith("repository:") else Path(path) for path in paths]
+    def __init__(self, folder: Path) -> None:
+        """Take the folder. What `spoil` is set to changes each file that is stored."""
+        self.folder = folder
+        self.spoil: Callable[[Path], None] = lambda _path: None
+        self.missing: type[Exception] = Exception
+
+    def path(self, name: str) -> Path:
+        """Return the path that a name stands for."""
+        return self.folder / name.removeprefix("repository:") if name.startswith("repository:") else Path(name)
+
+    def __call__(self, action: str, *given: str, stdin: str | None = None) -> str:
+        """Do what rclone does."""
+        where = [self.path(name) for name in given if not name.startswith("--")]
         if action == "copyto":
             where[1].parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(*where)
+            shutil.copy(*where[:2])
+            if given[1].startswith("repository:"):
+                self.spoil(where[1])
         elif action == "deletefile":
             where[0].unlink()
+        elif action == "lsf":
+            if not where[0].exists():
+                raise self.missing("rclone lsf ended with 3:\nERROR : : error listing: directory not found")
+            return "".join(f"{path.name}{'/' if path.is_dir() else ''}\n" for path in sorted(where[0].iterdir()))
+        elif action == "sync":
+            shutil.copytree(*where[:2], dirs_exist_ok=True)
+        elif action == "size":
+            return json.dumps({"count": sum(path.is_file() for path in where[0].rglob("*"))})
         return ""
 
-    database = tmp_path / "data" / "mlflow.db"
-    database.parent.mkdir()
-    write(database, "kept")
-    settings = {"database": {"file": str(database), "users_file": str(tmp_path / "data" / "auth.db")}, "keep_full": 1, "full_every_days": 2}
-    return SimpleNamespace(side=program.Sqlite(settings, SimpleNamespace(rclone=rclone)), database=database, remote=remote)
+
+def change(path: Path, *statements: str) -> None:
+    """Change a database."""
+    with closing(sqlite3.connect(path)) as database, database:
+        for statement in statements:
+            database.execute(statement)
+
+
+def make(path: Path, *statements: str) -> None:
+    """Make a database that could be MLflow's."""
+    path.unlink(missing_ok=True)
+    change(path, "CREATE TABLE alembic_version (version_num)", "INSERT INTO alembic_version VALUES ('c0ffee')", *statements)
 
 
 def write(path: Path, value: str) -> None:
     """Make a database with one value."""
-    path.unlink(missing_ok=True)
-    with sqlite3.connect(path) as database:
-        database.execute("CREATE TABLE t (v)")
-        database.execute("INSERT INTO t VALUES (?)", (value,))
-    database.close()
+    make(path, "CREATE TABLE experiments (name, artifact_location)", f"INSERT INTO experiments VALUES ('{value}', 'mlflow-artifacts:/0')")
 
 
 def read(path: Path) -> str:
     """Return a database's value."""
-    with sqlite3.connect(path) as database:
-        return str(database.execute("SELECT v FROM t").fetchone()[0])
+    with closing(sqlite3.connect(path)) as database:
+        return str(database.execute("SELECT name FROM experiments").fetchone()[0])
 
 
-def test_the_embedded_database_comes_back_and_the_replaced_one_is_kept(embedded: Any) -> None:
-    embedded.side.back_up("atlas-1")
+@pytest.fixture
+def embedded(program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the side of a backup that copies files, and a whole repository of it."""
+    data = tmp_path / "data"
+    data.mkdir()
+    write(data / "tracking.db", "kept")
+    remote = Remote(tmp_path / "remote")
+    monkeypatch.setattr(program, "run", lambda argv, stdin="", **_more: "obscured" if argv[1] == "obscure" else "")
+    monkeypatch.setattr(program.Files, "rclone", lambda _self, *argv, stdin=None: remote(*argv, stdin=stdin))
+    remote.missing = program.BackupError
+    monkeypatch.setattr(program.served_stores, "read_host", lambda: None)
+    settings = {
+        "repository": str(tmp_path / "remote"), "passphrase": "p", "keep_full": 1, "full_every_days": 2, "postgres": {},
+        "sqlite": {"backend": str(data / "tracking.db")}, "artifacts": {"folder": str(data / "artifacts")},
+        "served": {}, "elsewhere": [],
+        "own_places": program.served_stores.own_places({"kind": "folder", "path": f"{data}/artifacts"}),
+    }
+
+    def start(**changed: Any) -> Any:
+        return program.Repository({**settings, **changed})
+
+    both = {"sqlite": {**settings["sqlite"], "users": str(data / "auth.db")}}
+    return SimpleNamespace(start=start, both=both, database=data / "tracking.db", users=data / "auth.db", data=data, remote=remote)
+
+
+def test_what_the_service_has_is_backed_up_and_comes_back(embedded: Any) -> None:
+    repository = embedded.start()
+    said = repository.back_up()
+    assert "Backend store: schema revision c0ffee, 1 experiments, 2 tables (the same as in the source)." in said
     write(embedded.database, "later")
-    embedded.side.restore({"name": "atlas-1"}, "")
+    assert "schema revision c0ffee" in repository.restore("latest")
     assert read(embedded.database) == "kept"
-    assert [read(path) for path in embedded.database.parent.glob("mlflow.db.before-*")] == ["later"]
+    assert [read(path) for path in embedded.data.glob("tracking.db.before-*")] == ["later"]
+
+
+def test_a_missing_database_is_an_error_and_is_not_made(program: ModuleType, embedded: Any) -> None:
+    embedded.database.unlink()
+    with pytest.raises(program.BackupError, match=r"tracking\.db, which the tracking server's settings name, is missing"):
+        embedded.start().back_up()
+    assert list(embedded.data.iterdir()) == []
+    assert embedded.start().points == []
+
+
+@pytest.mark.parametrize("statements", [(), ("CREATE TABLE experiments (name)",), ("CREATE TABLE alembic_version (version_num)",)])
+def test_a_database_without_a_schema_is_no_backup(program: ModuleType, embedded: Any, statements: tuple[str, ...]) -> None:
+    embedded.database.unlink()
+    change(embedded.database, *statements)
+    with pytest.raises(program.BackupError, match="has no schema of MLflow's"):
+        embedded.start().back_up()
+    assert embedded.start().points == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("DELETE FROM experiments", "experiments: 0 stored, 1 in the source"),
+        ("DROP TABLE experiments", "experiments: none stored, 1 in the source"),
+        ("UPDATE alembic_version SET version_num = 'dead'", "schema revision: dead stored, c0ffee in the source"),
+    ],
+)
+def test_what_differs_from_its_source_is_no_point(program: ModuleType, embedded: Any, statement: str, message: str) -> None:
+    embedded.remote.spoil = lambda path: change(path, statement)
+    write(embedded.users, "ada")
+    with pytest.raises(program.BackupError, match=message):
+        embedded.start(**embedded.both).back_up()
+    assert embedded.start().points == []
+    assert list((embedded.remote.folder / "sqlite").iterdir()) == []
+
+
+def test_a_database_in_use_is_only_read(embedded: Any) -> None:
+    change(embedded.database, "PRAGMA journal_mode = wal")
+    with closing(sqlite3.connect(embedded.database)) as server:
+        server.execute("INSERT INTO experiments VALUES ('in the log', 'mlflow-artifacts:/1')")
+        server.commit()
+        before = embedded.database.read_bytes()
+        assert "2 experiments" in embedded.start().back_up()
+        assert embedded.database.read_bytes() == before
 
 
 def test_a_damaged_copy_does_not_replace_the_database(program: ModuleType, embedded: Any) -> None:
-    embedded.side.back_up("atlas-1")
-    copy = embedded.remote / "sqlite" / "atlas-1.db"
+    repository = embedded.start()
+    repository.back_up()
+    copy = next((embedded.remote.folder / "sqlite").iterdir())
     content = bytearray(copy.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
     copy.write_bytes(content)
     write(embedded.database, "later")
     with pytest.raises(program.BackupError, match="is damaged"):
-        embedded.side.restore({"name": "atlas-1"}, "")
+        repository.restore("latest")
+    assert read(embedded.database) == "later"
+
+
+def test_a_copy_that_is_another_one_replaces_neither_database(program: ModuleType, embedded: Any) -> None:
+    write(embedded.users, "ada")
+    repository = embedded.start(**embedded.both)
+    repository.back_up()
+    change(next((embedded.remote.folder / "sqlite").glob("*.users.db")), "DELETE FROM experiments")
+    write(embedded.database, "later")
+    with pytest.raises(program.BackupError, match="store of users: experiments: 0 stored, 1"):
+        repository.restore("latest")
     assert read(embedded.database) == "later"
 
 
 def test_the_users_come_back_with_the_database(embedded: Any) -> None:
-    users = embedded.database.parent / "auth.db"
-    write(users, "ada")
-    point = {"name": "atlas-1", **embedded.side.back_up("atlas-1")}
-    write(users, "eve")
-    embedded.side.restore(point, "")
-    assert (read(embedded.database), read(users)) == ("kept", "ada")
-    later = [{"name": f"atlas-{number}", **embedded.side.back_up(f"atlas-{number}")} for number in (2, 3)]
-    assert embedded.side.kept([point, *later]) == later
-    assert sorted(path.name for path in (embedded.remote / "sqlite").iterdir()) == ["atlas-2.db", "atlas-2.users.db", "atlas-3.db", "atlas-3.users.db"]
+    write(embedded.users, "ada")
+    repository = embedded.start(**embedded.both)
+    assert "Store of users" in repository.back_up()
+    write(embedded.users, "eve")
+    repository.restore("latest")
+    assert (read(embedded.database), read(embedded.users)) == ("kept", "ada")
 
 
-def test_old_copies_of_the_embedded_database_are_removed(embedded: Any) -> None:
-    points = [{"name": f"atlas-{number}"} for number in (1, 2, 3)]
+def test_a_restore_says_what_is_not_in_it(embedded: Any) -> None:
+    embedded.start().back_up()
+    write(embedded.users, "eve")
+    assert "The store of users is left as it is" in embedded.start(**embedded.both).restore("latest")
+    assert read(embedded.users) == "eve"
+
+
+def test_old_copies_are_removed_with_their_points(embedded: Any, program: ModuleType) -> None:
+    write(embedded.users, "ada")
+    repository = embedded.start(**embedded.both)
+    points = [{"name": "atlas-1"}, {"name": "atlas-2", "users": True}, *({"name": f"atlas-{number}", "copies": ["backend", "users"]} for number in (3, 4))]
     for point in points:
-        embedded.side.back_up(point["name"])
-    assert embedded.side.kept(points) == points[1:]
-    assert sorted(path.name for path in (embedded.remote / "sqlite").iterdir()) == ["atlas-2.db", "atlas-3.db"]
+        for role in program.copies_of(point):
+            embedded.remote("copyto", str(embedded.database), f"repository:sqlite/{point['name']}{program.ENDINGS[role]}")
+    assert repository.kept(points) == points[2:]
+    assert sorted(path.name for path in (embedded.remote.folder / "sqlite").iterdir()) == [
+        "atlas-3.db", "atlas-3.users.db", "atlas-4.db", "atlas-4.users.db",
+    ]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO experiments VALUES ('old', 'gs://team/1')",
+        "INSERT INTO experiments VALUES ('old', 'mlflow-artifacts://other-server:5001/1')",
+        "CREATE TABLE runs AS SELECT 'gs://team/1/2' AS artifact_uri",
+        "CREATE TABLE logged_models AS SELECT 'gs://team/m' AS artifact_location",
+        "CREATE TABLE model_versions AS SELECT 'models:/m-1' AS source, 'gs://team/m' AS storage_location",
+        "CREATE TABLE trace_tags AS SELECT 'mlflow.artifactLocation' AS key, 'gs://team/t' AS value",
+    ],
+)
+def test_artifacts_that_are_elsewhere_are_named_or_listed(program: ModuleType, embedded: Any, statement: str) -> None:
+    change(embedded.database, statement)
+    with pytest.raises(program.BackupError, match=r"does not take.*\n.*1 of .*(gs://team|other-server)") as failed:
+        embedded.start().back_up()
+    # What can be saved has been.
+    assert "Made the backup" in str(failed.value)
+    assert len(embedded.start().points) == 1
+    listed = embedded.start(elsewhere=["gs://team/", "mlflow-artifacts://other-server"]).back_up()
+    assert "Not in it, as backup_artifacts_elsewhere says: 1 of" in listed
+
+
+def test_places_that_are_in_the_artifact_store_are_not_named(embedded: Any) -> None:
+    change(
+        embedded.database,
+        f"INSERT INTO experiments VALUES ('old', '{embedded.data}/artifacts/1'), ('none', NULL), ('empty', '')",
+        "CREATE TABLE trace_tags AS SELECT 'colour' AS key, 'gs://team/t' AS value",
+    )
+    assert "Not in it" not in embedded.start().back_up()
+
+
+def test_other_stores_than_at_the_setting_up_are_refused_at_night(program: ModuleType, embedded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"backend": {"kind": "sqlite", "path": str(embedded.database)}}
+    monkeypatch.setattr(program.served_stores, "read_host", lambda: {"backend": {"kind": "sqlite", "path": "/srv/other.db"}})
+    with pytest.raises(program.BackupError, match=r"other stores than when this backup was set up \(backend\)\. Run backup\.yml again"):
+        embedded.start(served=known).back_up()
+
+
+def test_a_folder_of_artifacts_that_has_gone_is_an_error(program: ModuleType, embedded: Any) -> None:
+    assert "Artifacts: 0 files" in embedded.start().back_up(), "the server makes the folder when the first artifact comes"
+    folder = embedded.data / "artifacts"
+    folder.mkdir()
+    (folder / "a").write_text("a")
+    assert "Artifacts: 1 files" in embedded.start().back_up()
+    shutil.rmtree(folder)
+    with pytest.raises(program.BackupError, match="artifacts, is missing, and the backup has artifacts of it|is missing, and the backup has artifacts"):
+        embedded.start().back_up()
+
+
+@pytest.fixture
+def postgres(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return PostgreSQL's side of a backup, with counts in the place of databases: in the source one after another, and in the test restore."""
+    seen = SimpleNamespace(source=[{"backend": {"schema revision": "c0ffee", "runs": 3}}], restored={"backend": {"schema revision": "c0ffee", "runs": 3}})
+    given = {"service": "postgresql@17-main.service", "port": 5432, "databases": {"backend": "mlflow"}, "test_restore": True}
+    side = program.Postgres({"postgres": given, "full_every_days": 7})
+    backup = {"label": "20260504-023000F", "type": "full", "timestamp": {"stop": 0}}
+    monkeypatch.setattr(side, "count", lambda socket="": seen.source[0] if len(seen.source) == 1 else seen.source.pop(0))
+    monkeypatch.setattr(side, "restored_counts", lambda _point, _label: seen.restored)
+    monkeypatch.setattr(side, "pgbackrest", lambda *argv: json.dumps([{"backup": [backup]}]) if "info" in argv else "")
+    monkeypatch.setattr(side, "psql", lambda *_argv, **_more: "f")
+    monkeypatch.setattr(program, "run", lambda *_argv, **_more: "")
+    seen.side = side
+    return seen
+
+
+def test_a_backup_of_postgres_is_compared_with_its_source(program: ModuleType, postgres: Any) -> None:
+    made = postgres.side.back_up("atlas-1")
+    assert (made["counts"], made["read_back"]) == (postgres.restored, ["backend"])
+    for restored in ({"schema revision": "", "runs": 0}, {"schema revision": "c0ffee", "runs": 2}, {}):
+        postgres.restored = {"backend": restored}
+        with pytest.raises(program.BackupError, match="runs: (0|2|none) stored, 3 in the source"):
+            postgres.side.back_up("atlas-2")
+
+
+def test_runs_that_come_during_a_backup_are_no_difference(program: ModuleType, postgres: Any) -> None:
+    counts = [{"backend": {"schema revision": "c0ffee", "runs": number}} for number in (2, 3, 5)]
+    postgres.restored = {"backend": {"schema revision": "c0ffee", "runs": 4}}
+    postgres.source = [*counts, counts[-1]]
+    assert postgres.side.back_up("atlas-1")["counts"]["backend"]["runs"] == 4
+    postgres.restored = {"backend": {"schema revision": "c0ffee", "runs": 6}}
+    postgres.source = [*counts, counts[-1]]
+    with pytest.raises(program.BackupError, match="runs: 6 stored, 3 in the source"):
+        postgres.side.back_up("atlas-2")
+
+
+def test_without_a_test_restore_the_counts_are_compared_at_the_restore(program: ModuleType, postgres: Any) -> None:
+    postgres.side.test_restore = False
+    point = {"name": "atlas-1", **postgres.side.back_up("atlas-1"), "read_back": []}
+    assert "backup_test_restore is false" in program.describe(point)[0]
+    assert postgres.side.restore(point, "") == []
+    postgres.source = [{"backend": {"schema revision": "c0ffee", "runs": 1}}]
+    assert postgres.side.restore(point, "") == ["mlflow: runs: 1 stored, 3 in the source"]
+    assert postgres.side.restore(point, "2026-05-04 12:00:00+00:00") == [], "nobody has counted what was at a moment"
+
+
+def hold(program: ModuleType, path: Path, action: str) -> subprocess.Popen[str]:
+    """Run another process that holds the lock."""
+    code = (
+        "import importlib.util, sys, pathlib\n"
+        f"sys.path.append({str(ROOT / 'plugins/module_utils')!r})\n"
+        f"spec = importlib.util.spec_from_file_location('b', {str(SCRIPT)!r}); b = importlib.util.module_from_spec(spec); spec.loader.exec_module(b)\n"
+        f"b.LOCK = pathlib.Path({str(path)!r})\n"
+        f"with b.locked({action!r}, shared={action == 'check'}):\n    print('held', flush=True); sys.stdin.read()\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout and process.stdout.readline() == "held\n"
+    return process
+
+
+@pytest.mark.parametrize(
+    ("holder", "action", "refused"),
+    [("restore", "backup", True), ("backup", "backup", True), ("backup", "restore", True), ("restore", "find", True), ("check", "find", False)],
+)
+def test_one_backup_or_restore_runs_at_a_time(
+    program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], holder: str, action: str, refused: bool
+) -> None:
+    monkeypatch.setattr(program, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(program, "Repository", lambda _settings: SimpleNamespace(back_up=lambda: "done", restore=lambda _to: "done", find=lambda _to: "done"))
+    (tmp_path / "settings.json").write_text("{}")
+    monkeypatch.setattr(sys, "argv", ["backup", "--settings", str(tmp_path / "settings.json"), action, *(["--to", "latest"] if action != "backup" else [])])
+    process = hold(program, tmp_path / "lock", holder)
+    try:
+        assert program.main() == int(refused)
+        said = capsys.readouterr()
+        assert not refused or f"the {holder} of process {process.pid}, begun at 20" in said.err
+    finally:
+        process.communicate("")
+    assert program.main() == 0, "a lock goes with its process"
+
+
+def test_the_timer_waits_for_the_lock(program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(program, "LOCK", tmp_path / "lock")
+    process = hold(program, tmp_path / "lock", "restore")
+    monkeypatch.setattr(program.time, "sleep", lambda _seconds: process.communicate(""))
+    with program.locked("backup", wait=30):
+        assert f"Wait for the restore of process {process.pid}" in capsys.readouterr().out
+        assert str(os.getpid()) in (tmp_path / "lock").read_text()

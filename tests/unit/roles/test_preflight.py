@@ -270,7 +270,8 @@ GOOD = {
     "mlflow_server": {"mlflow_server_extra_args": ["--uvicorn-opts", "--timeout-keep-alive 300"], "mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 5}},
     "postgres": {"postgres_password": "long-enough-password", "postgres_version": "17", "_postgres_clusters": []},
     "minio": {"minio_root_password": "long-enough-password", "minio_secret_key": "long-enough-secret"},
-    "backup": {"backup_passphrase": "long-enough-passphrase"},
+    # The stores are read on the hosts of the tracking servers: here, on the case's own.
+    "backup": {"backup_passphrase": "long-enough-passphrase", "_backup_servers": ["{{ inventory_hostname }}"]},
     "firewall": {"firewall_enabled": True, "firewall_allowed": [{"port": 9100, "sources": ["10.0.0.0/24", "2001:db8::/32", "any"]}]},
     "haproxy": {"haproxy_servers": [{"name": "one", "address": "192.0.2.1:5001"}]},
 }
