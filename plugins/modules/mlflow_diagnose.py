@@ -182,7 +182,8 @@ def see_as_server(module: AnsibleModule, server: collect.Server) -> dict[str, An
         facts["answers_below"] = collect.answers_below(base, host, server.argv, params["timeout"], tls)
     facts["front"] = see_front(module, server, base, tls)
     s3 = (facts.get("stores") or {}).get("s3") or {}
-    facts["client_endpoint"] = s3.get("endpoint", "") if s3 and offers_links(base, host, params["timeout"], tls) else ""
+    sent = (facts.get("artifact_root") or {}).get("kind") == "s3"
+    facts["client_endpoint"] = s3.get("endpoint", "") if s3 and (sent or offers_links(base, host, params["timeout"], tls)) else ""
     return facts
 
 

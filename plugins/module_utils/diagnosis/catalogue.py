@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from ansible_collections.atlas.mlflow.plugins.module_utils.uris import ENCODED
 
 
+#: What makes a server take artifacts itself.
+WITHOUT_ROOT = "remove --default-artifact-root and --no-serve-artifacts. Experiments that exist keep their old place."
+
+
 @dataclass(frozen=True)
 class Fault:
     """A fault: the layer it is in, and a sentence each for the cause and for the way out."""
@@ -130,6 +134,14 @@ FAULTS: dict[str, Fault] = {
               "Open the port in the firewall of the server's host, or of the network between."),
         Fault("s3-unreachable-for-clients", "artifact store", "The server sends clients to its S3 endpoint by links, and the client cannot reach it.",
               "Choose an endpoint that server and clients both reach, or mlflow_server_artifact_mode: proxied."),
+        Fault("artifact-root-not-served", "artifact store",
+              "The server sends clients to its artifact store itself (--default-artifact-root), at an endpoint that the client does not reach, "
+              "and each client would need keys of its own.",
+              f"Name the store by --artifacts-destination, and {WITHOUT_ROOT}"),
+        Fault("artifact-root-on-clients", "artifact store",
+              "The server tells clients to write artifacts to a folder (--default-artifact-root, or --no-serve-artifacts), and each takes it for one of "
+              "its own disk.",
+              f"Name the folder by --artifacts-destination, and {WITHOUT_ROOT}"),
         Fault("api-fails", "API", "The server answers, and its API does not work, for a reason that no other layer shows.", "See the server's log."),
         Fault("client-cannot-connect", "network", "The server answers on its own host, and the client cannot connect.",
               "Look at what is between the two: routes, proxies, published addresses."),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from ansible_collections.atlas.mlflow.plugins.module_utils import containers, redaction, sockets, uris
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import logs, memory, search, stores
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import artifact_root, logs, memory, search, stores
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SEARCH, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
 
@@ -339,7 +339,13 @@ class Server:
         argv = self.argv or [word.strip("\"'") for word in self.configured.split()]
         # Ansible runs this from a zip file: the loader knows the text.
         program = stores.__loader__.get_source(stores.__name__)  # type: ignore[union-attr]
-        given = {"environment": self._settings(environment), "uri": option(argv, "--backend-store-uri"), "destination": option(argv, "--artifacts-destination")}
+        settings = self._settings(environment)
+        root = artifact_root.artifact_root(option(argv, "--default-artifact-root"), argv, settings)
+        self.facts["artifact_root"] = root
+        destination = option(argv, "--artifacts-destination") or settings.get("MLFLOW_ARTIFACTS_DESTINATION", "")
+        if root["kind"] == "s3" and not stores.s3_target({}, destination):
+            destination = root["where"]
+        given = {"environment": settings, "uri": option(argv, "--backend-store-uri"), "destination": destination}
         uri = given["uri"] or given["environment"].get("MLFLOW_BACKEND_STORE_URI", "")
         self.facts["not_encoded"] = uris.not_encoded(uri)
         text = json.dumps({"program": program, "input": given}) + "\n"

@@ -341,10 +341,21 @@ class Diagnosis:
             else:
                 fault = {200: "", 401: self._closed(), 403: "host-header-refused"}.get(one["api"], "api-fails")
                 self.note("API", f"200 for {who}", str(one["api"]), fault, follows=bool(self.faults))
-        direct = self.client.get("s3")
+        self._artifacts()
+
+    def _artifacts(self) -> None:
+        """Note where the server sends a client with its artifacts."""
+        direct, root = self.client.get("s3"), self.server.get("artifact_root") or {}
+        kind, where = root.get("kind", "served"), root.get("where", "")
+        own = "keys of its own, and MLFLOW_S3_ENDPOINT_URL" if kind == "s3" else "access of its own"
+        if kind == "path":
+            self.note("artifact store", "clients send artifacts to the server", f"clients write to {where} on their own disks", "artifact-root-on-clients")
+        elif kind != "served" and not (direct and direct["error"]):
+            self.note("artifact store", "clients send artifacts to the server", f"clients write to {where} themselves: each needs {own}", UNKNOWN)
         if direct:
+            fault = "artifact-root-not-served" if kind == "s3" else "s3-unreachable-for-clients"
             self.note("artifact store", f"the client reaches {direct['endpoint']}", direct["error"] or "it does",
-                      "s3-unreachable-for-clients" if direct["error"] else "", follows=self._has("s3-down", "s3-wrong-scheme"))
+                      fault if direct["error"] else "", follows=self._has("s3-down", "s3-wrong-scheme"))
 
 
 def diagnose(wanted: Mapping[str, Any], server: Mapping[str, Any], client: Optional[Mapping[str, Any]] = None) -> list[Check]:

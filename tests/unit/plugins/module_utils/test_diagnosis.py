@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any, Optional
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect, judge, logs, report, stores
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import artifact_root, collect, judge, logs, report, stores
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.catalogue import FAULTS
 
 WANTED = {"host": "0.0.0.0", "port": 5001, "static_prefix": ""}
@@ -140,6 +140,8 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("firewall-drop", UNIT, changed(CLIENT, names=[{**UNHEARD, "kind": "timeout"}])),
     ("firewall-drop", changed(UNIT, firewall=["tcp dport 5001 reject"]), changed(CLIENT, names=[UNHEARD])),
     ("s3-unreachable-for-clients", UNIT, changed(CLIENT, s3={"endpoint": "http://127.0.0.1:9000", "error": "connection refused"})),
+    ("artifact-root-not-served", changed(UNIT, artifact_root={"kind": "s3", "where": "s3://mlflow"}), changed(CLIENT, s3={"endpoint": "http://minio:9000", "error": "the name does not resolve"})),
+    ("artifact-root-on-clients", changed(UNIT, artifact_root={"kind": "path", "where": "/mlartifacts"}), CLIENT),
     ("api-fails", changed(UNIT, names=[{"host": "localhost:5001", "api": 500, "health": 200}]), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 500}])),
     ("client-cannot-connect", UNIT, changed(CLIENT, names=[UNHEARD])),
 ]
@@ -163,6 +165,37 @@ def test_a_server_that_asks_for_a_login_that_nobody_gave_is_not_at_fault() -> No
     checks = judge.diagnose(WANTED, changed(UNIT, logs_in=False, names=CLOSED), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 401}]))
     assert {check.verdict for check in checks} == {"ok", "unknown"}
     assert [check.layer for check in checks if check.verdict == "unknown"] == ["login", "API"]
+
+
+@pytest.mark.parametrize("kind", ["s3", "other", "shared"])
+def test_a_place_of_artifacts_that_clients_may_have_access_to_is_told_and_no_fault(kind: str) -> None:
+    seen = changed(CLIENT, s3={"endpoint": "http://s3:9000", "error": ""} if kind == "s3" else None)
+    checks = judge.diagnose(WANTED, changed(UNIT, artifact_root={"kind": kind, "where": "s3://mlflow"}), seen)
+    assert [check.seen for check in checks if check.verdict == "unknown"][0].startswith("clients write to s3://mlflow themselves")
+    assert [check for check in checks if check.verdict == "fault"] == []
+
+
+@pytest.mark.parametrize(
+    ("argv", "environment", "kind"),
+    [
+        ([], {}, "served"),
+        (["--default-artifact-root", "s3://mlflow"], {}, "s3"),
+        (["--default-artifact-root=s3://mlflow/a?x=1", "--artifacts-destination", "s3://b"], {}, "s3"),
+        ([], {"MLFLOW_DEFAULT_ARTIFACT_ROOT": "s3://mlflow"}, "s3"),
+        (["--default-artifact-root", "mlflow-artifacts:/x"], {}, "served"),
+        (["--default-artifact-root", "/mlartifacts"], {}, "path"),
+        (["--default-artifact-root", "./mlruns"], {}, "path"),
+        (["--default-artifact-root", "file:///mlartifacts"], {}, "path"),
+        (["--default-artifact-root", "/mnt/team/ml"], {}, "shared"),
+        (["--default-artifact-root", "gs://bucket"], {}, "other"),
+        (["--no-serve-artifacts"], {}, "path"),
+        ([], {"MLFLOW_SERVE_ARTIFACTS": "false"}, "path"),
+    ],
+)
+def test_where_a_server_sends_its_clients_is_read(argv: list[str], environment: dict[str, str], kind: str, tmp_path: Path) -> None:
+    (tmp_path / "mounts").write_text("/dev/vda / ext4 rw 0 0\nnas:/team /mnt/team nfs4 rw 0 0\n")
+    found = artifact_root.artifact_root(collect.option(argv, "--default-artifact-root"), argv, environment, tmp_path / "mounts")
+    assert found["kind"] == kind and "?" not in found["where"]
 
 
 def test_every_fault_of_the_catalogue_has_a_case_and_two_sentences() -> None:
