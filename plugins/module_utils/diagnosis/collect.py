@@ -417,7 +417,7 @@ class Server:
             return
         text = self._log(earlier=again)
         self.facts["last_words"] = logs.last_words(text)
-        self.facts["log_fault"] = None if logs.ended_cleanly(self.facts["state"].partition("/")[0], result) else logs.log_fault(text)
+        self.facts["log_fault"] = None if logs.was_stopped(self.facts["state"].partition("/")[0], result) else logs.log_fault(text)
 
     def _log(self, earlier: bool) -> str:
         """Return the end of what the server wrote since its last start, as what it said before may have been mended.

@@ -57,12 +57,12 @@ def quote(line: str) -> str:
     return redaction.hide_by_shape(" ".join(line.split()))[:LENGTH]
 
 
-def ended_cleanly(state: str, result: str) -> bool:
-    """Say whether a server was stopped, and did not end by itself: what its log complained of then is not why.
+def was_stopped(state: str, result: str) -> bool:
+    """Say whether a server was stopped or killed, and did not end by itself: what its log complained of then is not why.
 
     :param result: Why systemd says that a unit ended, or a container's exit code.
     """
-    return state.startswith("inactive") and result == "success" or state == "exited" and result in ("0", "143")
+    return (state, result) in {("inactive", "success"), ("failed", "signal"), ("exited", "0"), ("exited", "137"), ("exited", "143")}
 
 
 def log_fault(text: str) -> Optional[dict[str, str]]:

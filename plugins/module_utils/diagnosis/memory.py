@@ -94,7 +94,8 @@ def unit_ends(messages: str) -> list[str]:
 def of_unit(run: Run, name: str, unit: Mapping[str, str], runs: bool, now: float) -> str:
     """Return how a unit was killed for memory, before it was last started by itself; empty if it was not."""
     restarts = int(unit.get("NRestarts") or 0)
-    if runs and not restarts:
+    starting = unit.get("ActiveState") == "activating" and unit.get("SubState") != "auto-restart"
+    if (runs or starting) and not restarts:
         return ""
     _code, out, _err = run(["journalctl", "_PID=1", f"UNIT={name}", "--since", "1 day ago", "--lines", "500", "--no-pager", "--output", "cat"])
     ends = unit_ends(out)[-max(restarts, 1) :]
@@ -118,18 +119,18 @@ def of_container(run: Run, engine: str, inspected: Mapping[str, Any], runs: bool
     state = inspected["State"]
     limit = megabytes(inspected.get("HostConfig", {}).get("Memory") or "")
     ended = seconds(str(state.get("FinishedAt", "")))
-    if not runs and state.get("OOMKilled") and state.get("ExitCode") == 137:
-        return f"{engine} says that the kernel killed it for memory{limit}"
-    if now - ended > DAY or not (inspected.get("RestartCount") if runs else state.get("ExitCode") == 137):
+    if not (now - ended < DAY and inspected.get("RestartCount") if runs else state.get("ExitCode") == 137):
         return ""
     ours = [kill for kill in kernel_kills(run) or [] if inspected["Id"] in kill.group and abs(kill.when - ended) < NEAR]
     if ours:
         return told(ours[-1], limit)
-    if engine == "docker":  # it keeps the last 256 events of all containers
-        filters = ["--filter", f"container={inspected['Id']}", "--filter", "event=oom"]
-        events = run(["docker", "events", "--since", "24h", "--until", "0s", *filters, "--format", "{{.Time}}"])[1].split()
-        if any(abs(float(when) - ended) < NEAR for when in events if when.isdigit()):
-            return f"docker tells that the kernel killed it for memory, and it was started again{limit}"
+    events: list[str] = []
+    if engine == "docker" and now - ended < DAY:  # it keeps the last 256 events of all containers
+        filters = ["--filter", f"container={inspected['Id']}", "--filter", "event=oom", "--filter", "event=die"]
+        out = run(["docker", "events", "--since", "24h", "--until", "0s", *filters, "--format", "{{.Time}} {{.Action}}"])[1]
+        events = [action for when, action in re.findall(r"^(\d+) (\w+)", out, re.MULTILINE) if abs(int(when) - ended) < NEAR]
+    if "oom" in events or not runs and state.get("OOMKilled") and not events:
+        return f"{engine} says that the kernel killed it for memory{', and it was started again' if runs else ''}{limit}"
     return ""
 
 

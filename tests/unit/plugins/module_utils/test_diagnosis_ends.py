@@ -172,6 +172,7 @@ STOPPED = "mlflow.service: Deactivated successfully.\n"
         ({"Result": "signal"}, False, BY_SIGNAL, None, False),
         ({"Result": "success"}, False, BY_SYSTEMD + STOPPED, UNIT_KILLED, False),
         ({"NRestarts": "0"}, True, BY_SYSTEMD, UNIT_KILLED, False),
+        ({"NRestarts": "0", "ActiveState": "activating", "SubState": "start-pre", "Result": "success"}, False, BY_SYSTEMD, UNIT_KILLED, False),
         ({"NRestarts": "1"}, True, BY_SYSTEMD + STOPPED + BY_SIGNAL.replace("killed, status=9/KILL", "exited, status=1/FAILURE").replace("signal", "exit-code"), UNIT_KILLED, False),
     ],
 )
@@ -186,10 +187,11 @@ def test_a_unit_that_was_killed_for_memory(unit: dict[str, str], runs: bool, jou
         ({"OOMKilled": True, "ExitCode": 137}, 0, False, None, "", True),
         ({"ExitCode": 137}, 0, False, KERNEL, "", True),  # the whole host was short of memory
         ({"Status": "running", "ExitCode": 0}, 1, True, KERNEL, "", True),
-        ({"Status": "running", "ExitCode": 0}, 1, True, None, f"{AT:.0f}\n", True),
+        ({"Status": "running", "ExitCode": 0}, 1, True, None, f"{AT:.0f} oom\n{AT:.0f} die\n", True),
         ({"ExitCode": 137}, 0, False, None, "", False),  # docker kill
         ({"OOMKilled": True, "ExitCode": 1}, 1, False, "", "", False),  # from a run before
-        ({"Status": "running", "OOMKilled": True, "ExitCode": 0}, 1, True, "", f"{AT - 600:.0f}\n", False),  # mended and started since
+        ({"Status": "running", "OOMKilled": True, "ExitCode": 0}, 1, True, "", f"{AT - 600:.0f} oom\n", False),  # mended and started since
+        ({"OOMKilled": True, "ExitCode": 137}, 1, False, None, f"{AT - 600:.0f} oom\n{AT - 600:.0f} die\n{AT:.0f} die\n", False),  # docker stop, after it was mended
         ({"Status": "running", "ExitCode": 0}, 1, True, KERNEL.replace("{group}", "/docker/" + "d" * 64), "", False),
     ],
 )
