@@ -274,7 +274,7 @@ class Diagnosis:
             return
         seen = [f"{self.server['kind']} {self.server.get('name', '')}: {self.server.get('state', '')}"]
         seen += [self.server["ended"]] if self.server.get("ended") else []
-        seen += [f"started again {restarts} times"] if restarts else []
+        seen += [f"restarts: {restarts}"] if restarts else []
         seen += [f"its log ends with: {said}"] if said else []
         seen += [f"another server runs: {self.server['instead']}"] if self.server.get("instead") else []
         self.note("process", "a server that keeps running", "; ".join(seen), "server-not-running", follows=bool(self.faults))
