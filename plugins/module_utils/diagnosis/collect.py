@@ -210,7 +210,11 @@ class Server:
         def take() -> bool:
             self.engine = engine
             self.inspected = json.loads(out)[0]
-            self.container = container = containers.parse_container(out)
+            shared, _colon, other = self.inspected.get("HostConfig", {}).get("NetworkMode", "").partition(":")
+            if shared == "container":  # as in a pod: addresses and published ports are the other one's
+                code, shown, _err = self.run([*engine, "inspect", "--type", "container", "--", other])
+                self.inspected["NetworkSettings"] = self.inspected["NetworkSettings"] if code else json.loads(shown)[0]["NetworkSettings"]
+            self.container = container = containers.parse_container(json.dumps([self.inspected]))
             config = self.inspected["Config"]
             self._learn([*search.words(config.get("Entrypoint")), *search.words(config.get("Cmd"))], dict(word.partition("=")[::2] for word in config.get("Env") or []))
             self._take("container", container.name, container.state, list(container.unit(self.proc).pids), search.command_of(self.inspected))

@@ -201,6 +201,14 @@ def test_a_users_own_container_of_podman_is_asked_for_as_that_user(tmp_path: Pat
     assert server.engine == ["setpriv", "--reuid=1000", "--regid=100", "--init-groups", "env", "--chdir=/", "HOME=/home/ann", "XDG_RUNTIME_DIR=/run/user/1000", "podman"]
 
 
+def test_the_ports_of_a_pod_are_those_of_its_first_container(tmp_path: Path, process: Callable[..., int]) -> None:
+    process(70, MLFLOW, f"/machine.slice/libpod-{NAMED}.scope")
+    settings = {"Networks": {"podman": {}}, "Ports": {"5001/tcp": [{"HostIp": "", "HostPort": "5001"}]}}
+    infra = container("pod-infra", "f" * 64, None, NetworkSettings=settings)
+    server = find(Host(podman=[infra, container("atlas-mlflow-server", pid=70, HostConfig={"NetworkMode": f"container:{'f' * 64}"})]), tmp_path)
+    assert [(str(address), outer, inner) for address, outer, inner in server.container.published] == [("0.0.0.0", 5001, 5001)]
+
+
 # -- with which Python
 def test_the_python_of_an_environment_inside_a_container_is_used(tmp_path: Path, process: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
     process(70, ["uv", "run", "mlflow", "server"], f"/docker/{NAMED}")
