@@ -135,3 +135,14 @@ def test_the_account_of_the_role_is_one_and_never_a_persons(server: Host) -> Non
     assert [line[:4] for line in said[:4]] == ["Gave", "", "Gave", "Gave"]
     assert "person is a person, who logs in by the provider: set mlflow_server_admin_user to another name" in said[4]
     assert accounts == {"one": [True, False], "two": [True, True], "person": [False, True]}
+
+
+def test_data_are_in_the_folders_that_are_named(server: Host) -> None:
+    """The sandbox of the unit opens the one home folder, and no other."""
+    assert {"mlflow.db", "oidc.db"} <= set(server.file("/home/mlflow/data").listdir())
+    assert server.file("/srv/mlflow artifacts").user == "mlflow" and server.file("/srv/mlflow artifacts").listdir()
+    pid = server.check_output("systemctl show --property MainPID --value mlflow-server.service")
+    server.check_output("mkdir -p /home/somebody")
+    assert server.check_output("ls -A /proc/%s/root/home /proc/%s/root/home/mlflow", pid, pid).split() == [
+        f"/proc/{pid}/root/home:", "mlflow", f"/proc/{pid}/root/home/mlflow:", "data",
+    ]

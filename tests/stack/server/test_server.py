@@ -58,6 +58,15 @@ def test_its_settings_are_for_its_reader_alone(server: Host, service: Service) -
     assert (settings.user, settings.mode) in {("root", 0o600), ("mlflow", 0o400)}
 
 
+def test_uploads_are_kept_on_a_disk_on_their_way(server: Host, service: Service) -> None:
+    """The host's /tmp is memory on Debian 13, and on the hosts of these tests."""
+    environment = dict(line.partition("=")[::2] for line in server.check_output(f"tr '\\0' '\\n' < /proc/{service.main_pid}/environ").splitlines())
+    folder = environment.get("TMPDIR", "/tmp")
+    assert server.check_output("nsenter --target %s --mount --root stat --file-system --format %%T %s", str(service.main_pid), folder) != "tmpfs"
+    kept = server.check_output("stat --format '%%U %%a' %s", f"/proc/{service.main_pid}/root{folder}")
+    assert kept == "mlflow 700", folder
+
+
 def test_it_runs_as_its_own_user_with_its_arguments(server: Host, service: Service) -> None:
     assert {server.check_output(f"ps -o user= -p {pid}").strip() for pid in service.pids} == {"mlflow"}
     commands = [server.check_output(f"tr '\\0' '\\n' < /proc/{pid}/cmdline").splitlines() for pid in service.pids]

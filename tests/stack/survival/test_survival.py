@@ -178,9 +178,10 @@ SWITCH = "sudo -u postgres psql --command 'SELECT txid_current(), pg_switch_wal(
 DISKS = {
     "PostgreSQL's data": ("postgres", "/var/lib/postgresql", SWITCH, f"for n in $(seq 30); do {SWITCH}; done"),
     "MinIO's data": ("minio", "/var/lib/minio", "true", "true"),
-    "MLflow's data": ("mlflow_servers", "/var/lib/mlflow", "true", ""),
-    # It is memory, half of what the machine has.
-    "MLflow's temporary files": ("mlflow_servers", "/tmp", "mount -o remount,size=32m /tmp", "true"),
+    # Uploads are kept there on their way to MinIO.
+    "MLflow's data": ("mlflow_servers", "/var/lib/mlflow", "true", "true"),
+    # It is memory, half of what the machine has, and nothing of MLflow is there.
+    "The host's temporary files": ("mlflow_servers", "/tmp", "mount -o remount,size=32m /tmp", ""),
 }
 
 

@@ -6,9 +6,11 @@ import importlib
 import io
 import json
 import os
+import pwd
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -344,3 +346,71 @@ def test_the_health_check_asks_the_api(status: int, code: int) -> None:
 def test_the_health_check_fails_where_nothing_listens() -> None:
     done = subprocess.run([sys.executable, str(LIB / "atlas_mlflow_health.py"), "http://127.0.0.1:9"], capture_output=True, text=True)
     assert done.returncode == 1 and "does not answer" in done.stderr
+
+
+#: Prints what the script finds wrong, as a user who is nobody: what only the administrator could write, a test that runs as root could.
+ASK_FOLDERS = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import atlas_mlflow_folders
+print(json.dumps(atlas_mlflow_folders.problems(json.loads(sys.argv[2]), json.loads(sys.argv[3]))))
+"""
+
+
+def folder_problems(folders: list[Path], environment: dict[str, str]) -> list[str]:
+    """Return what the script finds wrong with folders, as another user if this one is root."""
+    nobody = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    script = (LIB / "atlas_mlflow_folders.py").read_text()
+    code = ASK_FOLDERS.replace("import atlas_mlflow_folders\n", f"import types\natlas_mlflow_folders = types.ModuleType('m')\nexec({script!r}, atlas_mlflow_folders.__dict__)\n")
+    command = ["/usr/bin/python3", "-c", code, "", json.dumps([str(folder) for folder in folders]), json.dumps(environment)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd="/", env={"USER": "mlflow"}, **nobody)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def open_folder() -> Any:
+    """Return a folder that everybody may enter and write to."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o777)
+        yield Path(name)
+
+
+def test_a_folder_that_the_service_cannot_write_to_is_named_with_the_way_out(open_folder: Path) -> None:
+    assert folder_problems([open_folder], {}) == []
+    closed, hidden = open_folder / "closed", open_folder / "hidden" / "inner"
+    closed.mkdir(0o555)
+    hidden.mkdir(parents=True)
+    hidden.parent.chmod(0o000)
+    owner = pwd.getpwuid(os.geteuid()).pw_name
+    one, two = folder_problems([closed, hidden], {})
+    assert one == (
+        f"The folder {closed} cannot be written by the user mlflow: it belongs to {owner} and has mode 0555. Run `chown -R mlflow: {closed}` on the host."
+    )
+    assert two.startswith(f"The folder {hidden} cannot be reached by the user mlflow: Permission denied.")
+    hidden.parent.chmod(0o700)
+
+
+def test_a_database_or_an_experiment_of_another_user_is_named(open_folder: Path) -> None:
+    database, experiment = open_folder / "tracking.db", open_folder / "artifacts" / "7"
+    experiment.mkdir(0o755, parents=True)
+    experiment.parent.chmod(0o777)
+    (experiment.parent / "lost+found").mkdir(0o000)
+    database.touch(0o444)
+    if os.geteuid():
+        experiment.chmod(0o555)
+    settings = {"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{database}?timeout=20", "MLFLOW_ARTIFACTS_DESTINATION": f"file://{experiment.parent}"}
+    found = folder_problems([open_folder, experiment.parent], settings)
+    assert [problem.split(" cannot")[0] for problem in found] == [f"The folder {experiment}", f"The file {database}"]
+
+
+def test_what_an_upload_left_is_removed_before_the_start(store: ModuleType, tmp_path: Path) -> None:
+    folders = importlib.import_module("atlas_mlflow_folders")
+    kept = tmp_path / "kept"
+    kept.write_text("a folder's link does not lead the removal away")
+    spool = tmp_path / "tmp"
+    (spool / "tmp1" / "deep").mkdir(parents=True)
+    (spool / "tmp1" / "deep" / "part").write_text("half an upload")
+    (spool / "link").symlink_to(tmp_path)
+    folders.empty(str(spool))
+    assert list(spool.iterdir()) == [] and kept.exists()

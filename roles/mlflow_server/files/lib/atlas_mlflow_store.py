@@ -284,6 +284,12 @@ def prepare(environment: Mapping[str, str], given: argparse.Namespace) -> list[s
     :returns: A line for each thing done.
     :raises StoreError: When a store does not answer, or its schema cannot be used.
     """
+    import atlas_mlflow_folders
+
+    if problems := atlas_mlflow_folders.problems(given.folder, environment):
+        raise StoreError(" ".join(problems))
+    if given.spool:
+        atlas_mlflow_folders.empty(given.spool)
     uris = [environment["MLFLOW_BACKEND_STORE_URI"]]
     registry = environment.get("MLFLOW_REGISTRY_STORE_URI")
     if registry and registry not in uris:
@@ -307,6 +313,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--schema-revision", default="", help="revision that the release's schema has, where it is known")
     options.add_argument("--auth-schema-revision", default="", help="the same of the store of users")
     options.add_argument("--lone-server", action="store_true", help="no other server uses the database: leave an empty one to this server")
+    options.add_argument("--folder", action="append", default=[], help="folder that the server writes to; may be given again")
+    options.add_argument("--spool", default="", help="folder that the server spools to, which is emptied")
     options.add_argument("--upgrade", action="store_true", help="bring up an older schema in a database other than SQLite")
     return options
 

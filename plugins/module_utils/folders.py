@@ -1,0 +1,144 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which folders of its host a service's settings name, which of them it cannot have, and how a unit's sandbox opens them."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+from typing import Optional
+from urllib.parse import unquote, urlsplit
+
+#: Folders whose content is the system's own.
+SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/sbin", "/sys", "/usr")
+#: Folders below one of these that a service may have.
+EXCEPTIONS = ("/root", "/usr/local")
+#: Folders that are memory or are emptied, and of which a unit sees a private copy.
+VOLATILE = ("/dev/shm", "/run", "/tmp", "/var/run", "/var/tmp")
+#: Folders that many share, so that none of them can belong to one service.
+SHARED = (
+    *("/", "/data", "/home", "/media", "/mnt", "/opt", "/srv", "/var", "/usr/local"),
+    *("/var/backups", "/var/cache", "/var/lib", "/var/local", "/var/log", "/var/mail", "/var/opt", "/var/spool", "/var/www"),
+)
+#: Folders that ``ProtectHome=`` hides.
+HOMES = ("/home", "/root")
+#: A character that systemd or Docker would read as one of its own.
+AWKWARD = re.compile(r'[\x00-\x1f\x7f"\'\\%$:,]')
+
+
+def is_below(path: str, *folders: str) -> bool:
+    """Return whether a path is one of these folders, or lies in one."""
+    return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders)
+
+
+def sqlite_file(uri: str) -> str:
+    """Return the file that a URI of SQLite names, empty if the URI names no file or another database."""
+    match = re.match(r"sqlite(?:[+]\w+)?:///([^?]*)", str(uri))
+    return match.group(1) if match else ""
+
+
+def folder_of(value: str) -> str:
+    """Return the folder that a path or a URI names, empty if it names none of this host.
+
+    :param value: A path, a ``file:`` URI, or a URI of SQLite, whose folder is that of its file.
+    """
+    value = str(value)
+    if re.match(r"sqlite(?:[+]\w+)?:", value):
+        file = sqlite_file(value)
+        return posixpath.normpath(posixpath.dirname(file)) if file.startswith("/") else ""
+    if value.startswith("file:"):
+        value = unquote(urlsplit(value).path)
+    elif re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", value):
+        return ""
+    return posixpath.normpath(value).replace("//", "/") if value.startswith("/") else ""
+
+
+def named_folders(settings: Mapping[str, Optional[str]], outermost: bool = False) -> list[str]:
+    """Return the folders that settings name, each once, those that contain others first. What is memory anyway is left out.
+
+    :param settings: Values by the names of their variables.
+    :param outermost: Whether a folder that lies in another one is left out.
+    """
+    folders = sorted({folder for folder in map(folder_of, filter(None, settings.values())) if folder and not is_below(folder, *VOLATILE)})
+    return _outermost(folders) if outermost else folders
+
+
+def _outermost(folders: Iterable[str]) -> list[str]:
+    """Return the folders that lie in none of the others."""
+    found: list[str] = []
+    for folder in sorted(set(folders)):
+        if not is_below(folder, *found):
+            found.append(folder)
+    return found
+
+
+def _what_is_wrong(value: str, user: str, reserved: Mapping[str, str], kept: bool) -> str:
+    """Return why a service cannot have what a setting names, empty if it can."""
+    if re.match(r"sqlite(?:[+]\w+)?:", value) and not sqlite_file(value).startswith("/"):
+        return (
+            "which names no file by an absolute path: the database would lie in memory or in the service's working folder, and be gone after a restart. "
+            "Set sqlite:////FOLDER/FILE.db, with four slashes"
+        )
+    if value.startswith("file:") and (urlsplit(value).netloc not in ("", "localhost") or not urlsplit(value).path.startswith("/")):
+        return "which names no folder of this host. Set its absolute path"
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", value) and not value.startswith("/"):
+        return "which is not an absolute path: it would lie in the service's working folder, and be gone after a restart. Set the absolute path"
+    folder = folder_of(value)
+    if not folder:
+        return ""
+    if ".." in unquote(value).split("/"):
+        return "which contains '..'. Set the path without it"
+    if AWKWARD.search(folder):
+        return "whose folder has a character with a meaning of its own for systemd or Docker. Use letters, digits, spaces and the signs . _ - + @ = ~"
+    own = "Name a folder of its own"
+    if is_below(folder, *VOLATILE):
+        return "" if not kept else f"which lies in {next(one for one in VOLATILE if is_below(folder, one))}: what is stored there is gone after a restart. {own} on a disk"
+    if folder in SHARED or folder in SYSTEM or is_below(folder, *SYSTEM) and not is_below(folder, *EXCEPTIONS):
+        return f"and the service must own that folder, while {folder} belongs to the system. {own}, such as /srv/mlflow/data"
+    if is_below(folder, "/home") and folder.count("/") == 2 and folder != f"/home/{user}":
+        return f"and the service must own that folder, while {folder} is the home folder of a user. {own}, such as {folder}/mlflow"
+    for name, path in reserved.items():
+        if is_below(folder, path):
+            return f"which lies in {path} ({name}), and remove.yml removes that. {own}, elsewhere"
+    return ""
+
+
+def folder_faults(
+    settings: Mapping[str, Optional[str]], user: str, reserved: Optional[Mapping[str, str]] = None, scratch: Iterable[str] = ()
+) -> list[str]:
+    """Return a sentence for each setting that names a folder which a service cannot have.
+
+    Only a path, a ``file:`` URI and a URI of SQLite is ever shown: other URIs hold passwords, and name no folder.
+
+    :param settings: Values by the names of their variables.
+    :param user: The user that runs the service.
+    :param reserved: Folders that hold the installation and are removed with it, by the names of their variables.
+    :param scratch: Names of the settings whose folders may be memory.
+    """
+    faults = [(name, str(value), _what_is_wrong(str(value), user, reserved or {}, name not in scratch)) for name, value in settings.items() if value]
+    return [f"{name} is {value}, {wrong}." for name, value, wrong in faults if wrong]
+
+
+def sandbox(folders: Iterable[str], read_only: Iterable[str] = ()) -> list[str]:
+    """Return the lines of a unit that open folders in a sandbox of ``ProtectSystem=strict`` and ``ProtectHome=yes``.
+
+    Home folders are hidden as a whole, so the ones that are named are mounted into an empty ``/home``. Those above them are then open to the
+    service, however private they are on the host.
+
+    :param folders: Folders that the service writes to.
+    :param read_only: Folders that it reads alone; they matter if they lie in a home folder.
+    """
+
+    def quoted(paths: Iterable[str]) -> str:
+        return " ".join(f'"{path}"' if " " in path else path for path in paths)
+
+    written = _outermost(folders)
+    homes = [path for path in written if is_below(path, *HOMES)]
+    read = [path for path in _outermost(read_only) if is_below(path, *HOMES) and not is_below(path, *homes)]
+    lines = [f"ReadWritePaths={quoted(written)}"] if written else []
+    if homes or read:
+        lines.append("ProtectHome=tmpfs")
+    lines += [f"BindPaths={quoted(homes)}"] if homes else []
+    lines += [f"BindReadOnlyPaths={quoted(read)}"] if read else []
+    return lines

@@ -1,0 +1,87 @@
+"""See that a tracking server can write where its settings send it, and empty the folder that it spools to, before it starts.
+
+MLflow starts with a folder that it cannot write to, and answers each upload with 500. A release that ended in the middle of an upload leaves
+what it had of it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+#: The settings that may name a file of SQLite.
+DATABASES = ("MLFLOW_BACKEND_STORE_URI", "MLFLOW_REGISTRY_STORE_URI")
+#: How many entries of a folder are looked at: a folder that another user has filled shows by the first of them.
+ENTRIES = 1000
+
+
+def user_name(number: int) -> str:
+    """Return a user's name, its number if it has none here, as in a container."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+
+
+def files_of(environment: Mapping[str, str]) -> Iterator[str]:
+    """Yield the files of SQLite that a service's settings name."""
+    for name in DATABASES:
+        match = re.match(r"sqlite(?:[+]\w+)?:///(/[^?]*)", environment.get(name, ""))
+        if match:
+            yield match.group(1)
+
+
+def problem_of(path: str) -> str:
+    """Return why this process cannot write to a file or a folder, empty if it can."""
+    folder = os.path.isdir(path)
+    if os.access(path, os.R_OK | os.W_OK | (os.X_OK if folder else 0)):
+        return ""
+    what = f"The {'folder' if folder or not os.path.exists(path) else 'file'} {path}"
+    user = os.environ.get("USER") or user_name(os.geteuid())
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        return f"{what} cannot be reached by the user {user}: {error.strerror}. Let the user enter each folder above it, and run site.yml again."
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return f"{what} is on a file system that is mounted read-only. Mount it for writing, and run site.yml again."
+    return (
+        f"{what} cannot be written by the user {user}: it belongs to {user_name(status.st_uid)} and has mode {status.st_mode & 0o7777:04o}. "
+        f"Run `chown -R {user}: {path}` on the host."
+    )
+
+
+def inside(folder: str) -> list[str]:
+    """Return the folders in a folder of artifacts, of which there is one for each experiment."""
+    with os.scandir(folder) as entries:
+        return [entry.path for entry in islice(entries, ENTRIES) if entry.is_dir(follow_symlinks=False) and not entry.name.startswith((".", "lost+found"))]
+
+
+def problems(folders: Iterable[str], environment: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each folder, and each file of SQLite, that a service could not write to.
+
+    :param folders: The folders that the service's settings name.
+    :param environment: The service's settings.
+    """
+    found = [problem for problem in map(problem_of, folders) if problem]
+    artifacts = environment.get("MLFLOW_ARTIFACTS_DESTINATION", "")
+    if artifacts.startswith("file:"):
+        artifacts = unquote(urlsplit(artifacts).path)
+    if not found and artifacts.startswith("/") and os.path.isdir(artifacts):
+        found += [problem for problem in map(problem_of, inside(artifacts)) if problem][:1]
+    return found + [problem for problem in map(problem_of, filter(os.path.exists, files_of(environment))) if problem]
+
+
+def empty(folder: str) -> None:
+    """Make the folder that a service spools to, or remove all that a server which has ended has left there."""
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    for entry in Path(folder).iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
