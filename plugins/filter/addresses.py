@@ -1,0 +1,61 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that find addresses which the parts of a stack could not call one another by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+from typing import Any
+
+
+def _version(text: Any) -> int:
+    """Return the version of an IP address, 0 if the text is none."""
+    try:
+        return ip_address(str(text).strip("[]")).version
+    except ValueError:
+        return 0
+
+
+def address_faults(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each host that the others could not be configured to call.
+
+    URLs, rules for logins and rules of the firewall are made of these addresses, and they are made for IPv4.
+
+    :param hosts: All hosts of the topology. One alone needs no address.
+    :param hostvars: The variables of all hosts, with ``atlas_mlflow_address`` and ``atlas_mlflow_ip``.
+    """
+    names, faults = list(hosts), []
+    for name in names:
+        address, ip = (hostvars[name].get(f"atlas_mlflow_{what}") or "" for what in ("address", "ip"))
+        if _version(address) == 6:
+            faults.append(f"atlas_mlflow_address of {name} is {address}, and the collection makes URLs of IPv4 addresses and names alone. Set one of these.")
+        elif len(names) > 1 and ip and _version(ip) != 4:
+            faults.append(
+                f"{name} has no IPv4 address that is known, and the hosts of a stack reach one another by IPv4. Give the host one, and set "
+                f"atlas_mlflow_address of {name} to it."
+            )
+    return faults
+
+
+def unbracketed_urls(urls: Mapping[str, Any]) -> list[str]:
+    """Return the names of the settings whose URL has an IPv6 address without brackets.
+
+    :param urls: URLs by the names of their variables. They are not shown, as they may hold a password.
+    """
+    wrong = []
+    for name, url in urls.items():
+        authority = re.split("[/?#]", str(url or "").partition("://")[2])[0]
+        host = authority.rpartition("@")[2]
+        if "[" not in host and host.count(":") > 1:
+            wrong.append(name)
+    return wrong
+
+
+class FilterModule:
+    """Make the filters known to Ansible."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters by their names."""
+        return {"address_faults": address_faults, "unbracketed_urls": unbracketed_urls}
