@@ -114,6 +114,19 @@ def assert_kept_run(client: Host, name: str = "localhost") -> None:
     assert [(version["version"], version["run_id"]) for version in versions] == [("1", found[0]["info"]["run_id"])]
 
 
+def make_webhook(client: Host, url: str) -> Answer:
+    """Make a webhook with a secret that signs what is sent. It is disabled, and its address is never called."""
+    events = [{"entity": "REGISTERED_MODEL", "action": "CREATED"}]
+    body = {"name": "kept", "url": "https://9.9.9.9/never-called", "status": "DISABLED", "events": events, "secret": "signs-what-is-sent"}
+    return ask(client, f"{url}/api/2.0/mlflow/webhooks", method="POST", body=body)
+
+
+def webhooks(client: Host, url: str, times: int = 8) -> set[tuple[int, tuple[str, ...]]]:
+    """Return each different answer to the question for all webhooks, status and names, asked so often that each worker answers."""
+    answers = [ask(client, f"{url}/api/2.0/mlflow/webhooks") for _ in range(times)]
+    return {(answer.status, tuple(hook["name"] for hook in answer.json().get("webhooks", [])) if answer.status == 200 else ()) for answer in answers}
+
+
 def query(postgres: Host, sql: str) -> str:
     """Return what PostgreSQL answers its own administrator."""
     runner = "docker exec --user 999 atlas-postgres" if in_container(postgres, "atlas-postgres") else "sudo -u postgres"

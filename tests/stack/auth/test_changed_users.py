@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from stack.support import administrator, ask, base_url, login_of, secrets_folder
+from stack.support import administrator, ask, base_url, login_of, secrets_folder, webhooks
 from testinfra.host import Host
 
 API = "/api/2.0/mlflow"
@@ -27,6 +27,16 @@ def test_the_run_from_before_the_new_secrets_is_there(client: Host, server_name:
     iris = ask(client, f"{base}{API}/experiments/get-by-name?experiment_name=iris").json()["experiment"]["experiment_id"]
     runs = ask(client, f"{base}{API}/runs/search", method="POST", body={"experiment_ids": [iris]}).json()["runs"]
     assert runs and {metric["key"] for metric in runs[0]["data"]["metrics"]} == {"accuracy", "f1"}
+
+
+def test_webhooks_and_api_keys_from_before_the_new_keys_are_there(client: Host, server: Host, server_name: str) -> None:
+    for name in ("mlflow_webhook_key", "mlflow_kek_passphrase"):
+        present, former = ((secrets_folder() / f"{name}{end}").read_text(encoding="utf-8").strip() for end in ("", ".former"))
+        assert present != former, name
+    assert webhooks(client, base_url(server_name)) == {(200, ("kept",))}
+    # Ends with 1 and names what the present keys do not open.
+    command = "systemd-run --quiet --wait --pipe --uid mlflow --property EnvironmentFile=/etc/default/mlflow-server /opt/mlflow/current/bin/python -I -m atlas_mlflow_keys"
+    assert server.check_output(command).strip() == ""
 
 
 def test_the_garbage_collection_logs_in(server: Host) -> None:

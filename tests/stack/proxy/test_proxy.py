@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from stack.support import PORT, ROOT, address_of, ask, authority, host_of, hosts_of, play, playbook, query
+from stack.support import PORT, ROOT, address_of, ask, authority, host_of, hosts_of, make_webhook, play, playbook, query, webhooks
 from testinfra.host import Host
 
 PREFIX = "/mlflow"
@@ -219,6 +219,11 @@ def test_a_body_beyond_the_limit_is_refused_before_it_is_sent(client: Host, prox
     assert " 411 " in speak(client, proxy_name, [f"{head}Transfer-Encoding: chunked\r\n\r\n{chunk}"]).splitlines()[0]
     empty = f"{head.replace('/huge', '/empty')}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     assert " 200 " in speak(client, proxy_name, [empty]).splitlines()[0]
+
+
+def test_a_webhook_of_one_server_is_read_by_all_workers_of_both(client: Host, url: str) -> None:
+    assert make_webhook(client, f"{url}{PREFIX}").status == 200
+    assert webhooks(client, f"{url}{PREFIX}", 12) == {(200, ("kept",))}
 
 
 def test_a_large_artifact_passes_both_ways(client: Host, url: str) -> None:

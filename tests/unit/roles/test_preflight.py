@@ -90,6 +90,13 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_artifacts_destination": "mlartifacts"}, ["mlflow_server_artifacts_destination is mlartifacts", "not an absolute path"]),
     ("mlflow_server", {"mlflow_server_data_dir": "/home/ada"}, ["mlflow_server_data_dir is /home/ada", "the home folder of a user"]),
     ("mlflow_server", {"mlflow_server_environment": {"MLFLOW_REGISTRY_STORE_URI": "sqlite:///registry.db"}}, ["MLFLOW_REGISTRY_STORE_URI of", "four slashes"]),
+    ("mlflow_server", {"mlflow_server_static_prefix": "/mlflow", "mlflow_server_version": "3.10.1"}, ["mlflow_server_static_prefix is /mlflow", "3.12.0 or newer"]),
+    ("mlflow_server", {"mlflow_server_url": "http://fd00::7:5001"}, ["mlflow_server_url has an IPv6 address without brackets"]),
+    ("mlflow_server", {"mlflow_server_webhook_key": ""}, ["mlflow_server_webhook_key is empty", "atlas.mlflow.site"]),
+    ("mlflow_server", {"mlflow_server_webhook_key": "canary-secret"}, ["mlflow_server_webhook_key is no Fernet key", "the same on all servers"]),
+    ("mlflow_server", {"mlflow_server_kek_passphrase": "short"}, ["mlflow_server_kek_passphrase has 5 characters"]),
+    ("mlflow_server", {"mlflow_server_former_webhook_keys": ["canary-secret"]}, ["mlflow_server_former_webhook_keys has an item"]),
+    ("mlflow_server", {"mlflow_server_environment": {"MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": "canary-secret"}}, ["Set mlflow_server_webhook_key"]),
     ("minio", {"minio_data_dir": "/tmp/minio"}, ["minio_data_dir is /tmp/minio", "gone after a restart"]),
     ("mlflow_server", {"mlflow_server_names": ["http://mlflow.example.com:5001"]}, ["bare host names"]),
     ("mlflow_server", {"mlflow_server_cors_allowed_origins": ["notebooks.example.com"]}, ["mlflow_server_cors_allowed_origins has notebooks.example.com"]),
@@ -272,8 +279,19 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("backup", {"backup_artifacts_bucket": "b", "backup_s3_endpoint_url": "minio:9000"}, ["backup_s3_endpoint_url is minio:9000"]),
     ("backup", {"backup_postgres_port": 5432, "_atlas_mlflow_container_postgres": True}, ["postgres_deployment is container", "pg_dump"]),
 ]
+#: As the playbook makes it.
+WEBHOOK_KEY = "Abcdefghijklmnopqrstuvwxyz0123456789Abcdef" + "A="
 GOOD = {
+<<<<<<< HEAD
     "mlflow_server": {"mlflow_server_extra_args": ["--uvicorn-opts", "--timeout-keep-alive 300"], "mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 5}},
+=======
+    "mlflow_server": {
+        "mlflow_server_extra_args": ["--x-frame-options", "DENY"],
+        "mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 5},
+        "mlflow_server_webhook_key": WEBHOOK_KEY,
+        "mlflow_server_kek_passphrase": "long-enough-passphrase",
+    },
+>>>>>>> c0b206e (Keep secrets of webhooks and API keys readable for good)
     "postgres": {"postgres_password": "long-enough-password", "postgres_version": "17", "_postgres_clusters": []},
     "minio": {"minio_root_password": "long-enough-password", "minio_secret_key": "long-enough-secret"},
     # The stores are read on the hosts of the tracking servers: here, on the case's own.

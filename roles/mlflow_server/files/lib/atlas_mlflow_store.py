@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 #: Any number that nothing else on the database uses as an advisory lock.
@@ -302,7 +303,10 @@ def prepare(environment: Mapping[str, str], given: argparse.Namespace) -> list[s
     wait(questions, given.timeout)
     done = [migrate(engine, given.upgrade) for engine in engines if needs_migration(engine, given.schema_revision, given.lone_server)]
     import atlas_mlflow_auth
+    import atlas_mlflow_keys
 
+    former = atlas_mlflow_keys.read_former(given.former_keys)
+    done += [line for engine in engines for line in atlas_mlflow_keys.prepare(engine, environment, former)]
     return done + atlas_mlflow_auth.prepare(environment, given.timeout, given.auth_schema_revision, given.upgrade)
 
 
@@ -315,6 +319,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--lone-server", action="store_true", help="no other server uses the database: leave an empty one to this server")
     options.add_argument("--folder", action="append", default=[], help="folder that the server writes to; may be given again")
     options.add_argument("--spool", default="", help="folder that the server spools to, which is emptied")
+    options.add_argument("--former-keys", type=Path, help="JSON file with the keys by which the store's secrets were encrypted before")
     options.add_argument("--upgrade", action="store_true", help="bring up an older schema in a database other than SQLite")
     return options
 
