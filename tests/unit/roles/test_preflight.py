@@ -282,16 +282,12 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
 #: As the playbook makes it.
 WEBHOOK_KEY = "Abcdefghijklmnopqrstuvwxyz0123456789Abcdef" + "A="
 GOOD = {
-<<<<<<< HEAD
-    "mlflow_server": {"mlflow_server_extra_args": ["--uvicorn-opts", "--timeout-keep-alive 300"], "mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 5}},
-=======
     "mlflow_server": {
-        "mlflow_server_extra_args": ["--x-frame-options", "DENY"],
+        "mlflow_server_extra_args": ["--uvicorn-opts", "--timeout-keep-alive 300"],
         "mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 5},
         "mlflow_server_webhook_key": WEBHOOK_KEY,
         "mlflow_server_kek_passphrase": "long-enough-passphrase",
     },
->>>>>>> c0b206e (Keep secrets of webhooks and API keys readable for good)
     "postgres": {"postgres_password": "long-enough-password", "postgres_version": "17", "_postgres_clusters": []},
     "minio": {"minio_root_password": "long-enough-password", "minio_secret_key": "long-enough-secret"},
     # The stores are read on the hosts of the tracking servers: here, on the case's own.
