@@ -102,6 +102,7 @@ def test_a_webhook_whose_key_is_lost_is_named_and_left_alone(keys: ModuleType) -
     engine = with_webhooks(UNKNOWN, NEW)
     (said,) = keys.prepare(engine, {keys.WEBHOOK_KEY: NEW}, keys.Former([OLD]))
     assert said.startswith("The secret of the webhook hook-0 is encrypted by a key that is not known") and "mlflow_server_former_webhook_keys" in said
+    assert said.endswith("DELETE FROM webhooks WHERE webhook_id = 'w0'")
     assert engine.written == 0 and not any(key in said for key in (NEW, OLD))
 
 

@@ -111,18 +111,18 @@ def bring(engine: Any, kind: Kind) -> list[str]:
                 continue
             renewed = kind.renew(value)
             if renewed is None:
-                lost.append(name)
+                lost.append((key, name))
                 continue
             # Not over what somebody else has changed meanwhile.
             sql = f"UPDATE {kind.table} SET {kind.value} = :new WHERE {kind.key} = :key AND {kind.value} = :old"
             connection.execute(sqlalchemy.text(sql), {"new": renewed, "key": key, "old": value})
             done += 1
     said = [f"{kind.what}: {done} encrypted by the present key."] if done else []
+    former = "mlflow_server_former_webhook_keys" if kind.table == "webhooks" else "mlflow_server_former_kek_passphrases"
     return said + [
-        f"{kind.what} {name} is encrypted by a key that is not known, so MLflow answers 500 to each request for it. Give the key that was used in "
-        f"{'mlflow_server_former_webhook_keys' if kind.table == 'webhooks' else 'mlflow_server_former_kek_passphrases'}, or remove the row from the "
-        f"table {kind.table} and make it again."
-        for name in lost
+        f"{kind.what} {name} is encrypted by a key that is not known, so MLflow answers 500 to requests for it. Set {former} to the key that was used, or "
+        f"make a backup and remove it from the database: DELETE FROM {kind.table} WHERE {kind.key} = '{key}'"
+        for key, name in lost
     ]
 
 
