@@ -213,3 +213,22 @@ def test_a_unit_killed_for_memory_is_named_and_the_rest_follows(tmp_path: Path) 
     host = Host(("systemctl show", shown_unit(Result="signal", ExecMainCode="2", ExecMainStatus="9", MemoryMax=str(64 * 1024**2))), ("UNIT=mlflow", BY_SIGNAL), ("INVOCATION_ID", ""))
     facts, faults = read(host, tmp_path)
     assert faults == ["out-of-memory"] and "64 MiB" in facts["killed"] and facts["ended"].startswith("signal 9")
+
+
+# -- seen while it is up between two ends
+@pytest.mark.parametrize(("restarts", "faults"), [(5, ["packages-do-not-fit"]), (0, [])])
+def test_a_container_that_ends_again_and_again_is_explained_while_it_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, restarts: int, faults: list[str]) -> None:
+    process = tmp_path / "70"
+    (process / "net").mkdir(parents=True)
+    (tmp_path / "stat").write_text("btime 1795650000\n")
+    (process / "cmdline").write_text("/usr/bin/python3\0/usr/bin/mlflow\0server\0")
+    (process / "stat").write_text("70 (mlflow) S 1 " + "0 " * 30)
+    (process / "cgroup").write_text(f"0::/docker/{'c' * 64}\n")
+    monkeypatch.setattr(collect.Server, "_ask_stores", lambda self, environment: None)
+    shown = shown_container({"Status": "running", "Pid": 70, "ExitCode": 0}, RestartCount=restarts,
+                            NetworkSettings={"Networks": {}, "Ports": {"5001/tcp": [{"HostIp": "", "HostPort": "5001"}]}})
+    host = Host(("docker inspect", shown), ("docker logs", UNFIT))
+    facts, named = read(host, tmp_path)
+    assert named == faults and facts["pid"] == 70
+    # What it said before its last start counts.
+    assert not any("logs" in command and "--since" in command for command in host.asked)
