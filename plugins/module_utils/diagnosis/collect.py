@@ -397,7 +397,7 @@ class Server:
         if self.facts["kind"] != "container":
             return
         asked = self.facts.get("stores") or {}
-        mine = set(self.inspected["NetworkSettings"]["Networks"])
+        mine = set(self.inspected["NetworkSettings"].get("Networks") or ())  # a user's own container of Podman has none
         s3 = asked.get("s3") or {}
         names = {host for host in ((asked.get("database") or {}).get("host"), s3.get("host")) if host}
         _code, listed, _err = self.run([*self.engine, "ps", "--all", "--format", "{{.Names}}\t{{.State}}\t{{.Networks}}"])

@@ -198,6 +198,9 @@ def test_a_users_own_container_of_podman_is_asked_for_as_that_user(tmp_path: Pat
     process(70, MLFLOW, f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{LIVE}.scope")
     server = find(Host(podman=[container("tracking", LIVE, pid=70)]), tmp_path)
     assert server.facts["name"] == "tracking"
+    server.inspected["NetworkSettings"] = {"Ports": {}}
+    server._find_networks()
+    assert server.facts["elsewhere"] == {}
     assert server.engine == ["setpriv", "--reuid=1000", "--regid=100", "--init-groups", "env", "--chdir=/", "HOME=/home/ann", "XDG_RUNTIME_DIR=/run/user/1000", "podman"]
 
 
