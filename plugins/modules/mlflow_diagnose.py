@@ -48,11 +48,13 @@ options:
     type: str
     default: ""
   unit:
-    description: The systemd unit to look for.
+    description:
+      - The systemd unit to look for. A unit or container of the given name comes first, also if it does not run.
+      - If there is none, a server that runs is taken, and else a unit or container that starts one.
     type: str
     default: mlflow-server.service
   container:
-    description: The Docker container to look for.
+    description: The container of Docker or Podman to look for.
     type: str
     default: atlas-mlflow-server
   folders:
