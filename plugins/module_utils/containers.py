@@ -40,6 +40,7 @@ class Container:
     state: str
     pid: int
     published: tuple[tuple[IPAddress, int, int], ...]  # address and port on the host, port in the container
+    restarts: int = 0  # how often Docker has started it again since an operator did
 
     @property
     def runs(self) -> bool:
@@ -69,7 +70,7 @@ def parse_container(text: str) -> Container:
         for binding in bindings or ()
         if port.endswith("/tcp")
     )
-    return Container(container["Name"].lstrip("/"), state["Status"], int(state.get("Pid") or 0), published)
+    return Container(container["Name"].lstrip("/"), state["Status"], int(state.get("Pid") or 0), published, int(container.get("RestartCount") or 0))
 
 
 def read_publishers(listed: str) -> dict[tuple[str, int], str]:

@@ -22,8 +22,9 @@ IPAddress = Union[IPv4Address, IPv6Address]
 
 PROC = Path("/proc")
 CGROUP_ROOTS = tuple(Path("/sys/fs/cgroup", name) for name in ("", "systemd", "unified"))
-UNIT_PROPERTIES = ("LoadState", "ActiveState", "SubState", "MainPID", "ControlGroup")
+UNIT_PROPERTIES = ("LoadState", "ActiveState", "SubState", "MainPID", "ControlGroup", "NRestarts")
 
+WAITS_FOR_RESTART = "activating/auto-restart"  # systemd's states of a unit that has ended and is about to be started again
 MLFLOW_DEFAULT = (ip_address("127.0.0.1"), 5000)  # what `mlflow server` binds without arguments
 TCP_LISTEN = "0A"  # the kernel's state code, include/net/tcp_states.h
 
@@ -57,12 +58,21 @@ class Listener:
 
 @dataclass(frozen=True)
 class Unit:
-    """The state and processes of a systemd unit, or of a container, the main one first; log is how to read what it says."""
+    """The state and processes of a systemd unit, or of a container, the main one first; log is how to read what it says.
+
+    restarts counts how often the service manager has started it again since an operator did.
+    """
 
     name: str
     state: str
     pids: tuple[int, ...]
     log: str = ""
+    restarts: int = 0
+
+    @property
+    def ends(self) -> int:
+        """Return how often it has ended by itself since an operator started it."""
+        return self.restarts + (self.state == WAITS_FOR_RESTART)
 
 
 def address_of(field: str) -> IPAddress:
@@ -93,7 +103,7 @@ def parse_unit(name: str, output: str, proc: Path = PROC, cgroup_roots: Iterable
     if values.get("LoadState") == "not-found":
         state = "not found"
     pids = group_pids(values.get("ControlGroup", ""), cgroup_roots) or (descendants(main, proc) if main else set())
-    return Unit(name, state, main_first(pids, main), f"journalctl -u {name}")
+    return Unit(name, state, main_first(pids, main), f"journalctl -u {name}", int(values.get("NRestarts") or 0))
 
 
 def main_first(pids: Iterable[int], main: int) -> tuple[int, ...]:

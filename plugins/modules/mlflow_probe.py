@@ -197,15 +197,20 @@ seconds:
   sample: 0.62
 """
 
+import contextlib
 import json
+import re
 import socket
 import time
 from dataclasses import replace
 from ipaddress import ip_address
-from typing import Any
+from pathlib import Path
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils import containers, sockets
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import logs
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.collect import parse_environment_file
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding, readable
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, argument_secrets, environment_secrets, text_secrets, uri_secrets
@@ -220,6 +225,19 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import (
     wait_for_answer,
 )
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, tls_context
+
+#: Lines of a log in which the last error is looked for.
+LOG_LINES = "60"
+#: States of a container that does not run, and does not come up by itself within a moment.
+ENDED = ("exited", "dead", "restarting")
+#: A server that has ended so often by itself ends the wait: it would go on so. Its workers may have ended on a busy host.
+AGAIN_AND_AGAIN, WORKERS_AGAIN_AND_AGAIN = 2, 4
+#: What uvicorn and gunicorn write when a worker has ended, which they start again.
+WORKER_ENDED = re.compile(r"Child process \[\d+\] died|Worker \(pid:\d+\) exited with code [1-9]")
+#: What Python writes of a worker that ended by an exception, which uvicorn notices a minute later.
+WORKER_FAILED = re.compile(r"^Process SpawnProcess-\d+:$", re.MULTILINE)
+#: Seconds between two looks at the log during the wait.
+LOG_EVERY = 3
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "url": {"type": "str", "required": True},
@@ -297,18 +315,85 @@ def check_container(module: AnsibleModule, result: dict[str, Any], address: sock
     result["sockets"] = [one.as_dict(own=True) for one in inside] + [other.as_dict(own=other.process == containers.PROXY) for other in on_host]
     last_words = ""
     if not container.runs:
-        _code, out, err = module.run_command(["docker", "logs", "--tail", "3", "--", container.name])
-        last_words = secrets_of(module, container).text(" ".join((out + err).split()))
+        _code, out, err = module.run_command(["docker", "logs", "--tail", LOG_LINES, "--", container.name])
+        last_words = secrets_of(module, container).text(logs.last_words(f"{out}\n{err}"))
     return containers.judge_container(container, unit, inside, on_host, address, port, last_words)
 
 
-def end_of(module: AnsibleModule) -> str:
-    """Return the state of a unit or container that has given up, so that waiting for its answer is in vain; nothing of one that has not."""
-    if module.params["unit"]:
-        state = read_unit(module, module.params["unit"]).state
-        return state if state.startswith("failed") else ""
-    state = read_container(module, module.params["container"]).state if module.params["container"] else ""
-    return state if state in ("exited", "dead", "restarting") else ""
+def unit_secrets(module: AnsibleModule, name: str) -> Redactor:
+    """Return what takes the secrets of a unit's environment out of its journal."""
+    _code, out, _err = module.run_command(["systemctl", "show", "--property", "EnvironmentFiles", "--value", "--", name])
+    variables: dict[str, str] = {}
+    for path in re.findall(r"/\S+", out):
+        with contextlib.suppress(OSError):
+            variables.update(parse_environment_file(Path(path).read_text(encoding="utf-8")))
+    return Redactor(environment_secrets(variables), public=[name])
+
+
+class Watch:
+    """Looks at the unit or the container during the wait, and tells when waiting has no point any more."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.begin = time.monotonic()
+        self.since = f"{time.time():.0f}"
+        self.looked = self.begin
+        self.first: Optional[int] = None
+        #: Why the wait ended: the state, or how often the server has ended.
+        self.end = ""
+
+    def gone(self) -> bool:
+        """Say whether it has given up, or ends again and again."""
+        params = self.module.params
+        if params["unit"]:
+            unit = read_unit(self.module, params["unit"])
+            self.end = unit.state if unit.state.startswith("failed") else self._again(unit.ends, unit.state == sockets.WAITS_FOR_RESTART)
+        elif params["container"]:
+            container = read_container(self.module, params["container"])
+            self.end = container.state if container.state in ENDED else self._again(container.restarts, False)
+        self.end = self.end or self._workers_again()
+        return bool(self.end)
+
+    def _log(self) -> str:
+        """Return what the server wrote during the wait."""
+        params = self.module.params
+        command = ["docker", "logs", "--since", self.since, "--", params["container"]] if params["container"] else [
+            "journalctl", "--unit", params["unit"], "--since", f"@{self.since}", "--no-pager", "--output", "cat"
+        ]
+        _code, out, err = self.module.run_command(command)
+        return f"{out}\n{err}"
+
+    def _workers_again(self) -> str:
+        """Return in words how often workers have ended: the process that started them stays, and goes on to start others."""
+        params = self.module.params
+        if not (params["unit"] or params["container"]) or time.monotonic() - self.looked < LOG_EVERY:
+            return ""
+        self.looked = time.monotonic()
+        log = self._log()
+        ends, failures = len(WORKER_ENDED.findall(log)), len(WORKER_FAILED.findall(log))
+        if failures < AGAIN_AND_AGAIN and ends < WORKERS_AGAIN_AND_AGAIN:
+            return ""
+        return f"its workers ended {max(ends, failures)} times, {self.looked - self.begin:.0f} seconds after the first question"
+
+    def _again(self, ends: int, down: bool) -> str:
+        """Return in words how often the server has ended, if it has done so again and again and lately; a server of long ago may have."""
+        self.first = ends if self.first is None else self.first
+        lately = down or ends > self.first
+        return f"ended {ends} times, {time.monotonic() - self.begin:.0f} seconds after the first question" if ends >= AGAIN_AND_AGAIN and lately else ""
+
+    def finding(self) -> Finding:
+        """Return the finding for a unit or a container that ends again and again, with the last error that it wrote."""
+        params = self.module.params
+        if params["container"]:
+            container = read_container(self.module, params["container"])
+            _code, out, err = self.module.run_command(["docker", "logs", "--tail", LOG_LINES, "--", container.name])
+            name, words = f"container {container.name}", secrets_of(self.module, container).text(logs.last_words(f"{out}\n{err}"))
+            see = f"docker logs {container.name}"
+        else:
+            name, see = params["unit"], f"journalctl -u {params['unit']}"
+            _code, out, _err = self.module.run_command(["journalctl", "--unit", name, "--lines", LOG_LINES, "--no-pager", "--output", "cat"])
+            words = unit_secrets(self.module, name).text(logs.last_words(out))
+        return Finding("service", f"{name} runs", self.end, f"its last words are: {words}" if words else f"see {see}")
 
 
 def check_server(module: AnsibleModule, result: dict[str, Any], server: TrackingServer, hosts: dict[str, str]) -> list[Finding]:
@@ -361,20 +446,16 @@ def main() -> None:
         "server": {},
         "round_trip": {"skipped": True, "reason": "not asked for"},
     }
-    end = ""
-
-    def gone() -> bool:
-        nonlocal end
-        end = end_of(module)
-        return bool(end)
-
-    silent = wait_for_answer(server, params["wait"], gone)
+    watch = Watch(module)
+    silent = wait_for_answer(server, params["wait"], watch.gone)
     port = params["listen_port"] or base.port
     findings: list[Finding] = []
-    if params["unit"]:
+    if silent and watch.end and watch.end not in ENDED:
+        findings = [watch.finding()]
+    elif params["unit"]:
         findings = check_sockets(module, result, address, port)
     elif params["container"]:
-        findings = check_container(module, result, address, port, end)
+        findings = check_container(module, result, address, port, watch.end)
     if silent:
         result["round_trip"]["reason"] = "the server does not answer"
         findings.append(silent)

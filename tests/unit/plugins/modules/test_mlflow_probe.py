@@ -348,6 +348,91 @@ def test_a_container_that_was_started_again_tells_why_it_had_ended(monkeypatch: 
     assert "its last words are: table guardrails already exists" in result["msg"]
 
 
+#: A unit as systemd shows it, one line a look: state, and how often it was started again.
+LOOP = ["active/running 0", "activating/auto-restart 0", "activating/start-pre 1", "active/running 1", "activating/auto-restart 1", "active/running 2"]
+JOURNAL = """INFO:     Started server process [812]
+Traceback (most recent call last):
+  File "/opt/mlflow/current/lib/python3.11/site-packages/mlflow/server/prometheus_exporter.py", line 2, in <module>
+ModuleNotFoundError: No module named 'prometheus_flask_exporter'
+mlflow-server.service: Main process exited, code=exited, status=1/FAILURE
+mlflow-server.service: Scheduled restart job, restart counter is at 2.
+"""
+
+
+def systemd(folder: Path, monkeypatch: pytest.MonkeyPatch, looks: list[str]) -> None:
+    """Put a systemctl that shows one look after another, and a journalctl, in the module's way."""
+    (folder / "looks").write_text("\n".join(looks))
+    (folder / "journal").write_text(JOURNAL)
+    show = f"""#!{sys.executable}
+import pathlib
+looks = pathlib.Path({str(folder / 'looks')!r})
+first, *rest = looks.read_text().splitlines()
+looks.write_text("\\n".join(rest or [first]))
+state, restarts = first.split()
+active, sub = state.split("/")
+print(f"MainPID=0\\nControlGroup=\\nLoadState=loaded\\nActiveState={{active}}\\nSubState={{sub}}\\nNRestarts={{restarts}}")
+"""
+    for name, text in (("systemctl", show), ("journalctl", f"#!/bin/sh\ncat {folder / 'journal'}\n")):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def unused_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def test_a_unit_that_ends_again_and_again_ends_the_wait_with_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemd(tmp_path, monkeypatch, LOOP)
+    begin = time.monotonic()
+    result = probe(f"http://127.0.0.1:{unused_port()}", unit="mlflow-server.service", wait=60)
+    assert time.monotonic() - begin < 30
+    finding = result["findings"][0]
+    assert (finding["check"], finding["expected"]) == ("service", "mlflow-server.service runs")
+    assert finding["seen"].startswith("ended 2 times")
+    assert finding["cause"] == "its last words are: ModuleNotFoundError: No module named 'prometheus_flask_exporter'"
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        ["active/running 0", "activating/auto-restart 0", "active/running 1"],  # ended once
+        ["active/running 7"],  # ended often, and long ago
+    ],
+)
+def test_a_unit_that_has_come_back_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: list[str]) -> None:
+    systemd(tmp_path, monkeypatch, looks)
+    result = probe(f"http://127.0.0.1:{unused_port()}", unit="mlflow-server.service", wait=2)
+    assert [finding["check"] for finding in result["findings"]] == ["listen", "answer"]
+    assert "within 2 seconds" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("died", "times"), [("INFO:     Waiting for child process [812]\nINFO:     Child process [812] died\n", 4), ("Process SpawnProcess-1:\n", 2)]
+)
+def test_workers_that_end_again_and_again_end_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, died: str, times: int) -> None:
+    """uvicorn starts workers again for ever, and systemd sees a service that runs."""
+    systemd(tmp_path, monkeypatch, ["active/running 0"])
+    (tmp_path / "journal").write_text((JOURNAL.partition("mlflow-server.service")[0] + died) * times)
+    begin = time.monotonic()
+    result = probe(f"http://127.0.0.1:{unused_port()}", unit="mlflow-server.service", wait=60)
+    assert time.monotonic() - begin < 30
+    assert result["findings"][0]["seen"].startswith(f"its workers ended {times} times")
+    assert "No module named 'prometheus_flask_exporter'" in result["findings"][0]["cause"]
+
+
+def test_a_container_that_docker_starts_again_and_again_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = iter(range(100))
+    monkeypatch.setattr(mlflow_probe, "read_container", lambda _module, name: Container(name, "running", 0, (), next(counts)))
+    monkeypatch.setattr(basic.AnsibleModule, "run_command", lambda _module, _command: (0, "Error: No such option: --no-such\n", ""))
+    begin = time.monotonic()
+    result = probe(f"http://127.0.0.1:{unused_port()}", container="atlas-mlflow-server", wait=60)
+    assert time.monotonic() - begin < 30
+    assert result["findings"][0]["check"] == "service" and result["findings"][0]["seen"].startswith("ended 2 times")
+    assert "its last words are: Error: No such option: --no-such" in result["msg"]
+
+
 def test_the_module_runs_as_a_program(fake: FakeTracking) -> None:
     ansible = Path(sys.executable).with_name("ansible")
     environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"), "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
