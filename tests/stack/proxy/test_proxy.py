@@ -105,6 +105,17 @@ def url(proxy_name: str) -> str:
     return f"https://{proxy_name}"
 
 
+def test_metrics_are_for_those_who_ask_a_server_itself(client: Host, url: str) -> None:
+    """Who scrapes through the proxy would see one server now and another one then."""
+    for path in ("/metrics", "//metrics", "/%6detrics"):
+        answer = ask(client, url + path)
+        assert answer.status == 404, (path, answer)
+    for server in hosts_of("mlflow_servers"):
+        # The firewall opens the servers' port to the proxy alone, and leaves loopback open.
+        answer = ask(host_of("mlflow_servers", hosts_of("mlflow_servers").index(server)), f"http://localhost:{PORT}/metrics")
+        assert answer.status == 200 and "mlflow_http_request_total" in answer.body, (server, answer)
+
+
 def headers(
     client: Host, name: str, path: str, scheme: str = "https", port: int = 443, sent: dict[str, str] | None = None
 ) -> tuple[int, dict[str, str]]:
