@@ -272,6 +272,8 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("backup", {**ON_S3, "backup_artifacts_bucket": "kept", "backup_s3_endpoint_url": "http://minio:9000"}, ["the bucket of the artifacts"]),
     ("backup", {**ON_S3, "backup_repository_s3_authority": "/no/such/file"}, ["backup_repository_s3_authority names /no/such/file"]),
     ("backup", {"backup_repository": "s3://Bad_Bucket"}, ["backup_repository is s3://Bad_Bucket", "s3://BUCKET/PREFIX"]),
+    ("backup", {"backup_repository": "/tmp/backups"}, ["backup_repository is /tmp/backups", "emptied when the host starts"]),
+    ("backup", {"backup_repository": "/home/ada/backups", "backup_postgres_port": 5432}, ["backup_repository is /home/ada/backups", "sees no home folder"]),
     ("backup", {"backup_keep_full": 0}, ["backup_keep_full is 0", "1 or more"]),
     ("backup", {"backup_full_every_days": "weekly"}, ["backup_full_every_days", "int"]),
     ("backup", {"mlflow_server_backend_store_uri": "postgresql+psycopg2://u:canary-secret@db/m"}, ["does not have in the group postgres"]),
