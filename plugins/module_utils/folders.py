@@ -138,7 +138,8 @@ def sandbox(folders: Iterable[str], read_only: Iterable[str] = ()) -> list[str]:
     read = [path for path in _outermost(read_only) if is_below(path, *HOMES) and not is_below(path, *homes)]
     lines = [f"ReadWritePaths={quoted(written)}"] if written else []
     if homes or read:
-        lines.append("ProtectHome=tmpfs")
+        # The first alone leaves them writable with systemd 252, and the second alone leaves /run/user.
+        lines += ["ProtectHome=tmpfs", "TemporaryFileSystem=/home:ro /root:ro"]
     lines += [f"BindPaths={quoted(homes)}"] if homes else []
     lines += [f"BindReadOnlyPaths={quoted(read)}"] if read else []
     return lines

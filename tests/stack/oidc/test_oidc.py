@@ -143,6 +143,7 @@ def test_data_are_in_the_folders_that_are_named(server: Host) -> None:
     assert server.file("/srv/mlflow artifacts").user == "mlflow" and server.file("/srv/mlflow artifacts").listdir()
     pid = server.check_output("systemctl show --property MainPID --value mlflow-server.service")
     server.check_output("mkdir -p /home/somebody")
+    server.check_output("grep '^tmpfs /home tmpfs ro,' /proc/%s/mounts", pid)
     assert server.check_output("ls -A /proc/%s/root/home /proc/%s/root/home/mlflow", pid, pid).split() == [
         f"/proc/{pid}/root/home:", "mlflow", f"/proc/{pid}/root/home/mlflow:", "data",
     ]

@@ -82,10 +82,15 @@ def test_the_sandbox_opens_what_is_named_and_no_home_but_that() -> None:
     assert sandbox(["/srv/a b", "/srv/a b/c", "/home/ada/mlflow"], ["/home/ada/venv"]) == [
         'ReadWritePaths=/home/ada/mlflow "/srv/a b"',
         "ProtectHome=tmpfs",
+        "TemporaryFileSystem=/home:ro /root:ro",
         "BindPaths=/home/ada/mlflow",
         "BindReadOnlyPaths=/home/ada/venv",
     ]
-    assert sandbox(["/var/lib/mlflow"], ["/root/venv"])[1:] == ["ProtectHome=tmpfs", "BindReadOnlyPaths=/root/venv"]
+    assert sandbox(["/var/lib/mlflow"], ["/root/venv"])[1:] == [
+        "ProtectHome=tmpfs",
+        "TemporaryFileSystem=/home:ro /root:ro",
+        "BindReadOnlyPaths=/root/venv",
+    ]
 
 
 def test_the_file_of_sqlite_has_no_options() -> None:
