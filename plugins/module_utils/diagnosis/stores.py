@@ -90,12 +90,19 @@ def check_rights(connection: Any, made: bool) -> None:
         raise Denied(f"permission denied for {'table experiments' if made else 'schema public'}")
 
 
+def make_engine(url: Any) -> Any:
+    """Return an engine for a database's URL that keeps no connection."""
+    import sqlalchemy
+
+    arguments = {"connect_timeout": PATIENCE} if url.drivername.startswith("postgresql") else {}
+    return sqlalchemy.create_engine(url, connect_args=arguments, poolclass=sqlalchemy.pool.NullPool)
+
+
 def read_schema(url: Any) -> dict[str, str]:
     """Return the schema revision of a database, and how it stands to that of the installed MLflow."""
     import sqlalchemy
 
-    arguments = {"connect_timeout": PATIENCE} if url.drivername.startswith("postgresql") else {}
-    engine = sqlalchemy.create_engine(url, connect_args=arguments, poolclass=sqlalchemy.pool.NullPool)
+    engine = make_engine(url)
     with engine.connect() as connection:
         tables = sqlalchemy.inspect(connection).get_table_names()
         row = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).fetchone() if "alembic_version" in tables else None
@@ -115,9 +122,9 @@ def knows_as_written(uri: str) -> bool:
     if not written or not re.search(r"%[0-9A-Fa-f]{2}", written.group(1)):
         return False
     try:
-        read_schema(sqlalchemy.engine.make_url(uri).set(password=written.group(1)))
-    except Exception:  # whatever a driver raises is a no
-        return False
+        make_engine(sqlalchemy.engine.make_url(uri).set(password=written.group(1))).connect().close()
+    except Exception as error:  # what comes behind the password says that it was taken
+        return classify_database(str(error)) in ("missing", "no-slots", "denied")
     return True
 
 
@@ -145,9 +152,9 @@ def classify_s3(error: BaseException) -> tuple[str, str]:
     response = getattr(error, "response", None) or {}
     code = str(response.get("Error", {}).get("Code", ""))
     text = first_line(error)
-    if re.search(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|TLS CA certificate bundle|doesn't match|[Hh]ostname mismatch", text):
+    if re.search(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed|TLS CA certificate bundle|SSL validation failed .*(doesn't match|No such file)", text):
         return "untrusted", text
-    if "HTTP request to an HTTPS server" in text or re.search(r"SSL|WRONG_VERSION_NUMBER|wrong version number", text):
+    if re.search(r"HTTP request to an HTTPS server|(?i:wrong.version.number)|record layer failure|packet length too long|SSL: HTTP_REQUEST", text):
         return "wrong-scheme", text
     if code in S3_CODES:
         return S3_CODES[code], text

@@ -242,6 +242,9 @@ def test_what_s3_says_is_understood() -> None:
     for said in ("self-signed certificate", "unable to get local issuer certificate", "Hostname mismatch, certificate is not valid for 's3'", "certificate has expired"):
         error = Exception(f"SSL validation failed for https://s3:9000/b [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {said} (_ssl.c:1000)")
         assert stores.classify_s3(error)[0] == "untrusted"
+    for said in ("hostname '127.0.0.1' doesn't match 'localhost'", "[Errno 2] No such file or directory"):
+        assert stores.classify_s3(Exception(f"SSL validation failed for https://s3:9000/b {said}"))[0] == "untrusted"
+    assert stores.classify_s3(Exception("SSL validation failed for https://s3 [SSL: TLSV1_ALERT_PROTOCOL_VERSION] tlsv1 alert"))[0] == "failed"
 
 
 @pytest.mark.parametrize(("setting", "verify"), [("true", False), ("1", False), ("false", None), ("", None)])
