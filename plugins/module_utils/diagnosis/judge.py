@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_address
 from typing import Any, Optional
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.catalogue import FAULTS
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.front import PROXIES
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import MLFLOW_DEFAULT, Listener, collide
 
 UNKNOWN = "unknown"  # stands in a fault's place, where what was seen is neither right nor wrong
@@ -159,7 +161,14 @@ class Diagnosis:
         takers = [one for one in self.server.get("host_listeners") or [] if self._takes(one)]
         seen = "; ".join(f"{endpoint(one)} held by {one['process'] or 'a process'} (pid {one['pid']})" for one in takers) or "none"
         taken = not self.runs or not own
+        if taken and takers and self._are_proxies(takers):
+            takers = []
         self.note("sockets", f"no other listener on port {self.port}", seen, ("port-taken" if taken else "shadowing-listener") if takers else "")
+
+    def _are_proxies(self, takers: list[Mapping[str, Any]]) -> bool:
+        """Say whether proxies have the port and wait for a server that has another one, and has not opened it."""
+        configured = [*(self.server.get("argv") or ()), self.server.get("configured", "")]
+        return all(one["process"].startswith(PROXIES) for one in takers) and not any(re.search(rf"\b{self.port}\b", word) for word in configured)
 
     def _inner_port(self) -> int:
         """Return the port in the container that the expected one leads to; the same where nothing leads anywhere."""

@@ -126,6 +126,8 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("s3-failed", changed(UNIT, stores__s3__outcome="failed"), CLIENT),
     ("server-not-running", changed(UNIT, **NOT_RUNNING), changed(CLIENT, names=[UNHEARD])),
     ("server-not-running", changed(CONTAINER, sockets=[], restarts=7, last_words="Segmentation fault", names=SILENT), changed(CLIENT, names=[UNHEARD])),
+    ("server-not-running", changed(UNIT, **NOT_RUNNING, host_listeners=[socket("0.0.0.0", 5001, "nginx")], configured="mlflow server --port 5000"), CLIENT),
+    ("port-taken", changed(UNIT, **NOT_RUNNING, host_listeners=[socket("0.0.0.0", 5001, "nginx")]), CLIENT),
     ("proxy-upstream", changed(UNIT, **through(502)), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 502}])),
     ("proxy-upstream", changed(UNIT, **through(0)), changed(CLIENT, names=[UNHEARD])),
     ("proxy-host-header", changed(UNIT, **through(403, refuses_host=True)), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 403}])),
