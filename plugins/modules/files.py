@@ -169,7 +169,9 @@ class Files:
         self.note(path, (_HIDDEN if secret and present is not None else present) or "", _HIDDEN + "\n" if secret else text)
         if self.module.check_mode:
             return
-        handle, new = tempfile.mkstemp(dir=self.module.tmpdir)
+        # Not in Ansible's own folder, which a module that came without a file would have to make in root's home.
+        handle, new = tempfile.mkstemp()
+        self.module.add_cleanup_file(new)
         with os.fdopen(handle, "wb") as file:
             file.write(to_bytes(text))
         if validate:

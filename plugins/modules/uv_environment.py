@@ -212,7 +212,9 @@ class Environment:
 
     def write_lock(self, text: str) -> str:
         """Write a lock to a file that lives as long as the module, and return its path."""
-        handle, name = tempfile.mkstemp(suffix=".txt", dir=self.module.tmpdir)
+        # Not in Ansible's own folder, which a module that came without a file would have to make in root's home.
+        handle, name = tempfile.mkstemp(suffix=".txt")
+        self.module.add_cleanup_file(name)
         with os.fdopen(handle, "w", encoding="utf-8") as lock:
             lock.write(text)
         return name
@@ -240,8 +242,9 @@ class Environment:
         if self.module.params["warm_imports"]:
             interpreter = os.path.join(self.path, "bin", "python")
             # Packages such as matplotlib write to the home when they are imported.
-            homes = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), self.module.tmpdir)
-            self.run("Importing the packages once", [interpreter, "-c", WARM, *self.module.params["warm_imports"]], **homes)
+            with tempfile.TemporaryDirectory() as home:
+                homes = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), home)
+                self.run("Importing the packages once", [interpreter, "-c", WARM, *self.module.params["warm_imports"]], **homes)
 
     def write_files(self, previous: dict[str, object]) -> None:
         """Write the extra files, and take away those that an earlier run wrote and nobody asks for now."""

@@ -20,9 +20,9 @@ ROOT = Path(__file__).resolve().parents[3]
 OWNER = {"owner": pwd.getpwuid(os.getuid()).pw_name, "group": grp.getgrgid(os.getgid()).gr_name}
 
 
-def run_module(name: str, check: bool = False, **arguments: Any) -> dict[str, Any]:
+def run_module(name: str, check: bool = False, remote_tmp: Path = Path("/tmp"), **arguments: Any) -> dict[str, Any]:
     """Run a module of the collection in a process of its own, and return what it printed."""
-    payload = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check, "_ansible_diff": True, "_ansible_remote_tmp": "/tmp"}}
+    payload = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check, "_ansible_diff": True, "_ansible_remote_tmp": str(remote_tmp)}}
     program = (
         "import json, sys\n"
         "from ansible.module_utils.testing import patch_module_args\n"
@@ -250,7 +250,7 @@ def test_what_is_imported_once_is_compiled(environment: dict[str, Any]) -> None:
 
 
 def test_nothing_is_left_in_the_home(environment: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of what uv keeps, and of what a package writes when it is imported."""
+    """Of what uv keeps, of what a package writes when it is imported, and of temporary files, whose folder Ansible would make with a warning."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
@@ -258,7 +258,10 @@ def test_nothing_is_left_in_the_home(environment: dict[str, Any], tmp_path: Path
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "writes_home.py").write_text("import os\nos.makedirs(os.path.expanduser('~/.config/writes_home'))\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert run_module("uv_environment", warm_imports=["six", "writes_home"], **environment)["changed"]
+    said = run_module("uv_environment", warm_imports=["six", "writes_home"], remote_tmp=home / ".ansible" / "tmp", **environment)
+    assert said["changed"] and not said.get("warnings")
+    written = run_module("files", files=[{"path": str(tmp_path / "file"), "content": "one\n", "mode": "0644", **OWNER}], remote_tmp=home / ".ansible" / "tmp")
+    assert written["changed"] and not written.get("warnings")
     assert list(home.iterdir()) == []
 
 
