@@ -404,6 +404,16 @@ def test_a_database_or_an_experiment_of_another_user_is_named(open_folder: Path)
     assert [problem.split(" cannot")[0] for problem in found] == [f"The folder {experiment}", f"The file {database}"]
 
 
+def test_metrics_of_a_former_start_are_removed_and_nothing_else_is(store: ModuleType, tmp_path: Path) -> None:
+    folders = importlib.import_module("atlas_mlflow_folders")
+    names = ["counter_12.db", "histogram_12.db", "gauge_max_7.db", "gauge_livesum_7.db", "mlflow.db", "counter_12.db.bak", "counter_x.db", "auth.db"]
+    for name in names:
+        (tmp_path / name).write_text("")
+    folders.forget_metrics(str(tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == set(names[4:])
+    folders.forget_metrics(str(tmp_path / "none"))
+
+
 def test_what_an_upload_left_is_removed_before_the_start(store: ModuleType, tmp_path: Path) -> None:
     folders = importlib.import_module("atlas_mlflow_folders")
     kept = tmp_path / "kept"

@@ -77,6 +77,20 @@ def problems(folders: Iterable[str], environment: Mapping[str, str]) -> list[str
     return found + [problem for problem in map(problem_of, filter(os.path.exists, files_of(environment))) if problem]
 
 
+#: A file of prometheus_client, by the kind of its metrics and the process that writes it.
+METRICS_FILE = re.compile(r"(counter|histogram|summary|gauge_[a-z]+)_\d+\.db")
+
+
+def forget_metrics(folder: str) -> None:
+    """Remove the metrics that processes of a former start left in a folder: prometheus_client would add them to those of this start.
+
+    Nothing else in the folder is touched.
+    """
+    for path in Path(folder).glob("*.db"):
+        if METRICS_FILE.fullmatch(path.name) and not path.is_symlink():
+            path.unlink()
+
+
 def empty(folder: str) -> None:
     """Make the folder that a service spools to, or remove all that a server which has ended has left there."""
     os.makedirs(folder, mode=0o700, exist_ok=True)

@@ -291,6 +291,8 @@ def prepare(environment: Mapping[str, str], given: argparse.Namespace) -> list[s
         raise StoreError(" ".join(problems))
     if given.spool:
         atlas_mlflow_folders.empty(given.spool)
+    if given.metrics:
+        atlas_mlflow_folders.forget_metrics(given.metrics)
     uris = [environment["MLFLOW_BACKEND_STORE_URI"]]
     registry = environment.get("MLFLOW_REGISTRY_STORE_URI")
     if registry and registry not in uris:
@@ -319,6 +321,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--lone-server", action="store_true", help="no other server uses the database: leave an empty one to this server")
     options.add_argument("--folder", action="append", default=[], help="folder that the server writes to; may be given again")
     options.add_argument("--spool", default="", help="folder that the server spools to, which is emptied")
+    options.add_argument("--metrics", default="", help="folder of the metrics for Prometheus, from which those of former processes are removed")
     options.add_argument("--former-keys", type=Path, help="JSON file with the keys by which the store's secrets were encrypted before")
     options.add_argument("--upgrade", action="store_true", help="bring up an older schema in a database other than SQLite")
     return options
