@@ -11,6 +11,7 @@ from typing import Any, Optional, Union
 from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
+from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_host
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
 
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
@@ -89,7 +90,7 @@ def check_client(endpoint: str, client: Client, timeout: float) -> list[Finding]
 
 def check_login(base: Base, tls: Optional[ssl.SSLContext], described: dict[str, Any], client: Client, timeout: float) -> list[Finding]:
     """See the tracking server send a browser to its provider, and the provider take it."""
-    host = urlsplit(client.redirect_uri).netloc
+    host = canonical_host(urlsplit(client.redirect_uri).netloc)
     expected = f"a redirect to {described['authorization_endpoint']} as {client.client_id}, and back to {client.redirect_uri}"
     try:
         answer: Response = ask(base, "GET", base.path + "/login", host=host, headers={"Accept": "text/html"}, timeout=timeout, tls=tls)

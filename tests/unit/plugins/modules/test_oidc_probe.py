@@ -18,7 +18,7 @@ from ansible_collections.atlas.mlflow.plugins.modules import oidc_probe
 from fake_tracking import serving
 
 SECRET = "canary secret:with+signs"
-REDIRECT = "https://mlflow.example.org/callback"
+REDIRECT = "https://MLflow.example.org/callback"  # people's browsers send the name in lower case
 
 
 class Fake(ThreadingHTTPServer):
