@@ -87,6 +87,16 @@ ansible_facts:
       description: Number of cores that a process may use.
       type: int
       sample: 4
+    stack:
+      description:
+        - What the services of this collection run with, by role. The stores that the tracking server uses, the folder of MinIO, the repository of the
+          backup, and a salted fingerprint of each secret.
+        - Of a role that C(playbooks/remove.yml) took off, what was noted then. Empty without root.
+      type: dict
+      sample:
+        mlflow_server:
+          secrets: {postgres_password: "scrypt:6f:9a"}
+          stores: {backend: {kind: postgresql, host: 10.0.0.7, port: "5432", name: mlflow}}
     timers:
       description: Timers of systemd that the administrator has put there, by the names of their units.
       type: list
@@ -103,6 +113,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, read_publishers
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import read_all_listeners
+from ansible_collections.atlas.mlflow.plugins.module_utils.stack import read_stack
 
 
 def read_os_release(text: str) -> dict[str, str]:
@@ -204,6 +215,7 @@ def main() -> None:
         "hostname": platform.node().partition(".")[0],
         "postgres_clusters": read_clusters(Path("/etc/postgresql")),
         "processor_nproc": len(os.sched_getaffinity(0)),
+        "stack": read_stack(),
         "timers": sorted(path.name for path in Path("/etc/systemd/system").glob("*.timer")),
     }
     dpkg = module.get_bin_path("dpkg-query")

@@ -1,0 +1,206 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that keep a run from replacing what a stack already has: secrets that this control node does not have, and stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from ansible_collections.atlas.mlflow.plugins.module_utils.stack import matches
+
+Hosts = Mapping[str, Mapping[str, Any]]
+GROUPS = ("mlflow_servers", "postgres", "minio", "haproxy")
+#: Each generated secret, by its file's name, with the variable that gives it instead.
+VARIABLES = {
+    "postgres_password": "postgres_password",
+    "postgres_superuser_password": "postgres_superuser_password",
+    "minio_root_password": "minio_root_password",
+    "minio_secret_key": "minio_secret_key",
+    "mlflow_admin_password": "mlflow_server_admin_password",
+    "mlflow_flask_secret_key": "mlflow_server_flask_secret_key",
+    "mlflow_webhook_key": "mlflow_server_webhook_key",
+    "mlflow_kek_passphrase": "mlflow_server_kek_passphrase",
+    "backup_passphrase": "backup_passphrase",
+}
+#: Secrets of a store's host, each with the group of that host, the store that a tracking server uses it for, and the server's own variable for it.
+OF_A_STORE = {
+    "postgres_password": ("postgres", "backend", "mlflow_server_backend_store_uri"),
+    "minio_secret_key": ("minio", "artifacts", "mlflow_server_s3_secret_access_key"),
+}
+#: Secrets of users, which a server without users does not have.
+OF_USERS = ("mlflow_admin_password", "mlflow_flask_secret_key")
+REPOSITORY = "/var/backups/atlas-mlflow"
+
+
+def stack_of(variables: Mapping[str, Any], role: str) -> Mapping[str, Any]:
+    """Return what a host's stack has of a role, by its facts."""
+    return ((variables.get("ansible_facts") or {}).get("stack") or {}).get(role) or {}
+
+
+def topology_hosts(groups: Mapping[str, list[str]]) -> list[str]:
+    """Return the hosts of the topology, each once."""
+    return list(dict.fromkeys(host for group in GROUPS for host in groups.get(group, [])))
+
+
+def aliases(hostvars: Hosts, groups: Mapping[str, list[str]], own: str) -> dict[str, str]:
+    """Return the inventory's name of a host for each name and address that a host's settings may have for it.
+
+    :param own: The host with the settings. Its loopback, its sockets and the containers beside it are the host itself.
+    """
+    known = {}
+    for host in topology_hosts(groups):
+        variables = hostvars[host]
+        calls = [host, *(variables.get("atlas_mlflow_names") or []), variables.get("atlas_mlflow_address"), variables.get("atlas_mlflow_ip")]
+        known.update({str(name).lower(): host for name in calls if name})
+    beside = [
+        hostvars[host].get(f"{group}_container_name", default)
+        for group, default in (("postgres", "atlas-postgres"), ("minio", "atlas-minio"))
+        for host in groups.get(group, [])[:1] or [own]
+    ]
+    known.update(dict.fromkeys(["", "localhost", "127.0.0.1", "::1", "0.0.0.0", "atlas-postgres", "atlas-minio", *beside], own))
+    return known
+
+
+def read_file(folder: str, name: str) -> str:
+    """Return the secret in a file as the look-up for passwords writes it, empty if there is none."""
+    path = Path(folder, name).expanduser()
+    return path.read_text(encoding="utf-8").strip().partition(" salt=")[0] if path.is_file() else ""
+
+
+def holders(hostvars: Hosts, groups: Mapping[str, list[str]], name: str) -> dict[str, str]:
+    """Return the hosts that run with a secret which this topology has, each with the fingerprint."""
+    found = {}
+    for host in topology_hosts(groups):
+        variables = hostvars[host]
+        for role, group in (("mlflow_server", "mlflow_servers"), ("minio", "minio"), ("postgres", "postgres"), ("backup", "")):
+            section = stack_of(variables, role)
+            mark = (section.get("secrets") or {}).get(name)
+            if not mark or (group and host not in groups.get(group, [])):
+                continue
+            if name in OF_USERS and str(variables.get("mlflow_server_auth", "none")) == "none":
+                continue
+            if name == "postgres_superuser_password" and variables.get("postgres_deployment", variables.get("atlas_mlflow_deployment")) != "container":
+                continue
+            if name in OF_A_STORE:
+                store_group, store, own_variable = OF_A_STORE[name]
+                at = (section.get("stores") or {}).get(store, {}).get("host", "")
+                if own_variable in variables or aliases(hostvars, groups, host).get(at, at) not in groups.get(store_group, []):
+                    continue
+            found[host] = mark
+    return found
+
+
+def providers(groups: Mapping[str, list[str]], name: str) -> list[str]:
+    """Return the hosts on which a secret is set for its account."""
+    return groups.get(OF_A_STORE[name][0], []) if name in OF_A_STORE else []
+
+
+def given(hostvars: Hosts, groups: Mapping[str, list[str]], name: str, host: str) -> Optional[str]:
+    """Return the secret that the inventory gives instead of a generated one, none if it gives none."""
+    variables = hostvars[(providers(groups, name) or [host])[0]]
+    return str(variables[VARIABLES[name]]) if VARIABLES[name] in variables else None
+
+
+def rotations_under_way(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str) -> list[str]:
+    """Return the secrets of which a rotation that was cut short has made new ones, which not all hosts have.
+
+    :param hostvars: The variables of all hosts, with the facts of C(atlas.mlflow.host_facts).
+    :param groups: The groups of the inventory.
+    :param folder: The folder of the generated secrets on the control node.
+    """
+    found = []
+    for name in VARIABLES:
+        value, former = read_file(folder, name), read_file(folder, f"{name}.previous")
+        if value and former and value != former and any(matches(former, mark) for mark in holders(hostvars, groups, name).values()):
+            found.append(name)
+    return found
+
+
+def passphrase_fault(variables: Mapping[str, Any], host: str, mark: str, value: str) -> str:
+    """Return what is wrong with the passphrase for a backup's repository that a host already uses."""
+    recorded = str(stack_of(variables, "backup").get("repository", ""))
+    wanted = str(variables.get("backup_repository", REPOSITORY)).rstrip("/")
+    if wanted != recorded or matches(value, mark):
+        return ""
+    return (
+        f"backup_passphrase is not the one that opens {recorded} on {host}, so neither the backups there nor new ones could be read. Set it to that one. "
+        f"To begin with another, set backup_repository to a place that is empty, and keep the old passphrase for as long as you keep {recorded}."
+    )
+
+
+def secret_faults(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str, left_out: Iterable[str] = (), backs_up: bool = False) -> list[str]:
+    """Return a sentence for each secret of the stack that this run would replace without being told to.
+
+    A secret that the inventory gives, and one whose former file is still here, is replaced on purpose.
+
+    :param hostvars: The variables of all hosts, with the facts of C(atlas.mlflow.host_facts).
+    :param groups: The groups of the inventory.
+    :param folder: The folder of the generated secrets on the control node.
+    :param left_out: Hosts that C(--limit) leaves out.
+    :param backs_up: Whether the run writes the settings of the backup.
+    """
+    faults, missing, others = [], {}, {}
+    for name in VARIABLES:
+        if name == "backup_passphrase" and not backs_up:
+            continue
+        marks = holders(hostvars, groups, name)
+        changed = []
+        for host, mark in marks.items():
+            secret = given(hostvars, groups, name, host)
+            value = read_file(folder, name) if secret is None else secret
+            if name == "backup_passphrase" and value:
+                faults.append(passphrase_fault(hostvars[host], host, mark, value))
+                continue
+            if secret is not None:
+                changed += [host] if left_out and not matches(value, mark) else []
+            elif not matches(value, mark):
+                if matches(read_file(folder, f"{name}.previous"), mark):
+                    changed.append(host)
+                else:
+                    (others if value else missing).setdefault(host, []).append(name)
+        outside = [host for host in dict.fromkeys([*marks, *providers(groups, name)]) if host in set(left_out)]
+        if changed and outside:
+            faults.append(
+                f"{name} is another than the one that {', '.join(changed)} runs with, and --limit leaves out {', '.join(outside)}, where it would stay "
+                "as it is. Run this playbook without --limit."
+            )
+    for found, seen in ((missing, "does not have them"), (others, "has other ones")):
+        if found:
+            names = list(dict.fromkeys(name for host in found.values() for name in host))
+            faults.append(
+                f"{', '.join(found)} already runs with {', '.join(names)}, and this control node {seen} in {folder}: it would replace them, and "
+                "another control node would change them back. Copy the folder from the control node that set up the stack, set "
+                "atlas_mlflow_secrets_dir to a folder that all control nodes share, or give the secrets in the inventory by Ansible Vault or a "
+                f"look-up ({', '.join(VARIABLES[name] for name in names)}). To make new ones, run rotate_secrets.yml where the present ones are."
+            )
+    return [fault for fault in faults if fault]
+
+
+def kept_of_stack(stack: Mapping[str, Any], removed: Iterable[str]) -> dict[str, Any]:
+    """Return what is still true of a host's stack after its services are removed.
+
+    :param stack: The fact C(stack) of C(atlas.mlflow.host_facts).
+    :param removed: Roles whose data are removed as well.
+    """
+    gone = set(removed)
+    kinds = {"postgresql": "postgres", "s3": "minio", "sqlite": "mlflow_server", "folder": "mlflow_server"}
+    kept = {role: dict(section) for role, section in stack.items() if role == "backup" or role not in gone}
+    server = dict(stack.get("mlflow_server") or {})
+    if server:
+        stores = {name: store for name, store in server["stores"].items() if kinds.get(store["kind"]) not in gone}
+        needs = {"postgres_password": "backend", "minio_secret_key": "artifacts", "mlflow_admin_password": "users"}
+        needs |= {"mlflow_webhook_key": "backend", "mlflow_kek_passphrase": "backend"}
+        kept["mlflow_server"] = {"stores": stores, "secrets": {name: mark for name, mark in server["secrets"].items() if needs.get(name) in stores}}
+        if not stores:
+            del kept["mlflow_server"]
+    return kept
+
+
+class FilterModule:
+    """Make the filters known to Ansible."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters by their names."""
+        return {"secret_faults": secret_faults, "rotations_under_way": rotations_under_way, "kept_of_stack": kept_of_stack}

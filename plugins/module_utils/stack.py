@@ -1,0 +1,191 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host's stack already has: the stores that its services use, and fingerprints of the secrets that they run with.
+
+All of it is read from the settings of the services themselves, so a stack that an older release of the collection has set up is known as well.
+No secret leaves the host. A fingerprint is a salted scrypt hash: somebody else's file with the same secret can be told from one without it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import posixpath
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from ansible_collections.atlas.mlflow.plugins.module_utils.uris import read_uri
+
+#: Where ``playbooks/remove.yml`` keeps what it reads before it removes the settings, for data and backups that stay.
+KEPT = "etc/atlas-mlflow/kept.json"
+#: Secrets in the environment of the tracking server, by the names of the files on the control node that they are generated into.
+ENVIRONMENT = {
+    "AWS_SECRET_ACCESS_KEY": "minio_secret_key",
+    "MLFLOW_FLASK_SERVER_SECRET_KEY": "mlflow_flask_secret_key",
+    "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": "mlflow_webhook_key",
+    "MLFLOW_CRYPTO_KEK_PASSPHRASE": "mlflow_kek_passphrase",
+}
+#: What a generated Fernet key has behind the secret.
+FERNET_END = "A="
+
+
+def fingerprint(secret: str, salt: bytes = b"") -> str:
+    """Return a fingerprint of a secret.
+
+    :param secret: The secret.
+    :param salt: Random bytes; by default new ones.
+    """
+    salt = salt or os.urandom(16)
+    digest = hashlib.scrypt(secret.encode(), salt=salt, n=2**13, r=8, p=1, maxmem=2**25, dklen=32)
+    return f"scrypt:{salt.hex()}:{digest.hex()}"
+
+
+def matches(secret: str, mark: str) -> bool:
+    """Say whether a fingerprint is one of this secret.
+
+    :param secret: The secret; an empty one matches nothing.
+    :param mark: What ``fingerprint`` has returned.
+    """
+    return bool(secret) and hmac.compare_digest(fingerprint(secret, bytes.fromhex(mark.split(":")[1])), mark)
+
+
+def database(uri: str) -> dict[str, str]:
+    """Return which database a URI names, without login and driver: its kind, host, port and name. Empty if that cannot be told.
+
+    An empty host is the host itself: a file, or a socket.
+
+    :param uri: The URI, as SQLAlchemy takes it.
+    """
+    kind = uri.partition(":")[0].partition("+")[0]
+    if kind == "sqlite":
+        path = uri.partition("://")[2].partition("?")[0]
+        return {"kind": kind, "host": "", "port": "", "name": posixpath.normpath(path[1:] if path.startswith("/") else path)}
+    parts = read_uri(uri)
+    if not kind or parts.place.endswith("***"):
+        return {}
+    query = parse_qs(re.sub(r"^.*?\?(?=[\w.-]+=)", "", uri)) if re.search(r"\?[\w.-]+=", uri) else {}
+    host = query.get("host", [parts.host])[0]
+    port = query.get("port", [parts.port])[0]
+    return {"kind": kind, "host": "" if host.startswith("/") else host.strip("[]").lower(), "port": port, "name": unquote(parts.path.lstrip("/"))}
+
+
+def artifacts(destination: str, endpoint: str) -> dict[str, str]:
+    """Return which artifact store a destination names: its kind, host, port, and its folder or bucket with a prefix.
+
+    :param destination: A folder, or ``s3://BUCKET/PREFIX``, with or without the scheme's prefix ``proxied-``.
+    :param endpoint: URL of the S3 endpoint; empty for AWS.
+    """
+    scheme, sign, rest = destination.removeprefix("proxied-").partition("://")
+    if not sign or scheme == "file":
+        return {"kind": "folder", "host": "", "port": "", "name": posixpath.normpath(rest if sign else scheme)}
+    parts = read_uri(endpoint) if scheme == "s3" and endpoint else None
+    name = rest.rpartition("@")[2].partition("?")[0].rstrip("/")
+    return {"kind": scheme, "host": parts.host.strip("[]").lower() if parts else "", "port": parts.port if parts else "", "name": name}
+
+
+def read_environment(text: str) -> dict[str, str]:
+    """Return the variables of an environment file, as ``atlas.mlflow.systemd_environment`` writes it.
+
+    :param text: Lines of ``NAME="value"``.
+    """
+    found = {}
+    for line in text.splitlines():
+        name, separator, value = line.partition("=")
+        if separator and re.fullmatch(r"\w+", name):
+            found[name] = re.sub(r"\\(.)", r"\1", value[1:-1]) if value[:1] == '"' == value[-1:] else value
+    return found
+
+
+def newest(root: Path, *paths: str) -> Path | None:
+    """Return the file that was written last, if there is any: a move between service and container that was cut short leaves two."""
+    found = [root / path for path in paths if (root / path).exists()]
+    return max(found, key=lambda path: path.stat().st_mtime) if found else None
+
+
+def read_server(root: Path) -> dict[str, Any]:
+    """Return the stores and the secrets of the tracking server."""
+    path = newest(root, "etc/default/mlflow-server", "etc/atlas-mlflow/mlflow-server.json")
+    if path is None:
+        return {}
+    text = path.read_text(encoding="utf-8")
+    environment: Mapping[str, Any] = json.loads(text) if path.suffix == ".json" else read_environment(text)
+    uri = str(environment.get("MLFLOW_BACKEND_STORE_URI", ""))
+    secrets = {name: str(environment[variable]) for variable, name in ENVIRONMENT.items() if environment.get(variable)}
+    if secrets.get("mlflow_webhook_key", "").endswith(FERNET_END):
+        secrets["mlflow_webhook_key"] = secrets["mlflow_webhook_key"][: -len(FERNET_END)]
+    secrets["postgres_password"] = unquote(read_uri(uri).password) if database(uri).get("kind") == "postgresql" else ""
+    stores = {
+        "backend": database(uri),
+        "registry": database(str(environment.get("MLFLOW_REGISTRY_STORE_URI") or uri)),
+        "artifacts": artifacts(str(environment.get("MLFLOW_ARTIFACTS_DESTINATION", "")), str(environment.get("MLFLOW_S3_ENDPOINT_URL") or "")),
+    }
+    login = root / "etc/atlas-mlflow/mlflow-auth.ini"
+    if login.exists():
+        lines = [line.partition(" = ") for line in login.read_text(encoding="utf-8").splitlines()]
+        settings = {name: value.replace("%%", "%") for name, _sign, value in lines}
+        secrets["mlflow_admin_password"] = settings.get("admin_password", "")
+        stores["users"] = {**database(settings.get("database_uri", "")), "login": settings.get("app", "")}
+    return {"secrets": secrets, "stores": {name: store for name, store in stores.items() if store.get("kind")}}
+
+
+def read_minio(root: Path) -> dict[str, Any]:
+    """Return the data folder and the secret of MinIO."""
+    path = newest(root, "etc/default/minio", "etc/atlas-mlflow/minio.env")
+    if path is None:
+        return {}
+    section: dict[str, Any] = {"secrets": {"minio_root_password": read_environment(path.read_text(encoding="utf-8")).get("MINIO_ROOT_PASSWORD", "")}}
+    unit = root / "etc/systemd/system/minio.service"
+    if path.name == "minio" and unit.exists():
+        folder = re.search(r"^ReadWritePaths=(/.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
+        section["folder"] = folder.group(1) if folder else ""
+    return section
+
+
+def read_postgres(root: Path) -> dict[str, Any]:
+    """Return the secret of a PostgreSQL in a container."""
+    path = root / "etc/atlas-mlflow/postgres/password"
+    return {"secrets": {"postgres_superuser_password": path.read_text(encoding="utf-8").strip()}} if path.exists() else {}
+
+
+def read_backup(root: Path) -> dict[str, Any]:
+    """Return the repository of the backup, and its secret."""
+    path = root / "etc/atlas-mlflow/backup.json"
+    if not path.exists():
+        return {}
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    return {"repository": settings.get("repository", ""), "secrets": {"backup_passphrase": settings.get("passphrase", "")}}
+
+
+#: What reads the section of a role.
+READERS = {"mlflow_server": read_server, "minio": read_minio, "postgres": read_postgres, "backup": read_backup}
+
+
+def read_stack(root: Path = Path("/")) -> dict[str, Any]:
+    """Return what a host's stack has, a section for each role that has settings there; of one that was removed, what was kept of it.
+
+    Without root, settings with secrets are not read, and nothing is known.
+
+    :param root: Where the host's files are, for tests.
+    """
+    found = {}
+    try:
+        kept = json.loads((root / KEPT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        kept = {}
+    for role, read in READERS.items():
+        try:
+            section = read(root)
+        except (OSError, ValueError):
+            section = {}
+        if section:
+            section["secrets"] = {name: fingerprint(secret) for name, secret in section["secrets"].items() if secret}
+        elif kept.get(role):
+            section = kept[role]
+        if section:
+            found[role] = section
+    return found

@@ -1,0 +1,199 @@
+"""What a host tells of its stack without telling a secret, and what a control node may then do with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack, rotations_under_way, secret_faults
+from ansible_collections.atlas.mlflow.plugins.filter.systemd import systemd_environment
+from ansible_collections.atlas.mlflow.plugins.module_utils import stack
+
+PASSWORD = 'p@ss/w"o$rd:canary'
+GROUPS = {"mlflow_servers": ["server"], "postgres": ["db"], "minio": ["store"]}
+
+
+def write(root: Path, **files: str) -> None:
+    """Write settings as the roles do."""
+    paths = {"default": "etc/default/mlflow-server", "json": "etc/atlas-mlflow/mlflow-server.json", "ini": "etc/atlas-mlflow/mlflow-auth.ini"}
+    paths |= {"minio": "etc/default/minio", "unit": "etc/systemd/system/minio.service", "superuser": "etc/atlas-mlflow/postgres/password"}
+    paths |= {"backup": "etc/atlas-mlflow/backup.json", "kept": stack.KEPT}
+    for name, text in files.items():
+        path = root / paths[name]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+ENVIRONMENT = {
+    "MLFLOW_BACKEND_STORE_URI": "postgresql+psycopg2://mlflow:p%40ss%2Fw%22o%24rd%3Acanary@10.0.0.7:5432/mlflow?connect_timeout=10",
+    "MLFLOW_ARTIFACTS_DESTINATION": "proxied-s3://mlflow/team",
+    "MLFLOW_S3_ENDPOINT_URL": "http://10.0.0.8:9000",
+    "AWS_SECRET_ACCESS_KEY": PASSWORD,
+    "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": "k" * 42 + "A=",
+}
+
+
+@pytest.mark.parametrize("deployment", ["default", "json"])
+def test_a_server_tells_its_stores_and_no_secret(tmp_path: Path, deployment: str) -> None:
+    text = systemd_environment(ENVIRONMENT) if deployment == "default" else json.dumps(ENVIRONMENT)
+    ini = "[mlflow]\ndatabase_uri = postgresql+psycopg2://mlflow:x@/mlflow_auth?host=/var/run/postgresql\nadmin_password = 100%%canary\napp = basic\n"
+    write(tmp_path, **{deployment: text}, ini=ini, minio='MINIO_ROOT_PASSWORD="root-canary"\n', unit="[Service]\nReadWritePaths=/var/lib/minio\n",
+          superuser="super-canary", backup='{"repository": "/var/backups/x", "passphrase": "pass-canary"}')
+    found = stack.read_stack(tmp_path)
+    assert "canary" not in json.dumps(found)
+    assert found["mlflow_server"]["stores"] == {
+        "backend": {"kind": "postgresql", "host": "10.0.0.7", "port": "5432", "name": "mlflow"},
+        "registry": {"kind": "postgresql", "host": "10.0.0.7", "port": "5432", "name": "mlflow"},
+        "artifacts": {"kind": "s3", "host": "10.0.0.8", "port": "9000", "name": "mlflow/team"},
+        "users": {"kind": "postgresql", "host": "", "port": "", "name": "mlflow_auth", "login": "basic"},
+    }
+    marks = {name: mark for section in found.values() for name, mark in section["secrets"].items()}
+    secrets = {"postgres_password": PASSWORD, "minio_secret_key": PASSWORD, "mlflow_webhook_key": "k" * 42, "mlflow_admin_password": "100%canary"}
+    secrets |= {"minio_root_password": "root-canary", "postgres_superuser_password": "super-canary", "backup_passphrase": "pass-canary"}
+    assert sorted(marks) == sorted(secrets)
+    assert [name for name, secret in secrets.items() if not stack.matches(secret, marks[name]) or stack.matches(secret + "x", marks[name])] == []
+    assert found["minio"]["folder"] == "/var/lib/minio" and found["backup"]["repository"] == "/var/backups/x"
+
+
+def test_two_fingerprints_of_one_secret_differ() -> None:
+    assert stack.fingerprint("one") != stack.fingerprint("one")
+
+
+@pytest.mark.parametrize(
+    ("uri", "identity"),
+    [
+        ("sqlite:////var/lib/mlflow/mlflow.db", ("sqlite", "", "/var/lib/mlflow/mlflow.db")),
+        ("sqlite:////var/lib/mlflow//x/../mlflow.db?timeout=5", ("sqlite", "", "/var/lib/mlflow/mlflow.db")),
+        ("postgresql+psycopg2://m:p@DB.example.com/mlflow?sslmode=require", ("postgresql", "db.example.com", "mlflow")),
+        ("postgresql+psycopg2://m:p@[fd00::7]:5432/mlflow", ("postgresql", "fd00::7", "mlflow")),
+        ("postgresql+psycopg2://m:Red@hat321@10.0.0.7/mlflow", ("postgresql", "10.0.0.7", "mlflow")),
+        ("mysql+pymysql://m:p@db/ml", ("mysql", "db", "ml")),
+    ],
+)
+def test_a_database_is_told_by_its_kind_host_and_name(uri: str, identity: tuple[str, str, str]) -> None:
+    found = stack.database(uri)
+    assert (found["kind"], found["host"], found["name"]) == identity
+
+
+def test_a_uri_that_cannot_be_read_shows_nothing() -> None:
+    assert stack.database("postgresql://m@#$/ca na ry@:x/y") == {} == stack.database("")
+
+
+def test_what_was_kept_of_a_removed_role_counts_until_it_is_there_again(tmp_path: Path) -> None:
+    kept = {"backup": {"repository": "/old", "secrets": {}}, "postgres": {"secrets": {}}}
+    write(tmp_path, kept=json.dumps(kept))
+    assert stack.read_stack(tmp_path) == kept
+    write(tmp_path, backup='{"repository": "/new", "passphrase": ""}')
+    assert stack.read_stack(tmp_path)["backup"]["repository"] == "/new"
+    write(tmp_path, kept="{", backup="{")
+    assert stack.read_stack(tmp_path) == {}
+
+
+def hosts(**secrets: str) -> dict[str, dict[str, Any]]:
+    """Return the variables of three hosts that run with secrets, as facts have them."""
+    sections: dict[str, dict[str, Any]] = {
+        "server": {"mlflow_server": {"stores": {"backend": {"host": "10.0.0.7"}, "artifacts": {"host": "store"}}, "secrets": {}}},
+        "db": {"backup": {"repository": "/var/backups/atlas-mlflow", "secrets": {}}},
+        "store": {"minio": {"secrets": {}}},
+    }
+    place = {"minio_root_password": ("store", "minio"), "backup_passphrase": ("db", "backup")}
+    for name, secret in secrets.items():
+        host, role = place.get(name, ("server", "mlflow_server"))
+        sections[host][role]["secrets"][name] = stack.fingerprint(secret)
+    addresses = {"server": "10.0.0.6", "db": "10.0.0.7", "store": "10.0.0.8"}
+    return {host: {"ansible_facts": {"stack": section}, "atlas_mlflow_address": addresses[host]} for host, section in sections.items()}
+
+
+STACK = {"postgres_password": "first-password", "minio_secret_key": "second-password", "minio_root_password": "third-password"}
+
+
+def keep(folder: Path, **secrets: str) -> str:
+    """Write generated secrets as the look-up for passwords does, and return their folder."""
+    for name, secret in secrets.items():
+        (folder / name.replace("__", ".")).write_text(secret + "\n")
+    return str(folder)
+
+
+def test_the_control_node_of_the_stack_may_go_on_and_another_may_not(tmp_path: Path) -> None:
+    assert secret_faults(hosts(**STACK), GROUPS, keep(tmp_path, **STACK)) == []
+    (fault,) = secret_faults(hosts(**STACK), GROUPS, str(tmp_path / "none"))
+    assert fault.startswith("server, store already runs with postgres_password, minio_secret_key, minio_root_password, and this control node does not have them")
+    assert "Vault" in fault and "atlas_mlflow_secrets_dir" in fault and "password " not in fault.replace("postgres_password ", "")
+    assert not (tmp_path / "none").exists()
+    assert secret_faults(hosts(), GROUPS, str(tmp_path / "none")) == []
+
+
+def test_a_folder_with_other_secrets_is_refused_and_a_rotation_is_not(tmp_path: Path) -> None:
+    keep(tmp_path, **{**STACK, "postgres_password": "other-password"})
+    (fault,) = secret_faults(hosts(**STACK), GROUPS, str(tmp_path))
+    assert fault.startswith("server already runs with postgres_password, and this control node has other ones")
+    assert rotations_under_way(hosts(**STACK), GROUPS, str(tmp_path)) == []
+    keep(tmp_path, postgres_password__previous="first-password")
+    assert secret_faults(hosts(**STACK), GROUPS, str(tmp_path)) == []
+    assert rotations_under_way(hosts(**STACK), GROUPS, str(tmp_path)) == ["postgres_password"]
+    (tmp_path / "postgres_password").unlink()
+    assert secret_faults(hosts(**STACK), GROUPS, str(tmp_path)) == []
+    assert rotations_under_way(hosts(**STACK), GROUPS, str(tmp_path)) == []
+
+
+def test_a_secret_that_the_inventory_gives_is_its_own_to_change(tmp_path: Path) -> None:
+    hostvars = hosts(**STACK)
+    hostvars["db"]["postgres_password"] = "given-password"
+    hostvars["server"]["mlflow_server_s3_secret_access_key"] = "given-password"
+    hostvars["store"]["minio_root_password"] = "given-password"
+    assert secret_faults(hostvars, GROUPS, str(tmp_path)) == []
+
+
+def test_a_database_that_is_not_the_groups_has_a_password_of_its_own(tmp_path: Path) -> None:
+    hostvars = hosts(postgres_password="somebody-elses")
+    hostvars["server"]["ansible_facts"]["stack"]["mlflow_server"]["stores"]["backend"]["host"] = "db.example.com"
+    assert secret_faults(hostvars, GROUPS, str(tmp_path)) == []
+    assert secret_faults(hosts(postgres_password="x"), {"mlflow_servers": ["server"]}, str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("variables", [{"postgres_password": "new-password"}, {}])
+def test_a_secret_is_not_changed_on_a_part_of_its_hosts(tmp_path: Path, variables: dict[str, str]) -> None:
+    keep(tmp_path, **{**STACK, "postgres_password": "new-password"}, postgres_password__previous="first-password")
+    hostvars = hosts(**STACK)
+    hostvars["db"].update(variables)
+    assert secret_faults(hostvars, GROUPS, str(tmp_path), ["store"]) == []
+    for left_out in ("server", "db"):
+        (fault,) = secret_faults(hostvars, GROUPS, str(tmp_path), [left_out])
+        assert f"--limit leaves out {left_out}" in fault and "postgres_password" in fault
+
+
+def test_the_passphrase_of_a_backup_is_never_replaced(tmp_path: Path) -> None:
+    hostvars = hosts(backup_passphrase="passphrase")
+    assert secret_faults(hostvars, GROUPS, str(tmp_path)) == []
+    assert "backup_passphrase, and this control node does not have" in secret_faults(hostvars, GROUPS, str(tmp_path), backs_up=True)[0]
+    keep(tmp_path, backup_passphrase="other", backup_passphrase__previous="passphrase")
+    for given in ({}, {"backup_passphrase": "another"}, {"backup_passphrase": "another", "backup_repository": "/var/backups/atlas-mlflow/"}):
+        hostvars["db"].update(given)
+        (fault,) = secret_faults(hostvars, GROUPS, str(tmp_path), backs_up=True)
+        assert fault.startswith("backup_passphrase is not the one that opens /var/backups/atlas-mlflow on db")
+    hostvars["db"]["backup_repository"] = "/mnt/new"
+    assert secret_faults(hostvars, GROUPS, str(tmp_path), backs_up=True) == []
+    hostvars["db"].update(backup_passphrase="passphrase", backup_repository="/var/backups/atlas-mlflow")
+    assert secret_faults(hostvars, GROUPS, str(tmp_path), backs_up=True) == []
+
+
+@pytest.mark.parametrize(
+    ("removed", "stores", "secrets", "roles"),
+    [
+        ([], ["backend", "artifacts"], ["postgres_password", "minio_secret_key", "mlflow_kek_passphrase"], ["mlflow_server", "minio", "backup"]),
+        (["postgres"], ["artifacts"], ["minio_secret_key"], ["mlflow_server", "minio", "backup"]),
+        (["minio"], ["backend"], ["postgres_password", "mlflow_kek_passphrase"], ["mlflow_server", "backup"]),
+        (["mlflow_server", "postgres", "minio"], [], [], ["backup"]),
+    ],
+)
+def test_what_is_kept_of_a_removed_stack_is_what_its_data_need(removed: list[str], stores: list[str], secrets: list[str], roles: list[str]) -> None:
+    server = {
+        "stores": {"backend": {"kind": "postgresql"}, "artifacts": {"kind": "s3"}},
+        "secrets": dict.fromkeys(["postgres_password", "minio_secret_key", "mlflow_kek_passphrase", "mlflow_flask_secret_key"], "mark"),
+    }
+    kept = kept_of_stack({"mlflow_server": server, "minio": {"secrets": {}}, "backup": {"repository": "/x"}}, removed)
+    assert list(kept.get("mlflow_server", {}).get("stores", {})) == stores
+    assert list(kept.get("mlflow_server", {}).get("secrets", {})) == secrets
+    assert sorted(kept) == sorted(roles)
