@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.stack import matches
+from ansible_collections.atlas.mlflow.plugins.module_utils.stack import artifacts, database, matches
 
 Hosts = Mapping[str, Mapping[str, Any]]
 GROUPS = ("mlflow_servers", "postgres", "minio", "haproxy")
@@ -31,6 +31,8 @@ OF_A_STORE = {
 }
 #: Secrets of users, which a server without users does not have.
 OF_USERS = ("mlflow_admin_password", "mlflow_flask_secret_key")
+#: The stores of a tracking server in words.
+STORES = {"backend": "backend store", "registry": "registry store", "artifacts": "artifact store", "users": "store of users"}
 REPOSITORY = "/var/backups/atlas-mlflow"
 
 
@@ -178,6 +180,52 @@ def secret_faults(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str,
     return [fault for fault in faults if fault]
 
 
+def place(store: Mapping[str, str], known: Mapping[str, str], managed: Iterable[str]) -> tuple[str, str, str, str]:
+    """Return what makes a store the same one: its kind, host, port and name. A store's host of the inventory has one of each kind, at any port."""
+    if store["kind"] in ("sqlite", "folder"):
+        return store["kind"], "", "", store["name"]
+    host = known.get(store["host"], store["host"]) if store["host"] or store["kind"] == "postgresql" else ""
+    port = store["port"] or ("5432" if store["kind"] == "postgresql" else "")
+    return store["kind"], host, "" if host in set(managed) else port, store["name"]
+
+
+def shown(found: tuple[str, str, str, str]) -> str:
+    """Return a store's place in words."""
+    kind, host, port, name = found
+    at = f" on {host}{':' if port else ''}{port}" if host else ""
+    return {"sqlite": f"the file {name}", "folder": f"the folder {name}", "s3": f"the bucket {name}{at}"}.get(kind, f"the {kind} database {name}{at}")
+
+
+def store_changes(section: Mapping[str, Any], wanted: Mapping[str, str], hostvars: Hosts, groups: Mapping[str, list[str]], own: str) -> list[str]:
+    """Return a part of a sentence for each store that a tracking server serves and would no longer.
+
+    :param section: What the fact C(stack) of C(atlas.mlflow.host_facts) has of C(mlflow_server).
+    :param wanted: The stores of the settings: the URIs C(backend), C(registry) and C(users) with the kind of C(login), the destination C(artifacts), and
+        C(endpoint), the URL of its S3. An empty C(registry) is the backend store, and without C(users) there are none.
+    :param hostvars: The variables of all hosts.
+    :param groups: The groups of the inventory.
+    :param own: The tracking server's host.
+    """
+    serves = section.get("stores") or {}
+    will: dict[str, dict[str, str]] = {
+        "backend": database(wanted["backend"]),
+        "registry": database(wanted.get("registry") or wanted["backend"]),
+        "artifacts": artifacts(wanted["artifacts"], wanted.get("endpoint", "")),
+        "users": {**database(wanted["users"]), "login": wanted["login"]} if wanted.get("users") else {},
+    }
+    known = aliases(hostvars, groups, own)
+    managed = [*groups.get("postgres", []), *groups.get("minio", [])]
+    changes: dict[str, tuple[Any, Any]] = {}
+    for name in STORES:
+        before, after = serves.get(name, {}), will[name]
+        if not before.get("kind") or not after.get("kind") or before.get("login") != after.get("login"):
+            continue
+        former, present = place(before, known, managed), place(after, known, managed)
+        if former != present and not (name == "registry" and changes.get("backend") == (former, present)):
+            changes[name] = (former, present)
+    return [f"its {STORES[name]}, {shown(former)}, for {shown(present)}" for name, (former, present) in changes.items()]
+
+
 def kept_of_stack(stack: Mapping[str, Any], removed: Iterable[str]) -> dict[str, Any]:
     """Return what is still true of a host's stack after its services are removed.
 
@@ -192,7 +240,8 @@ def kept_of_stack(stack: Mapping[str, Any], removed: Iterable[str]) -> dict[str,
         stores = {name: store for name, store in server["stores"].items() if kinds.get(store["kind"]) not in gone}
         needs = {"postgres_password": "backend", "minio_secret_key": "artifacts", "mlflow_admin_password": "users"}
         needs |= {"mlflow_webhook_key": "backend", "mlflow_kek_passphrase": "backend"}
-        kept["mlflow_server"] = {"stores": stores, "secrets": {name: mark for name, mark in server["secrets"].items() if needs.get(name) in stores}}
+        secrets = {name: mark for name, mark in server["secrets"].items() if needs.get(name) in stores}
+        kept["mlflow_server"] = {"stores": stores, "secrets": secrets, "seen": server.get("seen", "")}
         if not stores:
             del kept["mlflow_server"]
     return kept
@@ -203,4 +252,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {"secret_faults": secret_faults, "rotations_under_way": rotations_under_way, "kept_of_stack": kept_of_stack}
+        return {"secret_faults": secret_faults, "rotations_under_way": rotations_under_way, "kept_of_stack": kept_of_stack, "store_changes": store_changes}

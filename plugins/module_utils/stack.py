@@ -19,10 +19,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.seen import recall, words
 from ansible_collections.atlas.mlflow.plugins.module_utils.uris import read_uri
 
 #: Where ``playbooks/remove.yml`` keeps what it reads before it removes the settings, for data and backups that stay.
 KEPT = "etc/atlas-mlflow/kept.json"
+#: Where the verification notes what it has seen.
+SEEN = "etc/atlas-mlflow/seen.json"
 #: Secrets in the environment of the tracking server, by the names of the files on the control node that they are generated into.
 ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "minio_secret_key",
@@ -130,7 +133,12 @@ def read_server(root: Path) -> dict[str, Any]:
         settings = {name: value.replace("%%", "%") for name, _sign, value in lines}
         secrets["mlflow_admin_password"] = settings.get("admin_password", "")
         stores["users"] = {**database(settings.get("database_uri", "")), "login": settings.get("app", "")}
-    return {"secrets": secrets, "stores": {name: store for name, store in stores.items() if store.get("kind")}}
+    seen = recall(root / SEEN)
+    return {
+        "secrets": secrets,
+        "stores": {name: store for name, store in stores.items() if store.get("kind")},
+        "seen": f"{seen['at']}: {words(seen)}" if seen else "",
+    }
 
 
 def read_minio(root: Path) -> dict[str, Any]:

@@ -101,6 +101,16 @@ options:
   password:
     description: The user's password.
     type: str
+  memory:
+    description:
+      - File on the machine that the module runs on, in which a probe that finds nothing notes what the database holds, and against which the next
+        one holds what it sees. If all experiments that were seen are gone, and the database is another, that is a finding.
+      - In check mode it is read and not written.
+    type: path
+  memory_renewed:
+    description: Whether another database is expected, so that what O(memory) holds does not count and is replaced.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -190,6 +200,11 @@ round_trip:
     download_seconds: 0.038
     way: proxied
     endpoint: http://mlflow.example.org:5001
+data:
+  description: What the database holds, without the experiments of probes. V(more) says that there are more than were counted.
+  returned: when O(memory) is given and the API answers
+  type: dict
+  sample: {experiments: 12, more: false}
 seconds:
   description: How long the probe took.
   returned: always
@@ -208,7 +223,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils import containers, sockets
+from ansible_collections.atlas.mlflow.plugins.module_utils import containers, seen, sockets
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import logs
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.collect import parse_environment_file
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding, readable
@@ -256,6 +271,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "wait": {"type": "float", "default": 0},
     "username": {"type": "str"},
     "password": {"type": "str", "no_log": True},
+    "memory": {"type": "path"},
+    "memory_renewed": {"type": "bool", "default": False},
     "validate_certs": {"type": "bool", "default": True},
     "ca_path": {"type": "path"},
     "tls_name": {"type": "str"},
@@ -396,6 +413,24 @@ class Watch:
         return Finding("service", f"{name} runs", self.end, f"its last words are: {words}" if words else f"see {see}")
 
 
+def check_memory(module: AnsibleModule, result: dict[str, Any], server: TrackingServer, healthy: bool) -> list[Finding]:
+    """Hold what is in the database against what the last probe saw there, and note it if all is well."""
+    if not module.params["memory"]:
+        return []
+    path = Path(module.params["memory"])
+    now = seen.look(server)
+    if not now:
+        return []
+    before = {} if module.params["memory_renewed"] else seen.recall(path)
+    result["data"] = {"experiments": now["experiments"], "more": now["more"]}
+    finding = seen.vanished(server, before, now) if before else None
+    if finding:
+        return [finding]
+    if healthy and not module.check_mode:
+        seen.remember(path, now)
+    return []
+
+
 def check_server(module: AnsibleModule, result: dict[str, Any], server: TrackingServer, hosts: dict[str, str]) -> list[Finding]:
     """Ask a server that answers for everything else."""
     params = module.params
@@ -421,7 +456,7 @@ def check_server(module: AnsibleModule, result: dict[str, Any], server: Tracking
         trip.run()
         result["round_trip"] = trip.facts
         findings += trip.findings
-    return findings
+    return findings + check_memory(module, result, server, not findings)
 
 
 def main() -> None:

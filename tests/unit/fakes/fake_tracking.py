@@ -147,6 +147,9 @@ class Handler(BaseHTTPRequestHandler):
         fake, missing = self.server, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such experiment"}
         if call == "experiments/search":
             self.reply(200, {"experiments": list(fake.experiments.values())})
+        elif call == "experiments/get":
+            kept = fake.experiments.get(sent["experiment_id"])
+            self.reply(200, {"experiment": kept}) if kept else self.reply(404, missing)
         elif call == "experiments/get-by-name":
             found = [one for one in fake.experiments.values() if one["name"] == sent["experiment_name"]]
             self.reply(200, {"experiment": found[0]}) if found else self.reply(404, missing)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack, rotations_under_way, secret_faults
+from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack, rotations_under_way, secret_faults, store_changes
 from ansible_collections.atlas.mlflow.plugins.filter.systemd import systemd_environment
 from ansible_collections.atlas.mlflow.plugins.module_utils import stack
 
@@ -197,3 +197,65 @@ def test_what_is_kept_of_a_removed_stack_is_what_its_data_need(removed: list[str
     assert list(kept.get("mlflow_server", {}).get("stores", {})) == stores
     assert list(kept.get("mlflow_server", {}).get("secrets", {})) == secrets
     assert sorted(kept) == sorted(roles)
+
+
+SERVED = {
+    "backend": {"kind": "postgresql", "host": "10.0.0.7", "port": "5432", "name": "mlflow"},
+    "registry": {"kind": "postgresql", "host": "10.0.0.7", "port": "5432", "name": "mlflow"},
+    "artifacts": {"kind": "s3", "host": "10.0.0.8", "port": "9000", "name": "mlflow"},
+    "users": {"kind": "postgresql", "host": "10.0.0.7", "port": "5432", "name": "mlflow_auth", "login": "basic"},
+}
+PG = "postgresql+psycopg2://mlflow:canary@"
+SAME = {
+    "backend": f"{PG}10.0.0.7:5432/mlflow",
+    "artifacts": "s3://mlflow",
+    "endpoint": "http://10.0.0.8:9000",
+    "users": f"{PG}10.0.0.7:5432/mlflow_auth",
+    "login": "basic",
+}
+SQLITE = {"backend": "sqlite:////var/lib/mlflow/mlflow.db", "users": "sqlite:////var/lib/mlflow/auth.db"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ({}, []),
+        ({"backend": f"{PG}db:5432/mlflow?sslmode=verify-full", "users": f"{PG}db:5432/mlflow_auth"}, []),
+        ({"backend": f"{PG}10.0.0.7:6432/mlflow".replace("psycopg2", "psycopg")}, []),
+        ({"endpoint": "https://store:9443", "artifacts": "s3://mlflow/"}, []),
+        ({"users": "", "login": "none"}, []),
+        ({"users": f"{PG}10.0.0.7:5432/mlflow_oidc", "login": "oidc"}, []),
+        (SQLITE, ["its backend store, the postgresql database mlflow on db, for the file /var/lib/mlflow/mlflow.db", "its store of users, "]),
+        ({"backend": f"{PG}10.0.0.7:5432/mlflow2"}, ["its backend store, the postgresql database mlflow on db, for the postgresql database mlflow2 on db"]),
+        ({"backend": f"{PG}elsewhere:5432/mlflow"}, ["its backend store, the postgresql database mlflow on db, for the postgresql database mlflow on elsewhere:5432"]),
+        ({"registry": f"{PG}10.0.0.7/registry"}, ["its registry store, "]),
+        ({"artifacts": "/var/lib/mlflow/artifacts"}, ["its artifact store, the bucket mlflow on store, for the folder /var/lib/mlflow/artifacts"]),
+        ({"artifacts": "s3://mlflow/prefix"}, ["its artifact store, the bucket mlflow on store, for the bucket mlflow/prefix on store"]),
+        ({"endpoint": ""}, ["its artifact store, "]),
+        ({"users": f"{PG}10.0.0.7:5432/others"}, ["its store of users, "]),
+    ],
+)
+def test_a_store_that_the_server_would_leave_is_named(wanted: dict[str, str], said: list[str]) -> None:
+    found = store_changes({"stores": SERVED}, {**SAME, **wanted}, hosts(), GROUPS, "server")
+    assert len(found) == len(said) and all(one.startswith(words) for one, words in zip(found, said)), found
+    assert "canary" not in str(found)
+
+
+@pytest.mark.parametrize("uri", [f"{PG}127.0.0.1:5432/mlflow", f"{PG}/mlflow?host=/var/run/postgresql&port=5432", f"{PG}atlas-postgres:5432/mlflow"])
+@pytest.mark.parametrize("former", [f"{PG}127.0.0.1:5433/mlflow", f"{PG}/mlflow?host=/var/run/postgresql", f"{PG}10.0.0.7:5432/mlflow"])
+def test_a_database_on_the_servers_own_host_is_one_by_all_its_ways(uri: str, former: str) -> None:
+    groups = {"mlflow_servers": ["db"], "postgres": ["db"]}
+    wanted = {"backend": uri, "artifacts": "/artifacts"}
+    assert store_changes({"stores": {"backend": stack.database(former)}}, wanted, hosts(), groups, "db") == []
+
+
+@pytest.mark.parametrize("section", [{}, {"stores": {}}, {"stores": {"backend": {}}}])
+def test_a_server_that_serves_nothing_yet_may_have_any_store(section: dict[str, Any]) -> None:
+    assert store_changes(section, SAME, hosts(), GROUPS, "server") == []
+
+
+def test_folders_are_compared_as_paths() -> None:
+    serves = {"stores": {"artifacts": stack.artifacts("/var/lib/mlflow/artifacts", "")}}
+    wanted = {"backend": "sqlite:////x", "artifacts": "file:///var/lib/mlflow//artifacts/"}
+    assert store_changes(serves, wanted, hosts(), GROUPS, "server") == []
+    assert store_changes(serves, {**wanted, "artifacts": "/srv/artifacts"}, hosts(), GROUPS, "server") != []

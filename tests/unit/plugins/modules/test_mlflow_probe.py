@@ -445,3 +445,68 @@ def test_the_module_runs_as_a_program(fake: FakeTracking) -> None:
 def test_options_that_make_no_sense_are_refused() -> None:
     assert "not an http or https URL" in probe("ftp://host")["msg"]
     assert "localhost" in probe("http://127.0.0.1:1", listen_address="localhost")["msg"]
+
+
+def fill(fake: FakeTracking, made: int, **names: int) -> None:
+    """Put experiments into the database, beside MLflow's own, and note when they were made."""
+    fake.experiments.clear()
+    fake.runs.clear()
+    fake.experiments["0"] = {"experiment_id": "0", "name": "Default", "creation_time": made, "lifecycle_stage": "active"}
+    for number, (name, when) in enumerate(names.items(), 1):
+        fake.experiments[str(number)] = {"experiment_id": str(number), "name": name, "creation_time": when, "lifecycle_stage": "active"}
+
+
+def test_a_probe_remembers_the_database_and_names_one_that_has_lost_it(fake: FakeTracking, tmp_path: Path) -> None:
+    memory = tmp_path / "folder" / "seen.json"
+    fill(fake, 1000, churn=2000, fraud=3000)
+    assert probe(fake.url, memory=str(memory))["data"] == {"experiments": 2, "more": False}
+    assert memory.stat().st_mode & 0o777 == 0o600
+    # Another database, in which the team's experiments are not, and a number may be another's.
+    for experiments in ({}, {"other": 5000}):
+        fill(fake, 4000, **experiments)
+        finding = only(probe(fake.url, memory=str(memory)))
+        assert finding["check"] == "data" and "2 experiments (churn, fraud)" in finding["expected"] and "mlflow_server_allow_store_change" in finding["cause"]
+    # It is not forgotten by that, and also not in check mode, until another database is expected.
+    assert only(probe(fake.url, memory=str(memory)))["check"] == "data"
+    assert only(probe(fake.url, check_mode=True, memory=str(memory)))["check"] == "data"
+    assert probe(fake.url, memory=str(memory), memory_renewed=True)["findings"] == []
+    assert probe(fake.url, memory=str(memory))["findings"] == []
+
+
+@pytest.mark.parametrize(
+    ("made", "experiments"),
+    [(1000, {}), (4000, {"churn": 2000}), (0, {"churn": 2000, "more": 1}), (4000, {"new": 9, "fraud": 3000})],
+    ids=["all deleted in the same database", "some are there", "no release tells when its database was made", "one has its number and time"],
+)
+def test_a_database_that_goes_on_is_well(fake: FakeTracking, tmp_path: Path, made: int, experiments: dict[str, int]) -> None:
+    memory = tmp_path / "seen.json"
+    fill(fake, 1000, churn=2000, fraud=3000)
+    assert probe(fake.url, memory=str(memory))["findings"] == []
+    fill(fake, made, **experiments)
+    assert probe(fake.url, memory=str(memory))["findings"] == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"at": 1}'])
+def test_a_memory_that_cannot_be_read_is_made_again(fake: FakeTracking, tmp_path: Path, text: str) -> None:
+    memory = tmp_path / "seen.json"
+    memory.write_text(text)
+    fill(fake, 1000, churn=2000)
+    assert probe(fake.url, memory=str(memory))["findings"] == []
+    assert "churn" in memory.read_text()
+
+
+def test_a_probe_that_finds_something_remembers_nothing(fake: FakeTracking, tmp_path: Path) -> None:
+    fill(fake, 1000, churn=2000)
+    fake.corrupt = True
+    assert probe(fake.url, memory=str(tmp_path / "seen.json"))["failed"] and not (tmp_path / "seen.json").exists()
+
+
+@pytest.mark.parametrize("hangs", ["GET /api/2.0/mlflow/experiments/get?", "GET /api/2.0/mlflow/experiments/search?max_results=200"])
+def test_a_server_that_does_not_answer_in_time_has_not_lost_its_data(fake: FakeTracking, tmp_path: Path, hangs: str) -> None:
+    memory = tmp_path / "seen.json"
+    fill(fake, 1000, churn=2000)
+    probe(fake.url, memory=str(memory))
+    fill(fake, 4000)
+    fake.hang_on = hangs
+    result = probe(fake.url, memory=str(memory), timeout=0.3)
+    assert "data" not in [finding["check"] for finding in result["findings"]] and "churn" in memory.read_text()

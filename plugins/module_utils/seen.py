@@ -1,0 +1,96 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a probe saw in a tracking server's database, held against what the last probe saw there."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Optional
+
+from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
+from ansible_collections.atlas.mlflow.plugins.module_utils.round_trip import EXPERIMENT
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API, TrackingServer
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer
+
+#: The experiment that MLflow makes with the database itself.
+DEFAULT = "0"
+#: How many experiments are asked for and counted, and how many of them are remembered.
+COUNTED, REMEMBERED = 200, 10
+
+
+def creation_time(server: TrackingServer, identity: str) -> Optional[int]:
+    """Return when an experiment was made, in milliseconds since 1970; 0 if there is none, or this is not noted, and nothing if the server did not answer."""
+    answer = server.attempt("GET", f"{API}/experiments/get", {"experiment_id": identity})
+    if not isinstance(answer, Answer) or answer.status not in (200, 404):
+        return None
+    return int(answer.json().get("experiment", {}).get("creation_time") or 0)
+
+
+def look(server: TrackingServer) -> dict[str, Any]:
+    """Return what is in the database: when it was made, how many experiments it has, and some of them. Those of probes do not count.
+
+    Empty if the server did not answer: then nothing is known.
+    """
+    answer = server.attempt("GET", f"{API}/experiments/search", {"max_results": COUNTED, "view_type": "ALL"})
+    made = creation_time(server, DEFAULT)
+    if made is None or not isinstance(answer, Answer) or answer.status != 200:
+        return {}
+    content = answer.json()
+    experiments = [
+        one for one in content.get("experiments", []) if one.get("experiment_id") != DEFAULT and not str(one.get("name", "")).startswith(EXPERIMENT)
+    ]
+    return {
+        "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "made": made,
+        "experiments": len(experiments),
+        "more": bool(content.get("next_page_token")),
+        "some": {str(one["experiment_id"]): [one.get("name", ""), int(one.get("creation_time") or 0)] for one in experiments[:REMEMBERED]},
+    }
+
+
+def words(seen: Mapping[str, Any]) -> str:
+    """Return in words what was seen."""
+    names = [name for name, _made in seen["some"].values()][:3]
+    count = f"{seen['experiments']}{' or more' if seen['more'] else ''} experiment{'' if seen['experiments'] == 1 else 's'}"
+    return count + (f" ({', '.join(names)}{', ...' if seen['experiments'] > len(names) else ''})" if names else "")
+
+
+def vanished(server: TrackingServer, before: Mapping[str, Any], now: Mapping[str, Any]) -> Optional[Finding]:
+    """Return the finding that a server's experiments are gone, if none of those that were seen before is there any more.
+
+    In the same database they may all have been deleted by their owners: that is none.
+    """
+    if not before["some"] or (before["made"] and before["made"] == now["made"]):
+        return None
+    times = {identity: creation_time(server, identity) for identity in before["some"]}
+    if None in times.values() or any(made and times[identity] == made for identity, (_name, made) in before["some"].items()):
+        return None
+    return Finding(
+        "data",
+        f"the database that the verification saw at {before['at']}, with {words(before)}",
+        f"another one, with {words(now)}",
+        "the server uses another database than then, or its data are gone: compare the stores in its settings with those of then, restore a backup, "
+        "or set mlflow_server_allow_store_change to true for one run if the present database is the right one",
+    )
+
+
+def recall(path: Path) -> dict[str, Any]:
+    """Return what the last probe saw, by the file that it has written; empty if there is none that can be read."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and {"at", "made", "experiments", "more", "some"} <= set(content) else {}
+
+
+def remember(path: Path, seen: Mapping[str, Any]) -> None:
+    """Write what was seen, whole or not at all, for root alone."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(seen, file)
+    beside.replace(path)
