@@ -1,11 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that finds a database's URI that a parser reads otherwise than it is meant."""
+"""Filters for texts with URIs: find one that a parser reads otherwise than it is meant, and show a log without logins."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import hide_by_shape
 from ansible_collections.atlas.mlflow.plugins.module_utils.uris import ENCODED, not_encoded
 
 
@@ -18,8 +19,8 @@ def uri_fault(uri: str) -> str:
 
 
 class FilterModule:
-    """Make the filter known to Ansible."""
+    """Make the filters known to Ansible."""
 
     def filters(self) -> dict[str, Any]:
-        """Return the filter by its name."""
-        return {"uri_fault": uri_fault}
+        """Return the filters by their names."""
+        return {"uri_fault": uri_fault, "without_logins": hide_by_shape}

@@ -123,6 +123,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, uri_secrets
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.users import KINDS, Refused, Users, Wanted, unfit
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, tls_context
@@ -165,7 +166,8 @@ def main() -> None:
         base = replace(Base.parse(params["url"]), tls_name=params["tls_name"] or "")
         tls = tls_context(params["ca_path"], params["validate_certs"]) if base.scheme == "https" else None
     except (ValueError, OSError) as error:
-        module.fail_json(msg=str(error))
+        # What a parser says quotes the part that it could not read: of a URL with a login, a part of its password.
+        module.fail_json(msg=Redactor(uri_secrets(params["url"])).text(str(error)))
     if fault := unfit(users, params["username"]):
         module.fail_json(msg=f"{fault[0].upper()}{fault[1:]}.")
     server = TrackingServer(base, base.host_header(params["name"] or base.host), params["timeout"], (params["username"], params["password"]), tls)

@@ -207,3 +207,20 @@ def test_a_password_that_is_not_encoded_is_named(tmp_path: Path) -> None:
     host = Host(tmp_path, "failed unit", "argument", "Red@hat321#")
     shown = shown_by(host, host.said[0])
     assert re.search(r"faults: database-password-not-encoded,", shown) and "@ as %40" in shown
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("sqlalchemy: postgresql://u:can@a ry@db/m refused", "sqlalchemy: postgresql://***@db/m refused"),
+        ("postgresql://u:canary", "postgresql://u:***"),
+        ("AWS_SECRET_ACCESS_KEY=canary and more", "AWS_SECRET_ACCESS_KEY=***"),
+        ('{"password": "canary"}', '{"password": ***'),
+        ("Authorization: Basic Y2FuYXJ5OmNhbmFyeQ==", "Authorization: Basic ***"),
+        ("Listening at http://127.0.0.1:5000 (7)", "Listening at http://127.0.0.1:5000 (7)"),
+        ("FATAL: password authentication failed for user x", "FATAL: password authentication failed for user x"),
+        ("see https://sqlalche.me/e/20/e3q8", "see https://sqlalche.me/e/20/e3q8"),
+    ],
+)
+def test_a_login_in_a_log_that_nobody_knows_is_hidden_by_its_shape(line: str, shown: str) -> None:
+    assert redaction.hide_by_shape(line) == shown
