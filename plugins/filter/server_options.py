@@ -73,6 +73,9 @@ WEB_SERVERS = {"--gunicorn-opts": "gunicorn", "--uvicorn-opts": "uvicorn"}
 METRICS = "--expose-prometheus"
 #: Other names of the environment that do not belong there.
 REFUSED_NAMES = {
+    # Releases before 3.5 do not read them.
+    "MLFLOW_SERVER_ALLOWED_HOSTS": REFUSED["--allowed-hosts"],
+    "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": REFUSED["--cors-allowed-origins"],
     "MLFLOW_WORKSPACE": "It is a setting of clients, with which a server does not start.",
     "prometheus_multiproc_dir": f"Set {METRICS} in mlflow_server_extra_args.",
     "PROMETHEUS_MULTIPROC_DIR": f"Set {METRICS} in mlflow_server_extra_args.",

@@ -176,6 +176,12 @@ def test_settings_that_are_no_options_are_left_alone() -> None:
     assert of_environment({"MLFLOW_GUNICORN_OPTS": "--timeout 300"}, "3.0.1") == []
 
 
+@pytest.mark.parametrize("version", RELEASES)
+def test_names_and_origins_have_variables_with_every_release(version: str) -> None:
+    said = of_environment({"MLFLOW_SERVER_ALLOWED_HOSTS": "*", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": "*"}, version)
+    assert [fault.partition(":")[0] for fault in said] == ["MLFLOW_SERVER_ALLOWED_HOSTS", "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"]
+
+
 def test_a_release_of_ones_own_may_have_options_that_no_other_has() -> None:
     facts = RELEASES[NEWEST]
     assert argument_faults(["--new-option", "x", "--newer", "--uvicorn-opts", "--newest 1"], facts) == []
