@@ -122,7 +122,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils import uris
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect, front
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor
-from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SERVER_INFO
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SERVER_INFO, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, NoAnswer, ask, tls_context
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -202,7 +202,8 @@ def see_front(module: AnsibleModule, server: collect.Server, base: Base, tls: ss
     own = Base(scheme, *place, collect.option(server.argv, "--static-prefix").rstrip("/"))
     hosts = [one["host"] for one in facts["names"]]
     found["direct"] = collect.ask_names(own, hosts, params["timeout"], tls, login(module))
-    if not front.is_proxy(found, facts["names"], found["direct"]):
+    servers = tuple(TrackingServer(one, hosts[0], params["timeout"], login(module), tls) for one in (base, own))
+    if not front.is_known(found) and not front.same_answer(servers):
         return None
     answers = facts["names"][0]["api"] != 0
     found["refuses_host"] = answers and front.refuses_host(base, hosts[0], params["timeout"], tls, login(module))

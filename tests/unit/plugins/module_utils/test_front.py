@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +27,12 @@ class Proxy(ThreadingHTTPServer):
         self.upstream, self.way, self.port = upstream, way, self.server_address[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.stopped = threading.Event()
+
+
+def redirected(port: int) -> Callable[[Proxy, int, str], None]:
+    """Return what makes a proxy that leads to another server than the one that it is made for."""
+    make = Proxy.__init__
+    return lambda self, _upstream, way: make(self, port, way)
 
 
 class Passing(BaseHTTPRequestHandler):
@@ -95,6 +101,14 @@ def test_what_a_proxy_does_to_requests_is_named(fake: FakeTracking, way: str, fa
     else:
         assert found == fault, checks
         assert any(("nginx" in check.seen or process in check.seen) and "(pid 7)" in check.seen for check in checks)
+
+
+def test_another_tracking_server_on_the_port_is_no_proxy(fake: FakeTracking, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(FakeTracking()) as other:
+        other.hosts_checked, other.experiments = False, {"7": {"experiment_id": "7", "name": "other", "lifecycle_stage": "active"}}
+        monkeypatch.setattr(Proxy, "__init__", redirected(other.port))
+        checks = diagnosed(fake, "", "python", monkeypatch)
+    assert [check.fault for check in checks if check.verdict == "fault"] == ["wrong-socket", "shadowing-listener"]
 
 
 @pytest.mark.parametrize(
