@@ -18,6 +18,8 @@ description:
   - Works for a server that anybody has made, as a unit, a container or a process that was started by hand.
   - Changes nothing. The stores are asked by the server's own Python with its own settings; to see whether the artifact store may be written
     to, an upload is begun and given up.
+  - If another process has the server's port and passes requests on, it is asked whether it lets a large request through. The length alone is sent.
+  - Takes pieces of four characters or more of every secret in the server's arguments, environment and settings out of what it returns.
   - The filter P(atlas.mlflow.diagnosis#filter) says what the facts mean.
 attributes:
   platform:
