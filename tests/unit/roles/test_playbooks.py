@@ -43,3 +43,11 @@ def test_a_task_has_a_name_whatever_is_known_at_that_time() -> None:
     names = [(path.relative_to(ROOT), task["name"]) for path in files for task in tasks_of(yaml.safe_load(path.read_text())) if "name" in task]
     assert len(names) > 300
     assert [entry for entry in names if re.search(r"{{.*(\b__|ansible_facts|hostvars)", entry[1])] == []
+
+
+def test_a_module_that_runs_as_an_ordinary_user_makes_no_folder_in_its_home() -> None:
+    """Ansible warns of that folder. It makes it where the user may not read the home of the one who came by SSH, as on Debian 13."""
+    files = [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("roles/*/handlers/*.yml"), *PLAYBOOKS]
+    found = [(path.relative_to(ROOT), task) for path in files for task in tasks_of(yaml.safe_load(path.read_text())) if "become_user" in task]
+    assert len(found) > 10
+    assert [(path, task["name"]) for path, task in found if "ansible_remote_tmp" not in task.get("vars", {})] == []
