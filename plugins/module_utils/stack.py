@@ -149,8 +149,9 @@ def read_minio(root: Path) -> dict[str, Any]:
     section: dict[str, Any] = {"secrets": {"minio_root_password": read_environment(path.read_text(encoding="utf-8")).get("MINIO_ROOT_PASSWORD", "")}}
     unit = root / "etc/systemd/system/minio.service"
     if path.name == "minio" and unit.exists():
-        folder = re.search(r"^ReadWritePaths=(/.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
-        section["folder"] = folder.group(1) if folder else ""
+        # The last argument, as ``atlas.mlflow.systemd_argv`` writes it.
+        folder = re.search(r'^ExecStart=.* "((?:[^"\\]|\\.)*)"$', unit.read_text(encoding="utf-8"), re.MULTILINE)
+        section["folder"] = re.sub(r"\\(.)", r"\1", folder.group(1)).replace("%%", "%").replace("$$", "$") if folder else ""
     return section
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack, rotations_under_way, secret_faults, store_changes
-from ansible_collections.atlas.mlflow.plugins.filter.systemd import systemd_environment
+from ansible_collections.atlas.mlflow.plugins.filter.systemd import systemd_argv, systemd_environment
 from ansible_collections.atlas.mlflow.plugins.module_utils import stack
 
+FOLDER = "/srv/minio of $team 100%"
 PASSWORD = 'p@ss/w"o$rd:canary'
 GROUPS = {"mlflow_servers": ["server"], "postgres": ["db"], "minio": ["store"]}
 
@@ -39,7 +40,7 @@ ENVIRONMENT = {
 def test_a_server_tells_its_stores_and_no_secret(tmp_path: Path, deployment: str) -> None:
     text = systemd_environment(ENVIRONMENT) if deployment == "default" else json.dumps(ENVIRONMENT)
     ini = "[mlflow]\ndatabase_uri = postgresql+psycopg2://mlflow:x@/mlflow_auth?host=/var/run/postgresql\nadmin_password = 100%%canary\napp = basic\n"
-    write(tmp_path, **{deployment: text}, ini=ini, minio='MINIO_ROOT_PASSWORD="root-canary"\n', unit="[Service]\nReadWritePaths=/var/lib/minio\n",
+    write(tmp_path, **{deployment: text}, ini=ini, minio='MINIO_ROOT_PASSWORD="root-canary"\n', unit=f"[Service]\nExecStart={systemd_argv(['/opt/minio', 'server', '--address', ':9000', FOLDER])}\nRestart=always\n",
           superuser="super-canary", backup='{"repository": "/var/backups/x", "passphrase": "pass-canary"}')
     found = stack.read_stack(tmp_path)
     assert "canary" not in json.dumps(found)
@@ -54,7 +55,7 @@ def test_a_server_tells_its_stores_and_no_secret(tmp_path: Path, deployment: str
     secrets |= {"minio_root_password": "root-canary", "postgres_superuser_password": "super-canary", "backup_passphrase": "pass-canary"}
     assert sorted(marks) == sorted(secrets)
     assert [name for name, secret in secrets.items() if not stack.matches(secret, marks[name]) or stack.matches(secret + "x", marks[name])] == []
-    assert found["minio"]["folder"] == "/var/lib/minio" and found["backup"]["repository"] == "/var/backups/x"
+    assert found["minio"]["folder"] == FOLDER and found["backup"]["repository"] == "/var/backups/x"
 
 
 def test_two_fingerprints_of_one_secret_differ() -> None:

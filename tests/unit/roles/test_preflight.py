@@ -211,6 +211,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_host": "everywhere"}, ["mlflow_server_host is everywhere"]),
     ("mlflow_server", {"mlflow_server_deployment": "container", "mlflow_server_image_source": "custom", "mlflow_server_image": "mlflow@sha256:abc"}, ["mlflow_server_image is mlflow@sha256:abc"]),
     ("postgres", {"postgres_listen_addresses": ["db.example.com"]}, ["postgres_listen_addresses has db.example.com"]),
+    ("minio", {"minio_data_dir": "/mnt/minio"}, ["minio_data_dir is /mnt/minio", "MinIO has its data in /var/lib/minio", "minio_allow_data_change"]),
     ("minio", {"minio_listen_address": "minio"}, ["minio_listen_address is minio"]),
     ("minio", {"minio_console_port": 9000}, ["two different ports"]),
     *(
@@ -291,7 +292,7 @@ GOOD = {
         "mlflow_server_kek_passphrase": "long-enough-passphrase",
     },
     "postgres": {"postgres_password": "long-enough-password", "postgres_version": "17", "_postgres_clusters": []},
-    "minio": {"minio_root_password": "long-enough-password", "minio_secret_key": "long-enough-secret"},
+    "minio": {"minio_root_password": "long-enough-password", "minio_secret_key": "long-enough-secret", "_minio_served_folder": "/var/lib/minio"},
     # The stores are read on the hosts of the tracking servers: here, on the case's own.
     "backup": {"backup_passphrase": "long-enough-passphrase", "_backup_servers": ["{{ inventory_hostname }}"]},
     "firewall": {"firewall_enabled": True, "firewall_allowed": [{"port": 9100, "sources": ["10.0.0.0/24", "2001:db8::/32", "any"]}]},
