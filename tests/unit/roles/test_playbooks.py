@@ -51,3 +51,11 @@ def test_a_module_that_runs_as_an_ordinary_user_makes_no_folder_in_its_home() ->
     found = [(path.relative_to(ROOT), task) for path in files for task in tasks_of(yaml.safe_load(path.read_text())) if "become_user" in task]
     assert len(found) > 10
     assert [(path, task["name"]) for path, task in found if "ansible_remote_tmp" not in task.get("vars", {})] == []
+
+
+def test_what_is_shown_is_a_list_of_lines() -> None:
+    """By default, Ansible shows a message as JSON, in which a line break is two signs."""
+    files = [*PLAYBOOKS, *ROOT.glob("roles/*/tasks/*.yml")]
+    shown = [task["ansible.builtin.debug"]["msg"] for path in files for task in tasks_of(yaml.safe_load(path.read_text())) if "ansible.builtin.debug" in task]
+    assert any("diagnosis_table" in msg for msg in shown)
+    assert [msg for msg in shown if re.search(r"\\n|\n.", msg)] == []
