@@ -267,23 +267,33 @@ def differences(stored: Counts, source: Counts, later: Counts | None = None) -> 
 
 
 class Postgres:
-    """A PostgreSQL of this host, whose backups are pgBackRest's."""
+    """A PostgreSQL of this host, as a service or in a container, whose backups are pgBackRest's. pgBackRest runs where PostgreSQL does."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        """Take the settings: the service, its port and databases, and after how many days a backup is a full one again."""
+        """Take the settings: the service or the container, its port and databases, and after how many days a backup is a full one again."""
         given = settings["postgres"]
         self.service = given["service"]
+        self.container = given.get("container", "")
+        #: Whose files PostgreSQL reads: an account of the host, or numbers that are an account in the container.
+        self.owner: list[Any] = [int(number) for number in given["user"].split(":")] if self.container else ["postgres", "postgres"]
+        #: A folder that the host and the container have at the same path.
+        self.state = Path(given["state"]) if self.container else None
         self.port = str(given["port"])
         self.databases: dict[str, str] = given["databases"]
         self.test_restore = given["test_restore"]
         self.full_every = settings["full_every_days"]
-        # The service is postgresql@17-main.service.
-        self.version = self.service.partition("@")[2].partition("-")[0]
+        self.version = str(given["version"])
+
+    def inside(self, argv: list[str]) -> str:
+        """Run a command as PostgreSQL's user, in its container if it has one."""
+        if self.container:
+            return run(["docker", "exec", "--user", str(self.owner[0]), self.container, *argv])
+        return run(argv, "postgres")
 
     def psql(self, query: str, database: str = "postgres", port: str = "", socket: str = "") -> str:
         """Ask PostgreSQL as its administrator."""
         argv = ["psql", "--port", port or self.port, "--dbname", database, *(["--host", socket] if socket else [])]
-        return run([*argv, "--no-psqlrc", "--no-align", "--tuples-only", "--command", query], "postgres").strip()
+        return self.inside([*argv, "--no-psqlrc", "--no-align", "--tuples-only", "--command", query]).strip()
 
     def asker(self, database: str, socket: str = "") -> Callable[[str], Rows]:
         """Return what asks a database for rows."""
@@ -308,7 +318,7 @@ class Postgres:
 
     def pgbackrest(self, *argv: str) -> str:
         """Run pgBackRest as PostgreSQL's user."""
-        return run(["pgbackrest", f"--stanza={STANZA}", *argv], "postgres")
+        return self.inside(["pgbackrest", f"--stanza={STANZA}", *argv])
 
     def backups(self) -> Rows:
         """Return what pgBackRest knows of its backups, the oldest first."""
@@ -345,13 +355,13 @@ class Postgres:
 
         :raises BackupError: When the disk has no room for it, or it does not start.
         """
-        home = Path(self.psql("SHOW data_directory"))
-        folder = home.parent / "atlas-mlflow-test-restore"
+        home = self.state or Path(self.psql("SHOW data_directory")).parent
+        folder = home / "atlas-mlflow-test-restore"
         size = int(self.psql("SELECT sum(pg_database_size(oid)) FROM pg_database"))
-        needed, free = size + 256 * 1024**2, shutil.disk_usage(home.parent).free
+        needed, free = size + 256 * 1024**2, shutil.disk_usage(home).free
         if free < needed:
             raise BackupError(
-                f"A test restore of this backup needs {needed // 1024**2} MiB in {home.parent}, and {free // 1024**2} MiB are free. Make room, "
+                f"A test restore of this backup needs {needed // 1024**2} MiB in {home}, and {free // 1024**2} MiB are free. Make room, "
                 "or set backup_test_restore to false, and restore a backup on another host from time to time."
             )
         shutil.rmtree(folder, ignore_errors=True)
@@ -360,13 +370,13 @@ class Postgres:
         for path in (data, folder / "tablespaces"):
             path.mkdir(mode=0o700)
         for path in (folder, data, folder / "tablespaces"):
-            shutil.chown(path, "postgres", "postgres")
-        control = [f"/usr/lib/postgresql/{self.version}/bin/pg_ctl", "--pgdata", str(data)]
+            shutil.chown(path, *self.owner)
+        control = ["pg_ctl" if self.container else f"/usr/lib/postgresql/{self.version}/bin/pg_ctl", "--pgdata", str(data)]
         try:
             target = ["--type=name", f"--target={point}", f"--set={label}", "--target-action=promote", "--archive-mode=off"]
             self.pgbackrest(f"--pg1-path={data}", *target, f"--tablespace-map-all={folder}/tablespaces", "restore")
             self._write_settings(data, folder)
-            run([*control, "--log", f"{folder}/log", "--timeout", str(RECOVERY_TIMEOUT), "--wait", "--silent", "start"], "postgres")
+            self.inside([*control, "--log", f"{folder}/log", "--timeout", str(RECOVERY_TIMEOUT), "--wait", "--silent", "start"])
             self._wait(f"the log of a test restore, {folder}/log", "5432", str(folder))
             return self.count(str(folder))
         except BackupError as error:
@@ -374,7 +384,7 @@ class Postgres:
             raise BackupError("\n".join([f"The test restore of {point} failed. {error}", *said])) from error
         finally:
             if (data / "postmaster.pid").exists():
-                run([*control, "--mode", "immediate", "--wait", "--silent", "stop"], "postgres")
+                self.inside([*control, "--mode", "immediate", "--wait", "--silent", "stop"])
             shutil.rmtree(folder, ignore_errors=True)
 
     def _write_settings(self, data: Path, folder: Path) -> None:
@@ -385,18 +395,26 @@ class Postgres:
             "listen_addresses": "", "unix_socket_directories": str(folder), "port": "5432", "hba_file": f"{folder}/pg_hba.conf", "ssl": "off",
             "shared_buffers": "32MB", "huge_pages": "off", "fsync": "off", "autovacuum": "off", "archive_mode": "off", "hot_standby": "on",
         }
-        account = pwd.getpwnam("postgres")
         contents = {data / "postgresql.conf": "".join(f"{name} = '{value}'\n" for name, value in settings.items()), folder / "pg_hba.conf": "local all all peer\n"}
         for path, content in contents.items():
             path.write_text(content)
-            os.chown(path, account.pw_uid, account.pw_gid)
+            shutil.chown(path, *self.owner)
 
     def _wait(self, log: str, port: str = "", socket: str = "") -> None:
         """Wait until a PostgreSQL has replayed its log."""
         deadline = time.monotonic() + RECOVERY_TIMEOUT
-        while self.psql("SELECT pg_is_in_recovery()", "postgres", port, socket) != "f":
+        said = "It still replays its log."
+        while True:
+            try:
+                if self.psql("SELECT pg_is_in_recovery()", "postgres", port, socket) == "f":
+                    return
+            except BackupError as error:
+                # A container has been started before PostgreSQL in it answers. One that has ended never answers.
+                said = str(error)
+                if not self.container or "is not running" in said:
+                    raise
             if time.monotonic() > deadline:
-                raise BackupError(f"PostgreSQL still replays its log after {RECOVERY_TIMEOUT} s: see {log}.")
+                raise BackupError(f"PostgreSQL has not come back after {RECOVERY_TIMEOUT} s, see {log}. {said}")
             time.sleep(0.2)
 
     def kept(self, points: Rows) -> Rows:
@@ -413,11 +431,20 @@ class Postgres:
 
     def restore(self, point: dict[str, Any], moment: str) -> list[str]:
         """Bring PostgreSQL back to a point, or to a moment, wait until it has replayed its log, and return in what it differs from the point."""
-        run(["systemctl", "stop", self.service])
         target = ["--type=time", f"--target={moment}"] if moment else ["--type=name", f"--target={point['name']}", f"--set={point['backup']}"]
-        self.pgbackrest("--delta", *target, "--target-action=promote", "restore")
-        run(["systemctl", "start", self.service])
-        self._wait(f"the journal of {self.service}")
+        restore = [f"--stanza={STANZA}", "--delta", *target, "--target-action=promote", "restore"]
+        if self.container:
+            network, image = run(["docker", "inspect", "--format", "{{.HostConfig.NetworkMode}} {{.Image}}", self.container]).split()
+            run(["docker", "stop", self.container])
+            # Another container, with the volumes and the folders of this one.
+            same = ["--user", str(self.owner[0]), "--network", network, "--volumes-from", self.container, "--read-only", "--tmpfs", "/tmp"]
+            run(["docker", "run", "--rm", *same, "--entrypoint", "pgbackrest", image, *restore])
+            run(["docker", "start", self.container])
+        else:
+            run(["systemctl", "stop", self.service])
+            run(["pgbackrest", *restore], "postgres")
+            run(["systemctl", "start", self.service])
+        self._wait(f"docker logs {self.container}" if self.container else f"the journal of {self.service}")
         # What was at a moment between two points nobody has counted.
         if moment or "counts" not in point:
             return []

@@ -312,7 +312,7 @@ def test_a_folder_of_artifacts_that_has_gone_is_an_error(program: ModuleType, em
 def postgres(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return PostgreSQL's side of a backup, with counts in the place of databases: in the source one after another, and in the test restore."""
     seen = SimpleNamespace(source=[{"backend": {"schema revision": "c0ffee", "runs": 3}}], restored={"backend": {"schema revision": "c0ffee", "runs": 3}})
-    given = {"service": "postgresql@17-main.service", "port": 5432, "databases": {"backend": "mlflow"}, "test_restore": True}
+    given = {"service": "postgresql@17-main.service", "version": 17, "port": 5432, "databases": {"backend": "mlflow"}, "test_restore": True}
     side = program.Postgres({"postgres": given, "full_every_days": 7})
     backup = {"label": "20260504-023000F", "type": "full", "timestamp": {"stop": 0}}
     monkeypatch.setattr(side, "count", lambda socket="": seen.source[0] if len(seen.source) == 1 else seen.source.pop(0))
@@ -396,3 +396,58 @@ def test_the_timer_waits_for_the_lock(program: ModuleType, tmp_path: Path, monke
     with program.locked("backup", wait=30):
         assert f"Wait for the restore of process {process.pid}" in capsys.readouterr().out
         assert str(os.getpid()) in (tmp_path / "lock").read_text()
+
+
+@pytest.fixture
+def contained(program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Return the side of a PostgreSQL in a container, and the commands that it runs, with what they say."""
+    seen = SimpleNamespace(ran=[], answers={}, failing=0)
+
+    def run(argv: list[str], user: str = "", **_more: Any) -> str:
+        seen.ran.append(argv)
+        assert not user, "an account of the host is none of the container"
+        if argv[:3] == ["docker", "exec", "--user"] and "pg_is_in_recovery" in argv[-1] and seen.failing:
+            seen.failing -= 1
+            raise program.BackupError("psql ended with 2: the database system is starting up")
+        return next((answer for words, answer in seen.answers.items() if words in " ".join(argv)), "")
+
+    monkeypatch.setattr(program, "run", run)
+    monkeypatch.setattr(program.time, "sleep", lambda _seconds: None)
+    given = {
+        "service": "", "container": "atlas-postgres", "user": f"{os.getuid()}:{os.getgid()}", "version": "17", "port": 5432, "databases": {"backend": "mlflow"},
+        "test_restore": True, "state": str(tmp_path),
+    }
+    seen.side = program.Postgres({"postgres": given, "full_every_days": 7})
+    return seen
+
+
+def test_a_postgres_in_a_container_is_restored_beside_it_and_started_again(contained: Any) -> None:
+    contained.answers = {"inspect": "atlas-network sha256:c0ffee\n", "pg_is_in_recovery": "f\n"}
+    contained.failing = 2
+    assert contained.side.restore({"name": "atlas-1", "backup": "20260504-023000F"}, "") == []
+    assert [argv[1] for argv in contained.ran] == ["inspect", "stop", "run", "start", "exec", "exec", "exec"]
+    restore = contained.ran[2]
+    assert restore[restore.index("--volumes-from") + 1] == "atlas-postgres" and restore[restore.index("--entrypoint") :][:3] == [
+        "--entrypoint", "pgbackrest", "sha256:c0ffee",
+    ]
+    assert {"--delta", "--type=name", "--target=atlas-1", "--set=20260504-023000F", "restore"} <= set(restore)
+
+
+def test_a_container_that_has_ended_is_not_waited_for(program: ModuleType, contained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ended(_argv: list[str]) -> str:
+        raise program.BackupError("docker exec ended with 1:\nError response from daemon: Container 4711 is not running")
+
+    contained.answers = {"inspect": "atlas-network sha256:c0ffee\n"}
+    monkeypatch.setattr(contained.side, "inside", ended)
+    with pytest.raises(program.BackupError, match="is not running"):
+        contained.side.restore({"name": "atlas-1", "backup": "20260504-023000F"}, "2026-05-04 12:00:00+00:00")
+
+
+def test_a_test_restore_in_a_container_is_in_a_folder_that_the_host_has_too(contained: Any, tmp_path: Path) -> None:
+    contained.answers = {"pg_database_size": "8000000\n", "pg_settings": '[{"name": "max_connections", "setting": "100"}]', "pg_is_in_recovery": "f\n"}
+    contained.side.count = lambda socket="": {"backend": {"runs": 3}} if socket == f"{tmp_path}/atlas-mlflow-test-restore" else {}
+    assert contained.side.restored_counts("atlas-1", "20260504-023000F") == {"backend": {"runs": 3}}
+    assert all(argv[:5] == ["docker", "exec", "--user", str(os.getuid()), "atlas-postgres"] for argv in contained.ran)
+    restore = next(argv for argv in contained.ran if argv[-1] == "restore")
+    assert f"--pg1-path={tmp_path}/atlas-mlflow-test-restore/data" in restore and "--archive-mode=off" in restore
+    assert list(tmp_path.iterdir()) == [], "nothing of it is left"

@@ -280,7 +280,6 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("backup", {"mlflow_server_backend_store_uri": "postgresql+psycopg2://u:canary-secret@db/m"}, ["does not have in the group postgres"]),
     ("backup", {"mlflow_server_artifacts_destination": "s3://elsewhere"}, ["s3://elsewhere", "backup_artifacts_bucket"]),
     ("backup", {"backup_artifacts_bucket": "b", "backup_s3_endpoint_url": "minio:9000"}, ["backup_s3_endpoint_url is minio:9000"]),
-    ("backup", {"backup_postgres_port": 5432, "_atlas_mlflow_container_postgres": True}, ["postgres_deployment is container", "pg_dump"]),
 ]
 #: As the playbook makes it.
 WEBHOOK_KEY = "Abcdefghijklmnopqrstuvwxyz0123456789Abcdef" + "A="
