@@ -203,7 +203,8 @@ class Files:
 
         :raises BackupError: When one cannot be read.
         """
-        return len(self.rclone("hashsum", "sha1", "repository:", "--download").splitlines())
+        # A PostgreSQL without any artifact has no files here.
+        return len(self.rclone("hashsum", "sha1", "repository:", "--download").splitlines()) if self.names("") else 0
 
     def expire(self, oldest: str) -> None:
         """Remove what was set aside before the oldest point that can still be restored."""

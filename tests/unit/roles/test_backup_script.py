@@ -96,6 +96,9 @@ class Remote:
             if not where[0].exists():
                 raise self.missing("rclone lsf ended with 3:\nERROR : : error listing: directory not found")
             return "".join(f"{path.name}{'/' if path.is_dir() else ''}\n" for path in sorted(where[0].iterdir()))
+        elif action == "hashsum":
+            assert where[1].exists(), "rclone finds no folder"
+            return "".join(f"hash {path}\n" for path in where[1].rglob("*") if path.is_file())
         elif action == "sync":
             shutil.copytree(*where[:2], dirs_exist_ok=True)
         elif action == "size":
@@ -306,6 +309,13 @@ def test_a_folder_of_artifacts_that_has_gone_is_an_error(program: ModuleType, em
     shutil.rmtree(folder)
     with pytest.raises(program.BackupError, match="artifacts, is missing, and the backup has artifacts of it|is missing, and the backup has artifacts"):
         embedded.start().back_up()
+
+
+def test_a_repository_without_any_file_is_read_back(embedded: Any) -> None:
+    files = embedded.start().files
+    assert files.read_all() == 0
+    files.rclone("copyto", str(embedded.database), "repository:artifacts/a")
+    assert files.read_all() == 1
 
 
 @pytest.fixture
