@@ -29,7 +29,7 @@ def hosts() -> list[Host]:
 
 
 def test_no_run_warns(output: list[str]) -> None:
-    """Of check, converge, idempotence, check and side effect."""
+    """Of all steps of the scenario."""
     assert len([line for line in output if line.startswith("PLAY RECAP")]) >= 5
     assert [line for line in output if re.match(r"\[(DEPRECATION )?WARNING\]|\[DEPRECATED\]", line)] == []
 
