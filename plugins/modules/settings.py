@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: settings
 short_description: Refuse settings of the collection that cannot be meant, before a host is touched
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Holds every variable that is set for a host against the specifications of the collection's roles and playbooks.
   - Refuses a value that has not the type of its specification, with the variable's name and the way out. Text that spells a boolean or a number
