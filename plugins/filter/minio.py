@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.environment import environment_lines
 
 
 def minio_environment(variables: Mapping[str, Any]) -> str:
@@ -19,18 +19,7 @@ def minio_environment(variables: Mapping[str, Any]) -> str:
     :returns: ``NAME="value"`` lines, each ended by a line feed.
     :raises AnsibleFilterError: When a value holds a line break; the message names the variable and not its value, which may be a secret.
     """
-    if not isinstance(variables, Mapping):
-        raise AnsibleFilterError("minio_environment takes a dictionary of names and values")
-    lines = []
-    for name in sorted(variables):
-        value = variables[name]
-        if value is None:
-            continue
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        if any(character in text for character in "\n\r\0"):
-            raise AnsibleFilterError(f"The environment variable {name} holds a line break or a NUL, which would cut it in two: remove it")
-        lines.append(f'{name}="{text}"\n')
-    return "".join(lines)
+    return environment_lines("minio_environment", variables)
 
 
 class FilterModule:

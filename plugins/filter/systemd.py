@@ -8,13 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.environment import environment_lines, refuse_line_breaks
 
-_LINE_BREAKS = ("\n", "\r", "\0")
-
-
-def _refuse_line_breaks(what: str, text: str) -> None:
-    if any(character in text for character in _LINE_BREAKS):
-        raise AnsibleFilterError(f"{what} holds a line break or a NUL, which would cut it in two: remove it")
+_IN_A_FILE = str.maketrans({character: "\\" + character for character in '\\"$`'})
 
 
 def systemd_argv(argv: Iterable[Any]) -> str:
@@ -32,7 +28,7 @@ def systemd_argv(argv: Iterable[Any]) -> str:
     quoted = []
     for argument in argv:
         text = str(argument)
-        _refuse_line_breaks(f"The argument {text!r}", text)
+        refuse_line_breaks(f"The argument {text!r}", text)
         text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
         quoted.append(f'"{text}"')
     return " ".join(quoted)
@@ -50,19 +46,7 @@ def systemd_environment(variables: Mapping[str, Any]) -> str:
     :raises AnsibleFilterError: When a value holds a line break; the message names the variable and not its value,
         which may be a secret.
     """
-    if not isinstance(variables, Mapping):
-        raise AnsibleFilterError("systemd_environment takes a dictionary of names and values")
-    lines = []
-    for name in sorted(variables):
-        value = variables[name]
-        if value is None:
-            continue
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        _refuse_line_breaks(f"The environment variable {name}", text)
-        for character in ("\\", '"', "$", "`"):
-            text = text.replace(character, "\\" + character)
-        lines.append(f'{name}="{text}"\n')
-    return "".join(lines)
+    return environment_lines("systemd_environment", variables, lambda text: text.translate(_IN_A_FILE))
 
 
 class FilterModule:
