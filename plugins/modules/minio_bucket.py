@@ -12,12 +12,10 @@ short_description: Create a bucket on MinIO
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
-extends_documentation_fragment: [atlas.mlflow.attributes]
+extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.minio]
 description:
   - Creates a bucket on a MinIO or Silo server if it does not exist. A bucket that exists is left as it is.
   - Uses the S3 calls that each of these servers knows, by the Python library C(minio).
-requirements:
-  - minio (Python library) on the host that runs the module
 attributes:
   check_mode:
     description: Can run in check mode and say what would change.
@@ -30,25 +28,10 @@ options:
     description: Name of the bucket.
     type: str
     required: true
-  endpoint:
-    description: URL of the server, such as V(http://127.0.0.1:9000).
-    type: str
-    required: true
-  root_user:
-    description: Name of the administrator.
-    type: str
-    required: true
-  root_password:
-    description: The administrator's password.
-    type: str
-    required: true
   region:
     description: Region of the server, by which requests are signed.
     type: str
     default: us-east-1
-  ca_bundle:
-    description: PEM bundle by which the certificate of an endpoint with TLS is checked.
-    type: path
 """
 
 EXAMPLES = r"""
@@ -68,68 +51,37 @@ name:
   sample: mlflow
 """
 
-import os
-from urllib.parse import urlsplit
+import contextlib
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.atlas.mlflow.plugins.module_utils import minio_server
 
-try:
+with contextlib.suppress(ImportError):  # told by minio_server
     from minio import Minio
-    from minio.error import S3Error
-    from urllib3.exceptions import HTTPError
-
-    HAS_MINIO = True
-except ImportError:
-    HAS_MINIO = False
 
 
-def create(module: AnsibleModule) -> bool:
-    """Create the bucket if it does not exist, and return whether it did not."""
-    parameters = module.params
-    url = urlsplit(parameters["endpoint"])
-    if url.scheme not in ("http", "https") or not url.netloc or url.path.strip("/"):
-        module.fail_json(msg=f"endpoint is {parameters['endpoint']}: give http://HOST:PORT or https://HOST:PORT")
-    client = Minio(
-        endpoint=url.netloc,
-        access_key=parameters["root_user"],
-        secret_key=parameters["root_password"],
-        secure=url.scheme == "https",
-        region=parameters["region"],
-    )
-    if client.bucket_exists(bucket_name=parameters["name"]):
-        return False
-    if not module.check_mode:
-        client.make_bucket(bucket_name=parameters["name"])
-    return True
+def create(module: AnsibleModule) -> dict[str, Any]:
+    """Create the bucket if it does not exist, and return the module's result."""
+    given = module.params
+    server = minio_server.connection(module)
+    try:
+        client = Minio(access_key=given["root_user"], secret_key=given["root_password"], region=given["region"], **server)
+        missing = not client.bucket_exists(bucket_name=given["name"])
+        if missing and not module.check_mode:
+            client.make_bucket(bucket_name=given["name"])
+    except ValueError as error:
+        module.fail_json(msg=f"{given['name']} is no name for a bucket: {error}")
+    return {"changed": missing, "name": given["name"]}
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "endpoint": {"type": "str", "required": True},
-            "root_user": {"type": "str", "required": True},
-            "root_password": {"type": "str", "required": True, "no_log": True},
-            "region": {"type": "str", "default": "us-east-1"},
-            "ca_bundle": {"type": "path"},
-        },
+        argument_spec={**minio_server.ARGUMENTS, "name": {"type": "str", "required": True}, "region": {"type": "str", "default": "us-east-1"}},
         supports_check_mode=True,
     )
-    if not HAS_MINIO:
-        module.fail_json(msg=missing_required_lib("minio"))
-    if module.params["ca_bundle"]:
-        # The library reads its trust from there.
-        os.environ["SSL_CERT_FILE"] = module.params["ca_bundle"]
-    try:
-        changed = create(module)
-    except S3Error as error:
-        module.fail_json(msg=f"{module.params['endpoint']} refused: {error}. Is root_password the one that the server was started with?")
-    except ValueError as error:
-        module.fail_json(msg=f"{module.params['name']} is no name for a bucket: {error}")
-    except (HTTPError, OSError) as error:
-        module.fail_json(msg=f"{module.params['endpoint']} did not answer: {error}")
-    module.exit_json(changed=changed, name=module.params["name"])
+    minio_server.run(module, create)
 
 
 if __name__ == "__main__":

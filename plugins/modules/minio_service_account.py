@@ -12,12 +12,10 @@ short_description: Keep a service account on MinIO that reaches some buckets and
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
-extends_documentation_fragment: [atlas.mlflow.attributes]
+extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.minio]
 description:
   - Makes, mends or removes a service account of the administrator on a MinIO or Silo server, with a policy of its own.
   - Asks the server through the Python library C(minio).
-requirements:
-  - minio (Python library) on the host that runs the module
 attributes:
   check_mode:
     description: Can run in check mode and say what would change.
@@ -26,18 +24,6 @@ attributes:
     description: Returns the policy before and after. Never a secret.
     support: full
 options:
-  endpoint:
-    description: URL of the server, such as V(http://127.0.0.1:9000).
-    type: str
-    required: true
-  root_user:
-    description: Name of the administrator.
-    type: str
-    required: true
-  root_password:
-    description: The administrator's password.
-    type: str
-    required: true
   access_key:
     description: Name of the account.
     type: str
@@ -54,9 +40,6 @@ options:
     type: str
     choices: [present, absent]
     default: present
-  ca_bundle:
-    description: PEM bundle that an endpoint with TLS is checked by.
-    type: path
 """
 
 EXAMPLES = r"""
@@ -84,23 +67,18 @@ changed_parts:
   sample: [policy]
 """
 
+import contextlib
 import json
-import os
 from typing import Any
-from urllib.parse import urlsplit
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.atlas.mlflow.plugins.module_utils import minio_server
 
-try:
+with contextlib.suppress(ImportError):  # told by minio_server
     from minio import Minio
     from minio.credentials import StaticProvider
     from minio.error import MinioAdminException, S3Error
     from minio.minioadmin import MinioAdmin
-    from urllib3.exceptions import HTTPError
-
-    HAS_MINIO = True
-except ImportError:
-    HAS_MINIO = False
 
 #: What MLflow does with objects, and with the bucket that holds them.
 OBJECT_ACTIONS = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"]
@@ -132,10 +110,7 @@ class Account:
 
     def __init__(self, module: AnsibleModule) -> None:
         self.parameters = module.params
-        url = urlsplit(self.parameters["endpoint"])
-        if url.scheme not in ("http", "https") or not url.netloc or url.path.strip("/"):
-            module.fail_json(msg=f"endpoint is {self.parameters['endpoint']}: give http://HOST:PORT or https://HOST:PORT")
-        self.server = {"endpoint": url.netloc, "secure": url.scheme == "https"}
+        self.server = minio_server.connection(module)
         root = StaticProvider(self.parameters["root_user"], self.parameters["root_password"])
         self.admin = MinioAdmin(credentials=root, **self.server)
 
@@ -204,30 +179,16 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "endpoint": {"type": "str", "required": True},
-            "root_user": {"type": "str", "required": True},
-            "root_password": {"type": "str", "required": True, "no_log": True},
+            **minio_server.ARGUMENTS,
             "access_key": {"type": "str", "required": True, "no_log": False},
             "secret_key": {"type": "str", "no_log": True},
             "buckets": {"type": "list", "elements": "str"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "ca_bundle": {"type": "path"},
         },
         required_if=[("state", "present", ("secret_key", "buckets"))],
         supports_check_mode=True,
     )
-    if not HAS_MINIO:
-        module.fail_json(msg=missing_required_lib("minio"))
-    if module.params["ca_bundle"]:
-        # The library reads its trust from there.
-        os.environ["SSL_CERT_FILE"] = module.params["ca_bundle"]
-    try:
-        result = keep(module)
-    except (MinioAdminException, S3Error) as error:
-        module.fail_json(msg=f"{module.params['endpoint']} refused: {error}. Is root_password the one that the server was started with?")
-    except (HTTPError, OSError) as error:
-        module.fail_json(msg=f"{module.params['endpoint']} did not answer: {error}")
-    module.exit_json(**result)
+    minio_server.run(module, keep)
 
 
 if __name__ == "__main__":
