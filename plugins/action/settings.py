@@ -40,39 +40,35 @@ class ActionModule(ActionBase):
         unfit = version_fault(__version__) or tags_fault(given.get("ansible_run_tags", ["all"]), self._task.tags)
         if unfit:
             return {**result, "changed": False, "failed": True, "faults": [unfit], "msg": unfit}
-        options = specifications(ROLES)
-        self._later = options
+        self._options = specifications(ROLES)
         groups = given.get("groups", {})
         faults = [f"The inventory has the group {group}: nothing reads that name. Correct it." for group in near_groups(groups, GROUPS)]
-        faults += [f"The inventory sets {name}: nothing reads that name. Correct it." for name in near_misses(given, options)]
-        for name in sorted(set(options) & set(given)):
-            faults += self._fault(name, options[name], given[name])
-        hostvars = given.get("hostvars", {})
-        hosts = {host for group in GROUPS for host in groups.get(group, ())}
-        folder = given.get(SECRETS_DIR)
-        if not faults:
-            faults += [
-                fault
-                for fault in [folder_fault(None if folder is None else self._templar.template(folder), [hostvars[host].get("inventory_dir") for host in hosts])]
-                if fault
-            ]
+        faults += [f"The inventory sets {name}: nothing reads that name. Correct it." for name in near_misses(given, self._options)]
+        faults += [fault for name in sorted(set(self._options) & set(given)) if (fault := self._fault(name, given[name]))]
+        if not faults and (fault := self._place_fault(given)):
+            faults.append(fault)
         result.update(changed=False, failed=bool(faults), faults=faults)
         if faults:
             result["msg"] = f"{given.get('inventory_hostname', 'The host')}: {' '.join(faults)}"
         return result
 
-    def _fault(self, name: str, option: dict[str, Any], value: Any) -> list[str]:
-        """Return what is wrong with a variable, in a list of one sentence or none."""
+    def _place_fault(self, given: dict[str, Any]) -> str:
+        """Return what is wrong with the place of the generated secrets, or an empty string."""
+        folder = self._templar.template(given[SECRETS_DIR]) if SECRETS_DIR in given else None
+        hosts = {host for group in GROUPS for host in given.get("groups", {}).get(group, ())}
+        return folder_fault(folder, [given["hostvars"][host].get("inventory_dir") for host in hosts])
+
+    def _fault(self, name: str, value: Any) -> str:
+        """Return what is wrong with a variable, or an empty string."""
         try:
             resolved = self._templar.template(value)
         except AnsibleUndefinedVariable as error:
             missing = _undefined(error)
-            return [f"{name} refers to {missing}, which is not set. Set it, or correct the name."] if missing and missing not in self._later else []
+            return f"{name} refers to {missing}, which is not set. Set it, or correct the name." if missing and missing not in self._options else ""
         except AnsibleError as error:
             braces = "If its braces are meant as they are, write it as !unsafe '...'"
-            return [f"{name} has braces that Jinja cannot read ({type(error).__name__}). {braces}, or correct the template."]
-        fault = value_fault(name, option, resolved)
-        return [fault] if fault else []
+            return f"{name} has braces that Jinja cannot read ({type(error).__name__}). {braces}, or correct the template."
+        return value_fault(name, self._options[name], resolved)
 
 
 def _undefined(error: Exception) -> str:

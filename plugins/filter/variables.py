@@ -4,25 +4,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Optional
 
-#: How alike two names are that are taken for one (difflib's ratio). Another role's variable of the same prefix is less alike.
-LIKENESS = 0.9
-
-
-def misspelled(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Return the names that are not known and are nearly one that is, each with that one.
-
-    :param names: Names that are set.
-    :param known: Names that there are.
-    """
-    wanted = list(known)
-    nearest = {name: difflib.get_close_matches(name, wanted, 1, LIKENESS) for name in sorted(set(names) - set(wanted))}
-    return [f"{name} (did you mean {near[0]}?)" for name, near in nearest.items() if near]
-
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import misspelled
 
 def unfit_settings(settings: Mapping[str, Any], refused: Optional[Mapping[str, str]] = None) -> list[str]:
     """Return what is wrong in a dictionary of settings, a part of a sentence for each fault, without the values: one may be a secret.

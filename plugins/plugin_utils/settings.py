@@ -14,9 +14,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.validation import check_type_bool, check_type_float, check_type_int
+from ansible.module_utils.common.yaml import yaml_load
 
 #: The oldest release of ansible-core that the collection works with: before it, a template gives text where a number is meant.
 OLDEST_ANSIBLE = (2, 19)
@@ -73,9 +73,8 @@ def specifications(roles: Path) -> dict[str, dict[str, Any]]:
     """
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(roles.glob("*/meta/argument_specs.yml")):
-        for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values():
-            for name, option in (entry.get("options") or {}).items():
-                found.setdefault(name, option)
+        for entry in yaml_load(path.read_text(encoding="utf-8"))["argument_specs"].values():
+            found = {**(entry.get("options") or {}), **found}
     return found
 
 
@@ -102,7 +101,8 @@ def value_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
         check = {"bool": check_type_bool, "int": check_type_int, "float": check_type_float}[kind]
         try:
             # True is a number to Python, and 5001 no boolean to anybody.
-            if (kind == "bool") != isinstance(value, bool) and not isinstance(value, str) and (kind == "bool" and value not in (0, 1) or isinstance(value, bool)):
+            unfit = isinstance(value, bool) if kind != "bool" else not isinstance(value, str) and value not in (0, 1)
+            if unfit:
                 raise TypeError
             check(value.strip() if isinstance(value, str) else value)
         except (TypeError, ValueError):
@@ -123,6 +123,18 @@ def _deep_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
     return "" if not result.error_messages else f"{result.error_messages[0].rstrip('.')}."
 
 
+def misspelled(names: Iterable[str], known: Iterable[str], likeness: float = LIKENESS) -> list[str]:
+    """Return the names that are not known and are nearly one that is, each with that one.
+
+    :param names: Names that are set.
+    :param known: Names that there are.
+    :param likeness: How alike two names are that are taken for one.
+    """
+    wanted = list(known)
+    nearest = {name: difflib.get_close_matches(name, wanted, 1, likeness) for name in sorted(set(names) - set(wanted))}
+    return [f"{name} (did you mean {near[0]}?)" for name, near in nearest.items() if near]
+
+
 def near_misses(names: Iterable[str], known: Iterable[str]) -> list[str]:
     """Return the names that nothing reads and that are nearly one that is read, or that have the collection's own prefix.
 
@@ -135,12 +147,8 @@ def near_misses(names: Iterable[str], known: Iterable[str]) -> list[str]:
     for name in sorted(set(names) - set(wanted)):
         if LEFT_BEHIND.match(name) or name.startswith(("_", "ansible_")) or not any(abs(len(name) - length) <= 3 for length in lengths):
             continue
-        near = difflib.get_close_matches(name, wanted, 1, LIKENESS)
-        if near:
-            found.append(f"{name} (did you mean {near[0]}?)")
-        elif name.startswith(OWN_PREFIX):
-            near = difflib.get_close_matches(name, wanted, 1, GROUP_LIKENESS)
-            found.append(f"{name} (did you mean {near[0]}?)" if near else name)
+        ours = name.startswith(OWN_PREFIX)
+        found += misspelled([name], wanted, GROUP_LIKENESS if ours else LIKENESS) or ([name] if ours else [])
     return found
 
 
@@ -168,7 +176,7 @@ def folder_fault(folder: str | None, folders: Iterable[str | None]) -> str:
     way = "Set atlas_mlflow_secrets_dir to the absolute path of a folder on the control node"
     if folder is not None:
         return "" if re.match(r"[/~]", str(folder)) else f"atlas_mlflow_secrets_dir is {folder!r}, which depends on the folder that Ansible is run in. {way}."
-    places = {place for place in folders}
+    places = set(folders)
     if places & {None, ""}:
         return f"The inventory is no file, so it has no folder for generated secrets. {way}, or write the hosts into a file."
     if len(places) > 1:
