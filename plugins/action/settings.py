@@ -20,9 +20,9 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     value_fault,
     version_fault,
 )
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import GROUPS, topology_hosts
 
 ROLES = Path(__file__).resolve().parents[2] / "roles"
-GROUPS = ("mlflow_servers", "postgres", "minio", "haproxy")
 SECRETS_DIR = "atlas_mlflow_secrets_dir"
 
 
@@ -55,7 +55,7 @@ class ActionModule(ActionBase):
     def _place_fault(self, given: dict[str, Any]) -> str:
         """Return what is wrong with the place of the generated secrets, or an empty string."""
         folder = self._templar.template(given[SECRETS_DIR]) if SECRETS_DIR in given else None
-        hosts = {host for group in GROUPS for host in given.get("groups", {}).get(group, ())}
+        hosts = topology_hosts(given.get("groups", {}))
         return folder_fault(folder, [given["hostvars"][host].get("inventory_dir") for host in hosts])
 
     def _fault(self, name: str, value: Any) -> str:

@@ -6,16 +6,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
 from typing import Any
 
-
-def _version(text: Any) -> int:
-    """Return the version of an IP address, 0 if the text is none."""
-    try:
-        return ip_address(str(text).strip("[]")).version
-    except ValueError:
-        return 0
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import ip_version
 
 
 def address_faults(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -29,9 +22,9 @@ def address_faults(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any
     names, faults = list(hosts), []
     for name in names:
         address, ip = (hostvars[name].get(f"atlas_mlflow_{what}") or "" for what in ("address", "ip"))
-        if _version(address) == 6:
+        if ip_version(address) == 6:
             faults.append(f"atlas_mlflow_address of {name} is {address}, and the collection makes URLs of IPv4 addresses and names alone. Set one of these.")
-        elif len(names) > 1 and ip and _version(ip) != 4:
+        elif len(names) > 1 and ip and ip_version(ip) != 4:
             faults.append(
                 f"{name} has no IPv4 address that is known, and the hosts of a stack reach one another by IPv4. Give the host one, and set "
                 f"atlas_mlflow_address of {name} to it."

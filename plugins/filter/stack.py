@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import artifacts, database, matches
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import topology_hosts
 
 Hosts = Mapping[str, Mapping[str, Any]]
-GROUPS = ("mlflow_servers", "postgres", "minio", "haproxy")
 #: Each generated secret, by its file's name, with the variable that gives it instead.
 VARIABLES = {
     "postgres_password": "postgres_password",
@@ -39,11 +39,6 @@ REPOSITORY = "/var/backups/atlas-mlflow"
 def stack_of(variables: Mapping[str, Any], role: str) -> Mapping[str, Any]:
     """Return what a host's stack has of a role, by its facts."""
     return ((variables.get("ansible_facts") or {}).get("stack") or {}).get(role) or {}
-
-
-def topology_hosts(groups: Mapping[str, list[str]]) -> list[str]:
-    """Return the hosts of the topology, each once."""
-    return list(dict.fromkeys(host for group in GROUPS for host in groups.get(group, [])))
 
 
 def aliases(hostvars: Hosts, groups: Mapping[str, list[str]], own: str) -> dict[str, str]:

@@ -5,19 +5,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
 from typing import Any, Optional
 
 from ansible.errors import AnsibleFilterError
-
-
-def is_address(text: Any) -> bool:
-    """Say whether a text is an IP address."""
-    try:
-        ip_address(str(text).strip("[]"))
-    except ValueError:
-        return False
-    return True
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import ip_version
 
 
 def host_calls(variables: Mapping[str, Any], facts: Optional[Mapping[str, Any]] = None) -> dict[str, Any]:
@@ -33,7 +24,7 @@ def host_calls(variables: Mapping[str, Any], facts: Optional[Mapping[str, Any]] 
     known = [name, variables.get("ansible_host"), facts.get("hostname"), facts.get("fqdn"), address, found]
     return {
         "address": address,
-        "ip": address if is_address(address) else found or address,
+        "ip": address if ip_version(address) else found or address,
         "names": list(dict.fromkeys(str(one) for one in known if one)),
     }
 
@@ -68,7 +59,7 @@ def unread_hosts(results: Iterable[Mapping[str, Any]], hostvars: Mapping[str, Ma
         host = result["item"]
         if not (result.get("failed") or result.get("unreachable")):
             continue
-        given = is_address(hostvars[host].get("atlas_mlflow_address"))
+        given = ip_version(hostvars[host].get("atlas_mlflow_address"))
         if given and host not in needs_names:
             continue
         seen = "it cannot be reached" if result.get("unreachable") else "its facts cannot be read"
