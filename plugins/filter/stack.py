@@ -101,7 +101,7 @@ def given(hostvars: Hosts, groups: Mapping[str, list[str]], name: str, host: str
 
 
 def rotations_under_way(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str) -> list[str]:
-    """Return the secrets of which a rotation that was cut short has made new ones, which not all hosts have.
+    """Return the secrets that an interrupted rotation has replaced on the control node, but not on all hosts.
 
     :param hostvars: The variables of all hosts, with the facts of C(atlas.mlflow.host_facts).
     :param groups: The groups of the inventory.
@@ -160,7 +160,7 @@ def secret_faults(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str,
         outside = [host for host in dict.fromkeys([*marks, *providers(groups, name)]) if host in set(left_out)]
         if changed and outside:
             faults.append(
-                f"{name} is another than the one that {', '.join(changed)} runs with, and --limit leaves out {', '.join(outside)}, where it would stay "
+                f"{name} differs from the one that {', '.join(changed)} runs with, and --limit leaves out {', '.join(outside)}, where it would stay "
                 "as it is. Run this playbook without --limit."
             )
     for found, seen in ((missing, "does not have them"), (others, "has other ones")):

@@ -105,7 +105,7 @@ def read_environment(text: str) -> dict[str, str]:
 
 
 def newest(root: Path, *paths: str) -> Path | None:
-    """Return the file that was written last, if there is any: a move between service and container that was cut short leaves two."""
+    """Return the file that was written last, if there is any: an interrupted move between service and container leaves two."""
     found = [root / path for path in paths if (root / path).exists()]
     return max(found, key=lambda path: path.stat().st_mtime) if found else None
 

@@ -2,7 +2,7 @@
 
 MLflow encrypts the secrets of webhooks by one key, and the gateway's API keys by keys that a passphrase wraps. It knows one of each: after a
 change it answers 500. So each start looks whether the present keys open what is there, and uses former ones for what they do not open. That
-holds for a rotation, for one that was cut short, and for a backup from before a rotation.
+holds for a rotation, for an interrupted rotation, and for a backup from before a rotation.
 """
 
 from __future__ import annotations
