@@ -167,7 +167,7 @@ def test_backups_go_on_with_a_full_one_and_those_of_the_old_version_are_not_rest
     assert [(point["kind"], point["version"]) for point in points] == [("full", OLD), ("full", NEW)]
     assert "status: ok" in server.check_output(f"{program} check")
     refused = server.run(f"{program} find --to %s", points[0]["name"])
-    assert refused.rc == 1 and "is of PostgreSQL 15, and this host has 17" in refused.stderr, refused
+    assert refused.rc == 1 and "is of PostgreSQL 15, and this host has PostgreSQL 17" in refused.stderr, refused
 
 
 def test_a_second_upgrade_changes_nothing_and_site_goes_on(server: Host, command: list[str], over: dict[str, object], tmp_path: Path) -> None:
