@@ -14,12 +14,14 @@ from typing import Any, Optional
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
 from ansible_collections.atlas.mlflow.plugins.module_utils.round_trip import EXPERIMENT
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API, TrackingServer
-from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, NoAnswer
 
 #: The experiment that MLflow makes with the database itself.
 DEFAULT = "0"
 #: How many experiments are asked for and counted, and how many of them are remembered.
 COUNTED, REMEMBERED = 200, 10
+#: How many runs are asked for and counted. The server sends each with its metrics and parameters.
+RUNS_COUNTED = 50
 
 
 def creation_time(server: TrackingServer, identity: str) -> Optional[int]:
@@ -30,8 +32,27 @@ def creation_time(server: TrackingServer, identity: str) -> Optional[int]:
     return int(answer.json().get("experiment", {}).get("creation_time") or 0)
 
 
+def has_run(server: TrackingServer, identity: str) -> Optional[bool]:
+    """Say whether there is a run, and nothing if the server did not answer."""
+    answer = server.attempt("GET", f"{API}/runs/get", {"run_id": identity})
+    return answer.status == 200 if isinstance(answer, Answer) and answer.status in (200, 404) else None
+
+
+def look_for_runs(server: TrackingServer, experiments: list[str]) -> dict[str, Any]:
+    """Return how many runs these experiments have, and some of them; no count if the server did not answer."""
+    try:
+        answer = server.post("/runs/search", {"experiment_ids": experiments, "run_view_type": "ALL", "max_results": RUNS_COUNTED})
+    except NoAnswer:
+        return {}
+    if answer.status != 200:
+        return {}
+    content = answer.json()
+    runs = [str(run["info"]["run_id"]) for run in content.get("runs", [])]
+    return {"runs": len(runs), "more_runs": bool(content.get("next_page_token")), "some_runs": runs[:REMEMBERED]}
+
+
 def look(server: TrackingServer) -> dict[str, Any]:
-    """Return what is in the database: when it was made, how many experiments it has, and some of them. Those of probes do not count.
+    """Return what is in the database: when it was made, how many experiments and runs it has, and some of them. Those of probes do not count.
 
     Empty if the server did not answer: then nothing is known.
     """
@@ -49,25 +70,38 @@ def look(server: TrackingServer) -> dict[str, Any]:
         "experiments": len(experiments),
         "more": bool(content.get("next_page_token")),
         "some": {str(one["experiment_id"]): [one.get("name", ""), int(one.get("creation_time") or 0)] for one in experiments[:REMEMBERED]},
+        **look_for_runs(server, [DEFAULT, *(str(one["experiment_id"]) for one in experiments)]),
     }
 
 
+def counted(count: int, more: bool, thing: str) -> str:
+    """Return a count in words."""
+    return f"{count or 'no'}{' or more' if more else ''} {thing}{'' if count == 1 else 's'}"
+
+
 def words(seen: Mapping[str, Any]) -> str:
-    """Return in words what was seen."""
+    """Return in words what was seen. A memory of an earlier release has no count of runs."""
     names = [name for name, _made in seen["some"].values()][:3]
-    count = f"{seen['experiments']}{' or more' if seen['more'] else ''} experiment{'' if seen['experiments'] == 1 else 's'}"
-    return count + (f" ({', '.join(names)}{', ...' if seen['experiments'] > len(names) else ''})" if names else "")
+    text = counted(seen["experiments"], seen["more"], "experiment")
+    text += f" ({', '.join(names)}{', ...' if seen['experiments'] > len(names) else ''})" if names else " beside Default"
+    # Only the runs of the experiments that were counted were asked for.
+    return text + (f" and {counted(seen['runs'], seen['more_runs'] or seen['more'], 'run')}" if "runs" in seen else "")
 
 
 def vanished(server: TrackingServer, before: Mapping[str, Any], now: Mapping[str, Any]) -> Optional[Finding]:
-    """Return the finding that a server's experiments are gone, if none of those that were seen before is there any more.
+    """Return the finding that a server's data are gone, if none of the experiments and runs that were seen before is there any more.
 
     In the same database they may all have been deleted by their owners: that is none.
     """
-    if not before["some"] or (before["made"] and before["made"] == now["made"]):
+    runs = before.get("some_runs", [])
+    if not (before["some"] or runs) or (before["made"] and before["made"] == now["made"]):
         return None
-    times = {identity: creation_time(server, identity) for identity in before["some"]}
-    if None in times.values() or any(made and times[identity] == made for identity, (_name, made) in before["some"].items()):
+    for identity, (_name, made) in before["some"].items():
+        time = creation_time(server, identity)
+        if time is None or (made and time == made):
+            return None
+    # A run's identity is never given again. The first that is there, or an answer that did not come, is enough.
+    if any(has_run(server, identity) is not False for identity in runs):
         return None
     return Finding(
         "data",

@@ -104,7 +104,7 @@ options:
   memory:
     description:
       - File on the machine that the module runs on, in which a probe that finds nothing notes what the database holds, and against which the next
-        one holds what it sees. If all experiments that were seen are gone, and the database is another, that is a finding.
+        one holds what it sees. If all experiments and runs that were seen are gone, and the database is another, that is a finding.
       - In check mode it is read and not written.
     type: path
   memory_renewed:
@@ -201,10 +201,12 @@ round_trip:
     way: proxied
     endpoint: http://mlflow.example.org:5001
 data:
-  description: What the database holds, without the experiments of probes. V(more) says that there are more than were counted.
+  description:
+    - What the database holds, without the experiments of probes. V(more) and V(more_runs) say that there are more than were counted.
+    - V(runs) and V(more_runs) are missing if the server did not answer the question for them.
   returned: when O(memory) is given and the API answers
   type: dict
-  sample: {experiments: 12, more: false}
+  sample: {experiments: 12, more: false, runs: 50, more_runs: true}
 seconds:
   description: How long the probe took.
   returned: always
@@ -422,7 +424,7 @@ def check_memory(module: AnsibleModule, result: dict[str, Any], server: Tracking
     if not now:
         return []
     before = {} if module.params["memory_renewed"] else seen.recall(path)
-    result["data"] = {"experiments": now["experiments"], "more": now["more"]}
+    result["data"] = {name: now[name] for name in ("experiments", "more", "runs", "more_runs") if name in now}
     finding = seen.vanished(server, before, now) if before else None
     if finding:
         return [finding]

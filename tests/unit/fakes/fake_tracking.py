@@ -164,11 +164,13 @@ class Handler(BaseHTTPRequestHandler):
                 run["info"]["lifecycle_stage"] = stage
             self.reply(200, {})
         elif call == "runs/search":
-            self.reply(200, {"runs": list(fake.runs.values())})
+            wanted = [run for run in fake.runs.values() if run["info"].get("experiment_id") in (None, *sent["experiment_ids"])]
+            few = wanted[: int(sent.get("max_results", 1000))]
+            self.reply(200, {"runs": few, **({"next_page_token": "more"} if len(few) < len(wanted) else {})})
         elif call == "runs/create":
             key = f"run{len(fake.runs) + 1}"
             uri = f"{fake.artifact_root}{sent['experiment_id']}/{key}/artifacts"
-            info = {"run_id": key, "artifact_uri": uri, "lifecycle_stage": "active"}
+            info = {"run_id": key, "experiment_id": sent["experiment_id"], "artifact_uri": uri, "lifecycle_stage": "active"}
             fake.runs[key] = {"info": info, "data": {"params": [], "metrics": [], "tags": []}}
             self.reply(200, {"run": fake.runs[key]})
         elif call == "runs/log-batch":
@@ -177,6 +179,8 @@ class Handler(BaseHTTPRequestHandler):
         elif call == "runs/update":
             fake.runs[sent["run_id"]]["info"]["status"] = sent["status"]
             self.reply(200, {})
+        elif call == "runs/get" and sent["run_id"] not in fake.runs:
+            self.reply(404, missing)
         elif call == "runs/get":
             run = json.loads(json.dumps(fake.runs[sent["run_id"]]))
             if fake.wrong_param:

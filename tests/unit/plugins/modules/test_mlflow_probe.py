@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,10 @@ from unittest import mock
 
 import pytest
 from ansible.module_utils import basic
+from ansible_collections.atlas.mlflow.plugins.module_utils import seen
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import Container
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import TrackingServer
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base
 from ansible_collections.atlas.mlflow.plugins.modules import mlflow_probe
 from fake_tracking import FakeS3, FakeTracking, serving
 
@@ -447,19 +450,21 @@ def test_options_that_make_no_sense_are_refused() -> None:
     assert "localhost" in probe("http://127.0.0.1:1", listen_address="localhost")["msg"]
 
 
-def fill(fake: FakeTracking, made: int, **names: int) -> None:
-    """Put experiments into the database, beside MLflow's own, and note when they were made."""
+def fill(fake: FakeTracking, made: int, runs: Sequence[str] = (), **names: int) -> None:
+    """Put experiments into the database, beside MLflow's own, and note when they were made; and runs into MLflow's own."""
     fake.experiments.clear()
     fake.runs.clear()
     fake.experiments["0"] = {"experiment_id": "0", "name": "Default", "creation_time": made, "lifecycle_stage": "active"}
     for number, (name, when) in enumerate(names.items(), 1):
         fake.experiments[str(number)] = {"experiment_id": str(number), "name": name, "creation_time": when, "lifecycle_stage": "active"}
+    for name in runs:
+        fake.runs[name] = {"info": {"run_id": name, "experiment_id": "0", "lifecycle_stage": "active"}, "data": {"params": [], "metrics": [], "tags": []}}
 
 
 def test_a_probe_remembers_the_database_and_names_one_that_has_lost_it(fake: FakeTracking, tmp_path: Path) -> None:
     memory = tmp_path / "folder" / "seen.json"
     fill(fake, 1000, churn=2000, fraud=3000)
-    assert probe(fake.url, memory=str(memory))["data"] == {"experiments": 2, "more": False}
+    assert probe(fake.url, memory=str(memory))["data"] == {"experiments": 2, "more": False, "runs": 0, "more_runs": False}
     assert memory.stat().st_mode & 0o777 == 0o600
     # Another database, in which the team's experiments are not, and a number may be another's.
     for experiments in ({}, {"other": 5000}):
@@ -484,6 +489,56 @@ def test_a_database_that_goes_on_is_well(fake: FakeTracking, tmp_path: Path, mad
     assert probe(fake.url, memory=str(memory))["findings"] == []
     fill(fake, made, **experiments)
     assert probe(fake.url, memory=str(memory))["findings"] == []
+
+
+def numbered(count: int) -> list[str]:
+    """Return the names of so many runs."""
+    return [f"logged{number}" for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("runs", "experiments", "words"),
+    [
+        (numbered(3), {}, "no experiments beside Default and 3 runs"),
+        (numbered(1), {"churn": 2000}, "1 experiment (churn) and 1 run"),
+        (numbered(60), {"churn": 2000, "fraud": 3000}, "2 experiments (churn, fraud) and 50 or more runs"),
+    ],
+)
+def test_runs_are_counted_and_missed_as_experiments_are(
+    fake: FakeTracking, tmp_path: Path, runs: list[str], experiments: dict[str, int], words: str
+) -> None:
+    memory = tmp_path / "seen.json"
+    fill(fake, 1000, runs, **experiments)
+    assert probe(fake.url, memory=str(memory))["findings"] == []
+    fill(fake, 4000)
+    finding = only(probe(fake.url, memory=str(memory)))
+    assert finding["check"] == "data" and finding["expected"].endswith(f"with {words}") and finding["seen"].endswith("beside Default and no runs")
+
+
+@pytest.mark.parametrize(("made", "runs"), [(1000, []), (4000, numbered(1)), (0, ["other", *numbered(2)])], ids=["deleted", "one is there", "no time"])
+def test_a_database_with_runs_that_goes_on_is_well(fake: FakeTracking, tmp_path: Path, made: int, runs: list[str]) -> None:
+    memory = tmp_path / "seen.json"
+    fill(fake, 1000, numbered(3))
+    assert probe(fake.url, memory=str(memory))["findings"] == []
+    fill(fake, made, runs)
+    assert probe(fake.url, memory=str(memory))["findings"] == []
+
+
+@pytest.mark.parametrize("fault", [("POST", "/runs/search"), ("GET", "/runs/get")])
+def test_runs_that_are_not_told_are_not_lost(fake: FakeTracking, tmp_path: Path, fault: tuple[str, str]) -> None:
+    memory = tmp_path / "seen.json"
+    fill(fake, 1000, numbered(3))
+    server = TrackingServer(Base.parse(fake.url), f"127.0.0.1:{fake.port}")
+    before = seen.look(server)
+    fill(fake, 4000)
+    fake.fail_on = fault
+    now = seen.look(server)
+    assert seen.words(before) == "no experiments beside Default and 3 runs" and (fault[0] == "GET") == ("runs" in now)
+    assert (seen.vanished(server, before, now) is None) == (fault[0] == "GET")
+    # The memory of an earlier release has no runs.
+    memory.write_text(json.dumps({name: before[name] for name in ("at", "made", "experiments", "more", "some")}))
+    old = seen.recall(memory)
+    assert seen.words(old) == "no experiments beside Default" and seen.vanished(server, old, now) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"at": 1}'])
