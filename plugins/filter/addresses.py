@@ -1,10 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that find addresses which the parts of a stack could not call one another by."""
+"""Filter that finds addresses which the parts of a stack could not call one another by."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -32,23 +31,9 @@ def address_faults(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any
     return faults
 
 
-def unbracketed_urls(urls: Mapping[str, Any]) -> list[str]:
-    """Return the names of the settings whose URL has an IPv6 address without brackets.
-
-    :param urls: URLs by the names of their variables. They are not shown, as they may hold a password.
-    """
-    wrong = []
-    for name, url in urls.items():
-        authority = re.split("[/?#]", str(url or "").partition("://")[2])[0]
-        host = authority.rpartition("@")[2]
-        if "[" not in host and host.count(":") > 1:
-            wrong.append(name)
-    return wrong
-
-
 class FilterModule:
-    """Make the filters known to Ansible."""
+    """Make the filter known to Ansible."""
 
     def filters(self) -> dict[str, Any]:
-        """Return the filters by their names."""
-        return {"address_faults": address_faults, "unbracketed_urls": unbracketed_urls}
+        """Return the filter by its name."""
+        return {"address_faults": address_faults}

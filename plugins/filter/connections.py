@@ -1,53 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that count the connections to a database that tracking servers may open, and see whether the database has as many."""
+"""Filters that count the connections to a database that tracking servers may open, and what the database needs for as many."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
-#: SQLAlchemy's pool, which MLflow makes with these sizes unless its settings name others.
-POOL_SIZE, MAX_OVERFLOW = 5, 10
-#: Pools that each process has: of runs, and of the model registry, although both are in one database.
-POOLS = 2
-#: Processes beside the workers that MLflow starts for its jobs.
-JOB_PROCESSES = 8
-#: What PostgreSQL has unless it is told otherwise, and what it keeps of that for superusers.
-DEFAULT, RESERVED = 100, 3
-#: For backups, monitoring and people.
-SPARE = 7
-
-
-def _number(settings: Mapping[str, Any], name: str, default: int) -> int:
-    """Return a setting as MLflow takes it: 0 and nothing are the default."""
-    text = str(settings.get(name) or "").strip()
-    return int(text) if text.isdigit() and int(text) else default
-
-
-def most_connections(servers: Iterable[Mapping[str, Any]]) -> int:
-    """Return how many connections all tracking servers together may have open to the database of the inventory.
-
-    :param servers: The variables of each server's host, and its facts.
-    """
-    total = 0
-    for server in servers:
-        settings = server.get("mlflow_server_environment") or {}
-        if str(settings.get("MLFLOW_SQLALCHEMYSTORE_POOLCLASS") or "QueuePool") != "QueuePool":
-            continue  # a pool of another kind has other limits, or none
-        workers = int(server.get("mlflow_server_workers") or (server.get("ansible_facts") or {}).get("processor_nproc") or 2)
-        jobs = JOB_PROCESSES if str(server.get("mlflow_server_jobs_enabled")).lower() in ("true", "yes", "on", "1") else 0
-        pools = 0 if server.get("mlflow_server_backend_store_uri") else (workers + jobs) * POOLS
-        if str(server.get("mlflow_server_auth") or "none") != "none" and not server.get("mlflow_server_auth_store_uri"):
-            pools += workers
-        total += pools * (_number(settings, "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", POOL_SIZE) + _number(settings, "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW", MAX_OVERFLOW))
-    return total
-
-
-def max_connections(connections: int) -> int:
-    """Return the max_connections that a PostgreSQL needs for as many, 0 if its default is enough."""
-    needed = connections + RESERVED + SPARE
-    return 0 if needed <= DEFAULT else -(-needed // 50) * 50
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import max_connections, most_connections
 
 
 class FilterModule:

@@ -1,12 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that tell which folders a service's settings name, which of them it cannot have, and how its unit opens them."""
+"""Filters that tell which folders a service's settings name, and how its unit opens them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.folders import folder_faults, named_folders, sandbox, sqlite_file
+from ansible_collections.atlas.mlflow.plugins.module_utils.folders import named_folders, sandbox, sqlite_file
 
 
 class FilterModule:
@@ -15,7 +15,6 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
         return {
-            "folder_faults": folder_faults,
             "named_folders": named_folders,
             "sandbox_folders": sandbox,
             "sqlite_file": sqlite_file,

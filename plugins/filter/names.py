@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.names import ORIGIN, bracketed, canonical_host, canonical_name, canonical_origin, is_name
+from ansible_collections.atlas.mlflow.plugins.module_utils.names import bracketed, canonical_host, canonical_name, canonical_origin
 
 
 def unique(values: Iterable[str]) -> list[str]:
@@ -21,14 +21,6 @@ def host_names(names: Iterable[str]) -> list[str]:
     :param names: Names as the inventory has them. Empty ones are left out.
     """
     return unique(canonical_name(str(name)) for name in names)
-
-
-def invalid_names(names: Iterable[str]) -> list[str]:
-    """Return what is no bare host name, address or pattern of names: with a scheme, a port, a space or another character that a name cannot have.
-
-    :param names: Names as the inventory has them.
-    """
-    return [str(name) for name in names if not is_name(str(name))]
 
 
 def allowed_hosts(names: Iterable[str], ports: Iterable[str] = ("",)) -> list[str]:
@@ -64,14 +56,6 @@ def allowed_origins(names: Iterable[str], bases: Iterable[str], more: Iterable[s
     return unique([*own, *(canonical_origin(str(origin)) for origin in more)])
 
 
-def invalid_origins(origins: Iterable[str]) -> list[str]:
-    """Return what is no origin: SCHEME://HOST with or without a port, C(*) or C(null).
-
-    :param origins: Origins as the inventory has them.
-    """
-    return [str(origin) for origin in origins if str(origin) not in ("*", "null") and not ORIGIN.fullmatch(str(origin).strip())]
-
-
 class FilterModule:
     """Make the filters known to Ansible."""
 
@@ -79,9 +63,7 @@ class FilterModule:
         """Return the filters by their names."""
         return {
             "host_names": host_names,
-            "invalid_names": invalid_names,
             "allowed_hosts": allowed_hosts,
             "listed_hosts": listed_hosts,
             "allowed_origins": allowed_origins,
-            "invalid_origins": invalid_origins,
         }

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that keep a run from replacing what a stack already has: secrets that this control node does not have, and stores."""
+"""Filters that keep a run from replacing the secrets that a stack already has, if this control node does not have them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.stack import artifacts, database, matches
+from ansible_collections.atlas.mlflow.plugins.module_utils.stack import matches
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import Hosts, aliases
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import topology_hosts
 
-Hosts = Mapping[str, Mapping[str, Any]]
 #: Each generated secret, by its file's name, with the variable that gives it instead.
 VARIABLES = {
     "postgres_password": "postgres_password",
@@ -31,33 +31,12 @@ OF_A_STORE = {
 }
 #: Secrets of users, which a server without users does not have.
 OF_USERS = ("mlflow_admin_password", "mlflow_flask_secret_key")
-#: The stores of a tracking server in words.
-STORES = {"backend": "backend store", "registry": "registry store", "artifacts": "artifact store", "users": "store of users"}
 REPOSITORY = "/var/backups/atlas-mlflow"
 
 
 def stack_of(variables: Mapping[str, Any], role: str) -> Mapping[str, Any]:
     """Return what a host's stack has of a role, by its facts."""
     return ((variables.get("ansible_facts") or {}).get("stack") or {}).get(role) or {}
-
-
-def aliases(hostvars: Hosts, groups: Mapping[str, list[str]], own: str) -> dict[str, str]:
-    """Return the inventory's name of a host for each name and address that a host's settings may have for it.
-
-    :param own: The host with the settings. Its loopback, its sockets and the containers beside it are the host itself.
-    """
-    known = {}
-    for host in topology_hosts(groups):
-        variables = hostvars[host]
-        calls = [host, *(variables.get("atlas_mlflow_names") or []), variables.get("atlas_mlflow_address"), variables.get("atlas_mlflow_ip")]
-        known.update({str(name).lower(): host for name in calls if name})
-    beside = [
-        hostvars[host].get(f"{group}_container_name", default)
-        for group, default in (("postgres", "atlas-postgres"), ("minio", "atlas-minio"))
-        for host in groups.get(group, [])[:1] or [own]
-    ]
-    known.update(dict.fromkeys(["", "localhost", "127.0.0.1", "::1", "0.0.0.0", "atlas-postgres", "atlas-minio", *beside], own))
-    return known
 
 
 def read_file(folder: str, name: str) -> str:
@@ -175,52 +154,6 @@ def secret_faults(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str,
     return [fault for fault in faults if fault]
 
 
-def place(store: Mapping[str, str], known: Mapping[str, str], managed: Iterable[str]) -> tuple[str, str, str, str]:
-    """Return what makes a store the same one: its kind, host, port and name. A store's host of the inventory has one of each kind, at any port."""
-    if store["kind"] in ("sqlite", "folder"):
-        return store["kind"], "", "", store["name"]
-    host = known.get(store["host"], store["host"]) if store["host"] or store["kind"] == "postgresql" else ""
-    port = store["port"] or ("5432" if store["kind"] == "postgresql" else "")
-    return store["kind"], host, "" if host in set(managed) else port, store["name"]
-
-
-def shown(found: tuple[str, str, str, str]) -> str:
-    """Return a store's place in words."""
-    kind, host, port, name = found
-    at = f" on {host}{':' if port else ''}{port}" if host else ""
-    return {"sqlite": f"the file {name}", "folder": f"the folder {name}", "s3": f"the bucket {name}{at}"}.get(kind, f"the {kind} database {name}{at}")
-
-
-def store_changes(section: Mapping[str, Any], wanted: Mapping[str, str], hostvars: Hosts, groups: Mapping[str, list[str]], own: str) -> list[str]:
-    """Return a part of a sentence for each store that a tracking server serves and would no longer.
-
-    :param section: What the fact C(stack) of C(atlas.mlflow.host_facts) has of C(mlflow_server).
-    :param wanted: The stores of the settings: the URIs C(backend), C(registry) and C(users) with the kind of C(login), the destination C(artifacts), and
-        C(endpoint), the URL of its S3. An empty C(registry) is the backend store, and without C(users) there are none.
-    :param hostvars: The variables of all hosts.
-    :param groups: The groups of the inventory.
-    :param own: The tracking server's host.
-    """
-    serves = section.get("stores") or {}
-    will: dict[str, dict[str, str]] = {
-        "backend": database(wanted["backend"]),
-        "registry": database(wanted.get("registry") or wanted["backend"]),
-        "artifacts": artifacts(wanted["artifacts"], wanted.get("endpoint", "")),
-        "users": {**database(wanted["users"]), "login": wanted["login"]} if wanted.get("users") else {},
-    }
-    known = aliases(hostvars, groups, own)
-    managed = [*groups.get("postgres", []), *groups.get("minio", [])]
-    changes: dict[str, tuple[Any, Any]] = {}
-    for name in STORES:
-        before, after = serves.get(name, {}), will[name]
-        if not before.get("kind") or not after.get("kind") or before.get("login") != after.get("login"):
-            continue
-        former, present = place(before, known, managed), place(after, known, managed)
-        if former != present and not (name == "registry" and changes.get("backend") == (former, present)):
-            changes[name] = (former, present)
-    return [f"its {STORES[name]}, {shown(former)}, for {shown(present)}" for name, (former, present) in changes.items()]
-
-
 def kept_of_stack(stack: Mapping[str, Any], removed: Iterable[str]) -> dict[str, Any]:
     """Return what is still true of a host's stack after its services are removed.
 
@@ -247,4 +180,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {"secret_faults": secret_faults, "rotations_under_way": rotations_under_way, "kept_of_stack": kept_of_stack, "store_changes": store_changes}
+        return {"secret_faults": secret_faults, "rotations_under_way": rotations_under_way, "kept_of_stack": kept_of_stack}

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible.plugins.loader import init_plugin_loader
 
 UNIT = Path(__file__).resolve().parent
-sys.path[:0] = [str(UNIT.parents[1] / "collections"), str(UNIT / "fakes")]
+sys.path.insert(0, str(UNIT / "fakes"))
+# As ansible-playbook does it, so that templates find the collection's filters.
+init_plugin_loader([str(UNIT.parents[1] / "collections")])
 
 
 @pytest.fixture(autouse=True)

@@ -341,8 +341,9 @@ class Server:
     def _ask_stores(self, environment: dict[str, str]) -> Optional[dict[str, Any]]:
         # A server that ended has no arguments: those that it is configured with.
         argv = self.argv or [word.strip("\"'") for word in self.configured.split()]
-        # Ansible runs this from a zip file: the loader knows the text.
-        program = stores.__loader__.get_source(stores.__name__)  # type: ignore[union-attr]
+        # Ansible runs this from a zip file: the loader knows the text. On the control node, Ansible's own loader has it as bytes.
+        source = stores.__loader__.get_source(stores.__name__)  # type: ignore[union-attr]
+        program = source.decode() if isinstance(source, bytes) else source
         settings = self._settings(environment)
         root = artifact_root.artifact_root(option(argv, "--default-artifact-root"), argv, settings)
         self.facts["artifact_root"] = root

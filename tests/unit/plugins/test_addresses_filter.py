@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.filter.addresses import address_faults, unbracketed_urls
+from ansible_collections.atlas.mlflow.plugins.filter.addresses import address_faults
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.names import unbracketed_urls
 
 
 def hostvars(**hosts: tuple[str, str]) -> dict[str, dict[str, str]]:

@@ -12,12 +12,11 @@ from ansible_collections.atlas.mlflow.plugins.filter.names import (
     allowed_hosts,
     allowed_origins,
     host_names,
-    invalid_names,
-    invalid_origins,
     listed_hosts,
 )
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_origin
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.names import invalid_names, invalid_origins
 
 #: Names as people write them into an inventory, and as their clients send them.
 TYPED = {

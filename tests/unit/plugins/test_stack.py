@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack, rotations_under_way, secret_faults, store_changes
+from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack, rotations_under_way, secret_faults
 from ansible_collections.atlas.mlflow.plugins.filter.systemd import systemd_argv, systemd_environment
 from ansible_collections.atlas.mlflow.plugins.module_utils import stack
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import store_changes
 
 FOLDER = "/srv/minio of $team 100%"
 PASSWORD = 'p@ss/w"o$rd:canary'

@@ -7,22 +7,41 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from ansible_collections.atlas.mlflow.plugins.action.preflight import ActionModule
+from ansible_collections.atlas.mlflow.plugins.plugin_utils import rules
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from in_process import act, role_variables
 
 ROOT = Path(__file__).resolve().parents[3]
 
-#: Stands for a port that something else has, on this machine, whose facts stand in for those of the host.
-TAKEN = -1
+#: A port that something else has on the host.
+TAKEN = 4100
+#: What is known of the host.
+FACTS: dict[str, Any] = {
+    "architecture": "x86_64",
+    "distribution_release": "bookworm",
+    "processor_nproc": 2,
+    "default_ipv4": {"address": "192.0.2.7"},
+    "listeners": [{"address": "127.0.0.1", "port": TAKEN, "pid": 4711, "process": "other", "group": "other.service"}],
+    "packages": {"postgresql-15": [{"version": "15.3"}]},
+}
 
 #: A certificate that is no server's.
 AUTHORITY = str(ROOT / "tests/stack/embedded/authority.pem")
 #: Users who log in, with all that takes.
 BASIC = {"mlflow_server_auth": "basic", "mlflow_server_admin_password": "long-enough-password", "mlflow_server_flask_secret_key": "long-enough-secret"}
 DATABASE = "postgresql+psycopg2://u:canary-secret@db/m"
+
+#: Two tracking servers.
+TWO = {"mlflow_servers": ["case", "two"]}
+#: Stores that a tracking server already serves, as the facts tell of it.
+SERVED = {"stores": {"backend": {"kind": "postgresql", "host": "db", "port": "5432", "name": "m"}}, "secrets": {}, "seen": "noon: 3 runs"}
 
 #: A cluster of PostgreSQL that a host has, as the facts tell of it.
 FORMER = {"version": "15", "name": "main", "ours": True, "upgrade": ""}
@@ -175,8 +194,8 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("minio", {"minio_image": "minio:RELEASE.2025"}, ["minio_deployment is systemd", "Set minio_deployment to container"]),
     ("minio", {"minio_deployment": "container", "minio_image": "minio:latest"}, ["another release tomorrow"]),
     ("minio", {"minio_port": TAKEN}, ["minio_port is", "held by", "mc mirror"]),
-    ("postgres", {"postgres_version": "17", "_postgres_clusters": [FORMER]}, ["postgres_version is 17", "the data are those of PostgreSQL 15", "upgrade_postgres.yml"]),
-    ("postgres", {"postgres_version": "15", "_postgres_clusters": [{**FORMER, "upgrade": "begun"}]}, ["was cut short", "upgrade_postgres.yml again"]),
+    ("postgres", {"postgres_version": "17", "ansible_facts": {"postgres_clusters": [FORMER]}}, ["postgres_version is 17", "the data are those of PostgreSQL 15", "upgrade_postgres.yml"]),
+    ("postgres", {"postgres_version": "15", "ansible_facts": {"postgres_clusters": [{**FORMER, "upgrade": "begun"}]}}, ["was cut short", "upgrade_postgres.yml again"]),
     (
         "postgres",
         {"postgres_settings": {"max_connections": 100}, "postgres_connections": 98},
@@ -211,7 +230,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_host": "everywhere"}, ["mlflow_server_host is everywhere"]),
     ("mlflow_server", {"mlflow_server_deployment": "container", "mlflow_server_image_source": "custom", "mlflow_server_image": "mlflow@sha256:abc"}, ["mlflow_server_image is mlflow@sha256:abc"]),
     ("postgres", {"postgres_listen_addresses": ["db.example.com"]}, ["postgres_listen_addresses has db.example.com"]),
-    ("minio", {"minio_data_dir": "/mnt/minio"}, ["minio_data_dir is /mnt/minio", "MinIO has its data in /var/lib/minio", "minio_allow_data_change"]),
+    ("minio", {"minio_data_dir": "/mnt/minio", "ansible_facts": {"stack": {"minio": {"folder": "/var/lib/minio"}}}}, ["minio_data_dir is /mnt/minio", "MinIO has its data in /var/lib/minio", "minio_allow_data_change"]),
     ("minio", {"minio_listen_address": "minio"}, ["minio_listen_address is minio"]),
     ("minio", {"minio_console_port": 9000}, ["two different ports"]),
     *(
@@ -280,6 +299,41 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("backup", {"mlflow_server_backend_store_uri": "postgresql+psycopg2://u:canary-secret@db/m"}, ["does not have in the group postgres"]),
     ("backup", {"mlflow_server_artifacts_destination": "s3://elsewhere"}, ["s3://elsewhere", "backup_artifacts_bucket"]),
     ("backup", {"backup_artifacts_bucket": "b", "backup_s3_endpoint_url": "minio:9000"}, ["backup_s3_endpoint_url is minio:9000"]),
+    (
+        "backup",
+        {"_atlas_mlflow_minio_host": "store", "_atlas_mlflow_minio": {"minio_listen_address": "127.0.0.1"}},
+        ["minio_listen_address is 127.0.0.1 on store, and the backup is made on case"],
+    ),
+    ("minio", {"minio_download_environment": {"HTTPS-PROXY": "http://proxy:3128"}}, ["minio_download_environment has HTTPS-PROXY"]),
+    ("postgres", {"postgres_version": "", "ansible_facts": {"distribution_release": "sid"}}, ["postgres_version is empty and sid is not known"]),
+    ("mlflow_server", {"groups": TWO}, ["The group mlflow_servers has 2 hosts, and the backend store is SQLite", "mlflow_server_artifacts_destination is a folder of each"]),
+    ("mlflow_server", {**BASIC, "groups": TWO, "mlflow_server_backend_store_uri": DATABASE}, ["2 hosts, and mlflow_server_auth_store_uri is SQLite"]),
+    ("mlflow_server", {**BASIC, "mlflow_server_auth_store_uri": "postgresql+psycopg2://u:can@ry#7@db/m"}, ["mlflow_server_auth_store_uri has a password"]),
+    (
+        "mlflow_server",
+        {"mlflow_server_artifacts_destination": "s3://b", "mlflow_server_s3_endpoint_url": "http://minio:9000/b"},
+        ["mlflow_server_s3_endpoint_url is http://minio:9000/b", "with no path"],
+    ),
+    (
+        "mlflow_server",
+        {"mlflow_server_tls_certificate": AUTHORITY, "mlflow_server_tls_key": AUTHORITY, "mlflow_server_jobs_enabled": "yes"},
+        ["mlflow_server_jobs_enabled is true, and MLflow's jobs call their server by plain HTTP"],
+    ),
+    (
+        "mlflow_server",
+        {"mlflow_server_tls_certificate": AUTHORITY, "mlflow_server_tls_key": AUTHORITY, "mlflow_server_url": "http://mlflow.example.org:5001"},
+        ["mlflow_server_url is http://mlflow.example.org:5001", "Start it with https://"],
+    ),
+    ("mlflow_server", {"ansible_facts": {"mlflow_upgrade_from": "3.10.1"}}, ["An upgrade from 3.10.1 was cut short", "upgrade.yml"]),
+    (
+        "mlflow_server",
+        {"ansible_facts": {"stack": {"mlflow_server": SERVED}}},
+        [
+            "would leave its backend store, the postgresql database m on db:5432, for the file /var/lib/mlflow/mlflow.db",
+            "the verification saw at noon: 3 runs",
+            "mlflow_server_allow_store_change",
+        ],
+    ),
 ]
 #: As the playbook makes it.
 WEBHOOK_KEY = "Abcdefghijklmnopqrstuvwxyz0123456789Abcdef" + "A="
@@ -290,89 +344,245 @@ GOOD = {
         "mlflow_server_webhook_key": WEBHOOK_KEY,
         "mlflow_server_kek_passphrase": "long-enough-passphrase",
     },
-    "postgres": {"postgres_password": "long-enough-password", "postgres_version": "17", "_postgres_clusters": []},
-    "minio": {"minio_root_password": "long-enough-password", "minio_secret_key": "long-enough-secret", "_minio_served_folder": "/var/lib/minio"},
-    # The stores are read on the hosts of the tracking servers: here, on the case's own.
-    "backup": {"backup_passphrase": "long-enough-passphrase", "_backup_servers": ["{{ inventory_hostname }}"]},
+    "postgres": {"postgres_password": "long-enough-password", "postgres_version": "17"},
+    "minio": {"minio_root_password": "long-enough-password", "minio_secret_key": "long-enough-secret"},
+    "backup": {"backup_passphrase": "long-enough-passphrase"},
     "firewall": {"firewall_enabled": True, "firewall_allowed": [{"port": 9100, "sources": ["10.0.0.0/24", "2001:db8::/32", "any"]}]},
     "haproxy": {"haproxy_servers": [{"name": "one", "address": "192.0.2.1:5001"}]},
 }
 
 
-def play(role: str) -> dict[str, Any]:
-    """Return a play that runs a role on a host for each case, and notes where it stopped and why. It never gets past the preflight: see below."""
-    return {
-        "hosts": role,
-        "gather_facts": False,
-        "tasks": [
-            # The facts of this machine stand in for those of the hosts.
-            {"atlas.mlflow.host_facts": {}, "delegate_to": "localhost", "run_once": True},
-            {
-                "block": [
-                    {
-                        "ansible.builtin.include_role": {"name": f"atlas.mlflow.{role}"},
-                        # What the role itself reads from the host goes before a host's variables.
-                        "vars": {name: f"{{{{ given{name} }}}}" for name in GOOD[role] if name.startswith("_")},
-                    }
-                ],
-                "rescue": [
-                    {"ansible.builtin.set_fact": {"seen": {"task": "{{ ansible_failed_task.name }}", "message": "{{ ansible_failed_result | to_json }}"}}}
-                ],
-            },
-        ],
-    }
+#: What a rule takes and returns, as it is annotated.
+RULE = {"given": "RoleSettings", "return": "str"}
+
+
+class Seen(NamedTuple):
+    """What the preflight says of a case: whether it passes, its words, and which rules it breaks."""
+
+    passed: bool
+    words: str
+    broken: frozenset[Callable[[RoleSettings], str]]
+
+
+def variables(role: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Return all variables of a case."""
+    return role_variables(role, {**GOOD[role], **given, "ansible_facts": {**FACTS, **given.get("ansible_facts", {})}})
+
+
+def preflight(role: str, given: dict[str, Any], **arguments: Any) -> Seen:
+    """Hold the variables of a case against the rules, as the task does."""
+    broken: set[Callable[[RoleSettings], str]] = set()
+
+    def noted(rule: Callable[[RoleSettings], str]) -> Callable[[RoleSettings], str]:
+        def ask(given: RoleSettings) -> str:
+            if fault := rule(given):
+                broken.add(rule)
+            return fault
+
+        return ask
+
+    with pytest.MonkeyPatch.context() as patch:
+        for table in (rules.RULES, rules.UPGRADE):
+            for name, listed in table.items():
+                patch.setitem(table, name, tuple(map(noted, listed)))
+        for name, rule in rules.FIRST.items():
+            patch.setitem(rules.FIRST, name, noted(rule))
+        result = act(ActionModule, {"role": role, **arguments}, variables(role, given))
+    return Seen(not result["failed"], json.dumps(result), frozenset(broken))
 
 
 @pytest.fixture(scope="module")
-def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, str]]:
-    """Run every case on a host of its own, on which nothing can be run, and return where each stopped and what it said."""
-    folder = tmp_path_factory.mktemp("preflight")
-    listener = socket.create_server(("127.0.0.1", 0))
-    request.addfinalizer(listener.close)
-    taken = listener.getsockname()[1]
-    bad = [(role, {name: taken if value == TAKEN else value for name, value in variables.items()}) for role, variables, _ in BAD]
-    # Neither is there, so the first task that reaches for the host fails, and the message shows that it did.
-    unreachable = {"ansible_connection": "local", "ansible_python_interpreter": "/no-such-python", "ansible_become_exe": "no-such-sudo"}
-    inventory: dict[str, dict[str, Any]] = {role: {"hosts": {}} for role in GOOD}
-    for number, (role, variables) in enumerate([*bad, *((role, {}) for role in GOOD), ("mlflow_server", OIDC)]):
-        given = {**GOOD[role], **variables}
-        inventory[role]["hosts"][f"case{number}"] = {**unreachable, **given, **{f"given{name}": value for name, value in given.items() if name.startswith("_")}}
-    gather = {
-        "hosts": "all",
-        "gather_facts": False,
-        "tasks": [
-            {
-                "ansible.builtin.copy": {
-                    "content": "{{ dict(groups.all | zip(groups.all | map('extract', hostvars, 'seen'))) | to_json }}",
-                    "dest": str(folder / "seen.json"),
-                },
-                "delegate_to": "localhost",
-                "run_once": True,
-            }
-        ],
-    }
-    (folder / "play.yml").write_text(yaml.safe_dump([*map(play, GOOD), gather], sort_keys=False))
-    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORKS": "4"}
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(folder / "hosts.yml"), str(folder / "play.yml")],
-        capture_output=True, text=True, check=False, env=environment, cwd=ROOT,
-    )
-    assert (folder / "seen.json").exists(), done.stdout[-3000:] + done.stderr[-3000:]
-    return {int(host.removeprefix("case")): stopped for host, stopped in json.loads((folder / "seen.json").read_text()).items()}
+def seen() -> dict[int, Seen]:
+    """Return what the preflight says of every bad case."""
+    return {number: preflight(role, given) for number, (role, given, _) in enumerate(BAD)}
 
 
 @pytest.mark.parametrize("number", range(len(BAD)), ids=lambda number: f"{BAD[number][0]}-{'-'.join(BAD[number][1])}-{number}")
-def test_a_bad_value_is_refused_in_the_preflight(seen: dict[int, dict[str, str]], number: int) -> None:
-    stopped = seen[number]
-    assert "no-such-" not in stopped["message"].replace("--no-such-option", ""), stopped
-    assert any(phase in stopped["task"] for phase in ("Validating arguments", "The settings fit", "The release is one")), stopped
+def test_a_bad_value_is_refused_in_the_preflight(seen: dict[int, Seen], number: int) -> None:
+    assert not seen[number].passed
     for words in BAD[number][2]:
-        assert words in stopped["message"], stopped
-    assert "canary-secret" not in stopped["message"]
+        assert words in seen[number].words
+    assert "canary-secret" not in seen[number].words
 
 
-@pytest.mark.parametrize("number", range(len(BAD), len(BAD) + len(GOOD) + 1))
-def test_good_values_pass_the_preflight(seen: dict[int, dict[str, str]], number: int) -> None:
-    """They stop later, at the first task that reaches for the host, which is not there."""
-    assert "no-such-" in seen[number]["message"], seen[number]
+#: What an upgrade finds: a role, its variables, and what the message must say.
+UPGRADES: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("mlflow_server", {}, ["does not say its release at port 5001", "site.yml"]),
+    ("mlflow_server", {"mlflow_server_upgrade_from": "9.0.0"}, ["mlflow_server_version is 3.17.2, and 9.0.0 is installed", "restore.yml"]),
+    (
+        "mlflow_server",
+        {"mlflow_server_upgrade_from": "3.4.0", "mlflow_server_upgrade_wanted": True, "mlflow_server_lock_file": "/etc/hostname"},
+        ["With mlflow_server_lock_file and the release 3.4.0, a failed upgrade could not go back", "3.10.1"],
+    ),
+    (
+        "mlflow_server",
+        {
+            "mlflow_server_upgrade_from": "3.10.1",
+            "mlflow_server_upgrade_wanted": True,
+            "mlflow_server_deployment": "container",
+            "mlflow_server_image_source": "custom",
+        },
+        ["With mlflow_server_image_source, a failed upgrade"],
+    ),
+    ("mlflow_server", {"mlflow_server_upgrade_from": "3.10.1", "mlflow_server_backend_store_uri": DATABASE}, ["could not be brought back"]),
+    ("postgres", {"postgres_deployment": "container"}, ["an image holds the programs of one major version", "docker exec atlas-postgres pg_dumpall"]),
+    ("postgres", {}, ["The host has no PostgreSQL to upgrade"]),
+    ("postgres", {"postgres_version": "14", "ansible_facts": {"postgres_clusters": [FORMER]}}, ["postgres_version is 14, and the host has PostgreSQL 15"]),
+    ("postgres", {"ansible_facts": {"postgres_clusters": [FORMER], "packages": {}}}, ["The package postgresql-15 is not installed"]),
+    (
+        "postgres",
+        {"ansible_facts": {"postgres_clusters": [FORMER]}, "__postgres_leftover": {"stat": {"exists": True}}},
+        ["/var/lib/postgresql/17/main has data already"],
+    ),
+    (
+        "postgres",
+        {"ansible_facts": {"postgres_clusters": [FORMER]}, "__postgres_measured": {"stdout": "2147483648\t/var"}, "__postgres_left": {"stdout": "Avail\n1073741824\n"}},
+        ["PostgreSQL 15 take 2.00 GB", "3.00 GB at most", "has 1.00 GB left"],
+    ),
+]
+#: Variables with which an upgrade goes on.
+UPGRADABLE: list[tuple[str, dict[str, Any]]] = [
+    ("mlflow_server", {"mlflow_server_upgrade_from": "3.10.1", "mlflow_server_upgrade_wanted": True}),
+    (
+        "postgres",
+        {"ansible_facts": {"postgres_clusters": [FORMER]}, "__postgres_measured": {"stdout": "1024\t/var"}, "__postgres_left": {"stdout": "Avail\n4096\n"}},
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def seen_of_upgrades() -> list[Seen]:
+    """Return what the preflight says of every upgrade that cannot be done."""
+    return [preflight(role, given, upgrade=True) for role, given, _ in UPGRADES]
+
+
+@pytest.mark.parametrize("number", range(len(UPGRADES)))
+def test_an_upgrade_that_cannot_be_done_is_refused(seen_of_upgrades: list[Seen], number: int) -> None:
+    assert not seen_of_upgrades[number].passed
+    for words in UPGRADES[number][2]:
+        assert words in seen_of_upgrades[number].words
+    assert "canary-secret" not in seen_of_upgrades[number].words
+
+
+@pytest.mark.parametrize(("role", "given"), UPGRADABLE, ids=lambda value: value if isinstance(value, str) else "")
+def test_an_upgrade_that_can_be_done_goes_on(role: str, given: dict[str, Any]) -> None:
+    assert preflight(role, given, upgrade=True).passed
+
+
+@pytest.mark.parametrize(("role", "given"), [*((role, {}) for role in GOOD), ("mlflow_server", OIDC), ("mlflow_server", BASIC)])
+def test_good_values_pass_the_preflight(role: str, given: dict[str, Any]) -> None:
+    found = preflight(role, given)
+    assert found.passed, found.words
+
+
+def test_values_that_come_as_text_pass_the_preflight() -> None:
+    text = {"mlflow_server_port": "5001", "mlflow_server_jobs_enabled": "false", "mlflow_server_workers": " 2 ", "mlflow_server_tls_authority": AUTHORITY}
+    assert preflight("mlflow_server", {**OIDC, **text}).passed
+    assert preflight("haproxy", {"haproxy_servers_tls": "no", "haproxy_port": "8080"}).passed
+
+
+def test_all_faults_of_a_host_are_told_at_once_in_the_order_of_the_rules() -> None:
+    given = {"mlflow_server_workers": 0, "mlflow_server_host": "everywhere", "mlflow_server_port": "0"}
+    told = json.loads(preflight("mlflow_server", given).words)["msg"]
+    assert [fault.split()[0] for fault in told] == ["mlflow_server_host", "mlflow_server_port", "mlflow_server_workers"]
+
+
+def test_a_secret_that_no_rule_reads_is_not_looked_up(tmp_path: Path) -> None:
+    """A look-up makes one that is not there."""
+    made = "{{ lookup('ansible.builtin.password', '" + str(tmp_path / "secret") + "') }}"
+    assert preflight("mlflow_server", {"_atlas_mlflow_generated_mlflow_admin_password": made}).passed
+    assert not (tmp_path / "secret").exists()
+    assert preflight("mlflow_server", {**BASIC, "mlflow_server_admin_password": made}).passed
+    assert (tmp_path / "secret").exists()
+
+
+def test_postgres_tells_how_many_connections_there_may_be() -> None:
+    assert "may open 120 connections, and max_connections is 150" in preflight("postgres", {"postgres_connections": 120}).words
+    assert "max_connections is 400" in preflight("postgres", {"postgres_settings": {"max_connections": 400}}).words
+
+
+def test_every_rule_of_the_package_is_in_the_table_of_a_role() -> None:
+    listed = {rule for table in (rules.RULES, rules.UPGRADE) for of_role in table.values() for rule in of_role}
+    listed |= {*rules.FIRST.values(), *rules.NEWS.values()}
+    modules = [module for module in vars(rules).values() if getattr(module, "__name__", "").startswith(f"{rules.__name__}.")]
+    found = {
+        value
+        for module in modules
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__ and getattr(value, "__annotations__", {}) == RULE
+        # What returns a value of the settings says so.
+        and not value.__doc__.startswith("Return ")
+    }
+    assert len(modules) > 10 and sorted(rule.__name__ for rule in found - listed) == []
+
+
+def test_every_rule_is_broken_by_a_case(seen: dict[int, Seen], seen_of_upgrades: list[Seen]) -> None:
+    broken = {(BAD[number][0], rule.__name__) for number, found in seen.items() for rule in found.broken}
+    broken |= {(UPGRADES[number][0], rule.__name__) for number, found in enumerate(seen_of_upgrades) for rule in found.broken}
+    listed = {(role, rule.__name__) for table in (rules.RULES, rules.UPGRADE) for role, of_role in table.items() for rule in of_role}
+    assert sorted((listed | {(role, rule.__name__) for role, rule in rules.FIRST.items()}) - broken) == []
+
+
+def play(role: str) -> dict[str, Any]:
+    """Return a play that runs a role alone on the hosts of a group of its name, and notes where it stopped and why."""
+    return {
+        "hosts": f"alone_{role}",
+        "gather_facts": False,
+        "tasks": [
+            {
+                "block": [{"ansible.builtin.include_role": {"name": f"atlas.mlflow.{role}"}}],
+                "rescue": [
+                    {"ansible.builtin.set_fact": {"seen": {"task": "{{ ansible_failed_task.name }}", "message": "{{ ansible_failed_result | to_json }}"}}}
+                ],
+            }
+        ],
+    }
+
+
+#: Hosts on which a role is used alone, with what is set for each; the task that it stops at, and what that says.
+ALONE: dict[str, tuple[str, dict[str, Any], str, list[str]]] = {
+    "mlflow": ("mlflow_server", {"mlflow_server_workers": "0"}, "The settings fit", ["mlflow_server_workers is 0. Set 1 or more."]),
+    "typed": ("mlflow_server", {"mlflow_server_port": "http"}, "Validating arguments", ["mlflow_server_port", "int"]),
+    "proxy": ("haproxy", {"haproxy_port": 0, "haproxy_hsts_seconds": 60}, "The settings fit", ["haproxy_port is 0", "haproxy_hsts_seconds is 60"]),
+    "keeper": ("backup", {"backup_passphrase": "canary"}, "The settings fit", ["backup_passphrase has 6 characters"]),
+    "good": ("mlflow_server", {}, "", ["no-such-"]),
+}
+
+
+def test_ansible_playbook_refuses_in_roles_used_alone_and_in_the_playbooks(tmp_path: Path) -> None:
+    """No host can be reached, so the first task that tries to fails, and the message shows that it did."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = str(listener.getsockname()[1])
+    sudo, python = tmp_path / "sudo", tmp_path / "python"
+    sudo.write_text('#!/bin/sh\nwhile [ "$1" != /bin/sh ]; do shift; done\nexec "$@"\n')
+    # Nothing but the facts is read on the hosts of the playbook, which are this machine.
+    python.write_text(f'#!/bin/sh\ncase "$*" in *host_facts*) exec {sys.executable} "$@";; esac\nexit 126\n')
+    for program in (sudo, python):
+        program.chmod(0o755)
+    unreachable = {"ansible_connection": "local", "ansible_python_interpreter": "/no-such-python", "ansible_become_exe": "no-such-sudo"}
+    inventory: dict[str, dict[str, Any]] = {f"alone_{role}": {"hosts": {}} for role, *_ in ALONE.values()}
+    for name, (role, given, *_) in ALONE.items():
+        inventory[f"alone_{role}"]["hosts"][name] = {**unreachable, **GOOD[role], **given}
+    readable = {**unreachable, "ansible_become_exe": str(sudo), "ansible_python_interpreter": str(python), "ansible_pipelining": False}
+    own = {"atlas_mlflow_secrets_dir": str(tmp_path / "secrets"), "atlas_mlflow_address": "192.0.2.7"}
+    # Text, as `-e postgres_port=...` gives it.
+    inventory["postgres"] = {"hosts": {"db": {**readable, **own, "postgres_port": port}}}
+    inventory["mlflow_servers"] = {"hosts": {"server": {**readable, **own}}}
+    write = {"ansible.builtin.copy": {"content": "{{ dict(__names | zip(__names | map('extract', hostvars, 'seen'))) | to_json }}", "dest": str(tmp_path / "seen.json")}}
+    gather = {"hosts": next(iter(ALONE)), "gather_facts": False, "tasks": [{**write, "vars": {"__names": list(ALONE)}, "delegate_to": "localhost"}]}
+    (tmp_path / "alone.yml").write_text(yaml.safe_dump([*(play(role) for role in dict.fromkeys(role for role, *_ in ALONE.values())), gather], sort_keys=False))
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "alone.yml"), str(ROOT / "playbooks/site.yml")]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_LOCALHOST_WARNING": "false"}
+    with listener:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+    assert (tmp_path / "seen.json").exists(), done.stdout[-3000:] + done.stderr[-3000:]
+    seen = json.loads((tmp_path / "seen.json").read_text())
+    for name, (_, _, task, words) in ALONE.items():
+        assert task in seen[name]["task"] and all(word in seen[name]["message"] for word in words), seen[name]
+        assert ("no-such-" in seen[name]["message"]) is (name == "good")
+    assert done.returncode != 0
+    said = " ".join(done.stdout.partition("PLAY [Read what the roles need")[2].split())
+    assert f"postgres_port is {port}, and" in said and "held by" in said, said[-3000:]
+    assert "PLAY [Make the certificates" not in said
+    assert "canary" not in done.stdout

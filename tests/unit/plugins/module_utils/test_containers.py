@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.filter.sockets import port_takers
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import port_conflicts
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, Container, judge_container, parse_container, read_publishers
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener, Unit
@@ -108,4 +108,4 @@ def test_who_has_a_port_is_named(address: str, port: int, own: list[str], taken:
         {"address": "0.0.0.0", "port": 5001, "pid": 8, "process": PROXY, "group": "container web"},
         {"address": "127.0.0.1", "port": 9000, "pid": 0, "process": "", "group": ""},
     ]
-    assert port_takers(listeners, address, port, own) == taken
+    assert port_conflicts(listeners, address, port, own) == taken

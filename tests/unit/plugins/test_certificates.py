@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.filter.certificates import certificate_faults
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256

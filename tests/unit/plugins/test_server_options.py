@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.atlas.mlflow.plugins.filter.server_options import (
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.server_options import (
     REFUSED,
     SECRET,
     STARTABLE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.filter.connections import max_connections, most_connections
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import max_connections, most_connections
 
 SMALL = {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "2", "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": 1}
 

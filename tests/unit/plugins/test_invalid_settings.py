@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.atlas.mlflow.plugins.filter.variables import misspelled, unfit_settings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.options import invalid_settings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import misspelled
 
 KNOWN = ["postgres_version", "postgres_password", "postgres_port"]
 
@@ -20,9 +21,9 @@ def test_a_known_name_and_another_roles_are_left_alone() -> None:
 
 def test_what_is_wrong_in_a_dictionary_is_said_without_its_value() -> None:
     given = {"work_mem": "8MB", "max connections": 1, "port": 5433, "a.b": ["canary"]}
-    assert unfit_settings(given, {"port": "Set postgres_port."}) == [
+    assert invalid_settings(given, {"port": "Set postgres_port."}) == [
         "max connections: this is no name of a setting",
         "port: Set postgres_port.",
         "a.b: its value is a list or a dictionary, and must be a string, a number or a boolean",
     ]
-    assert unfit_settings({"work_mem": "8MB", "checks": True}) == []
+    assert invalid_settings({"work_mem": "8MB", "checks": True}) == []

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that finds what is wrong with a certificate before a server is given it."""
+"""Find what is wrong with a certificate before a server is given it."""
 
 from __future__ import annotations
 
@@ -64,11 +64,3 @@ def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now:
     if missing:
         faults.append(f"{path} is not for {', '.join(missing)}, by which clients call the server")
     return faults
-
-
-class FilterModule:
-    """Make the filter known to Ansible."""
-
-    def filters(self) -> dict[str, Any]:
-        """Return the filter by its name."""
-        return {"certificate_faults": certificate_faults}

@@ -1,0 +1,42 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hold the settings of a role against its rules, on the control node. See the module of the same name for the documentation."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import lookup_loader
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import NEWS, RULES, UPGRADE, faults, told
+
+ARGUMENTS = {"role": {"required": True, "choices": sorted(RULES)}, "upgrade": {"type": "bool", "default": False}}
+
+
+class ActionModule(ActionBase):
+    """Read the settings of a role, and tell all that is wrong with them at once."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset({"role", "upgrade"})
+
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+        """Return a failed result with one sentence for each fault, or what there is to tell."""
+        result = super().run(tmp, task_vars)
+        _checked, arguments = self.validate_argument_spec(ARGUMENTS)
+        # What is resolved here takes the place of its template, for this task alone.
+        variables = dict(task_vars or {})
+        templar = self._templar.copy_with_new_env(available_variables=variables)
+
+        def read(path: str) -> str:
+            return str(lookup_loader.get("ansible.builtin.file", loader=self._loader, templar=templar).run([path], variables=variables)[0])
+
+        given = RoleSettings(arguments["role"], variables, templar.template, read)
+        wrong = told(UPGRADE[given.role], given) if arguments["upgrade"] else faults(given)
+        result.update(changed=False, failed=bool(wrong))
+        if wrong:
+            result["msg"] = wrong
+        elif not arguments["upgrade"] and given.role in NEWS:
+            result.update(msg=NEWS[given.role](given), _ansible_verbose_always=True)
+        return result

@@ -1,0 +1,59 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name, which does the work on the control node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: preflight
+short_description: Refuse settings of a role that cannot work, before a host is touched
+version_added: 0.1.0
+description:
+  - Holds the settings of one of the collection's roles against its specification, and then against its rules, and tells all faults at once, each with
+    the way out.
+  - It is the first task of each role, whose variables it reads. It has no use outside of them.
+  - No message has a secret.
+  - Runs on the control node and asks no host. What is known of the host are the facts of M(atlas.mlflow.host_facts).
+options:
+  role:
+    description: The role.
+    type: str
+    required: true
+    choices: [mlflow_server, postgres, minio, haproxy, firewall, backup]
+  upgrade:
+    description: Whether to hold them against the rules for an upgrade instead, for the roles that have such rules.
+    type: bool
+    default: false
+attributes:
+  platform:
+    support: full
+    description: The control node.
+    platforms: posix
+  action:
+    support: full
+    description: Runs on the control node.
+  check_mode:
+    support: full
+    description: Changes nothing.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+author:
+  - atlas.mlflow maintainers (@atlas-mlflow)
+"""
+
+EXAMPLES = r"""
+- name: The settings fit this release and one another
+  atlas.mlflow.preflight:
+    role: mlflow_server
+"""
+
+RETURN = r"""
+msg:
+  description: A sentence for each fault; of a role without any, what there is to tell, if there is something.
+  returned: failure, or if there is something to tell
+  type: list
+  elements: str
+  sample: ["mlflow_server_workers is 0. Set 1 or more."]
+"""

@@ -1,0 +1,160 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The settings of a role on one host, each resolved once and with the type of its specification."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleUndefinedVariable
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.validation import check_type_int
+from ansible.module_utils.common.yaml import yaml_load
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.template import trust_as_template
+
+#: The folder of the collection's roles.
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+
+
+@functools.cache
+def options_of(role: str) -> dict[str, dict[str, Any]]:
+    """Return the options of a role by name, as its specification has them."""
+    text = (ROLES / role / "meta/argument_specs.yml").read_text(encoding="utf-8")
+    options: dict[str, dict[str, Any]] = yaml_load(text)["argument_specs"]["main"]["options"]
+    return options
+
+
+@functools.cache
+def defaults_of(role: str) -> dict[str, Any]:
+    """Return the defaults of a role, with their templates."""
+    defaults: dict[str, Any] = yaml_load((ROLES / role / "defaults/main.yml").read_text(encoding="utf-8"))
+    return defaults
+
+
+class RoleSettings:
+    """What is set for a role on a host, and what the host and the inventory are known to have.
+
+    An option is read by the method of its type. Its template is resolved when it is read for the first time, so a secret that no rule reads is
+    not generated.
+    """
+
+    def __init__(self, role: str, variables: dict[str, Any], resolve: Callable[[Any], Any], lookup: Callable[[str], str]) -> None:
+        """Take the variables of a task.
+
+        :param role: The role's name.
+        :param variables: All variables, with their templates. What is resolved replaces its template there, so that other templates do not resolve it again.
+        :param resolve: Resolves the templates in a value by these variables.
+        :param lookup: Returns the content of a file on the control node, as Ansible's look-up finds it.
+        """
+        self.role = role
+        self.options = options_of(role)
+        self.variables = variables
+        self.read = lookup
+        self._resolve = resolve
+        self._resolved: dict[str, Any] = {}
+
+    def variable(self, name: str, default: Any = "") -> Any:
+        """Return any variable with its templates resolved, or a default if it is undefined."""
+        if name not in self._resolved:
+            try:
+                self._resolved[name] = self._resolve(self.variables[name])
+            except (KeyError, AnsibleUndefinedVariable):
+                return default
+            self.variables[name] = self._resolved[name]
+        return self._resolved[name]
+
+    def attribute(self, name: str, key: str, default: str = "''") -> Any:
+        """Return one entry of a variable that is a dictionary, without resolving the others: of another host, these are all of its variables.
+
+        :param default: What stands for an entry that is undefined, in Jinja.
+        """
+        return self._resolve(trust_as_template(f"{{{{ ({name} | default({{}})).{key} | default({default}) }}}}"))
+
+    def switch(self, name: str) -> bool:
+        """Return a switch of the collection, which is off if it is not set."""
+        return bool(boolean(self.variable(name, False), strict=False))
+
+    def _option(self, name: str, *types: str) -> Any:
+        """Return an option of one of these types; another name or type is a mistake in a rule."""
+        kind = self.options[name].get("type", "str")
+        if kind not in types:
+            raise TypeError(f"{name} is of the type {kind}")
+        if name not in self._resolved:
+            self._resolved[name] = self._resolve(self.variables[name])
+            self.variables[name] = self._resolved[name]
+        return self._resolved[name]
+
+    def text(self, name: str) -> str:
+        """Return an option that is text or a path."""
+        value = self._option(name, "str", "path")
+        return "" if value is None else str(value)
+
+    def number(self, name: str) -> int:
+        """Return an option that is a whole number."""
+        return int(check_type_int(self._option(name, "int")))
+
+    def flag(self, name: str) -> bool:
+        """Return an option that is true or false."""
+        return bool(boolean(self._option(name, "bool"), strict=False))
+
+    def items(self, name: str) -> list[Any]:
+        """Return an option that is a list. Text is a list with one item, as in Ansible's own validation."""
+        value = self._option(name, "list")
+        return [value] if isinstance(value, str) else list(value or [])
+
+    def is_text(self, name: str) -> bool:
+        """Say whether an option that is a list was given as text."""
+        return isinstance(self._option(name, "list"), str)
+
+    def table(self, name: str) -> dict[str, Any]:
+        """Return an option that is a dictionary."""
+        return dict(self._option(name, "dict") or {})
+
+    @property
+    def host(self) -> str:
+        """Return the host's name in the inventory."""
+        return str(self.variables.get("inventory_hostname", ""))
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Return the facts of the host."""
+        return self.variables.get("ansible_facts") or {}
+
+    @property
+    def stack(self) -> Mapping[str, Any]:
+        """Return what the host's stack already has of this role."""
+        return (self.facts.get("stack") or {}).get(self.role) or {}
+
+    @property
+    def hostvars(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the variables of all hosts."""
+        return self.variables.get("hostvars") or {}
+
+    @property
+    def groups(self) -> Mapping[str, list[str]]:
+        """Return the groups of the inventory with their hosts."""
+        return self.variables.get("groups") or {}
+
+    def type_faults(self) -> list[str]:
+        """Return a sentence for each option that has not the type of its specification, as Ansible's own validation of roles says it.
+
+        Options that have the role's default are left out, unless there is a choice: the default may take its value from a switch of the collection.
+        """
+        defaults = defaults_of(self.role)
+        known = {name: option for name, option in self.options.items() if name in self.variables}
+        given = [name for name, option in known.items() if "choices" in option or self.variables[name] != defaults.get(name)]
+        values = {name: self._option(name, self.options[name].get("type", "str")) for name in given}
+        result = ArgumentSpecValidator({name: self.options[name] for name in given}).validate(values)
+        return [str(fault) for fault in result.error_messages]
+
+    def names(self, left_behind: re.Pattern[str]) -> list[str]:
+        """Return the names of the variables with the role's prefix that are set.
+
+        :param left_behind: Matches what the role itself leaves behind for later plays.
+        """
+        return sorted(name for name in self.variables if name.startswith(f"{self.role}_") and not left_behind.match(name))

@@ -1,0 +1,133 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for backups: the repository, and what is backed up."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+
+REPOSITORY, ENDPOINT = "backup_repository", "backup_repository_s3_endpoint_url"
+ON_A_DISK = "such as /var/backups/atlas-mlflow"
+
+
+def of_postgres(given: RoleSettings) -> bool:
+    """Say whether a PostgreSQL of the inventory is backed up."""
+    return given.number("backup_postgres_port") > 0
+
+
+def to_s3(given: RoleSettings) -> bool:
+    """Say whether the repository is a bucket."""
+    return given.text(REPOSITORY).startswith("s3://")
+
+
+def repository_stays(given: RoleSettings) -> str:
+    """The repository is on a disk."""
+    folder = given.text(REPOSITORY)
+    if not re.match("/(tmp|run|var/tmp|var/run|dev/shm)(/|$)", folder):
+        return ""
+    return f"{REPOSITORY} is {folder}, which is emptied when the host starts. Set a folder on a disk, {ON_A_DISK}."
+
+
+def repository_is_seen_by_postgres(given: RoleSettings) -> str:
+    """PostgreSQL sees the repository."""
+    folder = given.text(REPOSITORY)
+    if not re.match("/(home|root)(/|$)", folder) or not of_postgres(given):
+        return ""
+    return f"{REPOSITORY} is {folder}, and PostgreSQL, which archives its log there, sees no home folder. Set a folder elsewhere, {ON_A_DISK}."
+
+
+def repository_is_a_place(given: RoleSettings) -> str:
+    """The repository is a folder or a bucket."""
+    place = given.text(REPOSITORY)
+    if re.match("/.+", place) or re.match(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?$", place):
+        return ""
+    return f"{REPOSITORY} is {place}. Set the absolute path of a folder, or s3://BUCKET/PREFIX."
+
+
+def endpoint_has_tls(given: RoleSettings) -> str:
+    """pgBackRest speaks to S3 by TLS alone."""
+    endpoint = given.text(ENDPOINT)
+    if not to_s3(given) or re.match("https://[^/]+$", endpoint):
+        return ""
+    return f"{ENDPOINT} is {endpoint or 'empty'}, and pgBackRest speaks to S3 by TLS alone. Set https://HOST:PORT with no path."
+
+
+def repository_has_an_account(given: RoleSettings) -> str:
+    """There is an account for the bucket."""
+    names = ("backup_repository_s3_access_key_id", "backup_repository_s3_secret_access_key")
+    if not to_s3(given) or all(given.text(name) for name in names):
+        return ""
+    return f"{' or '.join(names)} is empty. Set both, of an account that may read, write and delete in the bucket of {REPOSITORY}."
+
+
+def endpoint_is_of_a_bucket(given: RoleSettings) -> str:
+    """A folder has no endpoint."""
+    endpoint = given.text(ENDPOINT)
+    if to_s3(given) or not endpoint:
+        return ""
+    return f"{ENDPOINT} is {endpoint}, and {REPOSITORY} is the folder {given.text(REPOSITORY)}. Set {REPOSITORY} to s3://BUCKET/PREFIX, or remove the endpoint."
+
+
+def repository_is_not_the_artifacts(given: RoleSettings) -> str:
+    """The repository is in another bucket than the artifacts."""
+    place = given.text(REPOSITORY)
+    if not to_s3(given) or place.removeprefix("s3://").partition("/")[0] != given.text("backup_artifacts_bucket"):
+        return ""
+    return f"{REPOSITORY} is {place}, the bucket of the artifacts: what takes them takes their backup, too. Name another bucket."
+
+
+def authority_is_a_file(given: RoleSettings) -> str:
+    """The authority of the bucket's host is a file. That of the inventory is made after the preflight."""
+    name = "backup_repository_s3_authority"
+    path = given.text(name)
+    if not path or path == given.variable("_atlas_mlflow_tls_authority") or Path(path).expanduser().is_file():
+        return ""
+    return f"{name} names {path}, which is no file on the control node. Correct the path."
+
+
+def times_are_one_or_more(given: RoleSettings) -> str:
+    """Full backups are made, and kept."""
+    every, keep = given.number("backup_full_every_days"), given.number("backup_keep_full")
+    return "" if every > 0 and keep > 0 else f"backup_full_every_days is {every} and backup_keep_full is {keep}. Set each to 1 or more."
+
+
+def database_is_of_the_inventory(given: RoleSettings) -> str:
+    """The database is on a host of the inventory."""
+    if of_postgres(given) or str(given.variable("mlflow_server_backend_store_uri", "sqlite:")).startswith("sqlite:"):
+        return ""
+    return "mlflow_server_backend_store_uri names a database that the inventory does not have in the group postgres. Back it up on its own host."
+
+
+def bucket_is_named(given: RoleSettings) -> str:
+    """The bucket of the artifacts is named, with its endpoint."""
+    destination = str(given.variable("mlflow_server_artifacts_destination"))
+    if given.text("backup_artifacts_bucket") or not destination.startswith("s3:"):
+        return ""
+    return (
+        f"mlflow_server_artifacts_destination is {destination}, which the inventory does not have in the group minio. Set backup_artifacts_bucket, "
+        "backup_s3_endpoint_url and the account's keys."
+    )
+
+
+def artifacts_endpoint_has_no_path(given: RoleSettings) -> str:
+    """The endpoint of the artifacts is a host with or without a port."""
+    endpoint = given.text("backup_s3_endpoint_url")
+    if not given.text("backup_artifacts_bucket") or re.match("https?://[^/]+$", endpoint):
+        return ""
+    return f"backup_s3_endpoint_url is {endpoint}. Set http://HOST:PORT or https://HOST:PORT with no path."
+
+
+def minio_is_reached(given: RoleSettings) -> str:
+    """MinIO listens on more than loopback if the backup is made on another host."""
+    host = given.variable("_atlas_mlflow_minio_host")
+    if host in ("", given.host):
+        return ""
+    if given.attribute("_atlas_mlflow_minio", "minio_listen_address", "_atlas_mlflow_minio_listen_address") != "127.0.0.1":
+        return ""
+    return (
+        f"minio_listen_address is 127.0.0.1 on {host}, and the backup is made on {given.host}, where the database is. Set minio_listen_address to the "
+        "address of MinIO's host."
+    )

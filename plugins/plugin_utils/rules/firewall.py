@@ -1,0 +1,44 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for the firewall: sources, ports, and the way back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import is_port
+
+SOURCE = "^(any|[0-9.]+(/[0-9]+)?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(/[0-9]+)?)$"
+
+
+def openings(given: RoleSettings) -> list[Mapping[str, Any]]:
+    """Return the ports that are open, each with its sources."""
+    return given.items("firewall_needed") + given.items("firewall_allowed")
+
+
+def sources_are_networks(given: RoleSettings) -> str:
+    """Sources are addresses and networks."""
+    wrong = [str(source) for opening in openings(given) for source in opening["sources"] if not re.match(SOURCE, str(source))]
+    way = "Give addresses or networks, such as 10.0.0.7 or 10.0.0.0/24, or any for everybody."
+    return f"firewall_needed or firewall_allowed has {', '.join(wrong)} among its sources. {way}" if wrong else ""
+
+
+def ports_are_ports(given: RoleSettings) -> str:
+    """What is opened is a port."""
+    ports = [int(opening["port"]) for opening in openings(given)] + [int(port) for port in given.items("firewall_ssh_ports")]
+    wrong = [str(port) for port in ports if not is_port(port)]
+    return f"firewall_allowed or firewall_ssh_ports has {', '.join(wrong)}. Set ports between 1 and 65535." if wrong else ""
+
+
+def ssh_is_open(given: RoleSettings) -> str:
+    """There is a way in."""
+    return "" if given.items("firewall_ssh_ports") else "firewall_ssh_ports is empty, which would lock you out. Name the ports of SSH, or leave it out."
+
+
+def there_is_time_to_connect_again(given: RoleSettings) -> str:
+    """New rules are kept if the host can be reached within some seconds."""
+    seconds = given.number("firewall_undo_seconds")
+    return f"firewall_undo_seconds is {seconds}, too few to reach the host again. Set 10 or more." if seconds < 10 else ""

@@ -1,0 +1,78 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for the proxy: its servers, how it checks them, and its limits."""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+
+SECONDS = ("request_timeout", "client_timeout", "server_timeout", "check_interval", "check_timeout")
+
+
+def status_is_one(given: RoleSettings) -> str:
+    """A server is well if it answers with a status, or one of a range."""
+    status = given.text("haproxy_check_status")
+    if re.match("^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$", status):
+        return ""
+    return f"haproxy_check_status is {status}. Set a status, such as 200, or a range, such as 200-499."
+
+
+def check_has_a_password(given: RoleSettings) -> str:
+    """The checks log in with a name and a password, or do not."""
+    if bool(given.text("haproxy_check_user")) == bool(given.text("haproxy_check_password")):
+        return ""
+    return (
+        "One of haproxy_check_user and haproxy_check_password is set and the other is empty. Set both, or neither where the servers have no users."
+    )
+
+
+def servers_are_there(given: RoleSettings) -> str:
+    """There is a server behind the proxy."""
+    if given.items("haproxy_servers"):
+        return ""
+    return (
+        "haproxy_servers is empty. Put hosts in the group mlflow_servers, and use the playbook atlas.mlflow.site, or give each server's name and address."
+    )
+
+
+def servers_have_names(given: RoleSettings) -> str:
+    """Each server has a name that it answers to."""
+    names = [str(server["name"]) for server in given.items("haproxy_servers")]
+    if all(re.match("^[A-Za-z0-9_.-]+$", name) for name in names):
+        return ""
+    return f"haproxy_servers has {', '.join(names)}. Give each server a name of letters, digits, dots and hyphens that it answers to."
+
+
+def servers_have_addresses(given: RoleSettings) -> str:
+    """Each server has a host and a port."""
+    addresses = [str(server["address"]) for server in given.items("haproxy_servers")]
+    if all(re.match(r"^([^/:]+|\[[0-9a-fA-F:.]+\]):[0-9]+$", address) for address in addresses):
+        return ""
+    return f"haproxy_servers has {', '.join(addresses)}. Give each address as HOST:PORT, with no scheme or path."
+
+
+def prefix_is_a_path(given: RoleSettings) -> str:
+    """A static prefix starts with a slash, and does not end with one."""
+    prefix = given.text("haproxy_static_prefix")
+    if not prefix or re.match("/[^ ]*[^/ ]$", prefix):
+        return ""
+    return f"haproxy_static_prefix is {prefix}. It starts with a slash, does not end with one, and has no space."
+
+
+def limits_are_numbers(given: RoleSettings) -> str:
+    """There is a connection, and a body of a request may have bytes."""
+    connections, size = given.number("haproxy_max_connections"), given.number("haproxy_max_body_bytes")
+    if connections > 0 and size >= 0:
+        return ""
+    return (
+        f"haproxy_max_connections is {connections}, and haproxy_max_body_bytes is {size}. Set 1 connection or more, and a number of bytes, or 0 for no "
+        "limit."
+    )
+
+
+def times_are_seconds(given: RoleSettings) -> str:
+    """Each time is a second or more."""
+    wrong = [f"haproxy_{name}" for name in SECONDS if given.number(f"haproxy_{name}") < 1]
+    return f"{', '.join(wrong)} is less than 1. Set seconds." if wrong else ""

@@ -1,0 +1,112 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for images and containers."""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+
+#: An image that is the same tomorrow: with a tag other than latest, or with its digest.
+PINNED = r"[^@]*(:(?!latest$)[^:/@]+|@sha256:[0-9a-f]{64})$"
+
+
+def mlflow_has_no_folder_of_releases(given: RoleSettings) -> str:
+    """In a container, the image holds the server."""
+    folder = given.text("mlflow_server_install_dir")
+    if given.text("mlflow_server_deployment") != "container" or folder == "/opt/mlflow":
+        return ""
+    return (
+        f"mlflow_server_install_dir is {folder}, and mlflow_server_deployment is container, whose image holds the server. Remove the folder, or set "
+        "mlflow_server_deployment to systemd."
+    )
+
+
+def mlflow_lock_is_built(given: RoleSettings) -> str:
+    """Only an image that is built takes something from a lock."""
+    source = given.text("mlflow_server_image_source")
+    if given.text("mlflow_server_deployment") != "container" or not given.text("mlflow_server_lock_file") or source == "build":
+        return ""
+    return (
+        f"mlflow_server_lock_file is set, and mlflow_server_image_source is {source}, which takes nothing from a lock. Set mlflow_server_image_source to "
+        "build, or remove the lock."
+    )
+
+
+def mlflow_image_is_custom(given: RoleSettings) -> str:
+    """An image is named if it is a custom one, and only then."""
+    source, image = given.text("mlflow_server_image_source"), given.text("mlflow_server_image")
+    if (source == "custom") == bool(image):
+        return ""
+    return (
+        f"mlflow_server_image_source is {source}, and mlflow_server_image is {image or 'empty'}. Set mlflow_server_image with mlflow_server_image_source "
+        "custom, and only then."
+    )
+
+
+def mlflow_image_is_pinned(given: RoleSettings) -> str:
+    """The image is the same tomorrow."""
+    image = given.text("mlflow_server_image")
+    if not image or re.match(PINNED, image):
+        return ""
+    return (
+        f"mlflow_server_image is {image}, which may be another image tomorrow, and brings another schema with it. Name its digest (NAME@sha256:...), or a "
+        "tag other than latest."
+    )
+
+
+def postgres_in_a_container(given: RoleSettings) -> bool:
+    """Say whether PostgreSQL runs in a container."""
+    return given.text("postgres_deployment") == "container"
+
+
+def postgres_user_is_numbers(given: RoleSettings) -> str:
+    """The image's user is given as numbers."""
+    user = given.text("postgres_container_user")
+    if re.match("^[0-9]+:[0-9]+$", user):
+        return ""
+    return f"postgres_container_user is {user}. Give the image's user and group as numbers, such as 999:999."
+
+
+def postgres_has_no_repository(given: RoleSettings) -> str:
+    """In a container, the image holds PostgreSQL."""
+    repository = given.text("postgres_repository")
+    if not postgres_in_a_container(given) or repository == "distribution":
+        return ""
+    return (
+        f"postgres_repository is {repository}, and postgres_deployment is container, whose image holds PostgreSQL. Remove postgres_repository, or set "
+        "postgres_deployment to systemd."
+    )
+
+
+def postgres_image_has_a_version(given: RoleSettings) -> str:
+    """The major version in the image is known."""
+    if not postgres_in_a_container(given) or str(given.variable("_postgres_image_version")):
+        return ""
+    image = given.text("postgres_image")
+    return f"postgres_image is {image}, which does not tell the major version in it, and where its data lie goes by that. Set postgres_version."
+
+
+def postgres_image_is_pinned(given: RoleSettings) -> str:
+    """The image is the same tomorrow."""
+    image = given.text("postgres_image")
+    if not postgres_in_a_container(given) or re.match(PINNED, image):
+        return ""
+    return f"postgres_image is {image}, which may be another release tomorrow that cannot read the data. Name a tag other than latest, or the digest."
+
+
+def minio_image_is_pinned(given: RoleSettings) -> str:
+    """The image is the same tomorrow."""
+    image = given.text("minio_image")
+    if not image or re.match(PINNED, image):
+        return ""
+    return f"minio_image is {image}, which may be another release tomorrow. Name a tag other than latest, or the digest."
+
+
+def minio_image_is_for_a_container(given: RoleSettings) -> str:
+    """A unit of systemd runs no image."""
+    image = given.text("minio_image")
+    if not image or given.text("minio_deployment") == "container":
+        return ""
+    return f"minio_image is {image}, and minio_deployment is systemd, which runs no image. Set minio_deployment to container."

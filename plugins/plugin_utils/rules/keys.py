@@ -1,0 +1,76 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for generated passwords and keys."""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+
+#: The shortest password.
+LENGTH = 12
+FERNET_KEY = "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]=$"
+SITE = "use the playbook atlas.mlflow.site, which generates it"
+
+
+def webhook_key_is_one(given: RoleSettings) -> str:
+    """MLflow encrypts the secrets of webhooks by a Fernet key."""
+    key = given.text("mlflow_server_webhook_key")
+    if re.match(FERNET_KEY, key):
+        return ""
+    return (
+        f"mlflow_server_webhook_key {'is no Fernet key' if key else 'is empty'}, by which MLflow encrypts the secrets of webhooks. Use the playbook "
+        "atlas.mlflow.site, which generates it, or set one: 32 random bytes in URL-safe Base64, the same on all servers."
+    )
+
+
+def kek_passphrase_is_long(given: RoleSettings) -> str:
+    """MLflow encrypts API keys by a passphrase."""
+    length = len(given.text("mlflow_server_kek_passphrase"))
+    if length >= LENGTH:
+        return ""
+    return (
+        f"mlflow_server_kek_passphrase has {length} characters, and MLflow encrypts API keys by it. Use the playbook atlas.mlflow.site, which generates "
+        "it, or set one of 12 or more, the same on all servers."
+    )
+
+
+def former_webhook_keys_are_keys(given: RoleSettings) -> str:
+    """The keys that were used before are Fernet keys."""
+    if all(re.match(FERNET_KEY, str(key)) for key in given.items("mlflow_server_former_webhook_keys")):
+        return ""
+    return "mlflow_server_former_webhook_keys has an item that is no Fernet key. Give the keys that mlflow_server_webhook_key had before."
+
+
+def postgres_password_is_long(given: RoleSettings) -> str:
+    """The tracking server's password for PostgreSQL is long."""
+    length = len(given.text("postgres_password"))
+    return f"postgres_password has {length} characters. Set one of 12 or more, or {SITE}." if length < LENGTH else ""
+
+
+def superuser_password_is_long(given: RoleSettings) -> str:
+    """The administrator of a PostgreSQL in a container has a long password."""
+    length = len(given.text("postgres_superuser_password")) if given.text("postgres_deployment") == "container" else LENGTH
+    if length >= LENGTH:
+        return ""
+    return f"postgres_superuser_password has {length} characters, and postgres_deployment is container. Set one of 12 or more, or {SITE}."
+
+
+def minio_passwords_are_long(given: RoleSettings) -> str:
+    """MinIO's administrator and the tracking server's account have long passwords."""
+    if min(len(given.text("minio_root_password")), len(given.text("minio_secret_key"))) >= LENGTH:
+        return ""
+    return (
+        "minio_root_password or minio_secret_key has fewer than 12 characters. Set both, or use the playbook atlas.mlflow.site, which generates them."
+    )
+
+
+def backup_passphrase_is_long(given: RoleSettings) -> str:
+    """Backups are encrypted by a long passphrase."""
+    length = len(given.text("backup_passphrase"))
+    if length >= LENGTH:
+        return ""
+    return (
+        f"backup_passphrase has {length} characters. Set one of 12 or more, or use the playbook atlas.mlflow.backup, which generates it."
+    )

@@ -1,0 +1,166 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for PostgreSQL: versions, connections, databases, and an upgrade to another major version."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.common.text.formatters import bytes_to_human
+from ansible.module_utils.compat.version import LooseVersion
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import DEFAULT, RESERVED, max_connections
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.images import postgres_in_a_container
+
+
+def version_of(given: RoleSettings) -> str:
+    """Return the major version that is wanted, empty if it is not known."""
+    return str(given.variable("_postgres_version"))
+
+
+def former(given: RoleSettings) -> Mapping[str, Any]:
+    """Return the cluster whose data the wanted version lacks, empty if there is none."""
+    return given.variable("_postgres_former") or {}
+
+
+def clusters(given: RoleSettings) -> list[Mapping[str, Any]]:
+    """Return the clusters of the host that can be this role's."""
+    return [cluster for cluster in given.facts.get("postgres_clusters") or [] if cluster["name"] == "main"]
+
+
+def connections_are_enough(given: RoleSettings) -> str:
+    """A max_connections of the user's is enough for the workers of all tracking servers."""
+    most, wanted = given.table("postgres_settings").get("max_connections"), given.number("postgres_connections")
+    if most is None or _whole(most) >= wanted + RESERVED:
+        return ""
+    return (
+        f"postgres_settings has max_connections {most}, of which PostgreSQL keeps 3, and the workers of all tracking servers may open {wanted}. Raise it, "
+        "run fewer workers (mlflow_server_workers), or set smaller pools in mlflow_server_environment (MLFLOW_SQLALCHEMYSTORE_POOL_SIZE, 5 by default, and "
+        "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW, 10)."
+    )
+
+
+def _whole(value: Any) -> int:
+    """Return a value as a whole number, 0 if it is none."""
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return 0
+
+
+def connections(given: RoleSettings) -> str:
+    """Return how many connections there may be, for a run that goes on."""
+    wanted = given.number("postgres_connections")
+    most = given.table("postgres_settings").get("max_connections") or max_connections(wanted) or DEFAULT
+    return f"The workers of all tracking servers may open {wanted} connections, and max_connections is {most}."
+
+
+def no_upgrade_was_cut_short(given: RoleSettings) -> str:
+    """No upgrade is under way on the host."""
+    if given.switch("_postgres_upgrading") or not any(cluster["upgrade"] for cluster in clusters(given)):
+        return ""
+    return "An upgrade of this host's PostgreSQL was cut short. Run upgrade_postgres.yml again, with the inventory that it was begun with."
+
+
+def data_are_of_the_version(given: RoleSettings) -> str:
+    """No empty database is set up beside the data of another version."""
+    if given.switch("_postgres_upgrading") or postgres_in_a_container(given) or not former(given) or former(given)["upgrade"]:
+        return ""
+    version = former(given)["version"]
+    return (
+        f"postgres_version is {version_of(given)}, and the data are those of PostgreSQL {version}: an empty database would be set up beside them. Run "
+        f"upgrade_postgres.yml, which takes them along, or set postgres_version to \"{version}\"."
+    )
+
+
+def version_is_known(given: RoleSettings) -> str:
+    """The packages' major version is known."""
+    if postgres_in_a_container(given) or version_of(given):
+        return ""
+    release = given.facts.get("distribution_release", "")
+    return f"postgres_version is empty and {release} is not known to this role: set postgres_version to the major version that its packages carry."
+
+
+def pgdg_needs_a_version(given: RoleSettings) -> str:
+    """A repository with several versions needs one to be chosen."""
+    if given.text("postgres_repository") != "pgdg" or given.text("postgres_version"):
+        return ""
+    return 'postgres_repository is pgdg, which carries several versions. Set postgres_version to the one you want, such as "17".'
+
+
+def databases_have_names_of_their_own(given: RoleSettings) -> str:
+    """Each database has a name of its own."""
+    names = [given.text("postgres_database"), *(str(name) for name in given.items("postgres_more_databases"))]
+    if all(re.match("^[A-Za-z_][A-Za-z0-9_-]*$", name) for name in names) and len(set(names)) == len(names):
+        return ""
+    return (
+        f"postgres_database and postgres_more_databases are {', '.join(names)}. Give each database a name of its own, of letters, digits, underscores and "
+        "hyphens."
+    )
+
+
+def upgrade_is_not_of_an_image(given: RoleSettings) -> str:
+    """An image has the programs of one major version."""
+    if not postgres_in_a_container(given):
+        return ""
+    return (
+        "postgres_deployment is container, and an image holds the programs of one major version, where an upgrade takes those of two. Dump the database "
+        f"(docker exec {given.text('postgres_container_name')} pg_dumpall), set postgres_image to the new version and postgres_container_volume to a new "
+        "name, run site.yml, and load the dump."
+    )
+
+
+def upgrade_has_something_to_upgrade(given: RoleSettings) -> str:
+    """The host has a cluster."""
+    if postgres_in_a_container(given) or clusters(given):
+        return ""
+    return "The host has no PostgreSQL to upgrade. Run site.yml, which sets it up."
+
+
+def upgrade_leads_to_a_newer_version(given: RoleSettings) -> str:
+    """An older version cannot read the data of a newer one."""
+    if not former(given) or LooseVersion(version_of(given)) > LooseVersion(str(former(given)["version"])):
+        return ""
+    version = former(given)["version"]
+    return (
+        f"postgres_version is {version_of(given)}, and the host has PostgreSQL {version}, whose data an older version cannot read. Set postgres_version to "
+        f"{version} or newer."
+    )
+
+
+def upgrade_has_the_former_programs(given: RoleSettings) -> str:
+    """The former version is installed, as its programs read the data."""
+    if not former(given) or f"postgresql-{former(given)['version']}" in (given.facts.get("packages") or {}):
+        return ""
+    return (
+        f"The package postgresql-{former(given)['version']} is not installed, and its programs read the data that are to be taken along. Install it."
+    )
+
+
+def upgrade_overwrites_nothing(given: RoleSettings) -> str:
+    """There are no data of the wanted version that the playbook has not made."""
+    if former(given).get("upgrade") or not ((given.variable("__postgres_leftover", {}) or {}).get("stat") or {}).get("exists"):
+        return ""
+    return f"/var/lib/postgresql/{version_of(given)}/main has data already that this playbook has not made. Move them away."
+
+
+def upgrade_has_room(given: RoleSettings) -> str:
+    """There is room for a copy and a dump of the data. Indexes are no part of a dump, which is compressed besides."""
+    size = _counted(given, "__postgres_measured", 0)
+    # What an upgrade that was cut short has copied is removed, or stays.
+    needed = 0 if former(given).get("upgrade") else int(size * 1.5)
+    free = _counted(given, "__postgres_left", -1)
+    if needed <= free:
+        return ""
+    return (
+        f"The data of PostgreSQL {former(given).get('version', '')} take {bytes_to_human(size)}, and a copy and a dump of them {bytes_to_human(needed)} at "
+        f"most, where /var/lib/postgresql has {bytes_to_human(free)} left. Make room."
+    )
+
+
+def _counted(given: RoleSettings, name: str, field: int) -> int:
+    """Return a number in what a command wrote, 0 if it was not run."""
+    words = str((given.variable(name, {}) or {}).get("stdout") or "0").split()
+    return _whole(words[field])

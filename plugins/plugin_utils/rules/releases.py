@@ -1,0 +1,175 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for releases of MLflow: what is shipped for them, what they need in a lock, and upgrades."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.compat.version import LooseVersion
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import ROLES, RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.server_options import option_value
+
+RELEASES = ROLES / "mlflow_server/files/releases"
+#: The oldest release that a version of the plugin for OpenID Connect is locked for.
+OIDC_SINCE = "3.17.2"
+IS_RELEASE = "[0-9]+[.]"
+
+
+def shipped(given: RoleSettings) -> list[str]:
+    """Return the releases that a lock is shipped for, the newest first."""
+    return [str(release) for release in given.variable("_mlflow_server_releases")]
+
+
+@functools.cache
+def read_options(version: str) -> Mapping[str, Any]:
+    """Return what `mlflow server` of a release takes, read from the release itself."""
+    options: Mapping[str, Any] = json.loads((RELEASES / version / "options.json").read_text(encoding="utf-8"))
+    return options
+
+
+def known_version(given: RoleSettings) -> str:
+    """Return the release, or nothing with a lock of the user's own, of which nothing is known."""
+    return "" if given.text("mlflow_server_lock_file") else given.text("mlflow_server_version")
+
+
+def options_facts(given: RoleSettings) -> Mapping[str, Any]:
+    """Return what `mlflow server` takes. A release with a lock of the user's own is held against the newest one that is shipped."""
+    return read_options(known_version(given) or shipped(given)[0])
+
+
+def exposes_metrics(given: RoleSettings) -> bool:
+    """Say whether the server gives metrics for Prometheus."""
+    arguments = [] if given.is_text("mlflow_server_extra_args") else given.items("mlflow_server_extra_args")
+    return bool(option_value(arguments, "--expose-prometheus", options_facts(given), given.table("mlflow_server_environment")))
+
+
+def lock_lacks(given: RoleSettings, package: str) -> bool:
+    """Say whether there is a lock of the user's own, without a package.
+
+    :param package: A pattern of the package's name.
+    """
+    lock = given.text("mlflow_server_lock_file")
+    return bool(lock) and not re.search(f"(?mi)^{package}==", given.read(lock))
+
+
+def release_can_be_installed(given: RoleSettings) -> str:
+    """A lock is shipped for the release, or the user gives one."""
+    version = given.text("mlflow_server_version")
+    if given.text("mlflow_server_lock_file") or version in shipped(given):
+        return ""
+    return (
+        f"mlflow_server_version is {version}, for which no lock is shipped. Choose one of {', '.join(shipped(given))}, or set mlflow_server_lock_file to a "
+        "lock of your own (uv pip compile --generate-hashes)."
+    )
+
+
+def no_upgrade_was_cut_short(given: RoleSettings) -> str:
+    """No upgrade is under way on the host."""
+    former = given.facts.get("mlflow_upgrade_from")
+    if not former or given.switch("_mlflow_server_upgrading"):
+        return ""
+    return f"An upgrade from {former} was cut short on this host. Run upgrade.yml, which goes on with it, or restore.yml, which makes an end of it."
+
+
+def lock_has_metrics(given: RoleSettings) -> str:
+    """A lock has what metrics need."""
+    if not lock_lacks(given, "prometheus[-_]flask[-_]exporter") or not exposes_metrics(given):
+        return ""
+    return "--expose-prometheus is set, and mlflow_server_lock_file has no prometheus-flask-exporter, which that needs. Add it to the lock."
+
+
+def lock_has_basic_auth(given: RoleSettings) -> str:
+    """A lock has what users with passwords need."""
+    if given.text("mlflow_server_auth") != "basic" or not lock_lacks(given, "flask[-_]wtf"):
+        return ""
+    return "mlflow_server_auth is basic, and mlflow_server_lock_file has no Flask-WTF, which that needs. Make the lock from mlflow[auth]."
+
+
+def lock_has_oidc(given: RoleSettings) -> str:
+    """A lock has the plugin for OpenID Connect."""
+    if given.text("mlflow_server_auth") != "oidc" or not lock_lacks(given, "mlflow[-_]oidc[-_]auth"):
+        return ""
+    return "mlflow_server_auth is oidc, and mlflow_server_lock_file has no mlflow-oidc-auth, the plugin that does it. Make the lock with it."
+
+
+def release_has_oidc(given: RoleSettings) -> str:
+    """The plugin for OpenID Connect fits the release."""
+    version = known_version(given)
+    if given.text("mlflow_server_auth") != "oidc" or not version or (RELEASES / version / "oidc.txt").is_file():
+        return ""
+    return (
+        f"mlflow_server_auth is oidc, and mlflow-oidc-auth, the plugin that does it, fits no release older than {OIDC_SINCE}, while mlflow_server_version "
+        f"is {version}. Set a newer one, or mlflow_server_auth to basic."
+    )
+
+
+def gc_age_is_a_time(given: RoleSettings) -> str:
+    """The age after which deleted runs are removed is a time."""
+    age = given.text("mlflow_server_gc_older_than")
+    return "" if re.match("^([0-9]+[dhms])+$", age) else f"mlflow_server_gc_older_than is {age}. Give days, hours, minutes and seconds, such as 30d or 12h30m."
+
+
+def workers_are_one_or_more(given: RoleSettings) -> str:
+    """There is a worker."""
+    workers = given.number("mlflow_server_workers")
+    return f"mlflow_server_workers is {workers}. Set 1 or more." if workers < 1 else ""
+
+
+def _upgrade_from(given: RoleSettings) -> str:
+    """Return the release that an upgrade starts from, empty if the server does not tell it."""
+    release = str(given.variable("mlflow_server_upgrade_from"))
+    return release if re.match(IS_RELEASE, release) else ""
+
+
+def server_tells_its_release(given: RoleSettings) -> str:
+    """An upgrade starts from a server that works."""
+    if _upgrade_from(given):
+        return ""
+    port = given.number("mlflow_server_port")
+    return (
+        f"The tracking server does not say its release at port {port}. Run site.yml with the release that is installed, and upgrade a server that works."
+    )
+
+
+def upgrade_leads_to_a_newer_release(given: RoleSettings) -> str:
+    """An older release cannot read the database of a newer one."""
+    former, version = _upgrade_from(given), given.text("mlflow_server_version")
+    if not former or LooseVersion(version) >= LooseVersion(former):
+        return ""
+    return (
+        f"mlflow_server_version is {version}, and {former} is installed, whose database an older release cannot read. Restore a backup from before with "
+        "restore.yml, or set a newer release."
+    )
+
+
+def upgrade_can_be_taken_back(given: RoleSettings) -> str:
+    """The release that is installed could be run again with what the inventory says of its packages or its image, which is of the new one."""
+    former = _upgrade_from(given)
+    if not former or not given.switch("mlflow_server_upgrade_wanted"):
+        return ""
+    custom = given.text("mlflow_server_deployment") == "container" and given.text("mlflow_server_image_source") == "custom"
+    hindrances = ["mlflow_server_lock_file"] if given.text("mlflow_server_lock_file") else []
+    hindrances += ["mlflow_server_image_source"] if custom else []
+    hindrances += [f"the release {former}"] if former not in shipped(given) else []
+    if not hindrances:
+        return ""
+    return (
+        f"With {' and '.join(hindrances)}, a failed upgrade could not go back: that takes a release for which a lock is shipped, "
+        f"{', '.join(shipped(given))}, without a lock or an image of your own. Make a backup with backup.yml, set mlflow_server_backend_store_upgrade to "
+        "true, and run site.yml."
+    )
+
+
+def upgrade_can_bring_the_database_back(given: RoleSettings) -> str:
+    """The database is one that the collection can keep a copy of."""
+    if given.text("mlflow_server_backend_store_uri").startswith("sqlite:") or given.variable("_atlas_mlflow_postgres_host"):
+        return ""
+    return (
+        "mlflow_server_backend_store_uri names a database that the inventory does not have in the group postgres, so it could not be brought back. Back it "
+        "up on its own host, set mlflow_server_backend_store_upgrade to true, and run site.yml."
+    )

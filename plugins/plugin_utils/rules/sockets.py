@@ -1,0 +1,166 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for where the services listen: addresses, ports, and who else has them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+from typing import Any, Union
+
+from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener, collide
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+
+#: Words that PostgreSQL's setting knows an address by.
+WORDS = {"localhost": "127.0.0.1", "*": "0.0.0.0"}
+ADDRESS = r"^([0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$"
+
+
+def port_conflicts(listeners: Iterable[Mapping[str, Any]], address: Union[str, list[str]], port: int, own: Iterable[str]) -> list[str]:
+    """Return in words the sockets in whose way a service's socket would be, or that would take its traffic.
+
+    :param listeners: The fact ``listeners`` of ``atlas.mlflow.host_facts``.
+    :param address: IP address that the service listens on, or a list of them; ``localhost`` is 127.0.0.1 and ``*`` is 0.0.0.0. What is
+        no address has no conflict: that it is none is for another rule to say.
+    :param port: Its port.
+    :param own: Units and containers (``container NAME``) that may have it: the service's own.
+    """
+    wanted = []
+    for one in [address] if isinstance(address, str) else address:
+        with contextlib.suppress(ValueError):
+            wanted.append(Listener(ip_address(WORDS.get(one, one)), int(port)))
+    taken = []
+    for fact in listeners:
+        other = Listener(ip_address(fact["address"]), fact["port"], fact["pid"], fact["process"], fact["group"])
+        if other.group not in own and any(collide(other, one) for one in wanted):
+            taken.append(f"{other.endpoint}, held by {other.owner}")
+    return taken
+
+
+def is_port(number: int) -> bool:
+    """Say whether a number can be a port."""
+    return 0 < number < 65536
+
+
+def address_fault(name: str, address: str) -> str:
+    """Return what is wrong with an address to listen on, or nothing."""
+    return "" if re.match(ADDRESS, address) else f"{name} is {address}. Set an IP address to listen on; 0.0.0.0 is all."
+
+
+def port_fault(name: str, port: int) -> str:
+    """Return what is wrong with a port, or nothing."""
+    return "" if is_port(port) else f"{name} is {port}. Set a port between 1 and 65535."
+
+
+def listeners(given: RoleSettings) -> list[Mapping[str, Any]]:
+    """Return the sockets on which the host listens."""
+    return given.facts.get("listeners") or []
+
+
+def mlflow_listens_on_an_address(given: RoleSettings) -> str:
+    """The tracking server listens on an IP address."""
+    return address_fault("mlflow_server_host", given.text("mlflow_server_host"))
+
+
+def mlflow_port_is_one(given: RoleSettings) -> str:
+    """The tracking server's port can be one."""
+    return port_fault("mlflow_server_port", given.number("mlflow_server_port"))
+
+
+def mlflow_port_is_free(given: RoleSettings) -> str:
+    """Nothing else has the tracking server's port, or a more specific address of it. Moving between unit and container frees the role's own first."""
+    port, own = given.number("mlflow_server_port"), ["mlflow-server.service", f"container {given.text('mlflow_server_container_name')}"]
+    found = port_conflicts(listeners(given), given.text("mlflow_server_host"), port, own)
+    if not found:
+        return ""
+    return (
+        f"mlflow_server_port is {port}, and {'; '.join(found)}. Stop that process, or set another port: it would take the tracking server's traffic, or "
+        "keep it from starting."
+    )
+
+
+def postgres_listens_on_addresses(given: RoleSettings) -> str:
+    """PostgreSQL listens on IP addresses, or on what it has a word for."""
+    wrong = [str(address) for address in given.items("postgres_listen_addresses") if address not in WORDS and not re.match(ADDRESS, str(address))]
+    return f"postgres_listen_addresses has {', '.join(wrong)}. Give IP addresses, localhost, or * for all." if wrong else ""
+
+
+def postgres_port_is_one(given: RoleSettings) -> str:
+    """PostgreSQL's port can be one."""
+    return port_fault("postgres_port", given.number("postgres_port"))
+
+
+def postgres_port_is_free(given: RoleSettings) -> str:
+    """Nothing else has PostgreSQL's port. A cluster that is to be upgraded has it by right."""
+    port = given.number("postgres_port")
+    if given.text("postgres_deployment") == "container":
+        own = [f"container {given.text('postgres_container_name')}"]
+    else:
+        former = given.variable("_postgres_former", {}).get("version", "")
+        own = [f"postgresql@{version}-main.service" for version in (given.variable("_postgres_version"), former)]
+    found = port_conflicts(listeners(given), [str(address) for address in given.items("postgres_listen_addresses")], port, own)
+    if not found:
+        return ""
+    return (
+        f"postgres_port is {port}, and {'; '.join(found)}. Stop that process, or set another port. Data do not move between a service and a container by "
+        "themselves: dump them (pg_dump), stop the old one, and load them."
+    )
+
+
+def minio_listens_on_an_address(given: RoleSettings) -> str:
+    """MinIO listens on an IP address."""
+    return address_fault("minio_listen_address", given.text("minio_listen_address"))
+
+
+def minio_ports_are_two(given: RoleSettings) -> str:
+    """MinIO's port can be one, and its console has none or another one."""
+    port, console = given.number("minio_port"), given.number("minio_console_port")
+    if is_port(port) and 0 <= console < 65536 and port != console:
+        return ""
+    return f"minio_port is {port} and minio_console_port is {console}. Set two different ports between 1 and 65535, or minio_console_port to 0."
+
+
+def minio_port_is_free(given: RoleSettings) -> str:
+    """Nothing else has MinIO's port."""
+    port = given.number("minio_port")
+    own = f"container {given.text('minio_container_name')}" if given.text("minio_deployment") == "container" else "minio.service"
+    found = port_conflicts(listeners(given), given.text("minio_listen_address"), port, [own])
+    if not found:
+        return ""
+    return (
+        f"minio_port is {port}, and {'; '.join(found)}. Stop that process, or set another port. Data do not move between a service and a container by "
+        "themselves: copy the bucket (mc mirror), and stop the old one."
+    )
+
+
+def haproxy_listens_on_an_address(given: RoleSettings) -> str:
+    """HAProxy listens on an IP address."""
+    return address_fault("haproxy_listen_address", given.text("haproxy_listen_address"))
+
+
+def haproxy_ports_are_ports(given: RoleSettings) -> str:
+    """HAProxy's ports can be ports; there need not be one for http beside https."""
+    port, redirect = given.number("haproxy_port"), given.number("haproxy_redirect_port")
+    if is_port(port) and 0 <= redirect < 65536:
+        return ""
+    return f"haproxy_port is {port}, and haproxy_redirect_port is {redirect}. Set ports between 1 and 65535, or no haproxy_redirect_port."
+
+
+def haproxy_redirect_leads_to_https(given: RoleSettings) -> str:
+    """Requests are sent on to https only if there is a certificate, and from another port."""
+    port, redirect = given.number("haproxy_port"), given.number("haproxy_redirect_port")
+    if not redirect or given.text("haproxy_tls_certificate") and redirect != port:
+        return ""
+    return (
+        f"haproxy_redirect_port is {redirect}, from where requests are sent on to https at haproxy_port, which is {port}. Set haproxy_tls_certificate and "
+        "two different ports, or leave haproxy_redirect_port out."
+    )
+
+
+def haproxy_ports_are_free(given: RoleSettings) -> str:
+    """Nothing else has HAProxy's ports."""
+    port, redirect, address = given.number("haproxy_port"), given.number("haproxy_redirect_port"), given.text("haproxy_listen_address")
+    found = [one for wanted in (port, redirect) if wanted for one in port_conflicts(listeners(given), address, wanted, ["haproxy.service"])]
+    return f"haproxy_port is {port}, and {'; '.join(found)}. Stop that process, or set another port." if found else ""

@@ -1,0 +1,198 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for the stores of a tracking server: database, artifacts, and the folders on its host."""
+
+from __future__ import annotations
+
+import re
+
+from ansible.module_utils.compat.version import LooseVersion
+from ansible_collections.atlas.mlflow.plugins.module_utils.folders import folder_faults
+from ansible_collections.atlas.mlflow.plugins.module_utils.uris import ENCODED, not_encoded
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.users import has_users
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import store_changes
+
+#: The first release whose server advertises downloads by links to S3.
+DIRECT_SINCE = "3.15.0"
+BACKEND, USERS, DESTINATION = "mlflow_server_backend_store_uri", "mlflow_server_auth_store_uri", "mlflow_server_artifacts_destination"
+ENDPOINT = "mlflow_server_s3_endpoint_url"
+#: The collection's own folder on a host.
+COLLECTION = {"the folder of the collection": "/opt/atlas-mlflow"}
+
+
+def is_sqlite(uri: str) -> bool:
+    """Say whether a database is a file."""
+    return uri.startswith("sqlite:")
+
+
+def on_s3(given: RoleSettings) -> bool:
+    """Say whether artifacts are in a bucket."""
+    return given.text(DESTINATION).startswith("s3://")
+
+
+def servers(given: RoleSettings) -> int:
+    """Return how many tracking servers the inventory has."""
+    return len(given.groups.get("mlflow_servers") or [])
+
+
+def no_store_is_left(given: RoleSettings) -> str:
+    """The tracking server keeps the stores that it serves."""
+    if given.flag("mlflow_server_allow_store_change") or not given.stack:
+        return ""
+    wanted = {
+        "backend": given.text(BACKEND),
+        "registry": str(given.table("mlflow_server_environment").get("MLFLOW_REGISTRY_STORE_URI", "")),
+        "artifacts": given.text(DESTINATION),
+        "endpoint": given.text(ENDPOINT),
+        "users": given.text(USERS) if has_users(given) else "",
+        "login": given.text("mlflow_server_auth"),
+    }
+    changes = store_changes(given.stack, wanted, given.hostvars, given.groups, given.host)
+    if not changes:
+        return ""
+    seen = given.stack.get("seen")
+    counted = f"the verification saw at {seen}" if seen else "no verification has counted it yet"
+    return (
+        f"The tracking server would leave {', and '.join(changes)}: nobody would see what is there any more ({counted}). If a group of the inventory is "
+        "missing or misspelled (postgres, minio), or a variable of a store is not meant, correct it. If the move is meant, copy the data, and set "
+        "mlflow_server_allow_store_change to true for one run."
+    )
+
+
+def folders_can_be_the_service_s(given: RoleSettings) -> str:
+    """The folders that settings name can belong to the service."""
+    reserved = {"mlflow_server_install_dir": given.text("mlflow_server_install_dir"), **COLLECTION}
+    places, scratch = given.variable("_mlflow_server_places"), given.variable("_mlflow_server_scratch_places")
+    return " ".join(folder_faults(places, given.text("mlflow_server_os_user"), reserved, scratch))
+
+
+def backend_names_its_driver(given: RoleSettings) -> str:
+    """The URI names the driver of PostgreSQL."""
+    if not re.match("postgres(ql)?:", given.text(BACKEND)):
+        return ""
+    return f"{BACKEND} names no driver, and which one SQLAlchemy takes then depends on its version. Start it with postgresql+psycopg2://."
+
+
+def backend_is_a_database(given: RoleSettings) -> str:
+    """The backend store is a database."""
+    if re.match("(?!file:)[a-z0-9+]+://", given.text(BACKEND)):
+        return ""
+    return (
+        f"{BACKEND} is not a database URI. Set postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE, or leave it out for SQLite in "
+        "mlflow_server_data_dir."
+    )
+
+
+def _encoding_fault(name: str, uri: str) -> str:
+    """Return what is wrong with the password in a database's URI, or nothing; no part of the URI is in it."""
+    return f"{name} has a password that is not percent-encoded. In the URI, {ENCODED}." if not_encoded(uri) else ""
+
+
+def backend_password_is_encoded(given: RoleSettings) -> str:
+    """The password in the URI is read as it is meant."""
+    return _encoding_fault(BACKEND, given.text(BACKEND))
+
+
+def users_password_is_encoded(given: RoleSettings) -> str:
+    """The password in the URI of the users' database is read as it is meant."""
+    return _encoding_fault(USERS, given.text(USERS)) if has_users(given) else ""
+
+
+def backend_is_shared(given: RoleSettings) -> str:
+    """Several servers share their database."""
+    if servers(given) < 2 or not is_sqlite(given.text(BACKEND)):
+        return ""
+    return (
+        f"The group mlflow_servers has {servers(given)} hosts, and the backend store is SQLite, a file that they cannot share. Put a host in the group "
+        f"postgres, or set {BACKEND}."
+    )
+
+
+def users_database_names_its_driver(given: RoleSettings) -> str:
+    """The users' database is one, and its URI names the driver."""
+    if not has_users(given) or re.match("(sqlite|postgresql[+][a-z0-9]+)://", given.text(USERS)):
+        return ""
+    return (
+        f"{USERS} is not a database URI that names its driver. Set postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE, or leave it out for SQLite in "
+        "mlflow_server_data_dir."
+    )
+
+
+def users_have_a_database_of_their_own(given: RoleSettings) -> str:
+    """The tables of the users clash with those of the backend store."""
+    if not has_users(given) or given.text(USERS) != given.text(BACKEND):
+        return ""
+    return f"{USERS} is the backend store, whose tables clash with those of the users. Set the URI of a database of its own."
+
+
+def users_database_is_shared(given: RoleSettings) -> str:
+    """Several servers share the database of users."""
+    if servers(given) < 2 or not has_users(given) or not is_sqlite(given.text(USERS)):
+        return ""
+    return (
+        f"The group mlflow_servers has {servers(given)} hosts, and {USERS} is SQLite, a file that they cannot share. Put a host in the group postgres, or "
+        f"set {USERS}."
+    )
+
+
+def artifacts_are_shared(given: RoleSettings) -> str:
+    """Several servers share their artifacts."""
+    if servers(given) < 2 or on_s3(given):
+        return ""
+    return (
+        f"The group mlflow_servers has {servers(given)} hosts, and {DESTINATION} is a folder of each. Put a host in the group minio, or set {DESTINATION} to "
+        "s3://BUCKET."
+    )
+
+
+def endpoint_has_no_path(given: RoleSettings) -> str:
+    """The S3 endpoint is a host with or without a port."""
+    endpoint = given.text(ENDPOINT)
+    if not on_s3(given) or not endpoint or re.match("https?://[^/]+$", endpoint):
+        return ""
+    return f"{ENDPOINT} is {endpoint}. Set http://HOST:PORT or https://HOST:PORT with no path: the bucket stands in {DESTINATION}."
+
+
+def s3_keys_are_two(given: RoleSettings) -> str:
+    """An account has both keys, or the host has a role of its own."""
+    if bool(given.text("mlflow_server_s3_access_key_id")) == bool(given.text("mlflow_server_s3_secret_access_key")):
+        return ""
+    return (
+        "One of mlflow_server_s3_access_key_id and mlflow_server_s3_secret_access_key is set and the other is empty. Set both, or neither where the host "
+        "has a role of its own."
+    )
+
+
+def is_direct(given: RoleSettings) -> bool:
+    """Say whether clients are sent to the S3 endpoint."""
+    return given.text("mlflow_server_artifact_mode") != "proxied"
+
+
+def direct_artifacts_are_on_s3(given: RoleSettings) -> str:
+    """Only of S3 there are links."""
+    if not is_direct(given) or on_s3(given):
+        return ""
+    return f"mlflow_server_artifact_mode is direct, and the artifact store is not S3. Set {DESTINATION} to s3://BUCKET."
+
+
+def direct_artifacts_are_known_to_the_release(given: RoleSettings) -> str:
+    """The release hands out links to S3."""
+    version = given.text("mlflow_server_version")
+    if not is_direct(given) or given.text("mlflow_server_lock_file") or LooseVersion(version) >= LooseVersion(DIRECT_SINCE):
+        return ""
+    return (
+        f"mlflow_server_artifact_mode is direct, and release {version} hands out no links to S3: it takes {DIRECT_SINCE} or newer. Set "
+        "mlflow_server_version, or the mode proxied."
+    )
+
+
+def direct_artifacts_are_not_on_loopback(given: RoleSettings) -> str:
+    """Clients reach the endpoint that they are sent to."""
+    endpoint = given.text(ENDPOINT)
+    if not is_direct(given) or not re.search("//(localhost|127[.])", endpoint):
+        return ""
+    return (
+        f"mlflow_server_artifact_mode is direct, and {ENDPOINT} is {endpoint}, which leads each client to itself. Set a name or an address that the clients "
+        "reach too."
+    )

@@ -1,0 +1,104 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for TLS: certificates with their keys, and the authorities that they are checked by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+
+#: What a role's certificate is called by, if it does not fit.
+CALLED_BY = {
+    "mlflow_server": "Give others, or set mlflow_server_url to a name that the certificate is for.",
+    "postgres": "Give others. The name by which PostgreSQL is called is atlas_mlflow_address of its host.",
+    "minio": "Give others. The name by which MinIO is called is atlas_mlflow_address of its host.",
+    "haproxy": "Give others, or set mlflow_server_url of the tracking servers to a name that the certificate is for.",
+}
+#: The variable with the certificate of the inventory's own authority. It is made after the preflight.
+OWN = {"mlflow_server": "_atlas_mlflow_server_tls_certificate"}
+
+
+def certificate_has_its_key(given: RoleSettings) -> str:
+    """A certificate and its key are both set, or neither."""
+    certificate, key = f"{given.role}_tls_certificate", f"{given.role}_tls_key"
+    if bool(given.text(certificate)) == bool(given.text(key)):
+        return ""
+    neither = "no TLS" if given.role == "postgres" else "plain HTTP"
+    return f"One of {certificate} and {key} is set and the other is empty. Set both, or neither for {neither}."
+
+
+def called_names(given: RoleSettings) -> list[str]:
+    """Return the names by which clients call a role's service, for which its certificate must be."""
+    if given.role == "mlflow_server":
+        return [str(given.variable("_mlflow_server_tls_name"))]
+    if given.role == "minio":
+        return [str(given.variable("_minio_admin_address"))]
+    address = str(given.variable("atlas_mlflow_address"))
+    if given.role == "postgres":
+        return [address] if given.items("postgres_clients") and address else []
+    name = urlsplit(given.text("haproxy_url")).hostname or address
+    return [name] if name else []
+
+
+def certificate_fits(given: RoleSettings) -> str:
+    """A certificate of the user's own is valid, for the name that clients call, and for its key."""
+    name = f"{given.role}_tls_certificate"
+    certificate, key = given.text(name), given.text(f"{given.role}_tls_key")
+    if not certificate or certificate == given.variable(OWN.get(given.role, "_atlas_mlflow_tls_certificate")):
+        return ""
+    faults = certificate_faults(certificate, key, called_names(given))
+    return f"{name} and {given.role}_tls_key do not fit: {'; '.join(faults)}. {CALLED_BY[given.role]}" if faults else ""
+
+
+def _authority_fault(given: RoleSettings, name: str) -> str:
+    """Return what is wrong with an authority, or nothing. That of the inventory is made after the preflight."""
+    path = given.text(name)
+    if not path or given.switch("atlas_mlflow_tls") or Path(path).expanduser().is_file():
+        return ""
+    return f"{name} is {path}, which is no file on the control node. Correct the path."
+
+
+def mlflow_authority_is_a_file(given: RoleSettings) -> str:
+    """The authority of the tracking server and its stores is a file."""
+    return _authority_fault(given, "mlflow_server_tls_authority")
+
+
+def minio_authority_is_a_file(given: RoleSettings) -> str:
+    """The authority of MinIO is a file."""
+    return _authority_fault(given, "minio_tls_authority")
+
+
+def haproxy_authority_is_a_file(given: RoleSettings) -> str:
+    """The authority of the servers behind the proxy is a file."""
+    return _authority_fault(given, "haproxy_servers_tls_authority")
+
+
+def jobs_need_plain_http(given: RoleSettings) -> str:
+    """MLflow's jobs call their server by plain HTTP."""
+    if not given.text("mlflow_server_tls_certificate") or not given.flag("mlflow_server_jobs_enabled"):
+        return ""
+    return (
+        "mlflow_server_jobs_enabled is true, and MLflow's jobs call their server by plain HTTP, which mlflow_server_tls_certificate ends. Set "
+        "mlflow_server_jobs_enabled to false, or let a proxy in front of the server speak TLS."
+    )
+
+
+def proxy_speaks_tls_to_servers_with_tls(given: RoleSettings) -> str:
+    """The proxy does not speak plain HTTP to servers that speak TLS."""
+    if given.flag("haproxy_servers_tls") or not given.attribute("_atlas_mlflow_first_server", "mlflow_server_tls_certificate"):
+        return ""
+    return (
+        "mlflow_server_tls_certificate is set, and haproxy_servers_tls is not, so that the proxy would speak plain HTTP to servers that speak TLS. Set "
+        "haproxy_servers_tls to true, or remove mlflow_server_tls_certificate."
+    )
+
+
+def hsts_needs_tls(given: RoleSettings) -> str:
+    """Only a proxy with TLS may tell browsers to use it."""
+    seconds = given.number("haproxy_hsts_seconds")
+    if seconds == 0 or seconds > 0 and given.text("haproxy_tls_certificate"):
+        return ""
+    return f"haproxy_hsts_seconds is {seconds}, which only a proxy with TLS may say. Set haproxy_tls_certificate, or leave it at 0."

@@ -1,0 +1,185 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for who may use a tracking server: the administrator, users with passwords, people whom an OpenID provider knows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+
+#: What a password and a name may be, to arrive the same in a file of settings, in a header and in a URL.
+PASSWORD = "(?!password1234$)[!-~]([ -~]*[!-~])?$"
+PASSWORD_OF_A_USER = "(?!password1234$)[!-~][ -~]{10,}[!-~]$"
+NAME = "[A-Za-z0-9][A-Za-z0-9._@+-]*$"
+PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS", "DEFAULT")
+GROUPS, ADMIN_GROUPS = "mlflow_server_oidc_groups", "mlflow_server_oidc_admin_groups"
+
+
+def has_users(given: RoleSettings) -> bool:
+    """Say whether people log in."""
+    return given.text("mlflow_server_auth") != "none"
+
+
+def with_oidc(given: RoleSettings) -> bool:
+    """Say whether people log in by an OpenID provider."""
+    return given.text("mlflow_server_auth") == "oidc"
+
+
+def users_of(given: RoleSettings) -> list[Mapping[str, Any]]:
+    """Return the users of the inventory."""
+    return given.items("mlflow_server_users")
+
+
+def admin_password_is_long(given: RoleSettings) -> str:
+    """The administrator has a long password."""
+    length = len(given.text("mlflow_server_admin_password")) if has_users(given) else 12
+    if length >= 12:
+        return ""
+    return (
+        f"mlflow_server_admin_password has {length} characters, and mlflow_server_auth is {given.text('mlflow_server_auth')}. Set one of 12 or more, or "
+        "use the playbook atlas.mlflow.site, which generates it."
+    )
+
+
+def admin_password_arrives(given: RoleSettings) -> str:
+    """The administrator's password is not a known one, and arrives as it is."""
+    if not has_users(given) or re.match(PASSWORD, given.text("mlflow_server_admin_password")):
+        return ""
+    return (
+        "mlflow_server_admin_password is the one that old releases of MLflow came with, or has a character that is lost on the way: take letters, digits "
+        "and signs of ASCII, with no space at its ends."
+    )
+
+
+def admin_name_arrives(given: RoleSettings) -> str:
+    """The administrator's name arrives as it is."""
+    name = given.text("mlflow_server_admin_user")
+    if not has_users(given) or re.match(NAME, name):
+        return ""
+    return f"mlflow_server_admin_user is {name}. Take letters, digits and the signs . _ @ + -"
+
+
+def users_need_basic_auth(given: RoleSettings) -> str:
+    """Only MLflow's own users come from the inventory."""
+    auth = given.text("mlflow_server_auth")
+    if auth == "basic" or not users_of(given):
+        return ""
+    return f"mlflow_server_users is set, and mlflow_server_auth is {auth}, which has no users from here. Set it to basic, or remove them."
+
+
+def user_names_are_their_own(given: RoleSettings) -> str:
+    """Each user has a name of its own, which arrives as it is."""
+    names = [str(user["name"]) for user in users_of(given)]
+    if all(re.match(NAME, name) for name in names) and len({given.text("mlflow_server_admin_user"), *names}) == len(names) + 1:
+        return ""
+    return (
+        f"mlflow_server_users are {', '.join(names)}. Give each a name of its own, other than mlflow_server_admin_user, of letters, digits and the signs "
+        ". _ @ + -"
+    )
+
+
+def user_passwords_are_long(given: RoleSettings) -> str:
+    """Each user that is to be there has a long password."""
+    present = [user for user in users_of(given) if user.get("state", "present") == "present"]
+    wrong = [str(user["name"]) for user in present if not re.match(PASSWORD_OF_A_USER, str(user.get("password", "")))]
+    if not wrong:
+        return ""
+    return (
+        f"mlflow_server_users gives {', '.join(wrong)} no password of 12 or more letters, digits and signs of ASCII, other than the one that old releases "
+        "of MLflow came with. Set password, or state absent."
+    )
+
+
+def permissions_are_known(given: RoleSettings) -> str:
+    """Users are given permissions that MLflow has."""
+    given_to = [table for kind in ("experiments", "registered_models") for user in users_of(given) if (table := user.get(kind))]
+    wrong = list(dict.fromkeys(str(value) for table in given_to for value in table.values() if value not in PERMISSIONS))
+    return f"mlflow_server_users has the permission {', '.join(wrong)}. There are {', '.join(PERMISSIONS)}." if wrong else ""
+
+
+def form_key_is_long(given: RoleSettings) -> str:
+    """Browsers' forms are signed by a long key."""
+    length = len(given.text("mlflow_server_flask_secret_key")) if has_users(given) else 12
+    if length >= 12:
+        return ""
+    return (
+        f"mlflow_server_flask_secret_key has {length} characters, and mlflow_server_auth is {given.text('mlflow_server_auth')}. Set one of 12 or more, the "
+        "same on all servers, or use the playbook atlas.mlflow.site, which generates it."
+    )
+
+
+def oidc_image_is_built(given: RoleSettings) -> str:
+    """Only an image that is built has the plugin for OpenID Connect."""
+    source = given.text("mlflow_server_image_source")
+    if not with_oidc(given) or given.text("mlflow_server_deployment") != "container" or source == "build":
+        return ""
+    return (
+        f"mlflow_server_auth is oidc, and mlflow_server_image_source is {source}, an image without mlflow-oidc-auth, the plugin that does it. Set "
+        "mlflow_server_image_source to build."
+    )
+
+
+def oidc_provider_describes_itself(given: RoleSettings) -> str:
+    """The URL is that where the provider describes itself."""
+    url = given.text("mlflow_server_oidc_discovery_url")
+    if not with_oidc(given) or re.match("https://[^/]+/.*[.]well-known/", url):
+        return ""
+    return (
+        f"mlflow_server_oidc_discovery_url is {url or 'empty'}. Set the provider's, which starts with https:// and ends with "
+        "/.well-known/openid-configuration."
+    )
+
+
+def oidc_client_is_known(given: RoleSettings) -> str:
+    """The provider knows the tracking server."""
+    if not with_oidc(given) or given.text("mlflow_server_oidc_client_id") and given.text("mlflow_server_oidc_client_secret"):
+        return ""
+    return (
+        "mlflow_server_oidc_client_id or mlflow_server_oidc_client_secret is empty. Set both to what the provider gave for the tracking server."
+    )
+
+
+def oidc_leads_back_by_https(given: RoleSettings) -> str:
+    """The provider sends people back by https, to the plugin's page."""
+    uri = given.text("mlflow_server_oidc_redirect_uri")
+    if not with_oidc(given) or re.match("https://[^/]+/callback$", uri):
+        return ""
+    return (
+        f"mlflow_server_oidc_redirect_uri is {uri}. The provider sends people back to https://NAME/callback or https://NAME:PORT/callback, and never by "
+        "plain HTTP: set it so, with atlas_mlflow_tls or a proxy in front that speaks TLS."
+    )
+
+
+def oidc_has_a_group(given: RoleSettings) -> str:
+    """Somebody may log in."""
+    if not with_oidc(given) or any(given.items(GROUPS)):
+        return ""
+    return f"{GROUPS} is empty, so nobody could log in. Name the provider's groups whose members may."
+
+
+def oidc_groups_have_no_comma(given: RoleSettings) -> str:
+    """The plugin takes the groups as one text, with commas between them."""
+    if not with_oidc(given) or not any("," in str(group) for group in given.items(GROUPS) + given.items(ADMIN_GROUPS)):
+        return ""
+    return f"{GROUPS} or {ADMIN_GROUPS} has a name with a comma, which separates names. Give each group an item of its own."
+
+
+def oidc_has_no_prefix(given: RoleSettings) -> str:
+    """The plugin has its pages at the root."""
+    prefix = given.text("mlflow_server_static_prefix")
+    if not with_oidc(given) or not prefix:
+        return ""
+    return (
+        f"mlflow_server_static_prefix is {prefix}, and mlflow_server_auth is oidc, whose plugin has its pages at the root. Leave the prefix out, and give "
+        "the server a name of its own."
+    )
+
+
+def oidc_has_no_jobs(given: RoleSettings) -> str:
+    """MLflow's jobs cannot log in by a provider."""
+    if not with_oidc(given) or not given.flag("mlflow_server_jobs_enabled"):
+        return ""
+    return "mlflow_server_jobs_enabled is true, and mlflow_server_auth is oidc, by which MLflow's jobs cannot log in. Set mlflow_server_jobs_enabled to false."
