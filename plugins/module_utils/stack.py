@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import read_container_data
 from ansible_collections.atlas.mlflow.plugins.module_utils.seen import recall, words
 from ansible_collections.atlas.mlflow.plugins.module_utils.uris import read_uri
 
@@ -174,13 +175,15 @@ def read_backup(root: Path) -> dict[str, Any]:
 READERS = {"mlflow_server": read_server, "minio": read_minio, "postgres": read_postgres, "backup": read_backup}
 
 
-def read_stack(root: Path = Path("/")) -> dict[str, Any]:
+def read_stack(root: Path = Path("/"), containers: str = "[]") -> dict[str, Any]:
     """Return what a host's stack has, a section for each role that has settings there; of one that was removed, what was kept of it.
 
     Without root, settings with secrets are not read, and nothing is known.
 
     :param root: Where the host's files are, for tests.
+    :param containers: What C(docker inspect) says of the containers.
     """
+    volumes = read_container_data(containers)
     found = {}
     try:
         kept = json.loads((root / KEPT).read_text(encoding="utf-8"))
@@ -193,6 +196,8 @@ def read_stack(root: Path = Path("/")) -> dict[str, Any]:
             section = {}
         if section:
             section["secrets"] = {name: fingerprint(secret) for name, secret in section["secrets"].items() if secret}
+            # The folder of a service goes before a container that a move from one to the other has left.
+            section |= {} if section.get("folder") else volumes.get(role, {})
         elif kept.get(role):
             section = kept[role]
         if section:

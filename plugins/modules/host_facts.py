@@ -89,8 +89,8 @@ ansible_facts:
       sample: 4
     stack:
       description:
-        - What the services of this collection run with, by role. The stores that the tracking server uses, the folder of MinIO, the repository of the
-          backup, and a salted fingerprint of each secret.
+        - What the services of this collection run with, by role. The stores that the tracking server uses, the folder or the volume of MinIO, the volume
+          of a PostgreSQL in a container and the version of its data, the repository of the backup, and a salted fingerprint of each secret.
         - Of a role that C(playbooks/remove.yml) took off, what was noted then. Empty without root.
       type: dict
       sample:
@@ -111,6 +111,7 @@ import socket
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import MARKS
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, read_publishers
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import read_all_listeners
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import read_stack
@@ -196,6 +197,19 @@ def read_listeners(module: AnsibleModule) -> list[dict[str, str | int]]:
     return facts
 
 
+def read_containers(module: AnsibleModule) -> str:
+    """Return what C(docker inspect) says of the containers that are stores; Docker is asked only if the host has their files."""
+    docker = module.get_bin_path("docker")
+    if not docker or not any(os.path.exists(mark) for mark in MARKS.values()):
+        return "[]"
+    filters = [argument for mark in MARKS.values() for argument in ("--filter", f"volume={mark}")]
+    code, listed, _error = module.run_command([docker, "ps", "--all", "--quiet", *filters])
+    if code != 0 or not listed.split():
+        return "[]"
+    code, described, _error = module.run_command([docker, "inspect", *listed.split()])
+    return described if code == 0 else "[]"
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
@@ -215,7 +229,7 @@ def main() -> None:
         "hostname": platform.node().partition(".")[0],
         "postgres_clusters": read_clusters(Path("/etc/postgresql")),
         "processor_nproc": len(os.sched_getaffinity(0)),
-        "stack": read_stack(),
+        "stack": read_stack(containers=read_containers(module)),
         "timers": sorted(path.name for path in Path("/etc/systemd/system").glob("*.timer")),
     }
     dpkg = module.get_bin_path("dpkg-query")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import (
     backup,
+    data,
     firewall,
     haproxy,
     images,
@@ -100,6 +101,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         stores.direct_artifacts_are_not_on_loopback,
     ),
     "postgres": (
+        data.postgres_keeps_its_data,
         tls.certificate_has_its_key,
         tls.certificate_fits,
         sockets.postgres_listens_on_addresses,
@@ -115,13 +117,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
         keys.postgres_password_is_long,
         keys.superuser_password_is_long,
         images.postgres_user_is_numbers,
+        images.postgres_user_is_the_images,
         images.postgres_has_no_repository,
         images.postgres_image_has_a_version,
         images.postgres_image_is_pinned,
         sockets.postgres_port_is_one,
     ),
     "minio": (
-        minio.data_stay_where_they_are,
+        data.minio_keeps_its_data,
         minio.folder_can_be_the_service_s,
         tls.certificate_has_its_key,
         tls.certificate_fits,

@@ -10,6 +10,8 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 
 #: An image that is the same tomorrow: with a tag other than latest, or with its digest.
 PINNED = r"[^@]*(:(?!latest$)[^:/@]+|@sha256:[0-9a-f]{64})$"
+#: User and group of PostgreSQL in the official images on Alpine.
+ALPINE_USER = "70:70"
 
 
 def mlflow_has_no_folder_of_releases(given: RoleSettings) -> str:
@@ -67,6 +69,18 @@ def postgres_user_is_numbers(given: RoleSettings) -> str:
     if re.match("^[0-9]+:[0-9]+$", user):
         return ""
     return f"postgres_container_user is {user}. Give the image's user and group as numbers, such as 999:999."
+
+
+def postgres_user_is_the_images(given: RoleSettings) -> str:
+    """An official image on Alpine has a user of another number. Of other images nothing is known."""
+    image, user = given.text("postgres_image"), given.text("postgres_container_user")
+    on_alpine = re.search(r"(^|/)postgres:[^/@]*alpine", image)
+    if not postgres_in_a_container(given) or not on_alpine or user.partition(":")[0] == ALPINE_USER.partition(":")[0]:
+        return ""
+    return (
+        f"postgres_container_user is {user}, and postgres_image is {image}, which is built on Alpine: PostgreSQL's user there is {ALPINE_USER}, and no other "
+        f"can start it. Set postgres_container_user to {ALPINE_USER}."
+    )
 
 
 def postgres_has_no_repository(given: RoleSettings) -> str:

@@ -18,17 +18,6 @@ def in_a_container(given: RoleSettings) -> bool:
     return given.text("minio_deployment") == "container"
 
 
-def data_stay_where_they_are(given: RoleSettings) -> str:
-    """The present service has its data in the same folder, as long as it is there."""
-    folder, served = given.text("minio_data_dir"), given.stack.get("folder", "")
-    if given.flag("minio_allow_data_change") or in_a_container(given) or served in ("", re.sub("(.)/+$", r"\1", folder)):
-        return ""
-    return (
-        f"minio_data_dir is {folder}, and MinIO has its data in {served}: nobody would see the artifacts there any more. If the move is meant, stop "
-        "minio.service, move the folder, and set minio_allow_data_change to true for one run."
-    )
-
-
 def folder_can_be_the_service_s(given: RoleSettings) -> str:
     """The folder of the data can belong to the service."""
     if in_a_container(given):

@@ -107,8 +107,8 @@ def upgrade_is_not_of_an_image(given: RoleSettings) -> str:
         return ""
     return (
         "postgres_deployment is container, and an image holds the programs of one major version, where an upgrade takes those of two. Dump the database "
-        f"(docker exec {given.text('postgres_container_name')} pg_dumpall), set postgres_image to the new version and postgres_container_volume to a new "
-        "name, run site.yml, and load the dump."
+        f"(docker exec {given.text('postgres_container_name')} pg_dumpall), set postgres_image to the new version, postgres_container_volume to a new "
+        "name and postgres_allow_data_change to true for one run, run site.yml, and load the dump."
     )
 
 

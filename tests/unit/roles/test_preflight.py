@@ -231,6 +231,24 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_deployment": "container", "mlflow_server_image_source": "custom", "mlflow_server_image": "mlflow@sha256:abc"}, ["mlflow_server_image is mlflow@sha256:abc"]),
     ("postgres", {"postgres_listen_addresses": ["db.example.com"]}, ["postgres_listen_addresses has db.example.com"]),
     ("minio", {"minio_data_dir": "/mnt/minio", "ansible_facts": {"stack": {"minio": {"folder": "/var/lib/minio"}}}}, ["minio_data_dir is /mnt/minio", "MinIO has its data in /var/lib/minio", "minio_allow_data_change"]),
+    (
+        "minio",
+        {"minio_deployment": "container", "minio_container_volume": "new", "ansible_facts": {"stack": {"minio": {"volume": "atlas-minio-data"}}}},
+        ["minio_container_volume is new", "the volume atlas-minio-data", "minio_allow_data_change"],
+    ),
+    (
+        "postgres",
+        {"postgres_deployment": "container", "postgres_container_volume": "new", "ansible_facts": {"stack": {"postgres": {"volume": "atlas-postgres-data"}}}},
+        ["postgres_container_volume is new", "the volume atlas-postgres-data", "postgres_allow_data_change"],
+    ),
+    *(
+        (
+            "postgres",
+            {"postgres_deployment": "container", "postgres_superuser_password": "long-enough-password", "postgres_image": image},
+            ["postgres_container_user is 999:999", image, "Set postgres_container_user to 70:70"],
+        )
+        for image in ("postgres:17-alpine", "docker.io/library/postgres:17.6-alpine3.22", "registry.example.com:5000/postgres:18-alpine")
+    ),
     ("minio", {"minio_listen_address": "minio"}, ["minio_listen_address is minio"]),
     ("minio", {"minio_console_port": 9000}, ["two different ports"]),
     *(
@@ -472,6 +490,15 @@ def test_an_upgrade_that_can_be_done_goes_on(role: str, given: dict[str, Any]) -
 @pytest.mark.parametrize(("role", "given"), [*((role, {}) for role in GOOD), ("mlflow_server", OIDC), ("mlflow_server", BASIC)])
 def test_good_values_pass_the_preflight(role: str, given: dict[str, Any]) -> None:
     found = preflight(role, given)
+    assert found.passed, found.words
+
+
+@pytest.mark.parametrize(
+    ("image", "user"), [("postgres:17-alpine", "70:70"), ("alpine.example.com/postgres:17", "999:999"), ("own/mypostgres:17-alpine", "999:999")]
+)
+def test_the_user_of_an_image_passes_the_preflight(image: str, user: str) -> None:
+    given = {"postgres_deployment": "container", "postgres_superuser_password": "long-enough-password"}
+    found = preflight("postgres", {**given, "postgres_image": image, "postgres_container_user": user})
     assert found.passed, found.words
 
 

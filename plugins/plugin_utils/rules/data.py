@@ -1,0 +1,96 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for the data of PostgreSQL and MinIO: no run leaves the folder, the volume or the cluster that a store has its data in."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.postgres import clusters
+
+#: What people call each role's service, what is in its data, and how to copy them.
+SERVICES = {
+    "postgres": ("PostgreSQL", "databases", "dump them (pg_dumpall), to load the dump afterwards"),
+    "minio": ("MinIO", "artifacts", "copy the bucket (mc mirror)"),
+}
+
+
+def present_place(section: Mapping[str, Any], in_container: bool, present_clusters: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Return where a store has its data, as a kind and a name; both are empty if it has none.
+
+    :param section: What the fact C(stack) of C(atlas.mlflow.host_facts) has of the role.
+    :param in_container: Whether the store is to run in a container. A cluster and a volume may both be there, and the one of this way is in use.
+    :param present_clusters: The clusters of PostgreSQL on the host, from the fact C(postgres_clusters).
+    """
+    places = [("volume", str(section.get("volume") or "")), ("folder", str(section.get("folder") or ""))]
+    places += [("cluster", f"{cluster['version']}/{cluster['name']}") for cluster in present_clusters if cluster.get("ours")]
+    there = [place for place in places if place[1]]
+    return next((place for place in there if (place[0] == "volume") == in_container), there[0] if there else ("", ""))
+
+
+def data_fault(
+    section: Mapping[str, Any],
+    role: str,
+    deployment: str,
+    volume: str,
+    folder: str = "",
+    image: str = "",
+    version: str = "",
+    present_clusters: Sequence[Mapping[str, Any]] = (),
+    allowed: bool = False,
+) -> str:
+    """Return a sentence if there is a setting by which a store would leave the data that it has, or could not read them.
+
+    :param section: What the fact C(stack) of C(atlas.mlflow.host_facts) has of the role.
+    :param role: C(postgres) or C(minio).
+    :param deployment: C(systemd) or C(container).
+    :param volume: The volume that a container would have.
+    :param folder: The folder that MinIO's service would have.
+    :param image: The image of PostgreSQL.
+    :param version: The major version of PostgreSQL in this image.
+    :param present_clusters: The clusters of PostgreSQL on the host, from the fact C(postgres_clusters).
+    :param allowed: Whether other data are meant.
+    """
+    service, content, copy = SERVICES[role]
+    kind, name = present_place(section, deployment == "container", present_clusters)
+    wanted = ("volume", volume) if deployment == "container" else ("cluster", "") if role == "postgres" else ("folder", posixpath.normpath(folder))
+    if (kind, posixpath.normpath(name) if kind == "folder" else name) == wanted:
+        written = str(section.get("version") or "")
+        if kind == "volume" and version and written not in ("", version):
+            return (
+                f"postgres_image is {image}, of PostgreSQL {version}, and the volume {name} has data of PostgreSQL {written}, which PostgreSQL {version} "
+                f"cannot read. Set postgres_image to one of PostgreSQL {written}. To change the version, {copy}, set postgres_container_volume to a new "
+                "name and postgres_allow_data_change to true for one run, run site.yml, and load the dump."
+            )
+        return ""
+    if allowed or not kind or (kind, wanted[0]) == ("cluster", "cluster"):
+        return ""
+    if kind != wanted[0]:
+        variable, value = f"{role}_deployment", deployment
+    else:
+        variable, value = {"volume": (f"{role}_container_volume", volume), "folder": (f"{role}_data_dir", folder)}[kind]
+    if kind == wanted[0] == "folder":
+        copy = "stop minio.service, move the folder"
+    return (
+        f"{variable} is {value}, and {service} has its data in {name if kind == 'folder' else f'the {kind} {name}'}: nobody would see the {content} there "
+        f"any more. If the move is meant, {copy}, and set {role}_allow_data_change to true for one run."
+    )
+
+
+def postgres_keeps_its_data(given: RoleSettings) -> str:
+    """PostgreSQL has its data where they are, or the user says that others are meant."""
+    return data_fault(
+        given.stack, "postgres", given.text("postgres_deployment"), given.text("postgres_container_volume"), image=given.text("postgres_image"),
+        version=str(given.variable("_postgres_image_version")), present_clusters=clusters(given), allowed=given.flag("postgres_allow_data_change"),
+    )
+
+
+def minio_keeps_its_data(given: RoleSettings) -> str:
+    """MinIO has its data where they are, or the user says that others are meant."""
+    return data_fault(
+        given.stack, "minio", given.text("minio_deployment"), given.text("minio_container_volume"), folder=given.text("minio_data_dir"),
+        allowed=given.flag("minio_allow_data_change"),
+    )

@@ -1,0 +1,117 @@
+"""Which volume a store's container has, and which settings would leave the data there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack
+from ansible_collections.atlas.mlflow.plugins.module_utils import stack
+from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import MARKS, read_container_data
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.data import data_fault
+
+
+def container(role: str, volume: str, folder: Path, runs: bool = True, created: str = "2026-05-04T00:00:00Z", target: str = "") -> dict[str, Any]:
+    """Return what Docker says of a container."""
+    target = target or {"postgres": "/var/lib/postgresql/data", "minio": "/data"}[role]
+    return {
+        "Created": created,
+        "State": {"Running": runs},
+        "Mounts": [
+            {"Type": "bind", "Source": MARKS[role], "Destination": "/run/secrets/it"},
+            {"Type": "volume", "Name": "of-the-image", "Source": str(folder / "other"), "Destination": "/elsewhere"},
+            {"Type": "volume", "Name": volume, "Source": str(folder), "Destination": target},
+        ],
+    }
+
+
+@pytest.mark.parametrize("target", ["/var/lib/postgresql/data", "/var/lib/postgresql"])
+def test_a_container_is_known_by_its_files_and_tells_its_volume(tmp_path: Path, target: str) -> None:
+    version, home = ("17", tmp_path) if target.endswith("data") else ("18", tmp_path / "18/docker")
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "PG_VERSION").write_text(f"{version}\n")
+    stranger = {**container("minio", "theirs", tmp_path), "Mounts": [{"Type": "volume", "Name": "theirs", "Source": "/x", "Destination": "/data"}]}
+    said = json.dumps([stranger, container("postgres", "mine", tmp_path, target=target), container("minio", "kept", tmp_path)])
+    assert read_container_data(said) == {"postgres": {"volume": "mine", "version": version}, "minio": {"volume": "kept"}}
+
+
+def test_of_two_containers_the_running_one_counts_and_then_the_newest(tmp_path: Path) -> None:
+    stopped = [container("minio", name, tmp_path, False, created) for name, created in (("new", "2026-05-04T02:00:00Z"), ("old", "2026-05-04T01:00:00Z"))]
+    assert read_container_data(json.dumps(stopped)) == {"minio": {"volume": "new"}}
+    assert read_container_data(json.dumps([container("minio", "running", tmp_path), *stopped])) == {"minio": {"volume": "running"}}
+    assert read_container_data("[]") == {}
+
+
+def test_the_stack_has_the_volumes_and_keeps_them_when_it_is_removed(tmp_path: Path) -> None:
+    said = json.dumps([container("postgres", "mine", tmp_path), container("minio", "kept", tmp_path)])
+    for mark in MARKS.values():
+        (tmp_path / mark[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / mark[1:]).write_text('MINIO_ROOT_PASSWORD="canary"\n')
+    found = stack.read_stack(tmp_path, said)
+    assert (found["postgres"]["volume"], found["minio"]["volume"]) == ("mine", "kept")
+    (tmp_path / stack.KEPT).write_text(json.dumps(kept_of_stack(found, [])))
+    for mark in MARKS.values():
+        (tmp_path / mark[1:]).unlink()
+    assert [stack.read_stack(tmp_path)[role]["volume"] for role in MARKS] == ["mine", "kept"]
+    assert "postgres" not in kept_of_stack(found, ["postgres"])
+
+
+def test_a_service_goes_before_a_container_that_it_replaced(tmp_path: Path) -> None:
+    for path, text in (("etc/default/minio", ""), ("etc/systemd/system/minio.service", '[Service]\nExecStart="/opt/minio" "server" "/var/lib/minio"\n')):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    found = stack.read_stack(tmp_path, json.dumps([container("minio", "left", tmp_path, runs=False)]))
+    assert found["minio"]["folder"] == "/var/lib/minio" and "volume" not in found["minio"]
+
+
+OURS = [{"version": "17", "name": "main", "ours": True}]
+
+
+@pytest.mark.parametrize(
+    ("role", "section", "wanted", "words"),
+    [
+        ("minio", {"volume": "old"}, {"deployment": "container", "volume": "new"}, ["minio_container_volume is new", "the volume old", "minio_allow_data_change"]),
+        ("minio", {"volume": "old"}, {"deployment": "systemd", "folder": "/var/lib/minio"}, ["minio_deployment is systemd", "the volume old", "mc mirror"]),
+        ("minio", {"folder": "/srv"}, {"deployment": "container"}, ["minio_deployment is container", "its data in /srv"]),
+        ("minio", {"folder": "/srv"}, {"deployment": "systemd", "folder": "/mnt"}, ["minio_data_dir is /mnt", "its data in /srv", "move the folder"]),
+        ("postgres", {"volume": "old", "version": "17"}, {"deployment": "container", "volume": "new", "version": "17"}, ["postgres_container_volume is new", "pg_dumpall"]),
+        ("postgres", {"volume": "old"}, {"deployment": "systemd"}, ["postgres_deployment is systemd", "the volume old", "postgres_allow_data_change"]),
+        ("postgres", {}, {"deployment": "container", "present_clusters": OURS}, ["postgres_deployment is container", "the cluster 17/main"]),
+    ],
+)
+def test_settings_that_leave_the_data_are_refused_unless_it_is_meant(role: str, section: dict[str, str], wanted: dict[str, Any], words: list[str]) -> None:
+    given = {"volume": "data", **wanted}
+    fault = data_fault(section, role, **given)
+    assert [word for word in words if word not in fault] == []
+    assert data_fault(section, role, **given, allowed=True) == ""
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+@pytest.mark.parametrize(("written", "version"), [("17", "18"), ("17", "16"), ("9.6", "17")])
+def test_a_volume_of_another_version_is_refused_in_any_case(written: str, version: str, allowed: bool) -> None:
+    section = {"volume": "data", "version": written}
+    fault = data_fault(section, "postgres", "container", "data", image=f"postgres:{version}-trixie", version=version, allowed=allowed)
+    assert f"postgres_image is postgres:{version}-trixie" in fault and f"data of PostgreSQL {written}" in fault and "load the dump" in fault
+    assert data_fault(section, "postgres", "container", "data", version=written) == ""
+
+
+@pytest.mark.parametrize(
+    ("role", "section", "wanted"),
+    [
+        ("minio", {}, {"deployment": "container"}),
+        ("minio", {"volume": "data"}, {"deployment": "container"}),
+        ("minio", {"folder": "/srv/minio"}, {"deployment": "systemd", "folder": "/srv//minio/"}),
+        ("minio", {"folder": ""}, {"deployment": "systemd", "folder": "/srv/minio"}),
+        ("postgres", {"volume": "data", "version": ""}, {"deployment": "container", "version": "17"}),
+        ("postgres", {"secrets": {}}, {"deployment": "container", "version": "17"}),
+        ("postgres", {}, {"deployment": "systemd", "present_clusters": OURS}),
+        # Both were moved, and what was left is still there.
+        ("postgres", {"volume": "left"}, {"deployment": "systemd", "present_clusters": OURS}),
+        ("postgres", {"volume": "data"}, {"deployment": "container", "present_clusters": OURS}),
+        ("postgres", {}, {"deployment": "container", "present_clusters": [{"version": "15", "name": "main", "ours": False}]}),
+    ],
+)
+def test_settings_that_keep_the_data_pass(role: str, section: dict[str, Any], wanted: dict[str, Any]) -> None:
+    assert data_fault(section, role, **{"volume": "data", **wanted}) == ""
