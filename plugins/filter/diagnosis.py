@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import judge, report
+# Ansible loads each filter file of a collection if a task uses any of its filters, so the rules are imported only when they are used.
 
 
 def diagnosis(wanted: Mapping[str, Any], server: Mapping[str, Any], client: Optional[Mapping[str, Any]] = None) -> list[dict[str, str]]:
@@ -17,7 +17,23 @@ def diagnosis(wanted: Mapping[str, Any], server: Mapping[str, Any], client: Opti
     :param server: Facts of ``atlas.mlflow.mlflow_diagnose`` on the server's host.
     :param client: Its facts where a client stands, if it was asked there.
     """
+    from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import judge
+
     return [check.as_dict() for check in judge.diagnose(wanted, server, client)]
+
+
+def diagnosis_table(checks: list[dict[str, str]], host: str) -> str:
+    """Return the checks of a host as a table of plain text."""
+    from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import report
+
+    return report.table(host, checks)
+
+
+def diagnosis_page(*arguments: Any, **options: Any) -> str:
+    """Return the checks of all hosts as an HTML page; see ``report.page``."""
+    from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import report
+
+    return report.page(*arguments, **options)
 
 
 class FilterModule:
@@ -25,8 +41,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {
-            "diagnosis": diagnosis,
-            "diagnosis_table": lambda checks, host: report.table(host, checks),
-            "diagnosis_page": report.page,
-        }
+        return {"diagnosis": diagnosis, "diagnosis_table": diagnosis_table, "diagnosis_page": diagnosis_page}

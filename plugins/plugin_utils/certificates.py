@@ -8,15 +8,19 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+# Ansible loads each filter file of a collection if a task uses any of its filters, and cryptography takes long to import: only its users import it.
+if TYPE_CHECKING:
+    from cryptography import x509
 
 
 def covers(certificate: x509.Certificate, name: str) -> bool:
     """Say whether a certificate is for a name or an IP address, as RFC 6125 has clients compare them: by the subject's alternative names alone."""
+    from cryptography import x509
+
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -40,6 +44,9 @@ def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now:
     """
     if not path or not key_path:
         return []
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     faults = [f"{one} is no file on the control node" for one in (path, key_path) if not Path(one).expanduser().is_file()]
     if faults:
         return faults
