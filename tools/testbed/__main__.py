@@ -12,11 +12,12 @@ from . import checks, daemon, demo, images, minio, registry, scenarios
 from .shell import ROOT, TestbedError, step
 
 
-def prepare(debian: list[str]) -> None:
-    """Make what the scenarios need, the download of packages beside what is built."""
+def prepare(names: list[str]) -> None:
+    """Make what some scenarios need, the download of packages beside what is built."""
+    hosts = images.named_in("".join((ROOT / "molecule" / name / "molecule.yml").read_text() for name in names))
     daemon.ensure()
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-        for task in [pool.submit(images.ensure_all, debian), pool.submit(minio.ensure)]:
+        for task in [pool.submit(images.ensure_all, *hosts), pool.submit(minio.ensure)]:
             task.result()
     images.ensure_archives()
     registry.ensure()
@@ -29,11 +30,17 @@ def check() -> None:
 
 
 def test(names: list[str]) -> None:
-    """Run all that CI runs, or some scenarios alone."""
+    """Run all that CI runs, or some scenarios alone.
+
+    :raises TestbedError: when there is no scenario of a name, or something fails.
+    """
+    known = scenarios.discover(ROOT / "molecule")
+    if unknown := set(names) - set(known):
+        raise TestbedError(f"There is no scenario {', '.join(sorted(unknown))}. There are {', '.join(sorted(known))}.")
     if not names:
         check()
-    prepare(sorted(images.RELEASES))
-    scenarios.run_all(names or scenarios.discover(ROOT / "molecule"))
+    prepare(names or known)
+    scenarios.run_all(names or known)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         return command
 
     add("docker", "see to it that Docker runs", lambda _: daemon.ensure())
-    add("images", "build the images of the test hosts", lambda given: images.ensure_all(given.debian)).add_argument(
+    add("images", "build the images of the test hosts", lambda given: images.ensure_all(given.debian, given.debian)).add_argument(
         "--debian", nargs="+", choices=sorted(images.RELEASES), default=sorted(images.RELEASES)
     )
     add("minio", "put MinIO's executable into the cache", lambda _: minio.ensure())

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
+import json
 import os
+import re
 import selectors
 import shutil
 import ssl
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
-from .shell import CACHE, ROOT, TestbedError, apt_install, as_root, ask, environment, run, say, step, which
+from .shell import BIN, CACHE, ROOT, TestbedError, apt_install, as_root, ask, environment, run, say, step, which
 
 RELEASES = {"12": "bookworm", "13": "trixie"}
 RECIPE = ROOT / "testbed" / "image"
 #: Images that the container mode starts from: the registry's own, and, where none answers, a like one made from Debian's packages.
 CONTAINER_IMAGES = {"python:3": "python:3.13-slim-trixie", "postgres:17": "postgres:17-trixie"}
 CONTAINER_DEBIAN = "13"
+#: What is on a prepared host comes from these above all. What else has changed since, the roles install as on any host.
+PREPARED_FROM = (
+    "testbed/prepare_image.yml",
+    "examples/requirements.txt",
+    "roles/common/files/uv.txt",
+    "roles/minio/files/admin.txt",
+    "roles/mlflow_server/files/releases",
+)
+#: The release of PostgreSQL of each Debian release.
+POSTGRESQL = {"12": "15", "13": "17"}
 ARCHIVES = CACHE / "images"
 LABEL = "atlas.mlflow.inputs"
 #: Seconds in which a container registry must begin to answer.
@@ -27,6 +41,17 @@ REGISTRY_TIMEOUT = 8
 def host_image(debian: str) -> str:
     """Return the name of the test host's image for a Debian release, "12" or "13"."""
     return f"atlas-mlflow/host:debian{debian}"
+
+
+def prepared_image(debian: str) -> str:
+    """Return the name of the image of a test host that has MLflow, the demo's client and packages already."""
+    return f"atlas-mlflow/prepared:debian{debian}"
+
+
+def named_in(text: str) -> tuple[list[str], list[str]]:
+    """Return the Debian releases of the bare and of the prepared hosts that the text of a scenario names."""
+    found = {kind: set(re.findall(rf"atlas-mlflow/{kind}:debian([0-9]+)", text)) for kind in ("host", "prepared")}
+    return sorted(found["host"] | found["prepared"]), sorted(found["prepared"])
 
 
 def authorities() -> bytes:
@@ -40,9 +65,15 @@ def authorities() -> bytes:
 
 def content_hash(debian: str, recipe: Path, bundle: bytes) -> str:
     """Return a hash of all that an image is made from: the release, the files of the recipe, the authorities."""
-    total = hashlib.sha256(debian.encode() + b"\0" + hashlib.sha256(bundle).digest())
-    for path in sorted(path for path in recipe.rglob("*") if path.is_file()):
-        total.update(path.relative_to(recipe).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return _hash_of(debian.encode() + b"\0" + hashlib.sha256(bundle).digest(), recipe, [recipe])
+
+
+def _hash_of(start: bytes, root: Path, places: Iterable[Path]) -> str:
+    """Return a hash of some bytes and of files, and of those in folders, by their paths below a root."""
+    total = hashlib.sha256(start)
+    files = {path for place in places for path in [place, *place.rglob("*")] if path.is_file() and "__pycache__" not in path.parts}
+    for path in sorted(files):
+        total.update(path.relative_to(root).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return total.hexdigest()
 
 
@@ -65,6 +96,36 @@ def _build(name: str, debian: str, recipe: Path) -> None:
         (context / "authorities.crt").write_bytes(bundle)
         build = ["docker", "build", "--tag", name, "--label", f"{LABEL}={inputs}", "--build-arg", f"BASE={base}"]
         run([*build, context])
+
+
+def ensure_prepared(debian: str) -> None:
+    """Make the image of a prepared host out of a bare one, as the roles install it, unless it is there and was made from what is there now."""
+    name, bare = prepared_image(debian), host_image(debian)
+    inputs = _hash_of((_read(bare, "{{.Id}}") or "").encode(), ROOT, [ROOT / place for place in PREPARED_FROM])
+    if _read(name, f'{{{{index .Config.Labels "{LABEL}"}}}}') == inputs:
+        say(f"Image {name} is in place")
+        return
+    host = f"atlas-mlflow-prepare-debian{debian}"
+    settings = {
+        "testbed_image": bare,
+        "testbed_network": host,
+        "testbed_owner": host,
+        "postgresql": POSTGRESQL[debian],
+    }
+    with step(f"Image {name}"):
+        run(["docker", "rm", "--force", host])
+        try:
+            for playbook in ("testbed/create.yml", "testbed/prepare_image.yml"):
+                reached = ["--inventory", f"{host},", "--connection", "community.docker.docker"]
+                run([BIN / "ansible-playbook", *reached, "--extra-vars", json.dumps(settings), playbook])
+            # Each host makes an identity of its own at its first start.
+            run(["docker", "exec", host, "truncate", "--size", "0", "/etc/machine-id"])
+            run(["docker", "exec", host, "rm", "--recursive", "--force", "/var/log/journal"])
+            run(["docker", "stop", host])
+            run(["docker", "commit", "--change", f"LABEL {LABEL}={inputs}", host, name])
+        finally:
+            run(["docker", "rm", "--force", host])
+            ask(["docker", "network", "rm", host])
 
 
 def _read(image: str, template: str) -> str | None:
@@ -144,7 +205,16 @@ def _debootstrap(release: str, name: str) -> None:
             run(as_root(["rm", "-rf", "--one-file-system", tree]))
 
 
-def ensure_all(debian: list[str]) -> None:
-    """Build the images of several releases, one after the other: each is bound by the network."""
-    for release in debian:
-        ensure(release)
+def ensure_all(debian: list[str], prepared: list[str]) -> None:
+    """Build the images of several releases, the bare ones one after the other: each is bound by the network.
+
+    :param prepared: The releases of which a prepared host is needed too.
+    """
+    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+        later = []
+        for release in debian:
+            ensure(release)
+            if release in prepared:
+                later.append(pool.submit(ensure_prepared, release))
+        for task in later:
+            task.result()

@@ -13,6 +13,7 @@ from threading import Thread
 
 import pytest
 import yaml
+from tools.testbed import __main__ as main
 from tools.testbed import checks, demo, images, minio, scenarios, shell
 from tools.testbed.shell import ROOT, TestbedError, ask, run
 
@@ -26,6 +27,18 @@ class TestImages:
         (tmp_path / "Dockerfile").write_text("FROM y")
         hashes.append(images.content_hash("12", tmp_path, b"ca"))
         assert len(set(hashes)) == len(hashes) - 1
+
+    def test_the_images_that_a_scenario_names(self):
+        text = "image: atlas-mlflow/host:debian12\nimage: atlas-mlflow/prepared:debian13\nimage: atlas-mlflow/python:3"
+        assert images.named_in(text) == (["12", "13"], ["13"])
+        assert images.named_in("") == ([], [])
+
+    def test_what_a_prepared_host_is_made_from_is_there(self):
+        assert [place for place in images.PREPARED_FROM if not (ROOT / place).exists()] == []
+
+    def test_a_scenario_that_is_not_there_is_named(self):
+        with pytest.raises(TestbedError, match="There is no scenario no_such. There are basic_auth, "):
+            main.test(["default", "no_such"])
 
     def test_takes_the_bundle_that_the_environment_names(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         bundle = tmp_path / "ca.pem"
