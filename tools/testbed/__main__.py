@@ -6,10 +6,14 @@ import argparse
 import concurrent.futures
 import signal
 import sys
+import time
 from collections.abc import Callable
 
 from . import checks, daemon, demo, images, minio, registry, scenarios
-from .shell import ROOT, TestbedError, step
+from .shell import ROOT, TestbedError, say, step
+
+#: Seconds that everything may take on two cores, with images and downloads at hand.
+BUDGET = 3600
 
 
 def prepare(names: list[str]) -> None:
@@ -37,10 +41,21 @@ def test(names: list[str]) -> None:
     known = scenarios.discover(ROOT / "molecule")
     if unknown := set(names) - set(known):
         raise TestbedError(f"There is no scenario {', '.join(sorted(unknown))}. There are {', '.join(sorted(known))}.")
+    begun = time.monotonic()
     if not names:
         check()
     prepare(names or known)
-    scenarios.run_all(names or known)
+    try:
+        scenarios.run_all(names or known)
+    finally:
+        if not names:
+            say(over_budget(time.monotonic() - begun))
+
+
+def over_budget(seconds: float) -> str:
+    """Return how long everything took, beside what it may take. It is told and does not fail the run, since machines differ."""
+    told = f"All of it took {seconds / 60:.0f} of {BUDGET // 60} minutes."
+    return f"WARNING: {told} Make the slowest scenarios faster." if seconds > BUDGET else told
 
 
 def parser() -> argparse.ArgumentParser:

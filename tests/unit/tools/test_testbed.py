@@ -40,6 +40,10 @@ class TestImages:
         with pytest.raises(TestbedError, match="There is no scenario no_such. There are basic_auth, "):
             main.test(["default", "no_such"])
 
+    def test_a_run_that_takes_too_long_is_told(self):
+        assert main.over_budget(main.BUDGET) == "All of it took 60 of 60 minutes."
+        assert main.over_budget(main.BUDGET + 60).startswith("WARNING: All of it took 61 of 60 minutes.")
+
     def test_takes_the_bundle_that_the_environment_names(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         bundle = tmp_path / "ca.pem"
         bundle.write_bytes(b"PEM")
