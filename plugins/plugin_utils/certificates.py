@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
 
-# Ansible loads each filter file of a collection if a task uses any of its filters, and cryptography takes long to import: only its users import it.
+# cryptography takes long to import, and each role asks for its rules: only those who have a certificate import it.
 if TYPE_CHECKING:
     from cryptography import x509
 
