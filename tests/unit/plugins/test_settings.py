@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.atlas.mlflow.plugins.action.settings import ActionModule
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     folder_fault,
     near_groups,
@@ -21,6 +21,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     value_fault,
     version_fault,
 )
+from in_process import act, trusted
 
 ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = specifications(ROOT / "roles")
@@ -147,23 +148,15 @@ HOSTS: dict[str, tuple[dict[str, Any], list[str]]] = {
 }
 
 
-def test_the_action_refuses_each_host_by_its_fault(tmp_path: Path) -> None:
-    hosts = {name: {**given, "ansible_connection": "local", "ansible_python_interpreter": "/no-such-python"} for name, (given, _) in HOSTS.items()}
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"mlflow_servers": {"hosts": hosts}}))
-    tasks = [{"atlas.mlflow.settings": {}, "register": "seen", "ignore_errors": True}]
-    write = {"ansible.builtin.copy": {"content": "{{ dict(groups.all | zip(groups.all | map('extract', hostvars, 'seen'))) | to_json }}", "dest": str(tmp_path / "seen")}}
-    last = {**write, "delegate_to": "localhost", "run_once": True, "vars": {"ansible_python_interpreter": sys.executable}}
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [*tasks, last]}], sort_keys=False))
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "play.yml"), "-e", "backup_keep_full=7"],
-        capture_output=True, text=True, check=False, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}, cwd=ROOT,
-    )
-    assert (tmp_path / "seen").exists(), done.stdout[-3000:] + done.stderr[-3000:]
-    seen = json.loads((tmp_path / "seen").read_text())
-    for name, (_, words) in HOSTS.items():
-        assert bool(seen[name]["failed"]) is bool(words), seen[name]
-        assert all(word in seen[name].get("msg", "") for word in words), seen[name]
-    assert "canary" not in done.stdout
+@pytest.mark.parametrize("name", HOSTS)
+def test_the_action_refuses_each_host_by_its_fault(name: str) -> None:
+    given, words = HOSTS[name]
+    own = {"inventory_hostname": name, "groups": {"mlflow_servers": list(HOSTS)}, "hostvars": {host: {"inventory_dir": "/inventory"} for host in HOSTS}}
+    # As `-e backup_keep_full=7` gives it.
+    result = act(ActionModule, {}, {**trusted(given), **own, "backup_keep_full": "7"}, tags=["always"])
+    assert result["failed"] is bool(words), result
+    assert all(word in result.get("msg", "") for word in words), result
+    assert "canary" not in str(result)
 
 
 @pytest.mark.parametrize(
@@ -192,6 +185,7 @@ def test_each_tag_that_is_listed_and_one_that_is_not_ends_with_the_way_out(tmp_p
     listed = {tag.strip() for tags in re.findall(r"TAGS: \[(.*)\]", run("site", "--list-tags").stdout) for tag in tags.split(",")} - {""}
     assert listed == {"always"}
     for tag in [*listed, "mlflow_server_configure"]:
-        # With which site.yml begins.
-        done = run("facts", "--tags", tag)
-        assert done.returncode != 0 and f"--tags {tag} selects nothing" in " ".join(done.stdout.split()), done.stdout + done.stderr
+        assert f"--tags {tag} selects nothing" in act(ActionModule, {}, {"ansible_run_tags": [tag]}, tags=["always"])["msg"]
+    # With which site.yml begins.
+    done = run("facts", "--tags", "mlflow_server_configure")
+    assert done.returncode != 0 and "--tags mlflow_server_configure selects nothing" in " ".join(done.stdout.split()), done.stdout + done.stderr
