@@ -11,6 +11,7 @@ from typing import Any, Optional
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import inventory
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     folder_fault,
     near_groups,
@@ -31,7 +32,7 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset()
+    _VALID_ARGS = frozenset({"acts_on"})
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
         """Return a failed result with one sentence for each fault, or nothing but that all is well."""
@@ -43,6 +44,7 @@ class ActionModule(ActionBase):
         self._options = specifications(ROLES)
         groups = given.get("groups", {})
         faults = [f"The inventory has the group {group}: nothing reads that name. Correct it." for group in near_groups(groups, GROUPS)]
+        faults += self._inventory_faults(given)
         faults += [f"The inventory sets {name}: nothing reads that name. Correct it." for name in near_misses(given, self._options)]
         faults += [fault for name in sorted(set(self._options) & set(given)) if (fault := self._fault(name, given[name]))]
         if not faults and (fault := self._place_fault(given)):
@@ -51,6 +53,13 @@ class ActionModule(ActionBase):
         if faults:
             result["msg"] = f"{given.get('inventory_hostname', 'The host')}: {' '.join(faults)}"
         return result
+
+    def _inventory_faults(self, given: dict[str, Any]) -> list[str]:
+        """Return what is wrong with the inventory as a whole, which the first host of the play tells."""
+        needed, hosts = self._task.args.get("acts_on"), given.get("ansible_play_hosts_all", [])
+        if needed is None or given["inventory_hostname"] not in hosts[:1]:
+            return []
+        return inventory.faults(inventory.Inventory(given.get("groups", {}), tuple(hosts), tuple(needed), str(given.get("ansible_limit", ""))))
 
     def _place_fault(self, given: dict[str, Any]) -> str:
         """Return what is wrong with the place of the generated secrets, or an empty string."""

@@ -17,7 +17,13 @@ description:
   - Refuses an inventory that has no folder, or several, for the generated secrets.
   - Refuses a release of ansible-core that is too old.
   - Runs on the control node and asks no host.
-options: {}
+options:
+  acts_on:
+    description:
+      - Hosts that the playbook cannot do without. A limit that leaves one out is refused.
+      - If it is given, also if it is empty, an inventory that is no topology which the roles can build is refused as well.
+    type: list
+    elements: str
 attributes:
   platform:
     support: full
@@ -39,6 +45,10 @@ author:
 EXAMPLES = r"""
 - name: Refuse settings that cannot be meant
   atlas.mlflow.settings:
+
+- name: Refuse settings that cannot be meant, and an inventory that is no stack
+  atlas.mlflow.settings:
+    acts_on: "{{ groups.postgres | default([]) }}"
 """
 
 RETURN = r"""

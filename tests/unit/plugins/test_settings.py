@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.atlas.mlflow.plugins.action.settings import ActionModule
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import inventory
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     folder_fault,
     near_groups,
@@ -116,6 +117,31 @@ def test_a_group_that_is_nearly_one_of_ours_is_refused_while_ours_is_empty() -> 
         "postgresql (did you mean postgres?)",
     ]
     assert near_groups({"mlflow_servers": ["a"], "clients": ["c"], "postgress": []}, known) == []
+
+
+@pytest.mark.parametrize(
+    ("groups", "words"),
+    [
+        ({"postgres": ["a"]}, ["no host in the group mlflow_servers"]),
+        ({"mlflow_servers": ["a"], "postgres": ["b", "c"]}, ["The group postgres has 2 hosts", "mlflow_server_backend_store_uri"]),
+        ({"mlflow_servers": ["a"], "minio": ["b", "c", "d"]}, ["The group minio has 3 hosts", "mlflow_server_s3_endpoint_url"]),
+        ({"mlflow_servers": ["a", "b"], "postgres": ["b"], "minio": ["b"], "haproxy": ["a", "b"]}, []),
+    ],
+)
+def test_an_inventory_is_a_topology_that_the_roles_can_build(groups: dict[str, list[str]], words: list[str]) -> None:
+    said = inventory.faults(inventory.Inventory(groups, ("a",)))
+    assert len(said) == bool(words) and all(word in said[0] for word in words)
+
+
+def test_the_first_host_of_a_run_tells_what_is_wrong_with_the_inventory() -> None:
+    own = {"groups": {"postgres": ["a", "b"]}, "hostvars": {host: {"inventory_dir": "/i"} for host in "ab"}, "ansible_play_hosts_all": ["a", "b"]}
+    told = [act(ActionModule, {"acts_on": []}, {**own, "inventory_hostname": host}, tags=["always"])["faults"] for host in "ab"]
+    assert [len(faults) for faults in told] == [2, 0]
+
+
+def test_a_diagnosis_takes_any_inventory() -> None:
+    own = {"groups": {"postgres": ["a", "b"]}, "hostvars": {host: {"inventory_dir": "/i"} for host in "ab"}, "ansible_play_hosts_all": ["a", "b"]}
+    assert act(ActionModule, {}, {**own, "inventory_hostname": "a"}, tags=["always"])["faults"] == []
 
 
 def test_the_place_of_the_secrets() -> None:

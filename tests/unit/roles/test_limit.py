@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.template import Templar
+from ansible_collections.atlas.mlflow.plugins.action.settings import ActionModule
+from in_process import LOADER, act, trusted
 
 ROOT = Path(__file__).resolve().parents[3]
 PLAYBOOKS = ROOT / "playbooks"
@@ -76,17 +79,41 @@ def test_a_host_left_out_that_cannot_be_read_ends_the_run_by_its_name(run: Any) 
     assert "PLAY [Refuse what cannot work" not in said
 
 
+def refusal(playbook: str, *selected: str) -> str:
+    """Return what a playbook says of a run on these hosts, one of each group, or nothing."""
+    imported = next(play for play in yaml.safe_load((PLAYBOOKS / f"{playbook}.yml").read_text()) if play.get("ansible.builtin.import_playbook") == "facts.yml")
+    groups = {"mlflow_servers": ["server"], "postgres": ["db"], "minio": ["store"], "haproxy": ["proxy"]}
+    run = {"groups": groups, "ansible_play_hosts_all": list(selected), "ansible_limit": ",".join(selected), "inventory_hostname": selected[0]}
+    hostvars = {host: {"inventory_dir": "/inventory"} for hosts in groups.values() for host in hosts}
+    variables = {**run, "hostvars": hostvars}
+    needed = Templar(loader=LOADER, variables=variables).template(trusted(imported.get("vars", {}).get("_atlas_mlflow_acts_on", [])))
+    return str(act(ActionModule, {"acts_on": needed}, variables, tags=["always"]).get("msg", ""))
+
+
 @pytest.mark.parametrize(
-    ("playbook", "limit", "missing"),
+    ("playbook", "selected", "missing"),
     [
-        ("backup", "mlflow_servers", "db"),
-        ("remove", "minio", "server"),
-        ("verify", "haproxy", "server"),
+        ("remove", ["store"], "server"),
+        ("verify", ["proxy"], "server"),
+        ("restore", ["server", "store"], "db"),
+        ("upgrade", ["db"], "server"),
+        ("update_postgres", ["server"], "db"),
+        ("upgrade_postgres", ["server"], "db"),
+        ("rotate_secrets", ["server", "db"], "store, proxy"),
     ],
 )
-def test_a_playbook_that_acts_on_hosts_left_out_is_refused(run: Any, playbook: str, limit: str, missing: str) -> None:
-    said = run(PLAYBOOKS / f"{playbook}.yml", limit)
-    assert f"--limit {limit} leaves out {missing}, on which this playbook has to act as well" in " ".join(said.split()), said
+def test_a_playbook_that_acts_on_hosts_left_out_is_refused(playbook: str, selected: list[str], missing: str) -> None:
+    assert f"--limit {','.join(selected)} leaves out {missing}, on which this playbook has to act as well" in refusal(playbook, *selected)
+    assert refusal(playbook, "server", "db", "store", "proxy") == ""
+
+
+def test_site_has_to_act_on_no_other_host() -> None:
+    assert refusal("site", "server") == ""
+
+
+def test_the_refusal_ends_the_run_before_a_host_is_touched(run: Any) -> None:
+    said = run(PLAYBOOKS / "backup.yml", "mlflow_servers")
+    assert "--limit mlflow_servers leaves out db, on which this playbook has to act as well" in " ".join(said.split()), said
     assert "TASK [Gather facts]" not in said
 
 

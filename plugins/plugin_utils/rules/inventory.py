@@ -1,0 +1,62 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for the inventory: which groups a stack needs, and which hosts a playbook needs in its limit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+#: The groups that may have only one host, each with the way to have more.
+SINGLE = {
+    "postgres": "set mlflow_server_backend_store_uri to a cluster of your own",
+    "minio": "set mlflow_server_artifacts_destination and mlflow_server_s3_endpoint_url to a cluster of your own",
+}
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The groups of an inventory, and the hosts that a run acts on."""
+
+    groups: Mapping[str, list[str]]
+    #: The hosts of the run.
+    selected: tuple[str, ...]
+    #: The hosts that the playbook cannot do without.
+    needed: tuple[str, ...] = ()
+    #: What --limit was given.
+    limit: str = ""
+
+
+def there_is_a_server(inventory: Inventory) -> Iterable[str]:
+    """A stack has a tracking server."""
+    if not inventory.groups.get("mlflow_servers"):
+        yield "The inventory has no host in the group mlflow_servers. Put the tracking server's host there."
+
+
+def stores_are_single(inventory: Inventory) -> Iterable[str]:
+    """A store of the collection has one host."""
+    for group, way in SINGLE.items():
+        count = len(inventory.groups.get(group) or [])
+        if count > 1:
+            yield f"The group {group} has {count} hosts, and only one is supported. Keep one, or {way}."
+
+
+def needed_hosts_are_in_the_limit(inventory: Inventory) -> Iterable[str]:
+    """The run acts on the hosts that the playbook needs."""
+    missing = [host for host in dict.fromkeys(inventory.needed) if host not in inventory.selected]
+    if missing:
+        yield (
+            f"--limit {inventory.limit} leaves out {', '.join(missing)}, on which this playbook has to act as well. Run it without --limit, or add these "
+            "hosts to the limit."
+        )
+
+
+RULES = (there_is_a_server, stores_are_single, needed_hosts_are_in_the_limit)
+
+
+def faults(inventory: Inventory) -> list[str]:
+    """Return a sentence for each fault of an inventory.
+
+    :param inventory: The inventory.
+    """
+    return [fault for rule in RULES for fault in rule(inventory)]
