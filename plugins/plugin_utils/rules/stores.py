@@ -42,7 +42,7 @@ def no_store_is_left(given: RoleSettings) -> str:
         return ""
     wanted = {
         "backend": given.text(BACKEND),
-        "registry": str(given.table("mlflow_server_environment").get("MLFLOW_REGISTRY_STORE_URI", "")),
+        "registry": str(given.table("mlflow_server_environment").get("MLFLOW_REGISTRY_STORE_URI") or ""),
         "artifacts": given.text(DESTINATION),
         "endpoint": given.text(ENDPOINT),
         "users": given.text(USERS) if has_users(given) else "",

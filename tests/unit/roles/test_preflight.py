@@ -508,6 +508,11 @@ def test_values_that_come_as_text_pass_the_preflight() -> None:
     assert preflight("haproxy", {"haproxy_servers_tls": "no", "haproxy_port": "8080"}).passed
 
 
+def test_an_environment_may_leave_a_name_without_a_value() -> None:
+    stack = {"mlflow_server": {"stores": {"registry": {"kind": "sqlite", "host": "", "port": "", "name": "/var/lib/mlflow/mlflow.db"}}}}
+    assert preflight("mlflow_server", {"mlflow_server_environment": {"MLFLOW_REGISTRY_STORE_URI": None}, "ansible_facts": {"stack": stack}}).passed
+
+
 def test_all_faults_of_a_host_are_told_at_once_in_the_order_of_the_rules() -> None:
     given = {"mlflow_server_workers": 0, "mlflow_server_host": "everywhere", "mlflow_server_port": "0"}
     told = json.loads(preflight("mlflow_server", given).words)["msg"]
