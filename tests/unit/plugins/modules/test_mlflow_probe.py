@@ -418,6 +418,7 @@ def test_workers_that_end_again_and_again_end_the_wait(tmp_path: Path, monkeypat
     """uvicorn starts workers again for ever, and systemd sees a service that runs."""
     systemd(tmp_path, monkeypatch, ["active/running 0"])
     (tmp_path / "journal").write_text((JOURNAL.partition("mlflow-server.service")[0] + died) * times)
+    monkeypatch.setattr(mlflow_probe, "LOG_EVERY", 0.2)
     begin = time.monotonic()
     result = probe(f"http://127.0.0.1:{unused_port()}", unit="mlflow-server.service", wait=60)
     assert time.monotonic() - begin < 30
