@@ -130,6 +130,18 @@ def wait_for_answer(server: TrackingServer, wait: float, gone: Callable[[], bool
     return Finding("answer", f"an answer from {server.base.origin}{within}", response.seen, server.cause(response))
 
 
+def webhooks_warning(server: TrackingServer) -> str:
+    """Return a warning if MLflow cannot decrypt the secret of a webhook; empty if it can, or has no webhooks."""
+    answer = server.attempt("GET", f"{API}/webhooks")
+    if not isinstance(answer, Answer) or answer.status != 500:
+        return ""
+    return (
+        "MLflow answers 500 to the question for its webhooks. Most likely one of them has a secret that was encrypted by a key which this server does not "
+        "have, as after a restore without the keys from then. The log of the service names the webhook. Add that key to "
+        "mlflow_server_former_webhook_keys, or remove the webhook from the database as the log says."
+    )
+
+
 def check_names(server: TrackingServer, hosts: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[Finding]]:
     """Ask the API and the page by each name, given with its Host header, and return the facts per name and the findings."""
     facts: list[dict[str, Any]] = []

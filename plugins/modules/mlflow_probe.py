@@ -18,6 +18,7 @@ description:
     on the control node or a client for the way to it.
   - Reads the listening sockets of the service's processes, asks API and page by each name that should answer, checks that a foreign
     name is refused, and takes an experiment, a run and an artifact through the REST API as a client with default settings does.
+  - Warns if MLflow cannot decrypt the secret of a webhook, since it then answers 500 to each question for webhooks.
   - Each finding says what was expected, what was seen and the likely cause. The module fails when there is any.
   - Cleans up. MLflow's delete is soft, so what stays is one deleted experiment with one run per prober, which the next probe uses again.
   - Uses no proxy, follows no redirect, and returns no presigned URL, only the endpoint in it.
@@ -240,6 +241,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import (
     check_names,
     server_facts,
     wait_for_answer,
+    webhooks_warning,
 )
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, tls_context
 
@@ -458,6 +460,11 @@ def check_server(module: AnsibleModule, result: dict[str, Any], server: Tracking
         trip.run()
         result["round_trip"] = trip.facts
         findings += trip.findings
+    if not findings:
+        # No finding: an upgrade that changes nothing about it is not to fail by it.
+        warning = webhooks_warning(server)
+        if warning:
+            module.warn(warning)
     return findings + check_memory(module, result, server, not findings)
 
 

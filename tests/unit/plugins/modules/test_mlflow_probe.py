@@ -492,6 +492,14 @@ def test_a_database_that_goes_on_is_well(fake: FakeTracking, tmp_path: Path, mad
     assert probe(fake.url, memory=str(memory))["findings"] == []
 
 
+@pytest.mark.parametrize(("fault", "warned"), [(("GET", "/webhooks"), True), (("GET", "/none-of-it"), False)])
+def test_webhooks_that_cannot_be_decrypted_are_told_and_fail_nothing(fake: FakeTracking, fault: tuple[str, str], warned: bool) -> None:
+    fake.fail_on = fault
+    with mock.patch.object(basic.AnsibleModule, "warn") as warn:
+        assert probe(fake.url)["findings"] == []
+    assert ["mlflow_server_former_webhook_keys" in call.args[0] for call in warn.call_args_list] == [True] * warned
+
+
 def numbered(count: int) -> list[str]:
     """Return the names of so many runs."""
     return [f"logged{number}" for number in range(count)]
