@@ -432,8 +432,9 @@ class Postgres:
 
     def restore(self, point: dict[str, Any], moment: str) -> list[str]:
         """Bring PostgreSQL back to a point, or to a moment, wait until it has replayed its log, and return in what it differs from the point."""
-        target = ["--type=time", f"--target={moment}"] if moment else ["--type=name", f"--target={point['name']}", f"--set={point['backup']}"]
-        restore = [f"--stanza={STANZA}", "--delta", *target, "--target-action=promote", "restore"]
+        target = ["--type=time", f"--target={moment}"] if moment else ["--type=name", f"--target={point['name']}"]
+        # By itself, pgBackRest takes the last backup before a moment, also one on a time line that an earlier restore has left.
+        restore = [f"--stanza={STANZA}", "--delta", *target, f"--set={point['backup']}", "--target-action=promote", "restore"]
         if self.container:
             network, image = run(["docker", "inspect", "--format", "{{.HostConfig.NetworkMode}} {{.Image}}", self.container]).split()
             run(["docker", "stop", self.container])

@@ -408,6 +408,17 @@ def test_the_timer_waits_for_the_lock(program: ModuleType, tmp_path: Path, monke
         assert str(os.getpid()) in (tmp_path / "lock").read_text()
 
 
+@pytest.mark.parametrize(("moment", "target"), [("", "--target=atlas-1"), ("2026-05-04 12:00:00+00:00", "--target=2026-05-04 12:00:00+00:00")])
+def test_a_restore_begins_with_the_backup_of_its_point(
+    program: ModuleType, postgres: Any, monkeypatch: pytest.MonkeyPatch, moment: str, target: str
+) -> None:
+    """By itself, pgBackRest begins with the last one before a moment, which an earlier restore may have left behind."""
+    ran: list[list[str]] = []
+    monkeypatch.setattr(program, "run", lambda argv, *_user: ran.append(argv) or "")
+    postgres.side.restore({"name": "atlas-1", "backup": "20260504-023000F"}, moment)
+    assert {target, "--set=20260504-023000F"} <= set(ran[1])
+
+
 @pytest.fixture
 def contained(program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Return the side of a PostgreSQL in a container, and the commands that it runs, with what they say."""
