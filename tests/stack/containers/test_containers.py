@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from stack.support import PORT, connect, listening
+from stack.support import PORT, ask, base_url, connect, listening, login_of
 from testinfra.host import Host
 
 NAMES = ("atlas-mlflow-server", "atlas-postgres", "atlas-minio")
@@ -59,6 +59,13 @@ def test_the_tracking_server_has_limits_and_is_healthy(containers: dict[str, dic
     assert checked[0] == "CMD", "a shell would read it"
     done = server.run("docker exec atlas-mlflow-server " + " ".join(checked[1:]))
     assert done.rc == 0, done
+
+
+def test_the_metrics_are_read_with_a_login_alone(client: Host, server_name: str) -> None:
+    url = f"{base_url(server_name)}/metrics"
+    assert ask(client, url, login=None).status == 401
+    answer = ask(client, url, login=login_of("writer"))
+    assert answer.status == 200 and 'mlflow_http_request_total{' in answer.body, answer
 
 
 def test_the_health_check_fails_when_the_database_is_down(server: Host) -> None:
