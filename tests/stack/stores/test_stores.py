@@ -79,8 +79,9 @@ print(json.dumps({
     endpoint = f"http{'s' * bool(authority())}://{address}"
     another = f"another-{uuid.uuid4().hex}"
     python, trust = "/opt/minio/admin/bin/python", {"AWS_CA_BUNDLE": "/etc/atlas-mlflow/tls/minio/authority.pem"} if authority() else {}
-    # In a container it has signs that a shell, systemd and YAML each read otherwise: see molecule/containers, where Molecule makes one $ of two.
-    root_password = secrets["minio_root_password"] + ('$A"`\\' if in_container(minio, "atlas-minio") else "")
+    # In a container it has signs that a shell, systemd and YAML each read otherwise: see molecule/containers, where Molecule makes one $ of two, and
+    # Ansible leaves the two backslashes.
+    root_password = secrets["minio_root_password"] + ('$A"`\\\\' if in_container(minio, "atlas-minio") else "")
     as_root = run_python(minio, script, [endpoint, "atlas-root", root_password, another], python, trust)
     assert as_root == {"own": "allowed", "make": "allowed", "another": "allowed"}
     as_account = run_python(minio, script, [endpoint, "mlflow", secrets["minio_secret_key"], another], python, trust)
