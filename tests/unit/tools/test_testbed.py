@@ -161,7 +161,7 @@ class TestScenarios:
     def test_each_scenario_that_goes_first_is_there(self):
         assert set(scenarios.LONGEST_FIRST) <= set(scenarios.discover(ROOT / "molecule"))
 
-    @pytest.mark.parametrize(("gibibytes", "expected"), [(1, 1), (5, 1), (6, 2), (60, 2)])
+    @pytest.mark.parametrize(("gibibytes", "expected"), [(1, 1), (5, 1), (6, 2), (60, 3)])
     def test_memory_bounds_how_many_run_at_once(self, gibibytes: int, expected: int):
         assert scenarios.slots(gibibytes * 1024**3) == expected
 
