@@ -41,6 +41,7 @@ class Container:
     pid: int
     published: tuple[tuple[IPAddress, int, int], ...]  # address and port on the host, port in the container
     restarts: int = 0  # how often Docker has started it again since an operator did
+    identity: str = ""  # stands in the name of its control group
 
     @property
     def runs(self) -> bool:
@@ -52,7 +53,8 @@ class Container:
         pids: set[int] = set()
         if self.pid:
             # A group is read only where it is the container's own, which bears its process; another namespace shows other paths.
-            found = (group_pids(group, cgroup_roots) for group in control_groups(self.pid, proc))
+            # Podman may run a container in the group of what started it, beside other processes.
+            found = (group_pids(group, cgroup_roots) for group in control_groups(self.pid, proc) if self.identity in group)
             pids = next((group for group in found if self.pid in group), set()) or descendants(self.pid, proc)
         return Unit(f"container {self.name}", self.state, main_first(pids, self.pid), f"docker logs {self.name}")
 
@@ -70,7 +72,7 @@ def parse_container(text: str) -> Container:
         for binding in bindings or ()
         if port.endswith("/tcp")
     )
-    return Container(container["Name"].lstrip("/"), state["Status"], int(state.get("Pid") or 0), published, int(container.get("RestartCount") or 0))
+    return Container(container["Name"].lstrip("/"), state["Status"], int(state.get("Pid") or 0), published, int(container.get("RestartCount") or 0), container.get("Id", ""))
 
 
 def read_publishers(listed: str) -> dict[tuple[str, int], str]:

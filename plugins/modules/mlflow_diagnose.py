@@ -52,6 +52,7 @@ options:
   unit:
     description:
       - The systemd unit to look for. A unit or container of the given name comes first, also if it does not run.
+      - For a unit that runs its server in a container, as Podman makes them (Quadlet), the container is read.
       - If there is none, a server that runs is taken, and else a unit or container that starts one.
     type: str
     default: mlflow-server.service
@@ -121,7 +122,6 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils import uris
-from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect, front
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SERVER_INFO, TrackingServer
@@ -198,8 +198,7 @@ def see_front(module: AnsibleModule, server: collect.Server, base: Base, tls: ss
     place = front.own_place(facts, server.inspected) if found else None
     if not found or not place:
         return None
-    if found["process"] == PROXY:
-        front.name_container(found, server.run(["docker", "ps", "--format", "{{.Image}} {{.Ports}}"])[1])
+    front.name_container(found, server.run)
     scheme = "https" if any("ssl-keyfile" in word for word in server.argv) else "http"
     own = Base(scheme, *place, collect.option(server.argv, "--static-prefix").rstrip("/"))
     hosts = [one["host"] for one in facts["names"]]

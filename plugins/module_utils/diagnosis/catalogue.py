@@ -114,6 +114,8 @@ FAULTS: dict[str, Fault] = {
         Fault("s3-failed", "artifact store", "The artifact store answers with an error.", "See what it says; the server's log has the whole of it."),
         Fault("server-not-running", "process", "The tracking server does not run, or ends again and again.",
               "See what its log says, and start it."),
+        Fault("server-starting", "process", "The server runs, and has not opened its port yet: it still starts, or waits for something.",
+              "Ask again in a minute; if it stays so, see its log."),
         Fault("proxy-upstream", "proxy", "The proxy in front of the server does not reach it: the server itself answers.",
               "Correct the address to which the proxy passes requests on: that on which the server listens."),
         Fault("proxy-host-header", "proxy", "The proxy in front of the server does not pass the Host header on, and the server refuses the name that it gets.",
@@ -142,7 +144,8 @@ FAULTS: dict[str, Fault] = {
               "The server tells clients to write artifacts to a folder (--default-artifact-root, or --no-serve-artifacts), and each takes it for one of "
               "its own disk.",
               f"Name the folder by --artifacts-destination, and {WITHOUT_ROOT}"),
-        Fault("api-fails", "API", "The server answers, and its API does not work, for a reason that no other layer shows.", "See the server's log."),
+        Fault("api-fails", "API", "The server has its port, and its API does not answer as it should, for a reason that no other layer shows.",
+              "See the server's log. If it was started a moment ago, ask again."),
         Fault("client-cannot-connect", "network", "The server answers on its own host, and the client cannot connect.",
               "Look at what is between the two: routes, proxies, published addresses."),
     )

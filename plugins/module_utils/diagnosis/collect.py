@@ -12,7 +12,7 @@ import shlex
 import ssl
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Callable, Optional
@@ -102,6 +102,10 @@ class Server:
         self.unit: dict[str, str] = {}
         self.container: Optional[containers.Container] = None
         self.engine = ["docker"]
+        #: The unit that runs the container, and how often systemd has started it again.
+        self.starter = ("", 0)
+        #: Whether another server that runs comes before the unit that was taken: it was given up, or runs its server in a container that it does not name.
+        self.stands_behind = False
         self.redactor = redactor or redaction.Redactor()
         self.argv: list[str] = []
         self.configured = ""
@@ -110,17 +114,17 @@ class Server:
     def find(self) -> None:
         """Find the server: the unit or container of the given name, any process of a server, or what starts one and does not run.
 
-        A unit that was given up (disabled, and stopped) stands behind a server that runs.
+        A unit that was given up (disabled, and stopped) stands behind a server that runs. For a unit that runs its server in a container, the container is taken.
         """
         unit, container = self._unit(self.wanted["unit"]), self._container(self.wanted["container"])
-        given_up = False
+        stands_behind = False
         for take in (unit, container):
             self._forget()
             if take and take():
                 return
-            given_up = given_up or self.unit.get("ActiveState") == "inactive" and self.unit.get("UnitFileState") == "disabled"
+            stands_behind = stands_behind or self.stands_behind
         live = next((pid for pid in sockets.all_pids(self.proc) if is_server(read_argv(pid, self.proc))), 0)
-        stopped = container if given_up and container else (unit if not (given_up and live) else None) or container
+        stopped = container if stands_behind and container else (unit if not (stands_behind and live) else None) or container
         if stopped:
             self._forget()
             stopped()
@@ -134,7 +138,7 @@ class Server:
 
     def _forget(self) -> None:
         """Forget what was read of another candidate."""
-        self.unit, self.inspected, self.container = {}, {}, None
+        self.unit, self.inspected, self.container, self.starter, self.stands_behind = {}, {}, None, ("", 0), False
 
     def _find_by_command(self) -> None:
         """Find what starts a server and does not run."""
@@ -142,9 +146,10 @@ class Server:
             if take:
                 take()
                 return
-        for engine in search.ENGINES:
+        # Each user has containers of Podman of its own, which root's Podman does not list.
+        for engine in [*([engine] for engine in search.ENGINES), *(podman_of(uid) for uid in search.podman_users())]:
             for identity in search.stopped_containers(self.run, engine, self.wanted["port"]):
-                take = self._container(identity, engine)
+                take = self._container_by(engine, identity)
                 if take:
                     take()
                     return
@@ -160,19 +165,38 @@ class Server:
     def _container_of(self, pid: int) -> tuple[list[str], str]:
         """Return the engine's command and the identity of the container that a process is in, the latter empty for none."""
         groups = "\n".join(sockets.control_groups(pid, self.proc))
-        found = re.findall(r"(docker|libpod)[-/]([0-9a-f]{64})", groups)
+        # A unit that Podman makes (Quadlet) splits its group, and calls the container's part payload. What this host itself is in does not count.
+        here = "\n".join(sockets.control_groups(os.getpid(), self.proc))
+        found = [one for one in re.findall(r"(docker|libpod(?:-payload)?)[-/]([0-9a-f]{64})", groups) if one[1] not in here]
         if not found:
-            return [], ""
-        engine = "podman" if found[-1][0] == "libpod" else "docker"
+            return self._container_of_monitor(pid)
         owner = re.search(r"/user-(\d+)\.slice/", groups)
-        if engine == "podman" and owner and owner.group(1) != "0":  # a user's own containers are known to that user alone
-            try:
-                user = pwd.getpwuid(int(owner.group(1)))
-            except KeyError:
-                return [], ""
-            become = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"]
-            return [*become, "env", "--chdir=/", f"HOME={user.pw_dir}", f"XDG_RUNTIME_DIR=/run/user/{user.pw_uid}", "podman"], found[-1][1]
-        return [engine], found[-1][1]
+        if found[-1][0] == "docker":
+            return ["docker"], found[-1][1]
+        return podman_of(int(owner.group(1)) if owner else 0), found[-1][1]
+
+    def _container_of_monitor(self, pid: int) -> tuple[list[str], str]:
+        """Return engine and identity of a container that has no control group of its own: by Podman's monitor, which started it."""
+        try:
+            while pid > 1:
+                identity = search.monitored(read_argv(pid, self.proc))
+                if identity:
+                    return podman_of(os.stat(self.proc / str(pid)).st_uid), identity
+                pid = sockets.parent_of(pid, self.proc)
+        except OSError:
+            pass  # it ended meanwhile
+        return [], ""
+
+    def _container_of_unit(self, pids: Iterable[int], command: str) -> Optional[Callable[[], bool]]:
+        """Return what takes the container in which a unit runs its server, nothing if the unit runs it itself, or the container is gone."""
+        for pid in pids:
+            argv = read_argv(pid, self.proc)
+            engine, identity = self._container_of(pid) if is_server(argv) or search.monitored(argv) else ([], "")
+            take = self._container_by(engine, identity) if identity else None
+            if take:
+                return take
+        called, name = search.named_container(command)
+        return self._container_by([called], name) if name else None
 
     def _unit(self, name: str) -> Optional[Callable[[], bool]]:
         code, out, _err = self.run(["systemctl", "show", "--property", ",".join(UNIT_PROPERTIES), "--", name])
@@ -190,14 +214,22 @@ class Server:
             self.unit = values
             # An argument may hold a line break, which systemctl shows as it is: a line alone would cut what is looked for here.
             match = re.search(r"^ExecStart=\{.*?argv\[\]=(.*?) ; ignore_errors", out, re.DOTALL | re.MULTILINE)
-            self._take("unit", name, unit.state, pids or ([control] if control else []), match.group(1) if match else "")
-            return bool(pids)
+            command = match.group(1) if match else ""
+            self.stands_behind = values.get("ActiveState") == "inactive" and values.get("UnitFileState") == "disabled"
+            contained = self._container_of_unit(pids, command)
+            if contained:
+                self.unit, self.starter = {}, (name, int(values.get("NRestarts") or 0))
+                return contained()
+            self._take("unit", name, unit.state, pids or ([control] if control else []), command)
+            hidden = bool(pids) and not self.pid and search.calls_engine(command)  # what runs is the client of an engine alone
+            self.stands_behind = self.stands_behind or hidden
+            return bool(pids) and not hidden
 
         return take
 
-    def _container(self, name: str, *engines: str) -> Optional[Callable[[], bool]]:
-        for engine in [[engine] for engine in engines or search.ENGINES]:
-            take = self._container_by(engine, name)
+    def _container(self, name: str) -> Optional[Callable[[], bool]]:
+        for engine in search.ENGINES:
+            take = self._container_by([engine], name)
             if take:
                 return take
         return None
@@ -281,6 +313,8 @@ class Server:
         self._read_sockets()
         self._read_stale()
         self.facts["stores"] = self._ask_stores(environment)
+        if self.pid and not self.facts["sockets"]:
+            self._read_sockets()  # it may have opened its port while its stores were asked
         self._find_networks()
         self._read_log()
         self.facts["killed"] = self._killed()
@@ -362,7 +396,7 @@ class Server:
             python = find_python(argv, "", environment, root) or "python3"
             command = [*self.engine, "exec", "--interactive", self.facts["name"], python, "-c", BOOT]
         else:
-            python = find_python(argv, self.configured, environment)
+            python = find_python(argv, self.configured, environment) if self._has_our_files() and not search.calls_engine(self.configured) else ""
             if not python:
                 return None  # another Python has other drivers, and would tell of faults that are not there
             command = [python, "-c", BOOT]
@@ -375,6 +409,13 @@ class Server:
             return self._placed(json.loads(done.stdout.splitlines()[-1]), uri, exact=bool(self.argv) or not given["uri"])
         except (OSError, subprocess.SubprocessError, ValueError, IndexError):
             return None  # its Python cannot be run: the log has to tell
+
+    def _has_our_files(self) -> bool:
+        """Say whether the server sees the files of this host, and not those of a container whose engine is not known."""
+        try:
+            return not self.pids or os.path.samefile(self.proc / str(self.pids[0]) / "root", "/")
+        except OSError:
+            return True
 
     def _placed(self, asked: dict[str, Any], uri: str, exact: bool) -> dict[str, Any]:
         """Return what the stores answered, with where they are.
@@ -401,24 +442,28 @@ class Server:
         mine = set(self.inspected["NetworkSettings"].get("Networks") or ())  # a user's own container of Podman has none
         s3 = asked.get("s3") or {}
         names = {host for host in ((asked.get("database") or {}).get("host"), s3.get("host")) if host}
-        _code, listed, _err = self.run([*self.engine, "ps", "--all", "--format", "{{.Names}}\t{{.State}}\t{{.Networks}}"])
-        others = {name: (state, set(networks.split(","))) for name, state, networks in (line.split("\t") for line in listed.splitlines())}
+        _code, listed, _err = self.run([*self.engine, "ps", "--all", "--format", "{{.Names}}\t{{.Status}}\t{{.Networks}}"])
+        # The status is in the same words in Docker and in every Podman; the state of Podman 4 is another word for it.
+        others = {name: (status, set(networks.split(","))) for name, status, networks in (line.split("\t") for line in listed.splitlines())}
         self.redactor.publish(others)
         # Docker resolves the name of no container that is stopped.
-        self.facts["stopped"] = sorted(name for name in names if name in others and others[name][0] != "running")
+        self.facts["stopped"] = sorted(name for name in names if name in others and not others[name][0].startswith("Up"))
         self.facts["elsewhere"] = {name: sorted(others[name][1]) for name in names if name in others and not others[name][1] & mine}
 
     def _read_log(self) -> None:
         """Note what the server said last, if it does not run, or if it was started again and does not listen yet."""
         if self.facts["kind"] == "container":
             state = self.inspected["State"]
-            result, restarts = str(state.get("ExitCode", "")), int(self.inspected.get("RestartCount") or 0)
+            result, restarts = str(state.get("ExitCode", "")), int(self.inspected.get("RestartCount") or 0) + self.starter[1]
         else:
             result, restarts = self.unit.get("Result", ""), int(self.unit.get("NRestarts") or 0)
+            if result == "exit-code" and self.unit.get("ExecMainStatus") in ("137", "143"):
+                result = "signal"  # an engine's client, or its monitor, ends with the exit code of what was stopped in the container
         self.facts["restarts"] = restarts
         self.facts["ended"] = "" if self.pid else memory.how_it_ended(self.unit, self.inspected.get("State", {}))
         again = bool(self.pid and restarts and not self.facts["sockets"])
         if self.pid and not again:
+            self.facts["starting"] = "" if self.facts["sockets"] else logs.last_words(self._log(earlier=False))
             return
         text = self._log(earlier=again)
         self.facts["last_words"] = logs.last_words(text)
@@ -433,7 +478,9 @@ class Server:
             state = self.inspected["State"]
             since = [] if earlier or state["StartedAt"].startswith("0001") else ["--since", state["StartedAt"]]
             code, out, err = self.run([*self.engine, "logs", "--tail", "60", *since, self.facts["name"]])
-            return ("" if code else f"{out}\n{err}\n") + str(state.get("Error", ""))
+            # A unit may make its container again at each start: what the one before said is in the unit's journal.
+            before = self.run(["journalctl", "--unit", self.starter[0], "--lines", "60", "--no-pager", "--output", "cat"])[1] if earlier and self.starter[1] else ""
+            return before + "\n" + ("" if code else f"{out}\n{err}\n") + str(state.get("Error", ""))
         invocation = self.unit.get("InvocationID")
         # What the unit's processes wrote, and what systemd says of it: why it could not start them.
         which = [f"_SYSTEMD_INVOCATION_ID={invocation}", "+", f"INVOCATION_ID={invocation}"] if invocation and not earlier else ["--unit", self.facts["name"]]
@@ -486,6 +533,18 @@ def find_python(argv: list[str], configured: str, environment: Optional[Mapping[
         pythons += [f"{folder}/{argv[0]}" for folder in (environment or {}).get("PATH", "").split(":") if folder.startswith("/")]
     # A link there leads to a place in the container.
     return next((python for python in pythons if os.path.lexists(root + python)), "")
+
+
+def podman_of(uid: int) -> list[str]:
+    """Return the command of Podman by which a user's containers are seen: they are known to that user alone."""
+    if not uid:
+        return ["podman"]
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError:
+        return ["podman"]
+    become = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"]
+    return [*become, "env", "--chdir=/", f"HOME={user.pw_dir}", f"XDG_RUNTIME_DIR=/run/user/{user.pw_uid}", "podman"]
 
 
 def option(argv: list[str], name: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, read_publishers
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener, collide
@@ -72,11 +72,9 @@ def is_known(found: Mapping[str, Any]) -> bool:
     return found["process"].startswith(PROXIES)
 
 
-def name_container(found: dict[str, Any], listed: str) -> None:
-    """Name a published port by the image of its container.
-
-    :param listed: Lines of C(docker ps), an image's name and its ports in each.
-    """
-    if found["process"] == PROXY:
-        image = read_publishers(listed).get((found["address"], found["port"]), "")
-        found["process"] = image.rpartition("/")[2] or PROXY
+def name_container(found: dict[str, Any], run: Callable[[list[str]], tuple[int, str, str]]) -> None:
+    """Name a published port by the image of its container, which Docker, or the Podman of root, lists with its ports."""
+    engine = {PROXY: "docker", "conmon": "podman"}.get(found["process"])
+    if engine:
+        image = read_publishers(run([engine, "ps", "--format", "{{.Image}} {{.Ports}}"])[1]).get((found["address"], found["port"]), "")
+        found["process"] = image.rpartition("/")[2] or found["process"]

@@ -295,6 +295,11 @@ class Diagnosis:
         names = self.server.get("names") or []
         if self.front and self._changed_by_proxy(names):
             return
+        if self.server.get("starting") is not None and not self.server.get("sockets") and names and all(one["api"] == 0 for one in names):
+            said = self.server["starting"]
+            seen = "no socket yet" + (f"; its log ends with: {said}" if said else "")
+            self.note("process", "a server that has opened its port", seen, "server-starting", follows=bool(self.faults))
+            return
         refused = [one["host"] for one in names if one["api"] == 403 and one["health"] == 200]
         seen = ", ".join(f"{one['host']}: API {one['api'] or one.get('error', 'no answer')}, health {one['health'] or 'no answer'}" for one in names)
         if refused:

@@ -31,7 +31,7 @@ LOG_FAULTS = (
     ("out-of-memory", r"^MemoryError\b|Cannot allocate memory"),
     ("arguments-refused", r"^Error: (No such (option|command)|Invalid value|Missing (option|argument|parameter)|Got unexpected|Option .* requires|"
                           r".*(only supported|cannot be used))|^\S+: error: (unrecognized arguments|argument |ambiguous option|the following arguments)"),
-    ("program-missing", r"executable file not found|Failed to (locate|execute) |(exec|env|sh|bash)\b.*: (command )?not found|"
+    ("program-missing", r"executable file .*not found|Failed to (locate|execute) |(exec|env|sh|bash)\b.*: (command )?not found|"
                         r"^(env|exec|/\S+): .*No such file or directory|exec \S+: no such file or directory|No module named '?mlflow'?$|"
                         r"can't open file '\S+': \[Errno 2\]"),
     ("packages-do-not-fit", r"cannot import name '|No module named '|undefined symbol|cannot open shared object file|PackageNotFoundError|"
@@ -41,6 +41,9 @@ LOG_FAULTS = (
 )
 #: A line that says no more than that something went wrong before.
 EMPTY = re.compile(
+    # What Podman writes into the journal of a unit that runs it.
+    r'^[0-9a-f]{64}$|^time="[^"]*" level=(debug|info|warning) |'
+    r"^\S+ \S+ \S+ \S+ m=\+\S+ (container|image|pod|network|volume|system) |"
     r"^(Starting|Started|Stopping|Stopped) |Deactivated successfully|Consumed .* CPU time|Failed with result|(Main|Control) process exited|Scheduled restart job|Failed to start |Start request repeated|Dependency failed|"
     r"Worker failed to boot|HaltServer|[Ss]ee the logs above|Child process \[\d+\] died|Non-zero exit ?code|ShellCommandException|"
     r"Can't connect to \(|was sent SIG(TERM|INT|QUIT)|CancelledError|KeyboardInterrupt|SystemExit|ERROR mlflow\.cli: Error initializing"

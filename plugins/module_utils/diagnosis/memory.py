@@ -142,5 +142,5 @@ def how_it_ended(unit: Mapping[str, str], state: Mapping[str, Any]) -> str:
     if unit.get("Result") in ("exit-code", "signal", "core-dump"):
         status = unit.get("ExecMainStatus", "")
         signal = unit.get("ExecMainCode") != "1"
-        return SIGKILL if signal and status == "9" else f"{'signal' if signal else 'exit code'} {status}" if status not in ("", "0") else unit["Result"]
+        return SIGKILL if signal and status == "9" or status == "137" else f"{'signal' if signal else 'exit code'} {status}" if status not in ("", "0") else unit["Result"]
     return "" if unit.get("Result") in (None, "", "success") else str(unit["Result"])

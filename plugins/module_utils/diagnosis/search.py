@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import pwd
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Callable, Optional, Union
 Run = Callable[[list[str]], tuple[int, str, str]]
 
 ENGINES = ("docker", "podman")
-UNIT_FOLDERS = tuple(Path(folder) for folder in ("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"))
+UNIT_FOLDERS = tuple(Path(folder) for folder in ("/etc/systemd/system", "/run/systemd/system", "/run/systemd/generator", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"))
 SCRIPT_SIZE = 65536  # bytes of a script that are read
 #: A command that starts a tracking server, also behind options and across a continued line.
 STARTS = re.compile(r"(?<![\w-])mlflow['\"]?(?:[\\\s]+--?[\w-]+(?:=\S+)?)*[\\\s,'\"]+(?:server|ui)\b|(?<![\w./-])mlflow\.server\b")
@@ -28,6 +29,27 @@ def command_of(inspected: Mapping[str, Any]) -> str:
     """Return what a container starts, as one line."""
     config = inspected.get("Config", {})
     return " ".join([*words(config.get("Entrypoint")), *words(config.get("Cmd"))])
+
+
+def calls_engine(command: str) -> bool:
+    """Say whether a command is the client of an engine, or of what starts several containers."""
+    return bool(re.search(r"(?:^|[\s/;'\"])(?:docker|podman)(?:-compose)?\s", command))
+
+
+def named_container(command: str) -> tuple[str, str]:
+    """Return the engine and the name of the container that a command runs or starts, empty if it names none."""
+    found = re.search(r"(?:^|[\s/;'\"])(docker|podman)\s(?:.*?\s)??(run|start)\s+(.*)", command, re.DOTALL)
+    if not found:
+        return "", ""
+    name = re.search(r"(?:^|\s)--name[=\s]\s*([\w.-]+)", found.group(3)) if found.group(2) == "run" else re.search(r"([\w.-]+)\s*$", found.group(3))
+    return (found.group(1), name.group(1)) if name else ("", "")
+
+
+def monitored(argv: list[str]) -> str:
+    """Return the identity of the container that a process is Podman's monitor of (conmon), empty if it is none."""
+    if not argv or argv[0].rpartition("/")[2] != "conmon":
+        return ""
+    return next((value for name, value in zip(argv, argv[1:]) if name in ("-c", "--cid")), "")
 
 
 def starts_server(command: str, moved: Optional[Mapping[str, str]] = None) -> bool:
@@ -74,12 +96,17 @@ def units(run: Run, folders: Iterable[Path] = UNIT_FOLDERS) -> list[str]:
     return names
 
 
-def stopped_containers(run: Run, engine: str, port: int) -> list[str]:
+def podman_users(storage: str = ".local/share/containers/storage") -> list[int]:
+    """Return the users who have containers of Podman of their own."""
+    return [user.pw_uid for user in pwd.getpwall() if user.pw_uid and Path(user.pw_dir, storage).is_dir()]
+
+
+def stopped_containers(run: Run, engine: list[str], port: int) -> list[str]:
     """Return the containers that start a tracking server, the likeliest first: what should have the port, then what ended last."""
-    code, listed, _err = run([engine, "ps", "--all", "--quiet", "--no-trunc"])
+    code, listed, _err = run([*engine, "ps", "--all", "--quiet", "--no-trunc"])
     if code or not listed.split():
         return []
-    code, out, _err = run([engine, "inspect", "--type", "container", *listed.split()])
+    code, out, _err = run([*engine, "inspect", "--type", "container", *listed.split()])
     found = []
     for inspected in json.loads(out) if not code else ():
         bindings = (inspected.get("HostConfig", {}).get("PortBindings") or {}).values()

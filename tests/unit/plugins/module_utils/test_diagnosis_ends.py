@@ -30,6 +30,14 @@ SYSTEMD = """Started mlflow-server.service - MLflow.
 mlflow-server.service: Main process exited, code=exited, status=1/FAILURE
 mlflow-server.service: Failed with result 'exit-code'.
 """
+#: What Podman 4.3 and 5.4 write into the journal of a unit that runs it.
+PODMAN = f"""time="2026-11-26T06:16:39Z" level=warning msg="StopSignal SIGTERM failed to stop container mlflow in 2 seconds, resorting to SIGKILL"
+2026-11-26 06:14:25.71491379 +0000 UTC m=+2.225769468 container died {'d' * 64} (image=localhost/python:3, name=mlflow, PODMAN_SYSTEMD_UNIT=mlflow-server.service)
+2026-11-26 06:13:51.279642431 +0000 UTC m=+0.063836769 image pull  localhost/python:3
+{'d' * 64}
+mlflow-server.service: Main process exited, code=exited, status=137/n/a
+mlflow-server.service: Failed with result 'exit-code'.
+"""
 
 
 @pytest.mark.parametrize(
@@ -49,6 +57,10 @@ mlflow-server.service: Failed with result 'exit-code'.
         ("usage: gunicorn [OPTIONS] [APP_MODULE]\ngunicorn: error: unrecognized arguments: --nonsense", "gunicorn: error", "arguments-refused"),
         ("Failed to locate executable /opt/x/mlflow: No such file or directory\n" + SYSTEMD, "Failed to locate executable", "program-missing"),
         ('exec: "mlflow": executable file not found in $PATH: unknown', "exec:", "program-missing"),
+        ("crun: executable file `mlflow` not found in $PATH: No such file or directory: OCI runtime attempted to invoke a command that was not found", "crun:", "program-missing"),
+        ("cannot listen on the TCP port: listen tcp4 :5001: bind: address already in use", "cannot listen", "port-taken"),
+        ("Error: No such option '--x'.\n" + PODMAN, "Error: No such option", "arguments-refused"),
+        ("INFO: Uvicorn running on http://127.0.0.1:5000 (Press CTRL+C to quit)\n" + PODMAN, "INFO: Uvicorn running", None),
         ("sh: 1: mlflow: not found", "sh: 1", "program-missing"),
         ("/usr/bin/python3: No module named mlflow", "/usr/bin/python3", "program-missing"),
         ("PermissionError: [Errno 13] Permission denied: '/srv/mlartifacts'", "PermissionError", "file-denied"),
@@ -144,6 +156,28 @@ def test_a_server_that_was_stopped_is_not_blamed_for_what_it_said_before(tmp_pat
     assert read(Host(("docker inspect", shown_container({"ExitCode": 0})), ("docker logs", UNFIT)), tmp_path)[1] == ["server-not-running"]
 
 
+@pytest.mark.parametrize("status", ["137", "143"])
+def test_a_container_that_was_stopped_with_its_unit_is_not_blamed_for_what_it_said_before(tmp_path: Path, status: str) -> None:
+    host = Host(("systemctl show", shown_unit(ExecMainStatus=status)), ("INVOCATION_ID=a1", UNFIT + PODMAN))
+    facts, faults = read(host, tmp_path)
+    assert faults == ["server-not-running"]
+    assert facts["ended"] == (memory.SIGKILL if status == "137" else "exit code 143")
+
+
+def test_a_container_that_its_unit_makes_again_and_again_is_explained_by_the_units_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect.Server, "_ask_stores", lambda self, environment: None)
+    shown = json.loads(shown_container({"Status": "running", "Pid": 0, "StartedAt": "2026-11-26T06:14:09.944685512Z"}))[0]
+    unit = shown_unit(ActiveState="active", Result="success", NRestarts="4", ExecStart="{ path=/usr/bin/podman ; argv[]=/usr/bin/podman run --rm -d --name mlflow python:3 mlflow server ; ignore_errors=no }")
+    host = Host(("systemctl show", unit), ("podman inspect", json.dumps([shown])), ("journalctl --unit mlflow.service", "Error: No such option '--x'.\n" + PODMAN), ("podman logs", ""))
+    server = collect.Server(host, {"unit": "mlflow.service", "container": "other", "port": 5001}, tmp_path)
+    (tmp_path / "self" / "net").mkdir(parents=True)
+    server.find()
+    server.pid, server.facts["sockets"] = 70, []
+    server._read_log()
+    assert (server.facts["kind"], server.facts["restarts"]) == ("container", 4)
+    assert server.facts["log_fault"] == {"fault": "arguments-refused", "line": "Error: No such option '--x'."}
+
+
 # -- memory
 KERNEL = (
     "2026-11-26T00:36:14,805770+00:00 oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=x,mems_allowed=0,oom_memcg={group},task_memcg={group},task=mlflow,pid=11561,uid=997\n"
@@ -187,6 +221,7 @@ def test_a_unit_that_was_killed_for_memory(unit: dict[str, str], runs: bool, jou
         ({"OOMKilled": True, "ExitCode": 137}, 0, False, None, "", True),
         ({"ExitCode": 137}, 0, False, KERNEL, "", True),  # the whole host was short of memory
         ({"Status": "running", "ExitCode": 0}, 1, True, KERNEL, "", True),
+        ({"ExitCode": 137}, 0, False, KERNEL.replace("{group}", f"/machine.slice/libpod-{'c' * 64}.scope/container"), "", True),  # as Podman calls the group
         ({"Status": "running", "ExitCode": 0}, 1, True, None, f"{AT:.0f} oom\n{AT:.0f} die\n", True),
         ({"ExitCode": 137}, 0, False, None, "", False),  # docker kill
         ({"OOMKilled": True, "ExitCode": 1}, 1, False, "", "", False),  # from a run before
@@ -231,4 +266,4 @@ def test_a_container_that_ends_again_and_again_is_explained_while_it_is_up(tmp_p
     facts, named = read(host, tmp_path)
     assert named == faults and facts["pid"] == 70
     # What it said before its last start counts.
-    assert not any("logs" in command and "--since" in command for command in host.asked)
+    assert not restarts or not any("logs" in command and "--since" in command for command in host.asked)

@@ -211,6 +211,132 @@ def test_the_ports_of_a_pod_are_those_of_its_first_container(tmp_path: Path, pro
     server = find(Host(podman=[infra, container("atlas-mlflow-server", pid=70, HostConfig={"NetworkMode": f"container:{'f' * 64}"})]), tmp_path)
     assert [(str(address), outer, inner) for address, outer, inner in server.container.published] == [("0.0.0.0", 5001, 5001)]
 
+#: What Podman 4.3 shows of a container, but for what is not read; 5.4 gives the address and no entry point.
+PODMAN: dict[str, Any] = {
+    "Id": LIVE, "Name": "healthy", "RestartCount": 0,
+    "State": {"Status": "running", "OOMKilled": False, "Pid": 70, "ConmonPid": 69, "ExitCode": 0, "Error": "",
+              "StartedAt": "2026-11-26T06:02:26.994635441Z", "FinishedAt": "0001-01-01T00:00:00Z", "Health": {"Status": "", "FailingStreak": 0, "Log": None}},
+    "Mounts": [{"Type": "bind", "Source": "/var/lib/mlflow", "Destination": "/opt/mlflow", "Driver": "", "Mode": "", "Options": ["rbind"], "RW": False}],
+    "NetworkSettings": {"IPAddress": "10.88.0.5", "Ports": {"5001/tcp": [{"HostIp": "", "HostPort": "5001"}]}, "Networks": {"podman": {"IPAddress": "10.88.0.5"}}},
+    "Config": {"Env": ["PATH=/opt/mlflow/bin:/usr/bin", "TERM=xterm", "container=podman"], "Cmd": ["mlflow", "server", "--port", "5001"], "Image": "localhost/python:3", "Entrypoint": ""},
+    "HostConfig": {"NetworkMode": "bridge", "PortBindings": {"5001/tcp": [{"HostIp": "", "HostPort": "5001"}]}, "Memory": 0, "CgroupMode": "host", "Cgroups": "default"},
+}
+CONMON = ["/usr/bin/conmon", "--api-version", "1", "-c", LIVE, "-u", LIVE, "-r", "/usr/bin/crun", "-n", "healthy", "-l", "journald"]
+#: What starts a container, as `podman generate systemd` and as Quadlet write it, and systemd shows it.
+GENERATED = "/usr/bin/podman run --cidfile=/run/mlflow-server.service.ctr-id --cgroups=no-conmon --rm --sdnotify=conmon --replace -d --name mlflow -p 5001:5001 python:3 mlflow server"
+QUADLET = "/usr/bin/podman run --name systemd-tracking --cidfile=/run/tracking.cid --replace --rm --cgroups=split --sdnotify=conmon -d --publish 5001:5001 python:3 mlflow server"
+#: The group of the container's processes: made by `podman run`, and below the unit that Quadlet made.
+SCOPE, PAYLOAD = f"/machine.slice/libpod-{LIVE}.scope/container", f"/system.slice/mlflow-server.service/libpod-payload-{LIVE}"
+
+
+def active(command: str, restarts: int = 0) -> dict[str, str]:
+    """Return the named unit, as systemctl shows it while Podman's monitor runs in it."""
+    return {"mlflow-server.service": unit(command, active="active").replace("MainPID=0", "MainPID=69") + f"NRestarts={restarts}\n"}
+
+
+@pytest.mark.parametrize("group", [SCOPE, PAYLOAD, "/", "/user.slice/user-0.slice/session-3.scope"])
+def test_a_server_in_a_container_of_podman_is_that_container_in_whatever_group_it_runs(tmp_path: Path, process: Callable[..., int], group: str) -> None:
+    process(69, CONMON, "/machine.slice/libpod-conmon-x.scope")
+    process(70, MLFLOW, group, parent=69)
+    process(71, ["/usr/bin/python3", "-m", "uvicorn", "mlflow.server:app"], group, parent=70)
+    process(80, ["sshd"], group)
+    server = find(Host(podman=[PODMAN]), tmp_path)
+    assert (server.facts["kind"], server.facts["name"], server.engine) == ("container", "healthy", ["podman"])
+    assert server.container and [(str(address), outer, inner) for address, outer, inner in server.container.published] == [("0.0.0.0", 5001, 5001)]
+    assert {70, 71} <= set(server.pids) and 80 not in server.pids
+
+
+@pytest.mark.parametrize(("command", "group"), [(GENERATED, SCOPE), (GENERATED, "/"), (QUADLET, PAYLOAD), ("/usr/bin/podman start -a healthy", SCOPE)])
+def test_a_unit_that_runs_its_server_in_podman_is_read_as_the_container(tmp_path: Path, process: Callable[..., int], command: str, group: str) -> None:
+    process(69, CONMON, "/system.slice/mlflow-server.service")
+    process(70, MLFLOW, group, parent=69)
+    server = find(Host(active(command, restarts=2), podman=[PODMAN]), tmp_path)
+    assert (server.facts["kind"], server.facts["name"], server.pid) == ("container", "healthy", 70)
+    assert server.starter == ("mlflow-server.service", 2) and "instead" not in server.facts and not server.unit
+
+
+def test_a_unit_that_runs_dockers_client_is_read_as_the_container(tmp_path: Path, process: Callable[..., int]) -> None:
+    process(69, ["/usr/bin/docker", "run", "--rm", "--name", "tracking", "python:3", "mlflow", "server"], "/system.slice/mlflow-server.service")
+    process(70, MLFLOW, f"/docker/{LIVE}")
+    running = container("tracking", LIVE, pid=70)
+    for command in ("/usr/bin/docker run --rm --name tracking python:3 mlflow server", "/usr/bin/docker compose -f /srv/compose.yaml up", "/usr/bin/docker run python:3 mlflow server"):
+        assert find(Host(active(command), docker=[running]), tmp_path).facts["name"] == "tracking"
+
+
+def test_a_unit_of_podman_whose_container_is_gone_is_the_unit_and_asks_no_python_of_the_host(tmp_path: Path, process: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+    server = find(Host({"mlflow-server.service": unit(GENERATED.replace("mlflow server", "/usr/bin/mlflow server"))}, podman=[]), tmp_path)
+    assert (server.facts["kind"], server.facts["name"]) == ("unit", "mlflow-server.service")
+    monkeypatch.setattr(collect, "find_python", lambda *_words: pytest.fail("a Python of the host was looked for"))
+    assert server._ask_stores({}) is None
+
+
+def test_a_server_with_other_files_than_the_hosts_is_not_asked_by_the_hosts_python(tmp_path: Path, process: Callable[..., int]) -> None:
+    process(70, MLFLOW)
+    server = find(Host(), tmp_path)
+    assert server._has_our_files()
+    (tmp_path / "image").mkdir()
+    (tmp_path / "70" / "root").symlink_to(tmp_path / "image")
+    assert not server._has_our_files() and server._ask_stores({}) is None
+
+
+def test_a_unit_that_quadlet_makes_is_found_while_it_does_not_run(tmp_path: Path) -> None:
+    assert Path("/run/systemd/generator") in search.UNIT_FOLDERS
+    (tmp_path / "tracking.service").write_text(f"[Service]\nEnvironment=PODMAN_SYSTEMD_UNIT=%n\nExecStart={QUADLET}\n")
+    assert search.units(Host(), [tmp_path]) == ["tracking.service"]
+
+
+@pytest.mark.parametrize(
+    ("command", "engine", "name"),
+    [
+        (GENERATED, "podman", "mlflow"),
+        (QUADLET, "podman", "systemd-tracking"),
+        ("/usr/bin/podman start mlflow", "podman", "mlflow"),
+        ("/bin/sh -c 'docker run --rm --name=tracking python:3'", "docker", "tracking"),
+        ("/usr/bin/podman --log-level=info run --name tracking python:3", "podman", "tracking"),
+        ("/usr/bin/docker run --rm python:3 mlflow server", "", ""),
+        ("/usr/bin/docker compose up", "", ""),
+        ("/opt/mlflow/bin/mlflow server --name x", "", ""),
+    ],
+)
+def test_the_container_that_a_command_names_is_known(command: str, engine: str, name: str) -> None:
+    assert search.named_container(command) == (engine, name)
+    assert search.calls_engine(command) is ("mlflow/bin" not in command)
+
+
+def test_a_stopped_container_of_a_user_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    users = [type("User", (), {"pw_uid": uid, "pw_gid": uid, "pw_dir": str(tmp_path / name)}) for uid, name in ((0, "root"), (1000, "ann"), (1001, "bob"))]
+    (tmp_path / "ann" / ".local/share/containers/storage").mkdir(parents=True)
+    monkeypatch.setattr(search.pwd, "getpwall", lambda: users)
+    monkeypatch.setattr(search.pwd, "getpwuid", lambda uid: next(user for user in users if user.pw_uid == uid))
+    monkeypatch.setattr(search, "units", lambda run: [])
+    own = {**PODMAN, "State": {**PODMAN["State"], "Status": "exited", "Pid": 0}}
+    host = Host(podman=[own])
+    root_has_none = lambda command: (0, "", "") if command[0] == "podman" and "ps" in command else host(command)  # noqa: E731
+    server = collect.Server(root_has_none, WANTED, tmp_path)
+    server.find()
+    assert (server.facts["name"], server.engine[:2]) == ("healthy", ["setpriv", "--reuid=1000"])
+
+
+@pytest.mark.parametrize(
+    ("listed", "stopped"),
+    [
+        # `{{.State}}` of Podman 4.3 is "Up 8 seconds ago" and of Docker "running": the status is the same in all.
+        ("db\tUp 8 seconds ago\tpodman\n", []),  # Podman 4.3
+        ("db\tUp 8 seconds\tpodman\n", []),  # Podman 5.4
+        ("db\tUp 2 hours (healthy)\tpodman\n", []),  # Docker
+        ("db\tExited (137) 3 seconds ago\tpodman\n", ["db"]),
+        ("db\tCreated\tpodman\n", ["db"]),
+        ("db\tRestarting (1) 5 seconds ago\tpodman\n", ["db"]),
+    ],
+)
+def test_a_store_whose_container_is_up_is_not_called_stopped(tmp_path: Path, process: Callable[..., int], listed: str, stopped: list[str]) -> None:
+    process(70, MLFLOW, SCOPE)
+    server = find(Host(podman=[PODMAN]), tmp_path)
+    server.facts["stores"] = {"database": {"host": "db"}, "s3": None}
+    server.run = lambda command: (0, listed, "") if "{{.Status}}" in command[-1] else (1, "", "another field")
+    server._find_networks()
+    assert (server.facts["stopped"], server.facts["elsewhere"]) == (stopped, {})
+
 
 # -- with which Python
 def test_the_python_of_an_environment_inside_a_container_is_used(tmp_path: Path, process: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:

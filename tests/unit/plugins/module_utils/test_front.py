@@ -131,3 +131,18 @@ def test_a_container_is_asked_at_its_own_address() -> None:
     facts = {"kind": "container", "network_mode": "atlas", "sockets": [{"address": "0.0.0.0", "port": 5000}]}
     assert front.own_place(facts, {"NetworkSettings": {"Networks": {"atlas": {"IPAddress": "172.18.0.3"}}}}) == ("172.18.0.3", 5000)
     assert front.own_place({**facts, "sockets": [{"address": "127.0.0.1", "port": 5000}]}, {"NetworkSettings": {"Networks": {}}}) is None
+
+
+@pytest.mark.parametrize(
+    ("process", "listed", "name"),
+    [
+        ("conmon", {"podman": "docker.io/library/nginx:1.29 0.0.0.0:5001->5001/tcp\nlocalhost/python:3 \n"}, "nginx:1.29"),
+        ("docker-proxy", {"docker": "nginx:1.29 0.0.0.0:5001->80/tcp, :::5001->80/tcp\n"}, "nginx:1.29"),
+        ("conmon", {"podman": ""}, "conmon"),
+        ("pasta", {"podman": "docker.io/library/nginx:1.29 0.0.0.0:5001->5001/tcp\n"}, "pasta"),
+    ],
+)
+def test_a_published_port_is_called_by_its_containers_image(process: str, listed: dict[str, str], name: str) -> None:
+    found = {"process": process, "address": "0.0.0.0", "port": 5001}
+    front.name_container(found, lambda command: (0, listed.get(command[0], ""), ""))
+    assert found["process"] == name
