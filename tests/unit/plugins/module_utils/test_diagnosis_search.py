@@ -365,4 +365,5 @@ def test_a_python_without_a_path_is_found_where_the_server_found_it(tmp_path: Pa
 
 def test_the_client_of_an_engine_is_no_server() -> None:
     assert not collect.is_server(["/usr/bin/docker", "run", "image", "mlflow", "server"])
+    assert not collect.is_server(["/run/podman-init", "--", "mlflow", "server"])
     assert collect.is_server(["uv", "run", "mlflow", "server"])
