@@ -116,6 +116,11 @@ class RoleSettings:
         return dict(self._option(name, "dict") or {})
 
     @property
+    def in_container(self) -> bool:
+        """Say whether the role's service runs in a container."""
+        return self.text(f"{self.role}_deployment") == "container"
+
+    @property
     def host(self) -> str:
         """Return the host's name in the inventory."""
         return str(self.variables.get("inventory_hostname", ""))

@@ -17,7 +17,7 @@ ALPINE_USER = "70:70"
 def mlflow_has_no_folder_of_releases(given: RoleSettings) -> str:
     """In a container, the image holds the server."""
     folder = given.text("mlflow_server_install_dir")
-    if given.text("mlflow_server_deployment") != "container" or folder == "/opt/mlflow":
+    if not given.in_container or folder == "/opt/mlflow":
         return ""
     return (
         f"mlflow_server_install_dir is {folder}, and mlflow_server_deployment is container, whose image holds the server. Remove the folder, or set "
@@ -28,7 +28,7 @@ def mlflow_has_no_folder_of_releases(given: RoleSettings) -> str:
 def mlflow_lock_is_built(given: RoleSettings) -> str:
     """Only an image that is built takes something from a lock."""
     source = given.text("mlflow_server_image_source")
-    if given.text("mlflow_server_deployment") != "container" or not given.text("mlflow_server_lock_file") or source == "build":
+    if not given.in_container or not given.text("mlflow_server_lock_file") or source == "build":
         return ""
     return (
         f"mlflow_server_lock_file is set, and mlflow_server_image_source is {source}, which takes nothing from a lock. Set mlflow_server_image_source to "
@@ -58,11 +58,6 @@ def mlflow_image_is_pinned(given: RoleSettings) -> str:
     )
 
 
-def postgres_in_a_container(given: RoleSettings) -> bool:
-    """Say whether PostgreSQL runs in a container."""
-    return given.text("postgres_deployment") == "container"
-
-
 def postgres_user_is_numbers(given: RoleSettings) -> str:
     """The image's user is given as numbers."""
     user = given.text("postgres_container_user")
@@ -75,7 +70,7 @@ def postgres_user_is_the_images(given: RoleSettings) -> str:
     """An official image on Alpine has a user of another number. Of other images nothing is known."""
     image, user = given.text("postgres_image"), given.text("postgres_container_user")
     on_alpine = re.search(r"(^|/)postgres:[^/@]*alpine", image)
-    if not postgres_in_a_container(given) or not on_alpine or user.partition(":")[0] == ALPINE_USER.partition(":")[0]:
+    if not given.in_container or not on_alpine or user.partition(":")[0] == ALPINE_USER.partition(":")[0]:
         return ""
     return (
         f"postgres_container_user is {user}, and postgres_image is {image}, which is built on Alpine: PostgreSQL's user there is {ALPINE_USER}, and no other "
@@ -86,7 +81,7 @@ def postgres_user_is_the_images(given: RoleSettings) -> str:
 def postgres_has_no_repository(given: RoleSettings) -> str:
     """In a container, the image holds PostgreSQL."""
     repository = given.text("postgres_repository")
-    if not postgres_in_a_container(given) or repository == "distribution":
+    if not given.in_container or repository == "distribution":
         return ""
     return (
         f"postgres_repository is {repository}, and postgres_deployment is container, whose image holds PostgreSQL. Remove postgres_repository, or set "
@@ -96,7 +91,7 @@ def postgres_has_no_repository(given: RoleSettings) -> str:
 
 def postgres_image_has_a_version(given: RoleSettings) -> str:
     """The major version in the image is known."""
-    if not postgres_in_a_container(given) or str(given.variable("_postgres_image_version")):
+    if not given.in_container or str(given.variable("_postgres_image_version")):
         return ""
     image = given.text("postgres_image")
     return f"postgres_image is {image}, which does not tell the major version in it, and where its data lie goes by that. Set postgres_version."
@@ -105,7 +100,7 @@ def postgres_image_has_a_version(given: RoleSettings) -> str:
 def postgres_image_is_pinned(given: RoleSettings) -> str:
     """The image is the same tomorrow."""
     image = given.text("postgres_image")
-    if not postgres_in_a_container(given) or re.match(PINNED, image):
+    if not given.in_container or re.match(PINNED, image):
         return ""
     return f"postgres_image is {image}, which may be another release tomorrow that cannot read the data. Name a tag other than latest, or the digest."
 
@@ -121,6 +116,6 @@ def minio_image_is_pinned(given: RoleSettings) -> str:
 def minio_image_is_for_a_container(given: RoleSettings) -> str:
     """A unit of systemd runs no image."""
     image = given.text("minio_image")
-    if not image or given.text("minio_deployment") == "container":
+    if not image or given.in_container:
         return ""
     return f"minio_image is {image}, and minio_deployment is systemd, which runs no image. Set minio_deployment to container."

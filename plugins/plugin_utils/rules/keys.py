@@ -14,6 +14,16 @@ FERNET_KEY = "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]=$"
 SITE = "use the playbook atlas.mlflow.site, which generates it"
 
 
+def is_short(given: RoleSettings, name: str) -> bool:
+    """Say whether a password is too short."""
+    return len(given.text(name)) < LENGTH
+
+
+def characters(given: RoleSettings, name: str) -> str:
+    """Return what is said of a password that is too short."""
+    return f"{name} has {len(given.text(name))} characters"
+
+
 def webhook_key_is_one(given: RoleSettings) -> str:
     """MLflow encrypts the secrets of webhooks by a Fernet key."""
     key = given.text("mlflow_server_webhook_key")
@@ -27,11 +37,11 @@ def webhook_key_is_one(given: RoleSettings) -> str:
 
 def kek_passphrase_is_long(given: RoleSettings) -> str:
     """MLflow encrypts API keys by a passphrase."""
-    length = len(given.text("mlflow_server_kek_passphrase"))
-    if length >= LENGTH:
+    name = "mlflow_server_kek_passphrase"
+    if not is_short(given, name):
         return ""
     return (
-        f"mlflow_server_kek_passphrase has {length} characters, and MLflow encrypts API keys by it. Use the playbook atlas.mlflow.site, which generates "
+        f"{characters(given, name)}, and MLflow encrypts API keys by it. Use the playbook atlas.mlflow.site, which generates "
         "it, or set one of 12 or more, the same on all servers."
     )
 
@@ -45,21 +55,21 @@ def former_webhook_keys_are_keys(given: RoleSettings) -> str:
 
 def postgres_password_is_long(given: RoleSettings) -> str:
     """The tracking server's password for PostgreSQL is long."""
-    length = len(given.text("postgres_password"))
-    return f"postgres_password has {length} characters. Set one of 12 or more, or {SITE}." if length < LENGTH else ""
+    name = "postgres_password"
+    return f"{characters(given, name)}. Set one of 12 or more, or {SITE}." if is_short(given, name) else ""
 
 
 def superuser_password_is_long(given: RoleSettings) -> str:
     """The administrator of a PostgreSQL in a container has a long password."""
-    length = len(given.text("postgres_superuser_password")) if given.text("postgres_deployment") == "container" else LENGTH
-    if length >= LENGTH:
+    name = "postgres_superuser_password"
+    if not given.in_container or not is_short(given, name):
         return ""
-    return f"postgres_superuser_password has {length} characters, and postgres_deployment is container. Set one of 12 or more, or {SITE}."
+    return f"{characters(given, name)}, and postgres_deployment is container. Set one of 12 or more, or {SITE}."
 
 
 def minio_passwords_are_long(given: RoleSettings) -> str:
     """MinIO's administrator and the tracking server's account have long passwords."""
-    if min(len(given.text("minio_root_password")), len(given.text("minio_secret_key"))) >= LENGTH:
+    if not is_short(given, "minio_root_password") and not is_short(given, "minio_secret_key"):
         return ""
     return (
         "minio_root_password or minio_secret_key has fewer than 12 characters. Set both, or use the playbook atlas.mlflow.site, which generates them."
@@ -68,9 +78,7 @@ def minio_passwords_are_long(given: RoleSettings) -> str:
 
 def backup_passphrase_is_long(given: RoleSettings) -> str:
     """Backups are encrypted by a long passphrase."""
-    length = len(given.text("backup_passphrase"))
-    if length >= LENGTH:
+    name = "backup_passphrase"
+    if not is_short(given, name):
         return ""
-    return (
-        f"backup_passphrase has {length} characters. Set one of 12 or more, or use the playbook atlas.mlflow.backup, which generates it."
-    )
+    return f"{characters(given, name)}. Set one of 12 or more, or use the playbook atlas.mlflow.backup, which generates it."

@@ -13,14 +13,9 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 COLLECTION = {"the folder of the collection": "/opt/atlas-mlflow"}
 
 
-def in_a_container(given: RoleSettings) -> bool:
-    """Say whether MinIO runs in a container."""
-    return given.text("minio_deployment") == "container"
-
-
 def folder_can_be_the_service_s(given: RoleSettings) -> str:
     """The folder of the data can belong to the service."""
-    if in_a_container(given):
+    if given.in_container:
         return ""
     reserved = {"minio_install_dir": given.text("minio_install_dir"), **COLLECTION}
     return " ".join(folder_faults({"minio_data_dir": given.text("minio_data_dir")}, given.text("minio_os_user"), reserved))

@@ -12,7 +12,6 @@ from ansible.module_utils.common.text.formatters import bytes_to_human
 from ansible.module_utils.compat.version import LooseVersion
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import DEFAULT, RESERVED, max_connections
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.images import postgres_in_a_container
 
 
 def version_of(given: RoleSettings) -> str:
@@ -66,7 +65,7 @@ def no_upgrade_was_cut_short(given: RoleSettings) -> str:
 
 def data_are_of_the_version(given: RoleSettings) -> str:
     """No empty database is set up beside the data of another version."""
-    if given.switch("_postgres_upgrading") or postgres_in_a_container(given) or not former(given) or former(given)["upgrade"]:
+    if given.switch("_postgres_upgrading") or given.in_container or not former(given) or former(given)["upgrade"]:
         return ""
     version = former(given)["version"]
     return (
@@ -77,7 +76,7 @@ def data_are_of_the_version(given: RoleSettings) -> str:
 
 def version_is_known(given: RoleSettings) -> str:
     """The packages' major version is known."""
-    if postgres_in_a_container(given) or version_of(given):
+    if given.in_container or version_of(given):
         return ""
     release = given.facts.get("distribution_release", "")
     return f"postgres_version is empty and {release} is not known to this role: set postgres_version to the major version that its packages carry."
@@ -103,7 +102,7 @@ def databases_have_names_of_their_own(given: RoleSettings) -> str:
 
 def upgrade_is_not_of_an_image(given: RoleSettings) -> str:
     """An image has the programs of one major version."""
-    if not postgres_in_a_container(given):
+    if not given.in_container:
         return ""
     return (
         "postgres_deployment is container, and an image holds the programs of one major version, where an upgrade takes those of two. Dump the database "
@@ -114,7 +113,7 @@ def upgrade_is_not_of_an_image(given: RoleSettings) -> str:
 
 def upgrade_has_something_to_upgrade(given: RoleSettings) -> str:
     """The host has a cluster."""
-    if postgres_in_a_container(given) or clusters(given):
+    if given.in_container or clusters(given):
         return ""
     return "The host has no PostgreSQL to upgrade. Run site.yml, which sets it up."
 
@@ -149,7 +148,7 @@ def upgrade_overwrites_nothing(given: RoleSettings) -> str:
 def upgrade_has_room(given: RoleSettings) -> str:
     """There is room for a copy and a dump of the data. Indexes are no part of a dump, which is compressed besides."""
     size = _counted(given, "__postgres_measured", 0)
-    # What an upgrade that was cut short has copied is removed, or stays.
+    # What an interrupted upgrade has copied is removed or kept, so it needs no more room.
     needed = 0 if former(given).get("upgrade") else int(size * 1.5)
     free = _counted(given, "__postgres_left", -1)
     if needed <= free:

@@ -152,7 +152,7 @@ def upgrade_can_be_taken_back(given: RoleSettings) -> str:
     former = _upgrade_from(given)
     if not former or not given.switch("mlflow_server_upgrade_wanted"):
         return ""
-    custom = given.text("mlflow_server_deployment") == "container" and given.text("mlflow_server_image_source") == "custom"
+    custom = given.in_container and given.text("mlflow_server_image_source") == "custom"
     hindrances = ["mlflow_server_lock_file"] if given.text("mlflow_server_lock_file") else []
     hindrances += ["mlflow_server_image_source"] if custom else []
     hindrances += [f"the release {former}"] if former not in shipped(given) else []

@@ -15,6 +15,8 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 
 #: Words that PostgreSQL's setting knows an address by.
 WORDS = {"localhost": "127.0.0.1", "*": "0.0.0.0"}
+#: What is said of a store whose port its former service or container has.
+STAY = "Data do not move between a service and a container by themselves"
 ADDRESS = r"^([0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$"
 
 
@@ -54,9 +56,17 @@ def port_fault(name: str, port: int) -> str:
     return "" if is_port(port) else f"{name} is {port}. Set a port between 1 and 65535."
 
 
-def listeners(given: RoleSettings) -> list[Mapping[str, Any]]:
-    """Return the sockets on which the host listens."""
-    return given.facts.get("listeners") or []
+def port_taken(given: RoleSettings, address: Union[str, list[str]], own: Iterable[str], way: str, *others: int) -> str:
+    """Return what is said of a role's port that something else has, or nothing.
+
+    :param address: Where the role's service listens.
+    :param own: The role's own units and containers.
+    :param way: The end of the sentence: what it would do, or the way out.
+    :param others: More ports of the service; 0 is none.
+    """
+    port = given.number(f"{given.role}_port")
+    found = [one for wanted in (port, *others) if wanted for one in port_conflicts(given.facts.get("listeners") or [], address, wanted, own)]
+    return f"{given.role}_port is {port}, and {'; '.join(found)}. Stop that process, or set another port{way}" if found else ""
 
 
 def mlflow_listens_on_an_address(given: RoleSettings) -> str:
@@ -71,14 +81,8 @@ def mlflow_port_is_one(given: RoleSettings) -> str:
 
 def mlflow_port_is_free(given: RoleSettings) -> str:
     """Nothing else has the tracking server's port, or a more specific address of it. Moving between unit and container frees the role's own first."""
-    port, own = given.number("mlflow_server_port"), ["mlflow-server.service", f"container {given.text('mlflow_server_container_name')}"]
-    found = port_conflicts(listeners(given), given.text("mlflow_server_host"), port, own)
-    if not found:
-        return ""
-    return (
-        f"mlflow_server_port is {port}, and {'; '.join(found)}. Stop that process, or set another port: it would take the tracking server's traffic, or "
-        "keep it from starting."
-    )
+    own = ["mlflow-server.service", f"container {given.text('mlflow_server_container_name')}"]
+    return port_taken(given, given.text("mlflow_server_host"), own, ": it would take the tracking server's traffic, or keep it from starting.")
 
 
 def postgres_listens_on_addresses(given: RoleSettings) -> str:
@@ -94,19 +98,13 @@ def postgres_port_is_one(given: RoleSettings) -> str:
 
 def postgres_port_is_free(given: RoleSettings) -> str:
     """Nothing else has PostgreSQL's port. A cluster that is to be upgraded has it by right."""
-    port = given.number("postgres_port")
-    if given.text("postgres_deployment") == "container":
+    if given.in_container:
         own = [f"container {given.text('postgres_container_name')}"]
     else:
         former = given.variable("_postgres_former", {}).get("version", "")
         own = [f"postgresql@{version}-main.service" for version in (given.variable("_postgres_version"), former)]
-    found = port_conflicts(listeners(given), [str(address) for address in given.items("postgres_listen_addresses")], port, own)
-    if not found:
-        return ""
-    return (
-        f"postgres_port is {port}, and {'; '.join(found)}. Stop that process, or set another port. Data do not move between a service and a container by "
-        "themselves: dump them (pg_dump), stop the old one, and load them."
-    )
+    addresses = [str(address) for address in given.items("postgres_listen_addresses")]
+    return port_taken(given, addresses, own, f". {STAY}: dump them (pg_dump), stop the old one, and load them.")
 
 
 def minio_listens_on_an_address(given: RoleSettings) -> str:
@@ -124,15 +122,8 @@ def minio_ports_are_two(given: RoleSettings) -> str:
 
 def minio_port_is_free(given: RoleSettings) -> str:
     """Nothing else has MinIO's port."""
-    port = given.number("minio_port")
-    own = f"container {given.text('minio_container_name')}" if given.text("minio_deployment") == "container" else "minio.service"
-    found = port_conflicts(listeners(given), given.text("minio_listen_address"), port, [own])
-    if not found:
-        return ""
-    return (
-        f"minio_port is {port}, and {'; '.join(found)}. Stop that process, or set another port. Data do not move between a service and a container by "
-        "themselves: copy the bucket (mc mirror), and stop the old one."
-    )
+    own = f"container {given.text('minio_container_name')}" if given.in_container else "minio.service"
+    return port_taken(given, given.text("minio_listen_address"), [own], f". {STAY}: copy the bucket (mc mirror), and stop the old one.")
 
 
 def haproxy_listens_on_an_address(given: RoleSettings) -> str:
@@ -161,6 +152,4 @@ def haproxy_redirect_leads_to_https(given: RoleSettings) -> str:
 
 def haproxy_ports_are_free(given: RoleSettings) -> str:
     """Nothing else has HAProxy's ports."""
-    port, redirect, address = given.number("haproxy_port"), given.number("haproxy_redirect_port"), given.text("haproxy_listen_address")
-    found = [one for wanted in (port, redirect) if wanted for one in port_conflicts(listeners(given), address, wanted, ["haproxy.service"])]
-    return f"haproxy_port is {port}, and {'; '.join(found)}. Stop that process, or set another port." if found else ""
+    return port_taken(given, given.text("haproxy_listen_address"), ["haproxy.service"], ".", given.number("haproxy_redirect_port"))

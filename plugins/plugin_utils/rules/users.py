@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import characters, is_short
 
 #: What a password and a name may be, to arrive the same in a file of settings, in a header and in a URL.
 PASSWORD = "(?!password1234$)[!-~]([ -~]*[!-~])?$"
@@ -35,11 +36,11 @@ def users_of(given: RoleSettings) -> list[Mapping[str, Any]]:
 
 def admin_password_is_long(given: RoleSettings) -> str:
     """The administrator has a long password."""
-    length = len(given.text("mlflow_server_admin_password")) if has_users(given) else 12
-    if length >= 12:
+    name = "mlflow_server_admin_password"
+    if not has_users(given) or not is_short(given, name):
         return ""
     return (
-        f"mlflow_server_admin_password has {length} characters, and mlflow_server_auth is {given.text('mlflow_server_auth')}. Set one of 12 or more, or "
+        f"{characters(given, name)}, and mlflow_server_auth is {given.text('mlflow_server_auth')}. Set one of 12 or more, or "
         "use the playbook atlas.mlflow.site, which generates it."
     )
 
@@ -102,11 +103,11 @@ def permissions_are_known(given: RoleSettings) -> str:
 
 def form_key_is_long(given: RoleSettings) -> str:
     """Browsers' forms are signed by a long key."""
-    length = len(given.text("mlflow_server_flask_secret_key")) if has_users(given) else 12
-    if length >= 12:
+    name = "mlflow_server_flask_secret_key"
+    if not has_users(given) or not is_short(given, name):
         return ""
     return (
-        f"mlflow_server_flask_secret_key has {length} characters, and mlflow_server_auth is {given.text('mlflow_server_auth')}. Set one of 12 or more, the "
+        f"{characters(given, name)}, and mlflow_server_auth is {given.text('mlflow_server_auth')}. Set one of 12 or more, the "
         "same on all servers, or use the playbook atlas.mlflow.site, which generates it."
     )
 
@@ -114,7 +115,7 @@ def form_key_is_long(given: RoleSettings) -> str:
 def oidc_image_is_built(given: RoleSettings) -> str:
     """Only an image that is built has the plugin for OpenID Connect."""
     source = given.text("mlflow_server_image_source")
-    if not with_oidc(given) or given.text("mlflow_server_deployment") != "container" or source == "build":
+    if not with_oidc(given) or not given.in_container or source == "build":
         return ""
     return (
         f"mlflow_server_auth is oidc, and mlflow_server_image_source is {source}, an image without mlflow-oidc-auth, the plugin that does it. Set "
