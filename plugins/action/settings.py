@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any, Optional
 
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import ROLES
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import inventory
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     folder_fault,
@@ -23,7 +23,6 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
 )
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import GROUPS, topology_hosts
 
-ROLES = Path(__file__).resolve().parents[2] / "roles"
 SECRETS_DIR = "atlas_mlflow_secrets_dir"
 
 

@@ -25,3 +25,20 @@ attributes:
     description: Changes nothing.
     support: none
 """
+
+    CONTROL_NODE = r"""
+attributes:
+  platform:
+    support: full
+    description: The control node.
+    platforms: posix
+  action:
+    support: full
+    description: Runs on the control node.
+  check_mode:
+    support: full
+    description: Changes nothing.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+"""

@@ -9,6 +9,7 @@ DOCUMENTATION = r"""
 module: preflight
 short_description: Refuse settings of a role that cannot work, before a host is touched
 version_added: 0.1.0
+extends_documentation_fragment: [atlas.mlflow.attributes.control_node]
 description:
   - Holds the settings of one of the collection's roles against its specification, and then against its rules, and tells all faults at once, each with
     the way out.
@@ -25,20 +26,6 @@ options:
     description: Whether to hold them against the rules for an upgrade instead, for the roles that have such rules.
     type: bool
     default: false
-attributes:
-  platform:
-    support: full
-    description: The control node.
-    platforms: posix
-  action:
-    support: full
-    description: Runs on the control node.
-  check_mode:
-    support: full
-    description: Changes nothing.
-  diff_mode:
-    support: none
-    description: Changes nothing.
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 """

@@ -9,6 +9,7 @@ DOCUMENTATION = r"""
 module: settings
 short_description: Refuse settings of the collection that cannot be meant, before a host is touched
 version_added: 0.1.0
+extends_documentation_fragment: [atlas.mlflow.attributes.control_node]
 description:
   - Holds every variable that is set for a host against the specifications of the collection's roles and playbooks.
   - Refuses a value that has not the type of its specification, with the variable's name and the way out. Text that spells a boolean or a number
@@ -24,20 +25,6 @@ options:
       - If it is given, also if it is empty, an inventory that is no topology which the roles can build is refused as well.
     type: list
     elements: str
-attributes:
-  platform:
-    support: full
-    description: The control node.
-    platforms: posix
-  action:
-    support: full
-    description: Runs on the control node.
-  check_mode:
-    support: full
-    description: Changes nothing.
-  diff_mode:
-    support: none
-    description: Changes nothing.
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 """
