@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from stack.support import assert_kept_run, play, playbook, release, said
+from stack.support import ask, assert_kept_run, base_url, play, playbook, release, said
 from testinfra.host import Host
 
 OLD, NEW = "3.5.1", "3.17.2"
@@ -30,6 +30,12 @@ def query(server: Host, sql: str) -> str:
     return server.check_output("python3 -c %s %s %s", script, DATABASE, sql)
 
 
+def assert_metrics(server: Host) -> None:
+    """See that Prometheus finds metrics of the requests."""
+    answer = ask(server, f"{base_url('localhost')}/metrics")
+    assert answer.status == 200 and "mlflow_http_request_total{" in answer.body, answer
+
+
 @pytest.fixture(scope="module")
 def built(server: Host) -> str:
     """Return the image that was built for the old release."""
@@ -41,6 +47,7 @@ def built(server: Host) -> str:
 def test_the_drivers_were_added_to_the_image_that_had_none(server: Host, built: str) -> None:
     for image, code in ((f"{REGISTRY}:v{OLD}", 1), (built, 0)):
         assert server.run("docker run --rm --entrypoint python %s -c 'import psycopg2, psycopg, boto3'", image).rc == code, image
+    assert_metrics(server)
 
 
 def test_an_upgrade_that_fails_goes_back_to_the_image_and_the_database(server: Host, server_name: str, built: str, tmp_path: Path) -> None:
@@ -61,6 +68,7 @@ def test_an_upgrade_switches_the_image_to_the_variant_that_has_drivers(server: H
     assert done.returncode == 0 and f"Release {NEW} serves, where {OLD} did." in said(done), done.stdout
     assert (release(server), container(server, ".Config.Image")) == (NEW, f"{REGISTRY}:v{NEW}-full")
     assert_kept_run(server)
+    assert_metrics(server)
     # A start changes no schema from now on.
     assert "--upgrade" not in container(server, "json .Args")
 
