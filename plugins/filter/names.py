@@ -4,56 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.names import bracketed, canonical_host, canonical_name, canonical_origin
-
-
-def unique(values: Iterable[str]) -> list[str]:
-    """Return the values without the empty and the repeated ones, in their order."""
-    return list(dict.fromkeys(value for value in values if value))
-
-
-def host_names(names: Iterable[str]) -> list[str]:
-    """Return names and addresses in the form that clients send: lower case, and ASCII.
-
-    :param names: Names as the inventory has them. Empty ones are left out.
-    """
-    return unique(canonical_name(str(name)) for name in names)
-
-
-def allowed_hosts(names: Iterable[str], ports: Iterable[str] = ("",)) -> list[str]:
-    """Return the Host headers of clients that know a server by these names.
-
-    curl and Python's http.client send capitals as they were typed, browsers and requests send lower case. Both are returned.
-
-    :param names: Names and addresses.
-    :param ports: What stands behind a name: V(:5001), or nothing for the default port.
-    """
-    given = unique(str(name).strip() for name in names)
-    spelled = unique(name for one in given for name in (canonical_name(one), one if one.isascii() and not one.endswith(".") else ""))
-    return unique(bracketed(name) + port for name in spelled for port in ports)
-
-
-def listed_hosts(hosts: Iterable[str]) -> list[str]:
-    """Return Host headers that somebody listed, each also in the form that clients send.
-
-    :param hosts: Names with or without a port, and patterns with C(*).
-    """
-    return unique(form for host in hosts for form in (canonical_host(str(host)), str(host).strip() if str(host).isascii() else ""))
-
-
-def allowed_origins(names: Iterable[str], bases: Iterable[str], more: Iterable[str] = ()) -> list[str]:
-    """Return the origins of a server's own page by each of its names, and those of other pages, as a browser sends them.
-
-    :param names: Names and addresses of the server.
-    :param bases: Scheme and port of each way to the server, such as V(https://:5001) or V(https://).
-    :param more: Origins of other pages.
-    """
-    ways = [base.partition("://")[::2] for base in bases]
-    own = [canonical_origin(f"{scheme}://{bracketed(name)}{port}") for scheme, port in ways for name in host_names(names)]
-    return unique([*own, *(canonical_origin(str(origin)) for origin in more)])
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import allowed_hosts, allowed_origins, host_names, listed_hosts
 
 
 class FilterModule:

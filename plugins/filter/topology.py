@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
-from ansible.errors import AnsibleFilterError
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import ip_version
 
 
@@ -27,23 +26,6 @@ def host_calls(variables: Mapping[str, Any], facts: Optional[Mapping[str, Any]] 
         "ip": address if ip_version(address) else found or address,
         "names": list(dict.fromkeys(str(one) for one in known if one)),
     }
-
-
-def host_values(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]], name: str) -> list[Any]:
-    """Return a variable of each host, and never nothing in its place.
-
-    :param hosts: Names of hosts in the inventory.
-    :param hostvars: The variables of all hosts.
-    :param name: The variable, which ``playbooks/facts.yml`` sets for each host.
-    :raises AnsibleFilterError: When a host does not have it. ``default`` does not hide this error, as it would hide an undefined variable.
-    """
-    values = []
-    for host in hosts:
-        value = hostvars[host].get(name)
-        if not value:
-            raise AnsibleFilterError(f"{name} of {host} is not known in this run: import playbooks/facts.yml before, or set atlas_mlflow_address of {host}")
-        values.append(value)
-    return values
 
 
 def unread_hosts(results: Iterable[Mapping[str, Any]], hostvars: Mapping[str, Mapping[str, Any]], proxies: Iterable[str]) -> list[str]:
@@ -76,4 +58,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {"host_calls": host_calls, "host_values": host_values, "unread_hosts": unread_hosts}
+        return {"host_calls": host_calls, "unread_hosts": unread_hosts}

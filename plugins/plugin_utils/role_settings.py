@@ -15,7 +15,6 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.validation import check_type_int
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.parsing.convert_bool import boolean
-from ansible.template import trust_as_template
 
 #: The folder of the collection's roles.
 ROLES = Path(__file__).resolve().parents[2] / "roles"
@@ -68,12 +67,9 @@ class RoleSettings:
             self.variables[name] = self._resolved[name]
         return self._resolved[name]
 
-    def attribute(self, name: str, key: str, default: str = "''") -> Any:
-        """Return one entry of a variable that is a dictionary, without resolving the others: of another host, these are all of its variables.
-
-        :param default: What stands for an entry that is undefined, in Jinja.
-        """
-        return self._resolve(trust_as_template(f"{{{{ ({name} | default({{}})).{key} | default({default}) }}}}"))
+    def planned(self, name: str) -> Any:
+        """Return what the plan of the host says of the other hosts, an empty string if there is no plan."""
+        return (self.variables.get("_atlas_mlflow_plan") or {}).get(name, "")
 
     def switch(self, name: str) -> bool:
         """Return a switch of the collection, which is off if it is not set."""

@@ -83,7 +83,7 @@ def authority_is_a_file(given: RoleSettings) -> str:
     """The authority of the bucket's host is a file. That of the inventory is made after the preflight."""
     name = "backup_repository_s3_authority"
     path = given.text(name)
-    if not path or path == given.variable("_atlas_mlflow_tls_authority") or Path(path).expanduser().is_file():
+    if not path or path == given.planned("tls_authority") or Path(path).expanduser().is_file():
         return ""
     return f"{name} names {path}, which is no file on the control node. Correct the path."
 
@@ -122,10 +122,10 @@ def artifacts_endpoint_has_no_path(given: RoleSettings) -> str:
 
 def minio_is_reached(given: RoleSettings) -> str:
     """MinIO listens on more than loopback if the backup is made on another host."""
-    host = given.variable("_atlas_mlflow_minio_host")
+    host = given.planned("minio_host")
     if host in ("", given.host):
         return ""
-    if given.attribute("_atlas_mlflow_minio", "minio_listen_address", "_atlas_mlflow_minio_listen_address") != "127.0.0.1":
+    if given.planned("minio_listen_address") != "127.0.0.1":
         return ""
     return (
         f"minio_listen_address is 127.0.0.1 on {host}, and the backup is made on {given.host}, where the database is. Set minio_listen_address to the "

@@ -167,7 +167,7 @@ def upgrade_can_be_taken_back(given: RoleSettings) -> str:
 
 def upgrade_can_bring_the_database_back(given: RoleSettings) -> str:
     """The database is one that the collection can keep a copy of."""
-    if given.text("mlflow_server_backend_store_uri").startswith("sqlite:") or given.variable("_atlas_mlflow_postgres_host"):
+    if given.text("mlflow_server_backend_store_uri").startswith("sqlite:") or given.planned("postgres_host"):
         return ""
     return (
         "mlflow_server_backend_store_uri names a database that the inventory does not have in the group postgres, so it could not be brought back. Back it "

@@ -17,8 +17,8 @@ CALLED_BY = {
     "minio": "Give others. The name by which MinIO is called is atlas_mlflow_address of its host.",
     "haproxy": "Give others, or set mlflow_server_url of the tracking servers to a name that the certificate is for.",
 }
-#: The variable with the certificate of the inventory's own authority. It is made after the preflight.
-OWN = {"mlflow_server": "_atlas_mlflow_server_tls_certificate"}
+#: What the plan has of the certificate of the inventory's own authority. It is made after the preflight.
+OWN = {"mlflow_server": "server_tls_certificate"}
 
 
 def certificate_has_its_key(given: RoleSettings) -> str:
@@ -47,7 +47,7 @@ def certificate_fits(given: RoleSettings) -> str:
     """A certificate of the user's own is valid, for the name that clients call, and for its key."""
     name = f"{given.role}_tls_certificate"
     certificate, key = given.text(name), given.text(f"{given.role}_tls_key")
-    if not certificate or certificate == given.variable(OWN.get(given.role, "_atlas_mlflow_tls_certificate")):
+    if not certificate or certificate == given.planned(OWN.get(given.role, "tls_certificate")):
         return ""
     faults = certificate_faults(certificate, key, called_names(given))
     return f"{name} and {given.role}_tls_key do not fit: {'; '.join(faults)}. {CALLED_BY[given.role]}" if faults else ""
@@ -88,7 +88,7 @@ def jobs_need_plain_http(given: RoleSettings) -> str:
 
 def proxy_speaks_tls_to_servers_with_tls(given: RoleSettings) -> str:
     """The proxy does not speak plain HTTP to servers that speak TLS."""
-    if given.flag("haproxy_servers_tls") or not given.attribute("_atlas_mlflow_first_server", "mlflow_server_tls_certificate"):
+    if given.flag("haproxy_servers_tls") or not given.planned("first_server_has_certificate"):
         return ""
     return (
         "mlflow_server_tls_certificate is set, and haproxy_servers_tls is not, so that the proxy would speak plain HTTP to servers that speak TLS. Set "

@@ -1,12 +1,11 @@
-"""What a run knows of each host, and that it never takes nothing for an address."""
+"""What a run knows of each host."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleFilterError
-from ansible_collections.atlas.mlflow.plugins.filter.topology import host_calls, host_values, unread_hosts
+from ansible_collections.atlas.mlflow.plugins.filter.topology import host_calls, unread_hosts
 
 FACTS = {"default_ipv4": {"address": "10.0.0.7"}, "hostname": "db", "fqdn": "db.example.com"}
 
@@ -23,14 +22,6 @@ FACTS = {"default_ipv4": {"address": "10.0.0.7"}, "hostname": "db", "fqdn": "db.
 )
 def test_a_host_is_called_by_what_the_inventory_and_its_facts_say(variables: dict[str, Any], address: str, ip: str, names: list[str]) -> None:
     assert host_calls({"inventory_hostname": "db1", **variables}) == {"address": address, "ip": ip, "names": names}
-
-
-@pytest.mark.parametrize("variables", [{}, {"atlas_mlflow_ip": ""}, {"atlas_mlflow_ip": None}, {"atlas_mlflow_ip": []}])
-def test_an_unknown_value_is_an_error_that_names_the_host(variables: dict[str, Any]) -> None:
-    hostvars = {"one": {"atlas_mlflow_ip": "10.0.0.1"}, "two": variables}
-    assert host_values(["one"], hostvars, "atlas_mlflow_ip") == ["10.0.0.1"]
-    with pytest.raises(AnsibleFilterError, match="atlas_mlflow_ip of two is not known"):
-        host_values(["one", "two"], hostvars, "atlas_mlflow_ip")
 
 
 def test_a_host_that_cannot_be_read_is_named_unless_its_address_is_given() -> None:

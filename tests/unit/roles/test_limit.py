@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ from in_process import LOADER, act, trusted
 
 ROOT = Path(__file__).resolve().parents[3]
 PLAYBOOKS = ROOT / "playbooks"
-SHOWN = ["_atlas_mlflow_backend_store_uri", "_atlas_mlflow_s3_endpoint_url", "_atlas_mlflow_proxy_names"]
+SHOWN = ["_atlas_mlflow_backend_store_uri", "_atlas_mlflow_plan"]
 DEAD = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 
 
@@ -59,18 +58,18 @@ def run(tmp_path: Path) -> Any:
 
 def test_the_stores_of_a_limited_run_have_the_addresses_of_hosts_left_out(run: Any, tmp_path: Path) -> None:
     facts = tmp_path / "facts.yml"
-    topology = str(PLAYBOOKS / "vars/topology.yml")
+    secrets = str(PLAYBOOKS / "vars/secrets.yml")
     show = {"ansible.builtin.copy": {"dest": str(tmp_path / "shown.json"), "content": "{{ {" + ", ".join(f"'{name}': {name}" for name in SHOWN) + "} | to_json }}"}, "delegate_to": "localhost"}
     plays = [
         {"ansible.builtin.import_playbook": str(PLAYBOOKS / "facts.yml")},
-        {"hosts": "mlflow_servers", "gather_facts": False, "vars_files": [topology], "tasks": [show]},
+        {"hosts": "mlflow_servers", "gather_facts": False, "vars_files": [secrets], "tasks": [show]},
     ]
     facts.write_text(yaml.safe_dump(plays, sort_keys=False))
     said = run(facts, "mlflow_servers", db={"atlas_mlflow_address": "192.0.2.5"}, store={**DEAD, "atlas_mlflow_address": "192.0.2.9"})
     shown = json.loads((tmp_path / "shown.json").read_text()) if (tmp_path / "shown.json").exists() else said
     assert "@192.0.2.5:5432/mlflow" in shown["_atlas_mlflow_backend_store_uri"], shown
-    assert shown["_atlas_mlflow_s3_endpoint_url"] == "http://192.0.2.9:9000"
-    assert platform.node().partition(".")[0] in shown["_atlas_mlflow_proxy_names"], shown
+    assert shown["_atlas_mlflow_plan"]["s3_endpoint_url"] == "http://192.0.2.9:9000"
+    assert platform.node().partition(".")[0] in shown["_atlas_mlflow_plan"]["proxy_names"], shown
 
 
 def test_a_host_left_out_that_cannot_be_read_ends_the_run_by_its_name(run: Any) -> None:
@@ -121,10 +120,3 @@ def test_the_refusal_ends_the_run_before_a_host_is_touched(run: Any) -> None:
 def test_each_playbook_but_site_says_on_which_hosts_it_has_to_act(playbook: str) -> None:
     facts = [play for play in yaml.safe_load((PLAYBOOKS / f"{playbook}.yml").read_text()) if play.get("ansible.builtin.import_playbook") == "facts.yml"]
     assert facts and "_atlas_mlflow_acts_on" in facts[0].get("vars", {})
-
-
-def test_the_topology_takes_no_address_that_may_be_nothing() -> None:
-    """Every address, IP address and list of names of another host comes by the filter that refuses to go on without it."""
-    text = (PLAYBOOKS / "vars/topology.yml").read_text()
-    taken = [line.strip() for line in text.splitlines() if re.search(r"[.']atlas_mlflow_(address|ip|names)\b", line) and not line.startswith("#")]
-    assert taken and [line for line in taken if "atlas.mlflow.host_values(hostvars, '" not in line] == []

@@ -299,7 +299,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     (
         "haproxy",
-        {"_atlas_mlflow_first_server": {"mlflow_server_tls_certificate": AUTHORITY}},
+        {"_atlas_mlflow_plan": {"first_server_has_certificate": True}},
         ["mlflow_server_tls_certificate is set, and haproxy_servers_tls is not"],
     ),
     ("backup", {"backup_passphrase": "short"}, ["backup_passphrase has 5 characters"]),
@@ -319,7 +319,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("backup", {"backup_artifacts_bucket": "b", "backup_s3_endpoint_url": "minio:9000"}, ["backup_s3_endpoint_url is minio:9000"]),
     (
         "backup",
-        {"_atlas_mlflow_minio_host": "store", "_atlas_mlflow_minio": {"minio_listen_address": "127.0.0.1"}},
+        {"_atlas_mlflow_plan": {"minio_host": "store", "minio_listen_address": "127.0.0.1"}},
         ["minio_listen_address is 127.0.0.1 on store, and the backup is made on case"],
     ),
     ("minio", {"minio_download_environment": {"HTTPS-PROXY": "http://proxy:3128"}}, ["minio_download_environment has HTTPS-PROXY"]),

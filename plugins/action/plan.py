@@ -1,0 +1,51 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tell a host what it needs to know of the others, on the control node. See the module of the same name for the documentation."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, Optional
+
+from ansible.plugins.action import ActionBase
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.plan import host_plan, users_plan
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import Stack
+
+ARGUMENTS = {"part": {"choices": ["all", "users"], "default": "all"}}
+PARTS = {"all": host_plan, "users": users_plan}
+
+
+class ActionModule(ActionBase):
+    """Read what is set for all hosts of the stack, and return the plan of one."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset(ARGUMENTS)
+
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+        """Return the plan of the task's host."""
+        result = super().run(tmp, task_vars)
+        _checked, arguments = self.validate_argument_spec(ARGUMENTS)
+        given = task_vars or {}
+        own, hostvars = given["inventory_hostname"], given["hostvars"]
+
+        def resolver(variables: dict[str, Any]) -> Callable[[Any], Any]:
+            templar = self._templar.copy_with_new_env(available_variables=variables)
+            return lambda value: templar.template(value)
+
+        @functools.cache
+        def host(name: str) -> Host:
+            # A playbook that imports one of the collection's may give variables to its plays, which the host's own have and hostvars lacks.
+            return Host(name, given if name == own else {**_untemplated(hostvars, name), "hostvars": hostvars}, resolver)
+
+        stack = Stack(given.get("groups", {}), host)
+        result.update(changed=False, **PARTS[arguments["part"]](stack, host(own)))
+        return result
+
+
+def _untemplated(hostvars: Any, name: str) -> Mapping[str, Any]:
+    """Return the variables of a host with their templates."""
+    found: Mapping[str, Any] = hostvars.raw_get(name) if hasattr(hostvars, "raw_get") else hostvars[name]
+    return found

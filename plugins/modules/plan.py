@@ -1,0 +1,65 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name, which does the work on the control node."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: plan
+short_description: Tell a host what it needs to know of the other hosts of the stack
+version_added: 0.1.0
+description:
+  - Reads what is set for all hosts in the groups V(mlflow_servers), V(postgres), V(minio) and V(haproxy), with the types and the defaults of the
+    collection's roles, and returns what one host needs to know of them - endpoints, addresses to listen on, names, clients, and ports to open.
+  - The playbooks register the result as C(_atlas_mlflow_plan), from which the defaults of the roles take their values. It has no secret.
+  - Needs the addresses of all hosts, which the playbook C(facts.yml) sets before it.
+  - Runs on the control node and asks no host.
+options:
+  part:
+    description: What to return. V(users) is what a host has to know that asks the stack as its users do. It needs no addresses.
+    type: str
+    choices: [all, users]
+    default: all
+attributes:
+  platform:
+    support: full
+    description: The control node.
+    platforms: posix
+  action:
+    support: full
+    description: Runs on the control node.
+  check_mode:
+    support: full
+    description: Changes nothing.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+author:
+  - atlas.mlflow maintainers (@atlas-mlflow)
+"""
+
+EXAMPLES = r"""
+- name: Plan how the services reach one another
+  atlas.mlflow.plan:
+  register: _atlas_mlflow_plan
+"""
+
+RETURN = r"""
+backend_store:
+  description: URI of the backend store as this host reaches it, without the password. Empty without a database in the inventory.
+  returned: if O(part=all)
+  type: str
+  sample: postgresql+psycopg2://mlflow@127.0.0.1:5432/mlflow
+firewall_needed:
+  description: The ports that a firewall must open on this host, each with the addresses that need it.
+  returned: if O(part=all)
+  type: list
+  elements: dict
+  sample: [{"port": 5001, "sources": ["any"]}]
+client_url:
+  description: URL by which clients ask the stack.
+  returned: always
+  type: str
+  sample: https://mlflow.example.com
+"""

@@ -1,0 +1,142 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is set for one host of a stack, each value with its type and with the default of its role."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Optional
+
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
+from ansible.module_utils.common.validation import check_type_int
+from ansible.module_utils.common.yaml import yaml_load
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.template import trust_as_template
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import ROLES, defaults_of
+
+#: The roles whose settings the topology reads.
+SERVICES = ("mlflow_server", "postgres", "minio", "haproxy")
+#: The variable in which playbooks/facts.yml leaves each host its plan.
+PLAN = "_atlas_mlflow_plan"
+#: A host's variables, to a function that resolves templates by them.
+Resolver = Callable[[dict[str, Any]], Callable[[Any], Any]]
+
+
+@functools.cache
+def defaults() -> dict[str, Any]:
+    """Return the defaults of the services' roles and of the collection's switches, with their templates."""
+    switches = yaml_load(Path(ROLES, "common/meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["switches"]["options"]
+    found = {name: option["default"] for name, option in switches.items() if "default" in option}
+    for role in SERVICES:
+        found.update({name: trust_as_template(value) if isinstance(value, str) else value for name, value in defaults_of(role).items()})
+    return found
+
+
+class Host:
+    """A host of the stack, and what is set for it. A template is resolved when its value is read, so no secret is made here."""
+
+    def __init__(self, name: str, variables: Mapping[str, Any], resolver: Resolver) -> None:
+        """Take the variables of a host.
+
+        :param name: The host's name in the inventory.
+        :param variables: Its variables with their templates, and its facts.
+        :param resolver: Makes the function that resolves templates.
+        """
+        self.name = name
+        # An earlier playbook of this run may have left a plan, which the defaults would take.
+        self._given = {key: value for key, value in variables.items() if key != PLAN}
+        self._resolve = resolver({**defaults(), **self._given})
+
+    def given(self, name: str) -> Any:
+        """Return what is set for the host, None if nothing is, or if it refers to what the host does not have."""
+        try:
+            return self._resolve(self._given[name])
+        except (KeyError, AnsibleUndefinedVariable):
+            return None
+
+    def value(self, name: str) -> Any:
+        """Return what is set for the host, or else the default."""
+        value = self.given(name)
+        return self._resolve(defaults()[name]) if value is None else value
+
+    def text(self, name: str) -> str:
+        """Return a setting that is text."""
+        return str(self.value(name))
+
+    def number(self, name: str) -> int:
+        """Return a setting that is a whole number."""
+        return int(check_type_int(self.value(name)))
+
+    def flag(self, name: str) -> bool:
+        """Return a setting that is true or false."""
+        return bool(boolean(self.value(name), strict=False))
+
+    def items(self, name: str) -> list[Any]:
+        """Return a setting that is a list. Text is a list with one item."""
+        value = self.value(name)
+        return [value] if isinstance(value, str) else list(value)
+
+    def given_text(self, name: str) -> str:
+        """Return what is set for the host as text, empty if nothing is."""
+        value = self.given(name)
+        return "" if value is None else str(value)
+
+    def in_container(self, role: str) -> bool:
+        """Say whether the service of a role runs in a container on this host."""
+        return self.text(f"{role}_deployment") == "container"
+
+    def _known(self, name: str) -> Any:
+        """Return what playbooks/facts.yml has found of the host, and never nothing in its place."""
+        value = self.given(name)
+        if not value:
+            raise AnsibleError(f"{name} of {self.name} is not known in this run: import playbooks/facts.yml before, or set atlas_mlflow_address of {self.name}")
+        return value
+
+    @property
+    def address(self) -> str:
+        """Return the name or address by which the other hosts call this one."""
+        return str(self._known("atlas_mlflow_address"))
+
+    @property
+    def ip(self) -> str:
+        """Return the IP address that it listens on, and calls from."""
+        return str(self._known("atlas_mlflow_ip"))
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names that it has of itself or of the inventory."""
+        return list(self._known("atlas_mlflow_names"))
+
+    @functools.cached_property
+    def secrets_dir(self) -> str:
+        """Return the folder on the control node with the generated secrets. Ansible takes a folder of another name beside the inventory for hosts."""
+        return self.given_text("atlas_mlflow_secrets_dir") or f"{self.given_text('inventory_dir')}/.secrets"
+
+    @functools.cached_property
+    def own_tls(self) -> Optional[Certificate]:
+        """Return the certificate that the inventory's own authority makes for the host, none without that authority."""
+        return Certificate(f"{self.secrets_dir}/tls", self.name) if self.flag("atlas_mlflow_tls") else None
+
+    @property
+    def authority(self) -> str:
+        """Return the file on the control node with the authority that certificates are checked by, empty for those that each host trusts."""
+        return self.own_tls.authority if self.own_tls else self.given_text("atlas_mlflow_tls_authority")
+
+    def own_certificate(self, role: str) -> bool:
+        """Say whether the inventory gives the service of a role a certificate, which is for no loopback address and no container's name."""
+        return bool(self.given_text(f"{role}_tls_certificate"))
+
+    def speaks_tls(self, role: str) -> bool:
+        """Say whether the service of a role speaks TLS: by the certificate that is given, even if it is none, or by that of the own authority."""
+        given = self.given(f"{role}_tls_certificate")
+        return self.own_tls is not None if given is None else bool(given)
+
+
+class Certificate:
+    """The files on the control node of a certificate that the inventory's own authority makes."""
+
+    def __init__(self, folder: str, host: str) -> None:
+        """Take the folder of the certificates, and the host."""
+        self.authority, self.certificate, self.key = f"{folder}/authority.pem", f"{folder}/{host}.pem", f"{folder}/{host}.key"

@@ -1,0 +1,103 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What each host of a stack needs to know of the others, as plain values without any secret.
+
+The defaults of the roles take these values, so a variable of a role that the inventory sets always wins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import LOOPBACK, Stack
+
+
+def users_plan(stack: Stack, host: Host) -> dict[str, Any]:
+    """Return what a host needs to know to ask the stack as its users do. No address of another host is in it."""
+    own, first = host.own_tls, stack.first_server
+    certificate, key = (own.certificate, own.key) if own else ("", "")
+    return {
+        "secrets_dir": host.secrets_dir,
+        "tls_dir": f"{host.secrets_dir}/tls",
+        "tls_authority": host.authority,
+        "tls_certificate": certificate,
+        "tls_key": key,
+        "server_tls_certificate": certificate if stack.servers_speak_tls else "",
+        "server_tls_key": key if stack.servers_speak_tls else "",
+        "server_in_container": host.in_container("mlflow_server"),
+        "proxies": [proxy.name for proxy in stack.proxies],
+        "proxy_scheme": stack.proxy_scheme,
+        "proxy_port": stack.proxy_port,
+        "user_url": stack.user_url,
+        "client_url": stack.client_url,
+        "static_prefix": stack.static_prefix,
+        "auth": stack.auth,
+        "admin_user": first.host.text("mlflow_server_admin_user") if first else "",
+        "first_server": first.name if first else "",
+        "first_server_has_certificate": bool(first and first.host.own_certificate("mlflow_server")),
+        "server_names": stack.people_s_names,
+        "postgres_host": stack.database.name if stack.database else "",
+        "minio_host": stack.store.name if stack.store else "",
+    }
+
+
+def proxies_plan(stack: Stack, host: Host) -> dict[str, Any]:
+    """Return what a proxy needs to know of the tracking servers, and these of the proxies."""
+    return {
+        "proxy_names": [name for proxy in stack.proxies for name in proxy.host.names],
+        "proxy_addresses": [proxy.host.ip for proxy in stack.proxies],
+        "proxy_urls": stack.proxy_urls,
+        "proxied_servers": stack.proxied_servers(host),
+        # Users of another kind than MLflow's own have no password that a proxy could ask with: it sees that a server answers, and no more.
+        "check_user": stack.first_server.host.text("mlflow_server_admin_user") if stack.first_server and stack.auth == "basic" else "",
+        "check_status": "200" if stack.auth in ("none", "basic") else "200-499",
+    }
+
+
+def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
+    """Return what the database needs to know of the tracking servers, and these of the database."""
+    database, clients = stack.database, stack.database_clients
+    auth = host.text("mlflow_server_auth")
+    return {
+        "container_postgres": bool(database and database.in_container),
+        "postgres_port": database.port if database else 0,
+        # Loopback, and the host's address only if a tracking server is elsewhere.
+        "postgres_listen_addresses": ["localhost", *([host.ip] if clients else [])],
+        "postgres_clients": [client.address for client in clients],
+        "postgres_connections": stack.connections,
+        "postgres_more_databases": stack.users_databases,
+        "backend_store": database.uri(host, database.database) if database else "",
+        "auth_store": database.uri(host, database.users_database(auth)) if database else "",
+    }
+
+
+def artifacts_plan(stack: Stack, host: Host) -> dict[str, Any]:
+    """Return what the artifact store needs to know of those that ask it, and these of the artifact store."""
+    store = stack.store
+    return {
+        "minio_listen_address": store.listen_address(stack.servers) if store else LOOPBACK,
+        "minio_names": [store.name, *store.host.names, store.container_name] if store else [],
+        "artifacts_destination": f"s3://{store.host.text('minio_bucket')}" if store else "",
+        "s3_access_key_id": store.host.text("minio_access_key") if store else "",
+        "s3_endpoint_url": f"{store.scheme}://{store.endpoint(host, stack.servers)}" if store else "",
+        "backup_s3_endpoint_url": f"{store.scheme}://{store.endpoint_of_backup(host, stack.servers)}" if store else "",
+    }
+
+
+def host_plan(stack: Stack, host: Host) -> dict[str, Any]:
+    """Return all that a host needs to know.
+
+    :param stack: The services of the inventory. What is known of the hosts includes their addresses.
+    :param host: The host.
+    """
+    return {
+        **users_plan(stack, host),
+        **proxies_plan(stack, host),
+        **database_plan(stack, host),
+        **artifacts_plan(stack, host),
+        "certificate_names": stack.certificate_names(host),
+        "firewall_needed": [{**asdict(opening), "sources": list(opening.sources)} for opening in stack.openings(host)],
+        "firewall_container_network": stack.container_network(host),
+    }
