@@ -87,6 +87,11 @@ class Host:
         """Say whether the service of a role runs in a container on this host."""
         return self.text(f"{role}_deployment") == "container"
 
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Return the facts of the host."""
+        return self._given.get("ansible_facts") or {}
+
     def _known(self, name: str) -> Any:
         """Return what playbooks/facts.yml has found of the host, and never nothing in its place."""
         value = self.given(name)

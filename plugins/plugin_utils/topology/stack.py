@@ -36,7 +36,6 @@ CONNECTION_SETTINGS = (
     "mlflow_server_backend_store_uri",
     "mlflow_server_auth",
     "mlflow_server_auth_store_uri",
-    "ansible_facts",
 )
 
 
@@ -150,7 +149,7 @@ class TrackingServer(Service):
     @property
     def connection_settings(self) -> dict[str, Any]:
         """Return what is set for the host that says how many connections the server may open."""
-        return {name: self.host.given(name) for name in CONNECTION_SETTINGS}
+        return {"ansible_facts": self.host.facts, **{name: self.host.given(name) for name in CONNECTION_SETTINGS}}
 
 
 class Database(Service):

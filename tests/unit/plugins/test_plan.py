@@ -238,9 +238,13 @@ def test_text_and_typed_values_give_the_same_plan() -> None:
 
 
 def test_an_earlier_plan_changes_nothing() -> None:
-    for (groups, hosts), known in list(zip(CASES, PLANS))[::10]:
+    """Neither by itself, nor by a setting that refers to a role's default which takes its value from the plan."""
+    by_default = {"mlflow_server_names": ["{{ haproxy_url or 'ml.corp' }}"]}
+    for groups, hosts in CASES[::10]:
+        fresh = {name: {**variables, **by_default} for name, variables in hosts.items()}
+        known = plans(groups, fresh)
         stale = dict.fromkeys(next(iter(known.values())), "stale")
-        assert plans(groups, {name: {**variables, "_atlas_mlflow_plan": stale} for name, variables in hosts.items()}) == known
+        assert plans(groups, {name: {**variables, "_atlas_mlflow_plan": stale} for name, variables in fresh.items()}) == known
 
 
 @pytest.mark.parametrize("settings", [{}, {"atlas_mlflow_tls": True}, {"mlflow_server_port": 8080, "mlflow_server_auth": "basic"}])
@@ -261,6 +265,12 @@ def test_a_group_with_one_host_is_the_group_with_several(settings: dict[str, Any
     two, first, second = planned(["a"], ["edge1", "edge2"]), one, planned(["a"], ["edge2"])
     for name in ("proxies", "proxy_names", "proxy_addresses", "proxy_urls"):
         assert two["a"][name] == first["a"][name] + second["a"][name]
+
+
+@pytest.mark.parametrize(("settings", "connections"), [({}, 4 * 2 * 15), ({"mlflow_server_workers": "1"}, 2 * 15), ({"mlflow_server_auth": "basic"}, 4 * 3 * 15)])
+def test_connections_are_counted_by_the_workers_of_the_settings_or_the_cores(settings: dict[str, Any], connections: int) -> None:
+    hosts = {"web": host("web", 1, **settings), "db": host("db", 2)}
+    assert plans({"mlflow_servers": ["web"], "postgres": ["db"]}, hosts)["db"]["postgres_connections"] == connections
 
 
 @pytest.mark.parametrize("value", [None, "", []])
