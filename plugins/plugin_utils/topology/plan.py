@@ -37,7 +37,7 @@ def users_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "admin_user": first.host.text("mlflow_server_admin_user") if first else "",
         "first_server": first.name if first else "",
         "first_server_has_certificate": bool(first and first.host.own_certificate("mlflow_server")),
-        "server_names": stack.people_s_names,
+        "server_names": stack.public_names,
         "postgres_host": stack.database.name if stack.database else "",
         "minio_host": stack.store.name if stack.store else "",
     }

@@ -137,7 +137,7 @@ class TrackingServer(Service):
         return self.host.text("mlflow_server_artifact_mode") == "direct"
 
     @property
-    def people_s_names(self) -> list[str]:
+    def public_names(self) -> list[str]:
         """Return the names by which people call it, beside those that the inventory and its host know."""
         return [str(name) for name in self.host.items("mlflow_server_names")]
 
@@ -301,14 +301,14 @@ class Stack:
         """Say whether the tracking servers speak TLS if each host has a certificate: with proxies before them, only if the first one is told so."""
         return not self.proxies or self.proxies[0].host.flag("haproxy_servers_tls")
 
-    def front(self, host: str) -> Endpoint:
+    def proxy_endpoint(self, host: str) -> Endpoint:
         """Return a proxy by its host's name or address."""
         return Endpoint(host, self.proxy_port, self.proxy_scheme)
 
     @property
     def proxy_urls(self) -> list[str]:
         """Return the URL of each proxy by its address."""
-        return [self.front(proxy.host.address).url for proxy in self.proxies]
+        return [self.proxy_endpoint(proxy.host.address).url for proxy in self.proxies]
 
     @property
     def user_url(self) -> str:
@@ -326,7 +326,7 @@ class Stack:
         if self.user_url or not self.first_server:
             return self.user_url
         server = self.first_server.by_name
-        by_name = self.front(self.proxies[0].name).url if self.proxies else f"{server.scheme}://{server}"
+        by_name = self.proxy_endpoint(self.proxies[0].name).url if self.proxies else f"{server.scheme}://{server}"
         return by_name + self.static_prefix
 
     @property
@@ -335,14 +335,14 @@ class Stack:
         return self.first_server.auth if self.first_server else "none"
 
     @property
-    def people_s_names(self) -> list[str]:
+    def public_names(self) -> list[str]:
         """Return the names by which people call the tracking servers."""
-        return list(dict.fromkeys(name for server in self.servers for name in server.people_s_names))
+        return list(dict.fromkeys(name for server in self.servers for name in server.public_names))
 
     def certificate_names(self, host: Host) -> list[str]:
         """Return the names that a certificate of the own authority is for: those of the host, of the containers on it, and those that people use."""
         containers = [host.text(f"{role}_container_name") for role in ("mlflow_server", "postgres", "minio")]
-        return host_names([*host.names, "localhost", LOOPBACK, "::1", urlsplit(self.user_url).hostname or "", *containers, *self.people_s_names])
+        return host_names([*host.names, "localhost", LOOPBACK, "::1", urlsplit(self.user_url).hostname or "", *containers, *self.public_names])
 
     def proxied_servers(self, host: Host) -> list[dict[str, str]]:
         """Return the tracking servers as a proxy on a host reaches them: the one on its own host by loopback, if that server listens there."""
@@ -368,7 +368,7 @@ class Stack:
     @property
     def database_clients(self) -> list[Host]:
         """Return the hosts that log in to the database over the network."""
-        return self.database.clients(self.servers) if self.database else [server.host for server in self.servers]
+        return self.database.clients(self.servers) if self.database else []
 
     @property
     def store_clients(self) -> list[str]:
