@@ -11,7 +11,8 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import LOOPBACK, Stack
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import LOOPBACK
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import Stack
 
 
 def users_plan(stack: Stack, host: Host) -> dict[str, Any]:

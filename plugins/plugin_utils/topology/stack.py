@@ -1,76 +1,31 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The services of a stack, and how each one is reached from a host: by which endpoint, and by TLS or not."""
+"""All services of an inventory, and what they have to do with one another."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
-from urllib.parse import quote, urlsplit
+from typing import Optional
+from urllib.parse import urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import most_connections
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import host_names
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
-
-LOOPBACK = "127.0.0.1"
-#: Addresses to listen on by which a service is reached by loopback.
-REACHED_BY_LOOPBACK = ("0.0.0.0", LOOPBACK)
-#: What stands for everybody among the clients of a port.
-ANYBODY = "any"
-#: The ports of the services in the containers, which are published by the ports of the settings.
-PORT_IN_CONTAINER = {"postgres": 5432, "minio": 9000}
-#: What is added to the name of the database for the one of MLflow's users, by the kind of login. The tables that note the schemas' revisions have one name.
-USERS_DATABASES = {"basic": "_auth", "oidc": "_oidc"}
-#: Over a network, a connection whose other end is gone is given up after some seconds, and not after the kernel's quarter of an hour or two hours.
-NETWORK_OPTIONS = ("connect_timeout=10", "tcp_user_timeout=10000", "keepalives_idle=30", "keepalives_interval=5", "keepalives_count=3")
-#: Where each tracking server's host has the authority.
-AUTHORITY_ON_HOST = "/etc/atlas-mlflow/tls/authority.pem"
-POSTGRES_SOCKETS = "/var/run/postgresql"
-#: What the variables of a server's host must tell for the number of its connections.
-CONNECTION_SETTINGS = (
-    "mlflow_server_environment",
-    "mlflow_server_workers",
-    "mlflow_server_jobs_enabled",
-    "mlflow_server_backend_store_uri",
-    "mlflow_server_auth",
-    "mlflow_server_auth_store_uri",
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import (
+    LOOPBACK,
+    REACHED_BY_LOOPBACK,
+    ArtifactStore,
+    Database,
+    Endpoint,
+    Proxy,
+    Service,
+    TrackingServer,
 )
 
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where a service is reached."""
-
-    host: str
-    port: int
-    scheme: str = ""
-
-    @property
-    def suffix(self) -> str:
-        """Return the port as it stands in a URL: nothing for the scheme's own."""
-        return "" if self.port == {"https": 443, "http": 80}.get(self.scheme) else f":{self.port}"
-
-    @property
-    def url(self) -> str:
-        """Return the URL of the endpoint."""
-        return f"{self.scheme}://{self.host}{self.suffix}"
-
-    def __str__(self) -> str:
-        """Return host and port."""
-        return f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True)
-class Link:
-    """How a tracking server reaches the database."""
-
-    #: None is the socket of the service on the same host.
-    endpoint: Optional[Endpoint]
-    #: PostgreSQL's word for how much of its certificate is proved; nothing without TLS.
-    verify: str = ""
-    over_network: bool = False
+#: What stands for everybody among the clients of a port.
+ANYBODY = "any"
 
 
 @dataclass(frozen=True)
@@ -79,182 +34,6 @@ class Opening:
 
     port: int
     sources: tuple[str, ...]
-
-
-class Service:
-    """A service of the stack on one host."""
-
-    ROLE = ""
-
-    def __init__(self, host: Host) -> None:
-        """Take the host."""
-        self.host = host
-
-    @property
-    def name(self) -> str:
-        """Return the host's name in the inventory."""
-        return self.host.name
-
-    @property
-    def tls(self) -> bool:
-        """Say whether it speaks TLS."""
-        return self.host.speaks_tls(self.ROLE)
-
-    @property
-    def in_container(self) -> bool:
-        """Say whether it runs in a container."""
-        return self.host.in_container(self.ROLE)
-
-    @property
-    def port(self) -> int:
-        """Return its port on the host."""
-        return self.host.number(f"{self.ROLE}_port")
-
-    @property
-    def container_name(self) -> str:
-        """Return the name of its container, by which other containers on its host reach it."""
-        return self.host.text(f"{self.ROLE}_container_name")
-
-    @property
-    def inside(self) -> Endpoint:
-        """Return where other containers on its host reach it."""
-        return Endpoint(self.container_name, PORT_IN_CONTAINER[self.ROLE])
-
-
-class TrackingServer(Service):
-    """A tracking server."""
-
-    ROLE = "mlflow_server"
-
-    @property
-    def auth(self) -> str:
-        """Return the kind of login."""
-        return self.host.text("mlflow_server_auth")
-
-    @property
-    def direct(self) -> bool:
-        """Say whether it sends clients to the artifact store."""
-        return self.host.text("mlflow_server_artifact_mode") == "direct"
-
-    @property
-    def public_names(self) -> list[str]:
-        """Return the names by which people call it, beside those that the inventory and its host know."""
-        return [str(name) for name in self.host.items("mlflow_server_names")]
-
-    @property
-    def by_name(self) -> Endpoint:
-        """Return where it is reached by its name in the inventory."""
-        return Endpoint(self.name, self.port, "https" if self.tls else "http")
-
-    @property
-    def connection_settings(self) -> dict[str, Any]:
-        """Return what is set for the host that says how many connections the server may open."""
-        return {"ansible_facts": self.host.facts, **{name: self.host.given(name) for name in CONNECTION_SETTINGS}}
-
-
-class Database(Service):
-    """The PostgreSQL of the backend store."""
-
-    ROLE = "postgres"
-
-    def clients(self, servers: Iterable[TrackingServer]) -> list[Host]:
-        """Return the hosts that log in over the network."""
-        return [server.host for server in servers if server.name != self.name]
-
-    def link(self, host: Host) -> Link:
-        """Return how the tracking server on a host reaches it.
-
-        On its own host, a container reaches another by its name on their network, and the service through its socket. A certificate that the
-        inventory gives is for none of loopback's addresses; there, no proof is needed of who answers.
-        """
-        here = host.name == self.name
-        verify = "" if not self.tls else "verify-ca" if here and self.host.own_certificate(self.ROLE) else "verify-full"
-        if not here:
-            return Link(Endpoint(self.host.address, self.port), verify, over_network=True)
-        if not host.in_container("mlflow_server"):
-            return Link(Endpoint(LOOPBACK, self.port), verify)
-        return Link(self.inside, verify) if self.in_container else Link(None)
-
-    def options(self, link: Link, host: Host) -> list[str]:
-        """Return the options of a URI for a link."""
-        if link.endpoint is None:
-            return [f"host={POSTGRES_SOCKETS}", f"port={self.port}"]
-        own = host.given("mlflow_server_tls_authority")
-        authority = AUTHORITY_ON_HOST if (host.authority if own is None else own) else "system"
-        return [*(NETWORK_OPTIONS if link.over_network else ()), *([f"sslmode={link.verify}", f"sslrootcert={authority}"] if link.verify else ())]
-
-    def uri(self, host: Host, database: str) -> str:
-        """Return the URI of a database for the tracking server on a host, without the password."""
-        link = self.link(host)
-        options = "&".join(self.options(link, host))
-        place = link.endpoint or ""
-        return f"postgresql+psycopg2://{quote(self.host.text('postgres_user'))}@{place}/{quote(database)}{'?' if options else ''}{options}"
-
-    @property
-    def database(self) -> str:
-        """Return the database of the backend store."""
-        return self.host.text("postgres_database")
-
-    def users_database(self, auth: str) -> str:
-        """Return the database of MLflow's users for a kind of login, empty if it needs none."""
-        return self.database + USERS_DATABASES[auth] if auth in USERS_DATABASES else ""
-
-
-class ArtifactStore(Service):
-    """The MinIO of the artifact store."""
-
-    ROLE = "minio"
-
-    def listen_address(self, servers: list[TrackingServer]) -> str:
-        """Return the address that it listens on.
-
-        Loopback is enough if all that ask it are on its host, and reach loopback: clients in the artifact mode "direct" do not, a container reaches no
-        loopback of the host, and a certificate that the inventory gives is not for it.
-        """
-        given = self.host.given_text("minio_listen_address")
-        if given:
-            return given
-        here = bool(servers) and all(server.name == self.name for server in servers)
-        apart = any(server.direct or (server.in_container and not self.in_container) for server in servers)
-        return LOOPBACK if here and not apart and not self.host.own_certificate(self.ROLE) else self.host.ip
-
-    def _beside(self, host: Host) -> bool:
-        """Say whether the tracking server on a host reaches it by the name of its container."""
-        both = host.name == self.name and host.in_container("mlflow_server") and self.in_container
-        return both and host.text("mlflow_server_artifact_mode") != "direct" and not self.host.own_certificate(self.ROLE)
-
-    def endpoint(self, host: Host, servers: list[TrackingServer]) -> Endpoint:
-        """Return where the tracking server on a host reaches it, and where it sends clients in the artifact mode "direct"."""
-        if self._beside(host):
-            return self.inside
-        by_loopback = host.name == self.name and not host.in_container("mlflow_server") and self.listen_address(servers) in REACHED_BY_LOOPBACK
-        return Endpoint(LOOPBACK if by_loopback else self.host.address, self.port)
-
-    def endpoint_of_backup(self, host: Host, servers: list[TrackingServer]) -> Endpoint:
-        """Return where the backup reaches it, which is made on a host and not in a container."""
-        return Endpoint(LOOPBACK, self.port) if self._beside(host) else self.endpoint(host, servers)
-
-    @property
-    def scheme(self) -> str:
-        """Return the scheme of its URLs."""
-        return "https" if self.tls else "http"
-
-
-class Proxy(Service):
-    """An HAProxy in front of the tracking servers."""
-
-    ROLE = "haproxy"
-
-    @property
-    def port(self) -> int:
-        """Return its port, which is that of its scheme unless another is set."""
-        given = self.host.given("haproxy_port")
-        return self.host.number("haproxy_port") if given is not None else 443 if self.tls else 80
-
-    @property
-    def redirect_port(self) -> int:
-        """Return the port from which requests are sent on to https, 0 if there is none."""
-        return self.host.number("haproxy_redirect_port")
 
 
 class Stack:
