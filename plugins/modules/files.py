@@ -43,6 +43,12 @@ options:
       content:
         description: The text of a file. Needed for a file, unless O(secret_contents) has it.
         type: str
+      purge:
+        description:
+          - Whether all that is in a folder, or below it, and is not in the list is removed. For folders that hold nothing but what this module writes.
+          - It is removed after all files of the list are in their places.
+        type: bool
+        default: false
       target:
         description: Where a link leads.
         type: path
@@ -128,6 +134,7 @@ import os
 import shlex
 import tempfile
 import time
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_bytes, to_text
@@ -221,6 +228,18 @@ class Files:
         if not self.module.check_mode:
             os.unlink(path)
 
+    def purge(self, folder: str, paths: list[str]) -> None:
+        """Remove what is in a folder, except some paths and the folders that they are in. Links are not followed."""
+        kept = {str(path) for listed in map(Path, paths) for path in (listed, *listed.parents)}
+        for parent, folders, names in os.walk(os.path.normpath(folder), topdown=False):
+            for path in [os.path.join(parent, name) for name in (*folders, *names)]:
+                if path in kept:
+                    continue
+                is_folder = os.path.isdir(path) and not os.path.islink(path)
+                self.note(path, "folder\n" if is_folder else "file\n", "")
+                if not self.module.check_mode:
+                    (os.rmdir if is_folder else os.unlink)(path)
+
     def set_attributes(self, entry: dict[str, str]) -> None:
         """Bring owner, group and permissions to what is asked for. A check run cannot where the path or the owner is not there yet."""
         path = entry["path"]
@@ -292,6 +311,7 @@ def main() -> None:
                     "path": {"type": "path", "required": True},
                     "state": {"type": "str", "choices": ["file", "directory", "link", "absent"], "default": "file"},
                     "content": {"type": "str"},
+                    "purge": {"type": "bool", "default": False},
                     "target": {"type": "path"},
                     "owner": {"type": "str", "default": "root"},
                     "group": {"type": "str", "default": "root"},
@@ -322,6 +342,9 @@ def main() -> None:
     files = Files(module)
     for entry in module.params["files"]:
         files.bring(entry)
+    for entry in module.params["files"]:
+        if entry["state"] == "directory" and entry["purge"]:
+            files.purge(entry["path"], [other["path"] for other in module.params["files"]])
     written = [os.stat(entry["path"]).st_mtime_ns for entry in module.params["files"] if entry["state"] == "file" and os.path.exists(entry["path"])]
     more = {"newest": max(written)} if written else {}
     if module.params["unit"]:

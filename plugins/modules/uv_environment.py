@@ -134,6 +134,25 @@ def read_stamp(path: str) -> dict[str, object]:
     return content if isinstance(content, dict) else {}
 
 
+def remove_file(root: str, name: str) -> None:
+    """Remove a file, and the folders around it in which there is nothing else than bytecode: Python would still import an empty folder.
+
+    :param root: The folder that stays.
+    :param name: The file's path in it.
+    """
+    target = os.path.join(root, name)
+    if os.path.exists(target):
+        os.unlink(target)
+    folder = os.path.dirname(name)
+    while folder:
+        path = os.path.join(root, folder)
+        if os.path.isdir(path):
+            if set(os.listdir(path)) - {"__pycache__"}:
+                return
+            shutil.rmtree(path)
+        folder = os.path.dirname(folder)
+
+
 @contextmanager
 def alone(path: str) -> Iterator[None]:
     """Keep others from an environment meanwhile, and wait for them: one may be under way in the background."""
@@ -252,9 +271,7 @@ class Environment:
             self.path, "lib", os.path.basename(os.path.realpath(os.path.join(self.path, "bin", "python"))), "site-packages"
         )
         for name in set(previous) - set(self.extra_files):
-            target = os.path.join(packages, name)
-            if os.path.exists(target):
-                os.unlink(target)
+            remove_file(packages, name)
         for name, text in self.extra_files.items():
             target = os.path.join(packages, name)
             os.makedirs(os.path.dirname(target), exist_ok=True)

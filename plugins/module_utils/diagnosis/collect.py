@@ -54,7 +54,7 @@ def read_environment(pid: int, proc: Path = sockets.PROC) -> dict[str, str]:
 
 def is_server(argv: list[str]) -> bool:
     """Say whether these are a tracking server's arguments: C(mlflow server), or a web server that is given MLflow's application."""
-    if any(word.startswith(("atlas_mlflow_st", "/sbin/docker-init", "/run/podman-init")) for word in argv) or argv[:1] and argv[0].rpartition("/")[2] in search.ENGINES:
+    if any(word.startswith(("atlas_mlflow.start", "/sbin/docker-init", "/run/podman-init")) for word in argv) or argv[:1] and argv[0].rpartition("/")[2] in search.ENGINES:
         return False
     commands = [index for index, word in enumerate(argv[:4]) if word.rpartition("/")[2] == "mlflow"]
     return any(argv[index + 1 : index + 2] in (["server"], ["ui"]) for index in commands) or any(word.startswith("mlflow.server") for word in argv[1:])

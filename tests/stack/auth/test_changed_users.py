@@ -35,7 +35,7 @@ def test_webhooks_and_api_keys_from_before_the_new_keys_are_there(client: Host, 
         assert present != former, name
     assert webhooks(client, base_url(server_name)) == {(200, ("kept",))}
     # Ends with 1 and names what the present keys do not open.
-    command = "systemd-run --quiet --wait --pipe --uid mlflow --property EnvironmentFile=/etc/default/mlflow-server /opt/mlflow/current/bin/python -I -m atlas_mlflow_keys"
+    command = "systemd-run --quiet --wait --pipe --uid mlflow --property EnvironmentFile=/etc/default/mlflow-server /opt/mlflow/current/bin/python -I -m atlas_mlflow.keys"
     assert server.check_output(command).strip() == ""
 
 
@@ -47,7 +47,7 @@ def test_the_garbage_collection_logs_in(server: Host) -> None:
     assert ask(server, f"{api}/mlflow/runs/delete", method="POST", body={"run_id": run}).status == 200
     server.check_output(
         "sleep 2; systemd-run --wait --pipe --uid mlflow --property EnvironmentFile=/etc/default/mlflow-server "
-        "/opt/mlflow/current/bin/python -I -m atlas_mlflow_gc --older-than 1s --tracking-uri %s", base_url("localhost")
+        "/opt/mlflow/current/bin/python -I -m atlas_mlflow.gc --older-than 1s --tracking-uri %s", base_url("localhost")
     )
     assert ask(server, f"{api}/mlflow/runs/get?run_id={run}").status == 404
     assert ask(server, artifact).status != 200

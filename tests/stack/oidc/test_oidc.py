@@ -16,21 +16,20 @@ PROVIDER = "https://oidc-provider:8443"
 #: Gives the role's account a password in a store of its own, under one name and another, and under a person's. Runs by the release's Python.
 ACCOUNTS = """
 import json, sys, tempfile
-import atlas_mlflow_auth as auth, atlas_mlflow_store as stores
-from atlas_mlflow_oidc import users
+from atlas_mlflow import login, schema, stores, users_oidc
 from mlflow_oidc_auth.db.models import SqlUser
 from sqlalchemy.orm import Session
 json.load(sys.stdin)
 with tempfile.TemporaryDirectory() as folder:
     uri = f"sqlite:///{folder}/users.db"
     engine = stores.make_engine(uri)
-    print(stores.migrate(engine, False, users.schema), file=sys.stderr)
+    print(schema.migrate(engine, False, users_oidc.read_schema), file=sys.stderr)
     given = [("one", "p" * 12), ("one", "p" * 12), ("one", "q" * 12), ("two", "q" * 12)]
-    said = [users.give_password(engine, auth.Config("oidc", uri, *login)) for login in given]
+    said = [users_oidc.give_password(engine, login.Config("oidc", uri, *login)) for login in given]
     with Session(engine) as session, session.begin():
         session.add(SqlUser(username="person", display_name="A person"))
     try:
-        said.append(users.give_password(engine, auth.Config("oidc", uri, "person", "q" * 12)))
+        said.append(users_oidc.give_password(engine, login.Config("oidc", uri, "person", "q" * 12)))
     except stores.StoreError as error:
         said.append(str(error))
     with Session(engine) as session:

@@ -70,7 +70,7 @@ def test_uploads_are_kept_on_a_disk_on_their_way(server: Host, service: Service)
 def test_it_runs_as_its_own_user_with_its_arguments(server: Host, service: Service) -> None:
     assert {server.check_output(f"ps -o user= -p {pid}").strip() for pid in service.pids} == {"mlflow"}
     commands = [server.check_output(f"tr '\\0' '\\n' < /proc/{pid}/cmdline").splitlines() for pid in service.pids]
-    (arguments,) = [command for command in commands if "server" in command and "atlas_mlflow_start" not in command]
+    (arguments,) = [command for command in commands if "server" in command and "atlas_mlflow.start" not in command]
     assert arguments[arguments.index("server") + 1 : arguments.index("server") + 5] == ["--host", "0.0.0.0", "--port", str(PORT)]
 
 

@@ -62,6 +62,32 @@ def test_files_are_made_and_a_second_run_changes_nothing(tmp_path: Path) -> None
     assert (again["changed"], again["changed_paths"]) == (False, [])
 
 
+def test_a_folder_that_is_purged_holds_what_is_listed_and_nothing_else(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("a link does not lead the removal away")
+    folder = tmp_path / "lib"
+    for name in ("former/__pycache__/one.pyc", "former/one.py", "new/former.py", "new/deep/listed.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("former\n")
+    (folder / "link").symlink_to(outside)
+    (folder / "empty").mkdir()
+    listed = [
+        {"path": str(folder), "state": "directory", "mode": "0755", "purge": True, **OWNER},
+        {"path": str(folder / "new" / "one.py"), "content": "one\n", "mode": "0644", **OWNER},
+        {"path": str(folder / "new" / "deep" / "listed.py"), "content": "former\n", "mode": "0644", **OWNER},
+    ]
+    removed = {"former", "former/__pycache__", "former/__pycache__/one.pyc", "former/one.py", "new/former.py", "link", "empty"}
+    before = sorted(tmp_path.rglob("*"))
+    said = run_module("files", check=True, files=listed)
+    assert {str(Path(path).relative_to(folder)) for path in said["changed_paths"]} == removed | {"new/one.py"}
+    assert sorted(tmp_path.rglob("*")) == before
+    run_module("files", files=listed)
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*")} == {"new", "new/one.py", "new/deep", "new/deep/listed.py"}
+    assert (outside / "kept").exists()
+    assert run_module("files", files=listed)["changed"] is False
+
+
 def test_a_check_run_says_what_would_change_and_changes_nothing(tmp_path: Path) -> None:
     said = run_files(tmp_path, check=True)
     assert len(said["changed_paths"]) == 4 and list(tmp_path.iterdir()) == []
@@ -234,13 +260,18 @@ def environment(tmp_path: Path) -> dict[str, Any]:
 def test_an_environment_is_made_once_and_its_files_follow(environment: dict[str, Any]) -> None:
     assert run_module("uv_environment", check=True, **environment)["changed_parts"] == ["packages"]
     assert not Path(environment["path"]).exists()
-    made = run_module("uv_environment", extra_files={"plugin/one.py": "ONE = 1\n"}, **environment)
+    former = {"plugin/one.py": "ONE = 1\n", "former/deep/one.py": "ONE = 1\n", "former-1.0.0.dist-info/METADATA": "Name: former\n"}
+    made = run_module("uv_environment", extra_files=former, **environment)
     assert made["changed_parts"] == ["packages", "files"], made
     assert subprocess.run([made["python"], "-c", "import six, plugin.one; print(six.__version__)"], capture_output=True, text=True, check=True).stdout == "1.16.0\n"
-    assert run_module("uv_environment", extra_files={"plugin/one.py": "ONE = 1\n"}, **environment)["changed"] is False
+    assert run_module("uv_environment", extra_files=former, **environment)["changed"] is False
+    packages = next(Path(environment["path"]).glob("lib/python*/site-packages"))
+    subprocess.run([made["python"], "-m", "compileall", "-q", str(packages / "former")], check=True)
     assert run_module("uv_environment", extra_files={"plugin/two.py": "TWO = 2\n"}, **environment)["changed_parts"] == ["files"]
     gone = subprocess.run([made["python"], "-c", "import plugin.two, plugin.one"], capture_output=True, text=True, check=False)
     assert "plugin.one" in gone.stderr
+    # Python would import an empty folder as a package, and take one that is named like a package's metadata for it.
+    assert [path.name for path in packages.iterdir() if path.name.startswith("former")] == []
 
 
 def test_what_is_imported_once_is_compiled(environment: dict[str, Any]) -> None:

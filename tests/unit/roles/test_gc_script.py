@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib/atlas_mlflow_gc.py"
+LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
 
 
 @pytest.fixture
@@ -18,11 +18,8 @@ def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the program as a module, with the one name that it takes from MLflow."""
     monkeypatch.setitem(sys.modules, "mlflow.entities", SimpleNamespace(ViewType=SimpleNamespace(DELETED_ONLY="deleted only")))  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "mlflow", ModuleType("mlflow"))
-    spec = importlib.util.spec_from_file_location("atlas_mlflow_gc", SCRIPT)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    monkeypatch.syspath_prepend(str(LIB))
+    return importlib.import_module("atlas_mlflow.gc")
 
 
 class Page(list[Any]):
@@ -118,7 +115,6 @@ def test_an_age_is_read_as_mlflow_reads_it(program: ModuleType, age: str, expect
 def test_the_program_fails_at_the_end_and_names_what_stays(program: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     store = Store({"a": "gs://other/a", "b": "s3://x/b"}, {"a", "b"}, {})
     for name, content in {
-        "atlas_mlflow_auth": {"log_in": lambda _environment: {}},
         "mlflow.cli": {},
         "mlflow.store.artifact.artifact_repository_registry": {"get_artifact_repository": repository},
         "mlflow.tracking": {"_get_store": lambda _uri, _artifacts: store, "set_tracking_uri": lambda _uri: None},

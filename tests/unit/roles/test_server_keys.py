@@ -71,8 +71,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     modules = {"mlflow": ModuleType("mlflow"), "mlflow.utils": ModuleType("mlflow.utils"), "mlflow.utils.crypto": crypto, "mlflow.exceptions": exceptions}
     for name, module in {**modules, "sqlalchemy": sqlalchemy}.items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.delitem(sys.modules, "atlas_mlflow_store", raising=False)
-    return importlib.import_module("atlas_mlflow_keys")
+    return importlib.import_module("atlas_mlflow.keys")
 
 
 def with_webhooks(*encrypted_by: str) -> FakeEngine:

@@ -1,7 +1,8 @@
-"""The scripts that start the tracking server and ask for its health, and what is decided about a store's schema."""
+"""What starts the tracking server and asks for its health, and what is decided about a store's schema."""
 
 from __future__ import annotations
 
+import base64
 import importlib
 import io
 import json
@@ -122,28 +123,29 @@ class FakeDatabase:
 
 
 @pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return the script that prepares the stores."""
+def package(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Return the modules of the server's own code that are tested here."""
     monkeypatch.syspath_prepend(str(LIB))
-    return importlib.import_module("atlas_mlflow_store")
+    return SimpleNamespace(**{name: importlib.import_module(f"atlas_mlflow.{name}") for name in ("folders", "login", "prepare", "schema", "stores", "users")})
 
 
-def migrate(monkeypatch: pytest.MonkeyPatch, store: ModuleType, database: FakeDatabase, upgrade: bool = False) -> str:
+def migrate(monkeypatch: pytest.MonkeyPatch, package: SimpleNamespace, database: FakeDatabase, upgrade: bool = False) -> str:
     """Run the decision about a database's schema."""
     for name, module in database.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
-    return store.migrate(database, upgrade)
+    said: str = package.schema.migrate(database, upgrade)
+    return said
 
 
-def test_an_empty_database_gets_its_tables_while_no_other_server_may(monkeypatch: pytest.MonkeyPatch, store: ModuleType) -> None:
+def test_an_empty_database_gets_its_tables_while_no_other_server_may(monkeypatch: pytest.MonkeyPatch, package: SimpleNamespace) -> None:
     database = FakeDatabase("postgresql", "", [])
-    assert migrate(monkeypatch, store, database) == f"Made the schema at revision {HEAD}."
+    assert migrate(monkeypatch, package, database) == f"Made the schema at revision {HEAD}."
     assert database.done == ["pg_advisory_lock", "made", "pg_advisory_unlock"]
 
 
-def test_a_schema_of_this_release_is_left_alone(monkeypatch: pytest.MonkeyPatch, store: ModuleType) -> None:
+def test_a_schema_of_this_release_is_left_alone(monkeypatch: pytest.MonkeyPatch, package: SimpleNamespace) -> None:
     database = FakeDatabase("postgresql", HEAD, ["alembic_version", "runs"])
-    assert "is at revision" in migrate(monkeypatch, store, database)
+    assert "is at revision" in migrate(monkeypatch, package, database)
     assert database.done == ["pg_advisory_lock", "pg_advisory_unlock"]
 
 
@@ -155,24 +157,24 @@ def test_a_schema_of_this_release_is_left_alone(monkeypatch: pytest.MonkeyPatch,
         ("", ["somebody_elses"], "name an empty one"),
     ],
 )
-def test_a_schema_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch, store: ModuleType, revision: str, tables: list[str], said: str) -> None:
+def test_a_schema_that_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch, package: SimpleNamespace, revision: str, tables: list[str], said: str) -> None:
     database = FakeDatabase("postgresql", revision, tables)
-    with pytest.raises(store.StoreError, match=said):
-        migrate(monkeypatch, store, database)
+    with pytest.raises(package.stores.StoreError, match=said):
+        migrate(monkeypatch, package, database)
     assert "upgraded" not in database.done and "made" not in database.done
 
 
-def test_an_older_schema_is_brought_up_when_that_is_asked_for(monkeypatch: pytest.MonkeyPatch, store: ModuleType) -> None:
+def test_an_older_schema_is_brought_up_when_that_is_asked_for(monkeypatch: pytest.MonkeyPatch, package: SimpleNamespace) -> None:
     database = FakeDatabase("postgresql", OLD, ["alembic_version"])
-    assert migrate(monkeypatch, store, database, upgrade=True) == f"Brought the schema from revision {OLD} to {HEAD}."
+    assert migrate(monkeypatch, package, database, upgrade=True) == f"Brought the schema from revision {OLD} to {HEAD}."
     assert database.done == ["pg_advisory_lock", "upgraded", "pg_advisory_unlock"]
 
 
-def test_what_a_database_refuses_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, store: ModuleType) -> None:
+def test_what_a_database_refuses_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, package: SimpleNamespace) -> None:
     database = FakeDatabase("postgresql", OLD, ["alembic_version"])
     database.in_the_way = 'relation "guardrails" already exists'
-    with pytest.raises(store.StoreError) as refused:
-        migrate(monkeypatch, store, database, upgrade=True)
+    with pytest.raises(package.stores.StoreError) as refused:
+        migrate(monkeypatch, package, database, upgrade=True)
     assert str(refused.value) == f"The schema of the backend store could not be brought to revision {HEAD}: {database.in_the_way}"
     assert database.done == ["pg_advisory_lock", "pg_advisory_unlock"]
 
@@ -187,31 +189,31 @@ def test_what_a_database_refuses_is_said_in_a_line(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_a_database_that_the_user_may_not_use_is_told_in_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, store: ModuleType, tables: list[str], may_create: bool, refuses: str, said: str
+    monkeypatch: pytest.MonkeyPatch, package: SimpleNamespace, tables: list[str], may_create: bool, refuses: str, said: str
 ) -> None:
     database = FakeDatabase("postgresql", "", tables)
     database.may_create, database.refuses = may_create, refuses
     for name, module in database.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(store, "make_engine", lambda _uri: database)
-    monkeypatch.setattr(store, "wait", lambda _questions, _timeout: None)
+    monkeypatch.setattr(package.stores, "make_engine", lambda _uri: database)
+    monkeypatch.setattr(package.stores, "wait", lambda _questions, _timeout: None)
     monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", "postgresql+psycopg2://m@db/mlflow")
     monkeypatch.setattr(sys, "stderr", printed := io.StringIO())
-    assert store.main(store.parser().parse_args(["--lone-server"])) == (1 if said else 0)
+    assert package.prepare.run(package.prepare.parser("").parse_args(["--lone-server"])) == (1 if said else 0)
     assert said in printed.getvalue() and len(printed.getvalue().splitlines()) == bool(said)
 
 
 @pytest.mark.parametrize("password", ["Red@hat321#", "a@b/c", "@@@@hat"])
-def test_a_password_that_is_not_encoded_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, store: ModuleType, password: str) -> None:
+def test_a_password_that_is_not_encoded_is_refused_and_not_shown(monkeypatch: pytest.MonkeyPatch, package: SimpleNamespace, password: str) -> None:
     monkeypatch.setitem(sys.modules, "sqlalchemy", SimpleNamespace())
-    with pytest.raises(store.StoreError, match="percent-encoded") as raised:
-        store.make_engine(f"postgresql+psycopg2://m:{password}@127.0.0.1/m")
+    with pytest.raises(package.stores.StoreError, match="percent-encoded") as raised:
+        package.stores.make_engine(f"postgresql+psycopg2://m:{password}@127.0.0.1/m")
     assert "hat" not in str(raised.value)
 
 
 @pytest.mark.parametrize("in_the_way", ["", "table guardrails already exists"])
 def test_an_embedded_database_is_backed_up_and_put_back_where_a_migration_fails(
-    monkeypatch: pytest.MonkeyPatch, store: ModuleType, tmp_path: Path, in_the_way: str
+    monkeypatch: pytest.MonkeyPatch, package: SimpleNamespace, tmp_path: Path, in_the_way: str
 ) -> None:
     database = FakeDatabase("sqlite", OLD, ["alembic_version"])
     database.in_the_way, database.url.database = in_the_way, str(tmp_path / "mlflow.db")
@@ -227,35 +229,30 @@ def test_an_embedded_database_is_backed_up_and_put_back_where_a_migration_fails(
 
     monkeypatch.setattr(database, "upgrade", change)
     if in_the_way:
-        with pytest.raises(store.StoreError, match=in_the_way):
-            migrate(monkeypatch, store, database)
+        with pytest.raises(package.stores.StoreError, match=in_the_way):
+            migrate(monkeypatch, package, database)
     else:
-        assert "The backup is" in migrate(monkeypatch, store, database)
+        assert "The backup is" in migrate(monkeypatch, package, database)
     with closing(sqlite3.connect(database.url.database)) as file:
         tables = [row[0] for row in file.execute("SELECT name FROM sqlite_master ORDER BY name")]
     assert tables == (["runs"] if in_the_way else ["half_done", "runs"])
     assert len(list(tmp_path.glob("mlflow.db.*.bak"))) == (0 if in_the_way else 1)
 
 
-@pytest.fixture
-def auth(store: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return the script that makes the store of users."""
-    return importlib.import_module("atlas_mlflow_auth")
-
-
-def prepare_users(monkeypatch: pytest.MonkeyPatch, auth: ModuleType, folder: Path, database: FakeDatabase, upgrade: bool = False) -> list[str]:
+def prepare_users(monkeypatch: pytest.MonkeyPatch, package: SimpleNamespace, folder: Path, database: FakeDatabase, upgrade: bool = False) -> list[str]:
     """Prepare the store of users."""
     for name, module in database.modules().items():
         monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(auth.stores, "make_engine", lambda _uri: database)
-    monkeypatch.setattr(auth.stores, "database_problem", lambda _engine, _store: "")
+    monkeypatch.setattr(package.stores, "make_engine", lambda _uri: database)
+    monkeypatch.setattr(package.stores, "database_problem", lambda _engine, _store: "")
     (folder / "auth.ini").write_text("[mlflow]\ndatabase_uri = postgresql://u:p%%40@db/a\nadmin_username = admin\nadmin_password = 12%%of-a-password\n")
-    return auth.prepare({"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini")}, 1, HEAD, upgrade)
+    said: list[str] = package.users.prepare({"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini")}, 1, HEAD, upgrade)
+    return said
 
 
-def test_an_empty_store_of_users_gets_its_schema_and_its_administrator(monkeypatch: pytest.MonkeyPatch, auth: ModuleType, tmp_path: Path) -> None:
+def test_an_empty_store_of_users_gets_its_schema_and_its_administrator(monkeypatch: pytest.MonkeyPatch, package: SimpleNamespace, tmp_path: Path) -> None:
     database = FakeDatabase("postgresql", "", [])
-    assert prepare_users(monkeypatch, auth, tmp_path, database) == [f"Made the schema at revision {HEAD}.", "Made the administrator admin."]
+    assert prepare_users(monkeypatch, package, tmp_path, database) == [f"Made the schema at revision {HEAD}.", "Made the administrator admin."]
     assert database.done[1] == "migrated to head" and database.done[-2] == "INSERT"
     assert database.given == {"name": "admin", "hash": "hash of 12%of-a-password", "yes": True}
 
@@ -269,44 +266,45 @@ def test_an_empty_store_of_users_gets_its_schema_and_its_administrator(monkeypat
     ],
 )
 def test_an_administrator_gets_the_configured_password(
-    monkeypatch: pytest.MonkeyPatch, auth: ModuleType, tmp_path: Path, row: tuple[str, bool], said: list[str], last: str
+    monkeypatch: pytest.MonkeyPatch, package: SimpleNamespace, tmp_path: Path, row: tuple[str, bool], said: list[str], last: str
 ) -> None:
     database = FakeDatabase("postgresql", HEAD, ["alembic_version_auth", "alembic_version", "users"])
     database.administrator = row
-    assert prepare_users(monkeypatch, auth, tmp_path, database) == said
+    assert prepare_users(monkeypatch, package, tmp_path, database) == said
     assert database.noted_in == "alembic_version_auth" and database.done[-2] == last
 
 
-def test_an_older_store_of_users_is_brought_up_when_that_is_asked_for(monkeypatch: pytest.MonkeyPatch, auth: ModuleType, tmp_path: Path) -> None:
+def test_an_older_store_of_users_is_brought_up_when_that_is_asked_for(monkeypatch: pytest.MonkeyPatch, package: SimpleNamespace, tmp_path: Path) -> None:
     database = FakeDatabase("postgresql", OLD, ["alembic_version", "users"])
-    with pytest.raises(auth.stores.StoreError, match="The schema of the store of users is at revision .* Make a backup"):
-        prepare_users(monkeypatch, auth, tmp_path, database)
+    with pytest.raises(package.stores.StoreError, match="The schema of the store of users is at revision .* Make a backup"):
+        prepare_users(monkeypatch, package, tmp_path, database)
     assert "migrated to head" not in database.done
-    assert prepare_users(monkeypatch, auth, tmp_path, database, upgrade=True)[0] == f"Brought the schema from revision {OLD} to {HEAD}."
+    assert prepare_users(monkeypatch, package, tmp_path, database, upgrade=True)[0] == f"Brought the schema from revision {OLD} to {HEAD}."
 
 
-def test_an_installation_without_what_users_need_says_so(monkeypatch: pytest.MonkeyPatch, auth: ModuleType, tmp_path: Path) -> None:
+def test_an_installation_without_what_users_need_says_so(monkeypatch: pytest.MonkeyPatch, package: SimpleNamespace, tmp_path: Path) -> None:
     database = FakeDatabase("postgresql", "", [])
     monkeypatch.setattr(database, "modules", lambda: {**FakeDatabase.modules(database), "mlflow.server.auth.db": None})
-    with pytest.raises(auth.stores.StoreError, match=r"Add Flask-WTF to the lock or the image \(mlflow\[auth\]\)"):
-        prepare_users(monkeypatch, auth, tmp_path, database)
+    with pytest.raises(package.stores.StoreError, match=r"Add Flask-WTF to the lock or the image \(mlflow\[auth\]\)"):
+        prepare_users(monkeypatch, package, tmp_path, database)
 
 
-def test_a_service_without_users_has_nothing_prepared(auth: ModuleType) -> None:
-    assert auth.prepare({}, 1, HEAD, False) == [] and auth.log_in({}) == {}
+def test_a_service_without_users_has_nothing_prepared(package: SimpleNamespace) -> None:
+    assert package.users.prepare({}, 1, HEAD, False) == [] and package.login.log_in({}) == {}
 
 
 def start(folder: Path, settings: dict[str, Any], command: list[str]) -> subprocess.CompletedProcess[str]:
     """Run the start script with a stand-in for the preparation of the stores, which fails where a setting says so."""
-    (folder / "atlas_mlflow_store.py").write_text(
+    (folder / "atlas_mlflow").mkdir()
+    (folder / "atlas_mlflow" / "__init__.py").write_text(f"__path__.append({str(LIB / 'atlas_mlflow')!r})\n")
+    (folder / "atlas_mlflow" / "prepare.py").write_text(
         "import argparse, os\n"
-        "def parser():\n    return argparse.ArgumentParser()\n"
-        "def main(arguments):\n    return int(os.environ.get('FAILS', 0))\n"
+        "def parser(description):\n    return argparse.ArgumentParser()\n"
+        "def run(given):\n    return int(os.environ.get('FAILS', 0))\n"
     )
     (folder / "settings.json").write_text(json.dumps(settings))
-    # A directory of its own on the path before the script's, which Python puts first for a script but not for -m.
-    environment = {**os.environ, "PYTHONPATH": f"{folder}:{LIB}"}
-    call = [sys.executable, "-m", "atlas_mlflow_start", "--settings", str(folder / "settings.json"), "--", *command]
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    call = [sys.executable, "-m", "atlas_mlflow.start", "--settings", str(folder / "settings.json"), "--", *command]
     return subprocess.run(call, capture_output=True, text=True, env=environment, cwd=folder, check=False)
 
 
@@ -321,13 +319,21 @@ def test_the_start_script_does_not_start_a_server_whose_stores_are_not_ready(tmp
     assert (done.returncode, done.stdout) == (3, "")
 
 
+def check_health(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the health check."""
+    environment = {**os.environ, "PYTHONPATH": str(LIB)}
+    return subprocess.run([sys.executable, "-m", "atlas_mlflow.health", *arguments], capture_output=True, text=True, env=environment, check=False)
+
+
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (403, 1)])
-def test_the_health_check_asks_the_api(status: int, code: int) -> None:
+def test_the_health_check_asks_the_api(tmp_path: Path, status: int, code: int) -> None:
     asked = []
+    users = tmp_path / "auth.ini"
+    users.write_text("[mlflow]\ndatabase_uri = sqlite:///x\nadmin_username = admin\nadmin_password = 12%%of-a-password\n")
 
     class Api(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked.append(self.path)
+            asked.append((self.path, self.headers["Authorization"]))
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(status)
             self.end_headers()
@@ -337,32 +343,32 @@ def test_the_health_check_asks_the_api(status: int, code: int) -> None:
 
     with HTTPServer(("127.0.0.1", 0), Api) as api:
         threading.Thread(target=api.handle_request, daemon=True).start()
-        done = subprocess.run([sys.executable, str(LIB / "atlas_mlflow_health.py"), f"http://127.0.0.1:{api.server_port}/prefix"], capture_output=True, text=True)
+        done = check_health(f"http://127.0.0.1:{api.server_port}/prefix", str(users))
     assert done.returncode == code, done.stderr
-    assert asked == ["/prefix/api/2.0/mlflow/experiments/search"]
+    login = base64.b64encode(b"admin:12%of-a-password").decode()
+    assert asked == [("/prefix/api/2.0/mlflow/experiments/search", f"Basic {login}")]
     assert (str(status) in done.stderr) == (code == 1)
 
 
 def test_the_health_check_fails_where_nothing_listens() -> None:
-    done = subprocess.run([sys.executable, str(LIB / "atlas_mlflow_health.py"), "http://127.0.0.1:9"], capture_output=True, text=True)
+    done = check_health("http://127.0.0.1:9")
     assert done.returncode == 1 and "does not answer" in done.stderr
 
 
-#: Prints what the script finds wrong, as a user who is nobody: what only the administrator could write, a test that runs as root could.
+#: Prints what the module finds wrong. Its text is an argument, as the user who is nobody may not be able to read the file.
 ASK_FOLDERS = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
-import atlas_mlflow_folders
-print(json.dumps(atlas_mlflow_folders.problems(json.loads(sys.argv[2]), json.loads(sys.argv[3]))))
+import json, sys, types
+folders = types.ModuleType("folders")
+exec(sys.argv[1], folders.__dict__)
+print(json.dumps(folders.problems(json.loads(sys.argv[2]), json.loads(sys.argv[3]))))
 """
 
 
 def folder_problems(folders: list[Path], environment: dict[str, str]) -> list[str]:
-    """Return what the script finds wrong with folders, as another user if this one is root."""
+    """Return what the module finds wrong with folders, as another user if this one is root, who could write to each."""
     nobody = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
-    script = (LIB / "atlas_mlflow_folders.py").read_text()
-    code = ASK_FOLDERS.replace("import atlas_mlflow_folders\n", f"import types\natlas_mlflow_folders = types.ModuleType('m')\nexec({script!r}, atlas_mlflow_folders.__dict__)\n")
-    command = ["/usr/bin/python3", "-c", code, "", json.dumps([str(folder) for folder in folders]), json.dumps(environment)]
+    text = (LIB / "atlas_mlflow/folders.py").read_text(encoding="utf-8")
+    command = ["/usr/bin/python3", "-c", ASK_FOLDERS, text, json.dumps([str(folder) for folder in folders]), json.dumps(environment)]
     done = subprocess.run(command, capture_output=True, text=True, cwd="/", env={"USER": "mlflow"}, **nobody)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -404,23 +410,21 @@ def test_a_database_or_an_experiment_of_another_user_is_named(open_folder: Path)
     assert [problem.split(" cannot")[0] for problem in found] == [f"The folder {experiment}", f"The file {database}"]
 
 
-def test_metrics_of_a_former_start_are_removed_and_nothing_else_is(store: ModuleType, tmp_path: Path) -> None:
-    folders = importlib.import_module("atlas_mlflow_folders")
+def test_metrics_of_a_former_start_are_removed_and_nothing_else_is(package: SimpleNamespace, tmp_path: Path) -> None:
     names = ["counter_12.db", "histogram_12.db", "gauge_max_7.db", "gauge_livesum_7.db", "mlflow.db", "counter_12.db.bak", "counter_x.db", "auth.db"]
     for name in names:
         (tmp_path / name).write_text("")
-    folders.forget_metrics(str(tmp_path))
+    package.folders.forget_metrics(str(tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == set(names[4:])
-    folders.forget_metrics(str(tmp_path / "none"))
+    package.folders.forget_metrics(str(tmp_path / "none"))
 
 
-def test_what_an_upload_left_is_removed_before_the_start(store: ModuleType, tmp_path: Path) -> None:
-    folders = importlib.import_module("atlas_mlflow_folders")
+def test_what_an_upload_left_is_removed_before_the_start(package: SimpleNamespace, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.write_text("a folder's link does not lead the removal away")
     spool = tmp_path / "tmp"
     (spool / "tmp1" / "deep").mkdir(parents=True)
     (spool / "tmp1" / "deep" / "part").write_text("half an upload")
     (spool / "link").symlink_to(tmp_path)
-    folders.empty(str(spool))
+    package.folders.empty(str(spool))
     assert list(spool.iterdir()) == [] and kept.exists()

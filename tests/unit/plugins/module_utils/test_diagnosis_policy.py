@@ -93,8 +93,7 @@ def test_a_policy_for_a_prefix_is_asked_for_that_prefix(account: Any, allowed: s
 )
 def test_a_server_starts_with_a_policy_for_a_prefix(account: Any, monkeypatch: pytest.MonkeyPatch, allowed: str, destination: str, said: Optional[str]) -> None:
     monkeypatch.syspath_prepend(str(LIB))
-    monkeypatch.delitem(sys.modules, "atlas_mlflow_store", raising=False)
-    store = importlib.import_module("atlas_mlflow_store")
+    reached = importlib.import_module("atlas_mlflow.stores")
     account(Client(allowed))
-    problem = store.bucket_problem(destination, {})
+    problem = reached.bucket_problem(destination, {})
     assert said in problem if said else problem == ""

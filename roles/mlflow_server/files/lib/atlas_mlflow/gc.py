@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from atlas_mlflow import login, settings
+
 #: Seconds in each unit of an age.
 UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 DELETED = "deleted"
@@ -125,18 +127,13 @@ def workspaces(store: Any, uri: str) -> list[Any]:
 
 def main() -> int:
     """Run from the command line, and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Remove for good what was deleted some time ago, with its artifacts")
     parser.add_argument("--settings", type=Path, help="JSON file with the server's environment")
     parser.add_argument("--older-than", required=True, help="age of what is removed, such as 30d")
     parser.add_argument("--tracking-uri", required=True, help="URL of the tracking server, through which artifacts are removed")
     given = parser.parse_args()
-    if given.settings:
-        import atlas_mlflow_start
-
-        os.environ.update(atlas_mlflow_start.read_settings(given.settings))
-    import atlas_mlflow_auth
-
-    os.environ.update(MLFLOW_TRACKING_URI=given.tracking_uri, **atlas_mlflow_auth.log_in(os.environ))
+    os.environ.update(settings.read_environment(given.settings))
+    os.environ.update(MLFLOW_TRACKING_URI=given.tracking_uri, **login.log_in(os.environ))
     # MLflow reads its settings when it is imported.
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.tracking import _get_store, set_tracking_uri

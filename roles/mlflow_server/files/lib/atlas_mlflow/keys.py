@@ -1,4 +1,4 @@
-"""Encrypt what a tracking server keeps in its database by the configured keys, where a former key did it, before the server starts.
+"""Encrypt with the configured keys what a former key encrypted in a tracking server's database, before the server starts.
 
 MLflow encrypts the secrets of webhooks by one key, and the gateway's API keys by keys that a passphrase wraps. It knows one of each: after a
 change it answers 500. So each start looks whether the present keys open what is there, and uses former ones for what they do not open. That
@@ -10,12 +10,13 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from atlas_mlflow import settings, stores
 
 #: The settings that hold the present keys.
 WEBHOOK_KEY, PASSPHRASE, VERSION = "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY", "MLFLOW_CRYPTO_KEK_PASSPHRASE", "MLFLOW_CRYPTO_KEK_VERSION"
@@ -60,7 +61,8 @@ def webhooks(environment: Mapping[str, str], former: Former) -> Kind:
 
     def opened(key: Any, value: str) -> bytes | None:
         try:
-            return key.decrypt(value.encode())
+            secret: bytes = key.decrypt(value.encode())
+            return secret
         except InvalidToken:
             return None
 
@@ -81,11 +83,13 @@ def api_keys(environment: Mapping[str, str], former: Former) -> Kind:
     # Each takes a third of a second.
     @functools.cache
     def kek(passphrase: str) -> bytes:
-        return KEKManager(passphrase, version).get_kek()
+        key: bytes = KEKManager(passphrase, version).get_kek()
+        return key
 
     def opened(passphrase: str, wrapped: bytes) -> bytes | None:
         try:
-            return unwrap_dek(wrapped, kek(passphrase))
+            key: bytes = unwrap_dek(wrapped, kek(passphrase))
+            return key
         except MlflowException:
             return None
 
@@ -102,7 +106,8 @@ def bring(engine: Any, kind: Kind) -> list[str]:
     """Have each value of a kind encrypted by the present key, and say in a line what was done, and of which nothing could be."""
     import sqlalchemy
 
-    done, lost = 0, []
+    done = 0
+    lost: list[tuple[Any, Any]] = []
     with engine.begin() as connection:
         select = f"SELECT {kind.key}, {kind.name}, {kind.value} FROM {kind.table} WHERE {kind.value} IS NOT NULL"
         for key, name, value in list(connection.execute(sqlalchemy.text(select))):
@@ -136,9 +141,8 @@ KINDS: dict[str, tuple[str, str, Callable[[Mapping[str, str], Former], Kind]]] =
 def prepare(engine: Any, environment: Mapping[str, str], former: Former) -> list[str]:
     """Have what a database keeps encrypted by the present keys, and return a line for each thing done or impossible.
 
-    What decrypts is imported only if there is anything to decrypt, as MLflow takes seconds to import.
+    The code that decrypts is imported only if there is anything to decrypt, as MLflow takes seconds to import.
     """
-    import atlas_mlflow_store as stores
     import sqlalchemy
 
     tables = [name for name in KINDS if environment.get(KINDS[name][0]) and name in sqlalchemy.inspect(engine).get_table_names()]
@@ -147,26 +151,19 @@ def prepare(engine: Any, environment: Mapping[str, str], former: Former) -> list
         with engine.connect() as connection:
             held = connection.execute(sqlalchemy.text(f"SELECT 1 FROM {name} WHERE {KINDS[name][1]} IS NOT NULL LIMIT 1")).fetchone()
         if held:
-            with stores.alone(engine):
+            with stores.locked(engine):
                 said += bring(engine, KINDS[name][2](environment, former))
     return said
 
 
 def main() -> int:
     """Say which values the present keys do not open, and return 1 if there are any."""
-    import atlas_mlflow_store as stores
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Encrypt with the present keys what a former key encrypted in the server's database")
     parser.add_argument("--settings", type=Path, help="JSON file with the server's environment")
     parser.add_argument("--former-keys", type=Path, help="JSON file with the keys that were used before")
     given = parser.parse_args()
-    environment = dict(os.environ)
-    if given.settings:
-        import atlas_mlflow_start
-
-        environment |= atlas_mlflow_start.read_settings(given.settings)
-    uris = dict.fromkeys(filter(None, (environment["MLFLOW_BACKEND_STORE_URI"], environment.get("MLFLOW_REGISTRY_STORE_URI"))))
-    said = [line for uri in uris for line in prepare(stores.make_engine(uri), environment, read_former(given.former_keys))]
+    environment = settings.read_environment(given.settings)
+    said = [line for uri in stores.uris_of(environment) for line in prepare(stores.make_engine(uri), environment, read_former(given.former_keys))]
     print("\n".join(said), flush=True)
     return int(any("not known" in line for line in said))
 

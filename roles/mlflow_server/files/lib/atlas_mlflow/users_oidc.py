@@ -7,12 +7,11 @@ with a name and a password. In the plugin that is a service account, which has n
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import atlas_mlflow_store as stores
-
-if TYPE_CHECKING:
-    from atlas_mlflow_auth import Config
+from atlas_mlflow import stores
+from atlas_mlflow.login import Config
+from atlas_mlflow.schema import Schema
 
 #: The table that says its store's revision.
 NOTED_IN = ("alembic_version",)
@@ -24,10 +23,10 @@ NAME = "default"
 SHOWN_AS = "atlas.mlflow"
 
 
-def schema() -> stores.Schema:
+def read_schema() -> Schema:
     """Return the schema of the plugin's store.
 
-    :raises StoreError: When the plugin is not installed.
+    :raises StoreError: If the plugin is not installed.
     """
     from alembic.script import ScriptDirectory
 
@@ -40,13 +39,13 @@ def schema() -> stores.Schema:
     def make(engine: Any) -> None:
         utils.migrate(engine, "head")
 
-    return stores.Schema("the store of users", NOTED_IN, scripts.get_current_head(), lambda _engine: scripts, make, make)
+    return Schema("the store of users", NOTED_IN, scripts.get_current_head(), lambda _engine: scripts, make, make)
 
 
 def give_password(engine: Any, config: Config) -> str:
-    """See that the administrator is there with the configured password, and say in a line what was done, nothing where all was as it should be.
+    """Make the administrator or set its password if needed, and say in a line what was done, nothing if nothing was.
 
-    :raises StoreError: When the name is a person's.
+    :raises StoreError: If the name is a person's.
     """
     from mlflow_oidc_auth.db.models import SqlUser, SqlUserToken
     from sqlalchemy.orm import Session
@@ -54,7 +53,7 @@ def give_password(engine: Any, config: Config) -> str:
 
     now = datetime.now(timezone.utc).replace(tzinfo=None)
     name = config.name.lower()
-    with stores.alone(engine), Session(engine) as session, session.begin():
+    with stores.locked(engine), Session(engine) as session, session.begin():
         user = session.query(SqlUser).filter_by(username=name).one_or_none()
         if user is None:
             user = SqlUser(username=name, display_name=SHOWN_AS)

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import base64
-import configparser
 import ssl
 import sys
 import urllib.error
 import urllib.request
+
+from atlas_mlflow import login
 
 #: Seconds that an answer may take; Docker's own limit for the check is a little longer.
 PATIENCE = 8
 
 
 def log_in(path: str) -> dict[str, str]:
-    """Return the header by which the administrator in a file of MLflow's basic-auth app logs in."""
-    parser = configparser.ConfigParser()
-    parser.read(path)
-    login = f"{parser['mlflow']['admin_username']}:{parser['mlflow']['admin_password']}"
-    return {"Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
+    """Return the header by which the administrator in the file that lets users in logs in, none if there is no file."""
+    config = login.read_config({login.CONFIG_PATH: path})
+    return {"Authorization": f"Basic {base64.b64encode(f'{config.name}:{config.password}'.encode()).decode()}"} if config else {}
 
 
 def problem(base: str, auth_file: str = "") -> str:
-    """Return what is wrong with the API below a URL, empty when it answers as it should."""
-    headers = {"Content-Type": "application/json", **(log_in(auth_file) if auth_file else {})}
+    """Return what is wrong with the API below a URL, empty if it answers as it should."""
+    headers = {"Content-Type": "application/json", **log_in(auth_file)}
     request = urllib.request.Request(f"{base}/api/2.0/mlflow/experiments/search", data=b'{"max_results": 1}', headers=headers, method="POST")
     try:
         # What it asks is in this container, so the certificate, which is for other names, proves nothing here.

@@ -17,12 +17,12 @@ from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
 _SCHEME = "proxied-s3:"
 
 
-class ProxiedS3ArtifactRepository(ArtifactRepository):
+class ProxiedS3ArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # The types of MLflow are not known here.
     """MLflow's S3 repository without its offers to clients to go to S3 themselves.
 
     :param artifact_uri: ``proxied-s3://bucket/prefix``.
     :param arguments: What else the release at hand passes to a repository.
-    :raises ValueError: When the URI has another scheme.
+    :raises ValueError: If the URI has another scheme.
     """
 
     def __init__(self, artifact_uri: str, *arguments: Any, **named_arguments: Any) -> None:
@@ -41,7 +41,8 @@ class ProxiedS3ArtifactRepository(ArtifactRepository):
 
     def list_artifacts(self, path: str | None = None) -> list[Any]:
         """Return what is stored below a path."""
-        return self._s3.list_artifacts(path)
+        entries: list[Any] = self._s3.list_artifacts(path)
+        return entries
 
     def _download_file(self, remote_file_path: str, local_path: str) -> None:
         """Fetch a file to a local path, as the base class asks for it."""

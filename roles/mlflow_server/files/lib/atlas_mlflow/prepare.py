@@ -1,0 +1,75 @@
+"""Wait for a tracking server's stores and make their schema, before the server starts.
+
+Run by the release's own Python with the service's environment. A server that starts makes or migrates the schema by itself, guarded by a
+lock in its own host's temporary folder alone, so several that start at once on an empty database collide. Here the lock is
+PostgreSQL's. Nothing printed holds a password.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from atlas_mlflow import folders, keys, schema, stores, users
+
+
+def prepare(environment: Mapping[str, str], given: argparse.Namespace) -> list[str]:
+    """Wait for the stores in a service's environment and make their schema.
+
+    :param given: What the command line says.
+    :returns: A line for each thing done.
+    :raises StoreError: If a folder cannot be written to, a store does not answer, or its schema cannot be used.
+    """
+    if problems := folders.problems(given.folder, environment):
+        raise stores.StoreError(" ".join(problems))
+    if given.spool:
+        folders.empty(given.spool)
+    if given.metrics:
+        folders.forget_metrics(given.metrics)
+    engines = [stores.make_engine(uri) for uri in stores.uris_of(environment)]
+    questions: list[Callable[[], str]] = [partial(stores.database_problem, engine) for engine in engines]
+    destination = environment.get("MLFLOW_ARTIFACTS_DESTINATION", "")
+    if destination.startswith(("s3://", "proxied-s3://")):
+        questions.append(partial(stores.bucket_problem, destination, environment))
+    stores.wait(questions, given.timeout)
+    done = [schema.migrate(engine, given.upgrade) for engine in engines if schema.needs_migration(engine, given.schema_revision, given.lone_server)]
+    former = keys.read_former(given.former_keys)
+    done += [line for engine in engines for line in keys.prepare(engine, environment, former)]
+    return done + users.prepare(environment, given.timeout, given.auth_schema_revision, given.upgrade)
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Return the parser of the options that say how the stores are prepared.
+
+    :param description: What the program does that has these options.
+    """
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--timeout", type=float, default=60, help="seconds to wait for the stores")
+    options.add_argument("--schema-revision", default="", help="revision that the release's schema has, if it is known")
+    options.add_argument("--auth-schema-revision", default="", help="the same of the store of users")
+    options.add_argument("--lone-server", action="store_true", help="no other server uses the database: leave an empty one to this server")
+    options.add_argument("--folder", action="append", default=[], help="folder that the server writes to; may be given again")
+    options.add_argument("--spool", default="", help="folder that the server spools to, which is emptied")
+    options.add_argument("--metrics", default="", help="folder of the metrics for Prometheus, from which those of former processes are removed")
+    options.add_argument("--former-keys", type=Path, help="JSON file with the keys by which the store's secrets were encrypted before")
+    options.add_argument("--upgrade", action="store_true", help="bring up an older schema in a database other than SQLite")
+    return options
+
+
+def run(given: argparse.Namespace) -> int:
+    """Prepare the stores as the command line says, and return the exit status."""
+    try:
+        for line in prepare(os.environ, given):
+            print(line, flush=True)
+    except stores.StoreError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(parser("Wait for a tracking server's stores and make their schema").parse_args()))

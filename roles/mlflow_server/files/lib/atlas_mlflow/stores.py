@@ -1,0 +1,132 @@
+"""Reach the stores of a tracking server, and say what is wrong with them. Nothing that is said holds a password."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+#: Any number that nothing else on the database uses as an advisory lock.
+ADVISORY_LOCK = 7_264_150_119
+#: Seconds between two questions to a store that did not answer, and that one question may take.
+PAUSE, PATIENCE = 0.5, 5
+
+
+class StoreError(Exception):
+    """A store that cannot be used, with what was seen and what to do."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, without the SQL that SQLAlchemy adds."""
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+
+
+def uris_of(environment: Mapping[str, str]) -> list[str]:
+    """Return the URIs of the databases in a service's environment: of the backend store, and of the registry if it has its own."""
+    return list(dict.fromkeys(filter(None, (environment["MLFLOW_BACKEND_STORE_URI"], environment.get("MLFLOW_REGISTRY_STORE_URI")))))
+
+
+def make_engine(uri: str) -> Any:
+    """Return a SQLAlchemy engine for a store's URI.
+
+    :raises StoreError: If the URI's driver is not installed, or its password is not percent-encoded.
+    """
+    import sqlalchemy
+
+    arguments = {"connect_timeout": PATIENCE} if uri.startswith("postgresql") else {}
+    if "@" in uri.partition("?")[0].partition("://")[2].partition(":")[2].partition("@")[2]:
+        # What a driver says of such a URI quotes a part of the password.
+        raise StoreError("The password in a store's URI is not percent-encoded: write @ as %40, / as %2F, # as %23, % as %25.")
+    try:
+        return sqlalchemy.create_engine(uri, connect_args=arguments, poolclass=sqlalchemy.pool.NullPool)
+    except ModuleNotFoundError as error:
+        raise StoreError(f"The backend store's driver is not installed: {error}. Name one that is: postgresql+psycopg2://") from error
+
+
+def database_problem(engine: Any, store: str = "the backend store") -> str:
+    """Ask a database one question, and return what is wrong, empty if it answers."""
+    import sqlalchemy
+
+    try:
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text("SELECT 1"))
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        return f"The database of {store}, {engine.url.render_as_string(hide_password=True)}, did not answer: {first_line(error)}"
+    return ""
+
+
+def bucket_problem(destination: str, environment: Mapping[str, str]) -> str:
+    """Ask the artifact store for its bucket, and return what is wrong, empty if it is there."""
+    import boto3
+    import botocore.config
+    import botocore.exceptions
+
+    bucket, _slash, prefix = destination.split("://", 1)[1].partition("/")
+    prefix = prefix.strip("/")
+    endpoint = environment.get("MLFLOW_S3_ENDPOINT_URL") or None
+    config = botocore.config.Config(connect_timeout=PATIENCE, read_timeout=PATIENCE, retries={"total_max_attempts": 1})
+    where = f"bucket {bucket} at {endpoint or 'Amazon S3'}"
+    try:
+        # As MLflow lists it: a policy may be for this prefix alone.
+        boto3.client("s3", endpoint_url=endpoint, config=config).list_objects_v2(Bucket=bucket, MaxKeys=1, **({"Prefix": f"{prefix}/"} if prefix else {}))
+    except botocore.exceptions.ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        causes = {403: "the key or its policy does not let the server in", 404: "there is no such bucket"}
+        return f"The artifact store, {where}, answered {status}: {causes.get(status, first_line(error))}"
+    except botocore.exceptions.BotoCoreError as error:
+        return f"The artifact store, {where}, did not answer: {first_line(error)}"
+    return ""
+
+
+def wait(questions: list[Callable[[], str]], timeout: float) -> None:
+    """Ask each question until it finds nothing wrong.
+
+    :param timeout: Seconds in all.
+    :raises StoreError: With what is still wrong when the time is over.
+    """
+    deadline = time.monotonic() + timeout
+    while problems := [problem for problem in (question() for question in questions) if problem]:
+        if time.monotonic() >= deadline:
+            raise StoreError("; ".join(f"{problem} (waited {timeout:.0f} s)" for problem in problems))
+        time.sleep(PAUSE)
+
+
+def rights_problem(engine: Any, store: str = "the backend store") -> str:
+    """Return what keeps the user from making tables in an empty database of PostgreSQL, empty if nothing does."""
+    import sqlalchemy
+
+    if engine.dialect.name != "postgresql":
+        return ""
+    question = "SELECT current_user, current_database(), coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
+    with engine.connect() as connection:
+        user, database, may = connection.execute(sqlalchemy.text(question)).fetchone()
+    return "" if may else (
+        f"The user {user} may not make tables in the schema public of the database {database}, {store}: since PostgreSQL 15, GRANT ALL ON DATABASE "
+        f'does not give that right. Run ALTER DATABASE "{database}" OWNER TO "{user}", or in that database GRANT ALL ON SCHEMA public TO "{user}".'
+    )
+
+
+def denied(store: str, error: BaseException) -> StoreError:
+    """Return what is said if a database refuses what MLflow needs to do in it."""
+    hint = (
+        ' Another user owns the tables: run GRANT ALL ON ALL TABLES IN SCHEMA public TO the user of the URI, or name their owner in the URI.'
+        if "permission denied for" in first_line(error) else ""
+    )
+    return StoreError(f"The database of {store} answers with an error: {first_line(error)}.{hint}")
+
+
+@contextmanager
+def locked(engine: Any) -> Iterator[None]:
+    """Keep other servers from a database until this is done. SQLite's file belongs to one host, whose unit runs this once."""
+    if engine.dialect.name != "postgresql":
+        yield
+        return
+    import sqlalchemy
+
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({ADVISORY_LOCK})"))
+        try:
+            yield
+        finally:
+            connection.execute(sqlalchemy.text(f"SELECT pg_advisory_unlock({ADVISORY_LOCK})"))

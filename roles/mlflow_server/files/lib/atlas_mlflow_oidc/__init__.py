@@ -1,1 +1,0 @@
-"""Login by OpenID Connect, through the plugin mlflow-oidc-auth."""
