@@ -1,14 +1,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find what is wrong with a certificate before a server is given it."""
+"""Find what is wrong with a certificate before a server is given it, and whether one of the inventory's own authority is to be made."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime, timezone
+import stat
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING, Any, Optional
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
 
@@ -71,3 +72,36 @@ def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now:
     if missing:
         faults.append(f"{path} is not for {', '.join(missing)}, by which clients call the server")
     return faults
+
+
+def own_is_current(plan: Mapping[str, Any], renew_days: int, now: Optional[datetime] = None) -> bool:
+    """Say whether nothing is to be made of what ``playbooks/certificates.yml`` makes for a host: keys and certificates are there and belong together.
+
+    :param plan: The host's plan, with the paths on the control node (``tls_dir``, ``tls_authority``, ``tls_certificate``, ``tls_key``) and the names that
+        the certificate is for (``certificate_names``).
+    :param renew_days: Days before its end from which a certificate is made again.
+    :param now: The present, for tests.
+    """
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    folder = Path(plan["tls_dir"]).expanduser()
+    keys = [folder / "authority.key", Path(plan["tls_key"]).expanduser()]
+    papers = [Path(plan[name]).expanduser() for name in ("tls_authority", "tls_certificate")]
+    try:
+        if any(stat.S_IMODE(path.stat().st_mode) & 0o077 for path in (folder, *keys)):
+            return False
+        authority, certificate = (x509.load_pem_x509_certificate(path.read_bytes()) for path in papers)
+        made_for = [load_pem_private_key(path.read_bytes(), password=None).public_key() for path in keys]
+        certificate.verify_directly_issued_by(authority)
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        return False
+    found = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+    until = (now or datetime.now(timezone.utc)) + timedelta(days=renew_days)
+    return (
+        made_for == [authority.public_key(), certificate.public_key()]
+        and sorted(found) == sorted(set(map(str, plan["certificate_names"])))
+        and all(one.not_valid_after_utc > until for one in (authority, certificate))
+    )

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults, own_is_current
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -64,3 +64,46 @@ def test_a_key_that_cannot_be_used_is_said(pair: tuple[str, str], tmp_path: Path
 def test_a_file_that_is_none_is_said(pair: tuple[str, str]) -> None:
     assert certificate_faults("/no/such.pem", pair[1]) == ["/no/such.pem is no file on the control node"]
     assert certificate_faults(pair[1], pair[1]) == [f"{pair[1]} holds no certificate in PEM"]
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> dict[str, object]:
+    """Return the plan of a host whose certificate by an authority of its own lasts for 60 days from NOW on."""
+    folder = tmp_path / "tls"
+    folder.mkdir(mode=0o700)
+    keys = {name: write_key(folder / f"{name}.key") for name in ("authority", "one")}
+    names = {name: x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in keys}
+    for name, days in (("authority", 3650), ("one", 60)):
+        builder = x509.CertificateBuilder().subject_name(names[name]).issuer_name(names["authority"]).public_key(keys[name].public_key()).serial_number(1)
+        builder = builder.not_valid_before(NOW).not_valid_after(NOW + timedelta(days=days))
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("one.example"), x509.IPAddress(ip_address("::1"))]), critical=False)
+        (folder / ("authority.pem" if name == "authority" else "one.pem")).write_bytes(builder.sign(keys["authority"], SHA256()).public_bytes(Encoding.PEM))
+    for path in folder.glob("*.key"):
+        path.chmod(0o600)
+    files = {"tls_authority": str(folder / "authority.pem"), "tls_certificate": str(folder / "one.pem"), "tls_key": str(folder / "one.key")}
+    return {"tls_dir": str(folder), **files, "certificate_names": ["one.example", "::1"]}
+
+
+def test_an_own_certificate_that_is_current_is_left(own: dict[str, object]) -> None:
+    assert own_is_current(own, 30, now=NOW) and own_is_current(own, 30, now=NOW + timedelta(days=29))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    ["renewal", "name more", "name less", "no authority", "no key", "other key", "other authority", "no text", "open key", "open folder"],
+)
+def test_an_own_certificate_that_is_not_current_is_told(own: dict[str, object], tmp_path: Path, broken: str) -> None:
+    folder, now = Path(str(own["tls_dir"])), NOW
+    if broken == "renewal":
+        now = NOW + timedelta(days=31)
+    elif broken.startswith("name"):
+        own["certificate_names"] = ["one.example", "::1", "two.example"] if broken == "name more" else ["one.example"]
+    elif broken.startswith("no "):
+        {"no authority": folder / "authority.pem", "no key": folder / "one.key", "no text": folder / "one.pem"}[broken].unlink()
+    elif broken.startswith("other"):
+        write_key(folder / ("one.key" if broken == "other key" else "authority.key"))
+        for path in folder.glob("*.key"):
+            path.chmod(0o600)
+    else:
+        (folder / "one.key" if broken == "open key" else folder).chmod(0o744)
+    assert not own_is_current(own, 30, now=now)
