@@ -1,16 +1,20 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the facts of a host as the module of the same name does, and find its Python without a warning."""
+"""Read the facts of a host as the module of the same name does, by the folders that are set for its roles, and find its Python without a warning."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Optional
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
 
 #: Ansible looks for Python on a host, and warns that another one may be found later.
 DISCOVERY = "auto"
+#: The settings with the folders into which the roles install.
+FOLDERS = ("mlflow_server_install_dir", "minio_install_dir")
 #: The same without the warning. The hosts are Debian, and any Python 3 of Debian will do.
 SILENT_DISCOVERY = "auto_silent"
 
@@ -27,13 +31,24 @@ def quiet(task_vars: dict[str, Any]) -> dict[str, Any]:
 class ActionModule(ActionBase):
     """Run the module. It is the first one on each host, and Ansible keeps the Python that it found for the later ones."""
 
-    _VALID_ARGS = frozenset()
+    _VALID_ARGS = frozenset({"folders"})
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
         """Return the result of the module."""
         result = super().run(tmp, task_vars)
-        result.update(self._execute_module(module_name="atlas.mlflow.host_facts", task_vars=self._quiet(task_vars or {})))
+        given = task_vars or {}
+        arguments = {"folders": self._task.args.get("folders") or self._folders(given)}
+        result.update(self._execute_module(module_name="atlas.mlflow.host_facts", module_args=arguments, task_vars=self._quiet(given)))
         return result
+
+    def _folders(self, task_vars: dict[str, Any]) -> list[str]:
+        """Return the folders into which the roles install on the task's host."""
+
+        def resolver(variables: dict[str, Any]) -> Callable[[Any], Any]:
+            return self._templar.copy_with_new_env(available_variables=variables).template
+
+        host = Host(task_vars["inventory_hostname"], task_vars, resolver)
+        return [host.text(name) for name in FOLDERS]
 
     def _quiet(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         """Return the variables of the task, quiet for the host on which it runs."""

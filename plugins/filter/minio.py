@@ -1,12 +1,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that writes the file of settings that MinIO reads by itself, whose dialect is not systemd's."""
+"""Filters for MinIO: its file of settings, whose dialect is not systemd's, and the checksum of its executable on the control node."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.errors import AnsibleFilterError
+from ansible_collections.atlas.mlflow.plugins.plugin_utils import checksums
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.environment import environment_lines
 
 
@@ -22,9 +24,22 @@ def minio_environment(variables: Mapping[str, Any]) -> str:
     return environment_lines("minio_environment", variables)
 
 
+def file_sha256(path: str) -> str:
+    """Return the sha256 of a file on the control node.
+
+    :param path: Its path.
+    :returns: The checksum in hexadecimal.
+    :raises AnsibleFilterError: If the file cannot be read.
+    """
+    try:
+        return checksums.file_sha256(path)
+    except OSError as error:
+        raise AnsibleFilterError(f"{path} cannot be read: {error}") from error
+
+
 class FilterModule:
-    """Make the filter known to Ansible."""
+    """Make the filters known to Ansible."""
 
     def filters(self) -> dict[str, Any]:
-        """Return the filter by its name."""
-        return {"minio_environment": minio_environment}
+        """Return the filters by their names."""
+        return {"file_sha256": file_sha256, "minio_environment": minio_environment}

@@ -75,7 +75,7 @@ options:
     type: dict
     default: {}
   unit:
-    description: Unit of systemd that runs with these files. Whether it does, and not with older ones, is returned as RV(stale).
+    description: Unit of systemd that runs with these files. Whether it runs, and not with older ones, is returned as RV(stale) and RV(settled).
     type: str
   unit_reloads:
     description: Whether a reload is enough for the unit to read these files, so that its last reload counts and not its start.
@@ -107,6 +107,7 @@ EXAMPLES = r"""
     name: mlflow-server.service
     state: "{{ 'restarted' if written is changed or written.stale else 'started' }}"
     daemon_reload: "{{ written is changed or written.stale }}"
+  when: not written.settled
 """
 
 RETURN = r"""
@@ -121,6 +122,12 @@ newest:
   returned: when there is one
   type: int
   sample: 1763942400000000000
+settled:
+  description:
+    - Whether nothing is left to do for the unit. No file has changed, the unit is active, it starts with the host, and it is not RV(stale).
+  returned: when O(unit) is given
+  type: bool
+  sample: true
 stale:
   description:
     - Whether systemd has not read the unit's files since they were written, or the unit's process was started before the youngest file or link was.
@@ -267,23 +274,39 @@ class Files:
         self.set_attributes(entry)
 
 
-def is_stale(module: AnsibleModule, unit: str, paths: list[str]) -> bool:
-    """Return whether a unit is to be read anew by systemd, or runs since before one of the files and links was written.
+#: What systemd calls a unit that starts with the host, by itself or by a generator as a cluster of Debian's PostgreSQL does (systemctl(1), is-enabled).
+ENABLED = ("enabled", "enabled-runtime", "generated")
 
-    :param paths: Files and links; those that are not there do not count.
-    """
+
+def ask_systemd(module: AnsibleModule, unit: str) -> dict[str, str]:
+    """Return the properties of a unit that tell whether it runs and since when, nothing if systemd does not answer."""
     systemctl = module.get_bin_path("systemctl")
     if not systemctl:
-        return False
-    code, said, _error = module.run_command([systemctl, "show", "--property=MainPID,NeedDaemonReload,StateChangeTimestampMonotonic", unit])
-    properties = dict(line.partition("=")[::2] for line in said.splitlines()) if code == 0 else {}
+        return {}
+    asked = "--property=ActiveState,UnitFileState,MainPID,NeedDaemonReload,StateChangeTimestampMonotonic"
+    code, said, _error = module.run_command([systemctl, "show", asked, unit])
+    return dict(line.partition("=")[::2] for line in said.splitlines()) if code == 0 else {}
+
+
+def is_stale(properties: dict[str, str], paths: list[str], reloads: bool) -> bool:
+    """Return whether a unit is to be read again by systemd, or runs since before one of the files and links was written.
+
+    :param properties: What systemd says of the unit.
+    :param paths: Files and links; those that are not there do not count.
+    :param reloads: Whether the unit reads the files when it is reloaded.
+    """
     pid = int(properties.get("MainPID") or 0)
     written = [os.lstat(path).st_mtime for path in paths if os.path.lexists(path)]
     try:
-        since = changed_at(properties) if module.params["unit_reloads"] or not pid else started_at(pid)
+        since = changed_at(properties) if reloads or not pid else started_at(pid)
         return properties.get("NeedDaemonReload") == "yes" or bool(pid and written and max(written) > since)
     except OSError:  # it has just ended
         return False
+
+
+def is_settled(properties: dict[str, str]) -> bool:
+    """Return whether a unit is active and starts with the host, by what systemd says of it."""
+    return properties.get("ActiveState") == "active" and properties.get("UnitFileState") in ENABLED
 
 
 def changed_at(properties: dict[str, str]) -> float:
@@ -346,9 +369,12 @@ def main() -> None:
         if entry["state"] == "directory" and entry["purge"]:
             files.purge(entry["path"], [other["path"] for other in module.params["files"]])
     written = [os.stat(entry["path"]).st_mtime_ns for entry in module.params["files"] if entry["state"] == "file" and os.path.exists(entry["path"])]
-    more = {"newest": max(written)} if written else {}
+    more: dict[str, int] = {"newest": max(written)} if written else {}
     if module.params["unit"]:
-        more["stale"] = is_stale(module, module.params["unit"], [entry["path"] for entry in module.params["files"] if entry["state"] in ("file", "link")])
+        properties = ask_systemd(module, module.params["unit"])
+        paths = [entry["path"] for entry in module.params["files"] if entry["state"] in ("file", "link")]
+        more["stale"] = is_stale(properties, paths, module.params["unit_reloads"])
+        more["settled"] = not files.changed_paths and not more["stale"] and is_settled(properties)
     module.exit_json(changed=bool(files.changed_paths), **more, changed_paths=files.changed_paths, diff=files.differences)
 
 

@@ -20,7 +20,12 @@ attributes:
   facts:
     description: Returns facts of the host.
     support: full
-options: {}
+options:
+  folders:
+    description: Folders whose content is returned as C(installed). If none is given, those into which the roles install by the settings of the host.
+    type: list
+    elements: path
+    default: []
 """
 
 EXAMPLES = r"""
@@ -58,6 +63,24 @@ ansible_facts:
       description: The host's name up to the first dot.
       type: str
       sample: mlflow
+    installed:
+      description: What is in O(folders), so that a task runs only if something is missing there.
+      type: dict
+      contains:
+        environments:
+          description: The stamp of each environment of M(atlas.mlflow.uv_environment), by its path.
+          type: dict
+        executables:
+          description: Files of root in C(releases/*/) of a folder that all may execute.
+          type: list
+          elements: str
+        served:
+          description: The text of the file C(served) in a folder, by its path.
+          type: dict
+      sample:
+        environments: {/opt/minio/admin: {requirements: 4c1d, interpreter: /usr/bin/python3.13, files: {}}}
+        executables: [/opt/minio/releases/minio-RELEASE.2025-09-07T16-13-09Z/minio]
+        served: {/opt/minio/served: /opt/minio/releases/minio-RELEASE.2025-09-07T16-13-09Z/minio}
     listeners:
       description:
         - The listening TCP sockets, each with the process that holds it and the last part of that process's control group, which is a unit's name.
@@ -87,6 +110,10 @@ ansible_facts:
       description: Number of cores that a process may use.
       type: int
       sample: 4
+    python3:
+      description: The file that C(python3) on the path of root leads to. Empty if there is none.
+      type: str
+      sample: /usr/bin/python3.13
     stack:
       description:
         - What the services of this collection run with, by role. The stores that the tracking server uses, the folder or the volume of MinIO, the volume
@@ -108,11 +135,14 @@ import os
 import platform
 import pwd
 import socket
+import stat
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import MARKS
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, read_publishers
+from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, read_stamp
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import read_all_listeners
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import read_stack
 
@@ -181,6 +211,30 @@ def read_clusters(folder: Path) -> list[dict[str, str | bool]]:
     return sorted(clusters, key=lambda cluster: (float(cluster["version"]), cluster["name"]))
 
 
+def read_installed(folders: list[str]) -> dict[str, Any]:
+    """Return the environments, the executables and the notes of what serves in the folders of roles.
+
+    :param folders: Absolute paths; a folder that is not there has nothing.
+    """
+    environments: dict[str, dict[str, object]] = {}
+    executables: list[str] = []
+    served: dict[str, str] = {}
+    for folder in {Path(folder) for folder in folders}:
+        # A release of the tracking server is one level below, MinIO's client libraries are directly in it.
+        for stamp in (*folder.glob(f"*/{STAMP}"), *folder.glob(f"*/*/{STAMP}")):
+            environments[str(stamp.parent)] = read_stamp(str(stamp.parent))
+        executables += [str(path) for path in folder.glob("releases/*/*") if is_executable(path)]
+        if (note := folder / "served").is_file():
+            served[str(note)] = read_note(note)
+    return {"environments": environments, "executables": sorted(executables), "served": served}
+
+
+def is_executable(path: Path) -> bool:
+    """Return whether a path is a file of root that all may read and execute, and that nobody else may write."""
+    status = path.lstat()
+    return stat.S_ISREG(status.st_mode) and status.st_uid == 0 and stat.S_IMODE(status.st_mode) == 0o755
+
+
 def read_listeners(module: AnsibleModule) -> list[dict[str, str | int]]:
     """Return the listening sockets with their owners; Docker is asked only where it holds one of them."""
     listeners = read_all_listeners()
@@ -212,7 +266,8 @@ def read_containers(module: AnsibleModule) -> str:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec={"folders": {"type": "list", "elements": "path", "default": []}}, supports_check_mode=True)
+    python = module.get_bin_path("python3")
     try:
         with open("/etc/os-release", encoding="utf-8") as file:
             os_release = read_os_release(file.read())
@@ -224,11 +279,13 @@ def main() -> None:
         "distribution_release": os_release.get("VERSION_CODENAME", ""),
         "fqdn": socket.getfqdn(),
         "getent_passwd": {user.pw_name: [str(field) for field in user[1:]] for user in pwd.getpwall()},
+        "installed": read_installed(module.params["folders"]),
         "listeners": read_listeners(module),
         "mlflow_upgrade_from": read_note(Path("/etc/atlas-mlflow/upgrade-from")),
         "hostname": platform.node().partition(".")[0],
         "postgres_clusters": read_clusters(Path("/etc/postgresql")),
         "processor_nproc": len(os.sched_getaffinity(0)),
+        "python3": os.path.realpath(python) if python else "",
         "stack": read_stack(containers=read_containers(module)),
         "timers": sorted(path.name for path in Path("/etc/systemd/system").glob("*.timer")),
     }

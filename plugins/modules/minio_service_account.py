@@ -1,20 +1,21 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module that keeps an account on a MinIO server that is limited to some buckets."""
+"""Ansible module that keeps buckets on a MinIO server, and an account that is limited to them."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: minio_service_account
-short_description: Keep a service account on MinIO that reaches some buckets and nothing else
+short_description: Keep a service account on MinIO that reaches some buckets and nothing else, and its buckets
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.minio]
 description:
-  - Makes, mends or removes a service account of the administrator on a MinIO or Silo server, with a policy of its own.
+  - Creates, changes or removes a service account of the administrator on a MinIO or Silo server, with a policy of its own.
+  - Creates its buckets before if O(create_buckets=true). A bucket that exists is left as it is, and no bucket is removed.
   - Asks the server through the Python library C(minio).
 attributes:
   check_mode:
@@ -35,6 +36,14 @@ options:
     description: The buckets that the account may read and write. Needed unless O(state=absent).
     type: list
     elements: str
+  create_buckets:
+    description: Whether buckets that do not exist are created.
+    type: bool
+    default: false
+  region:
+    description: Region of the server, by which requests are signed.
+    type: str
+    default: us-east-1
   state:
     description: Whether the account is there.
     type: str
@@ -43,7 +52,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Make the account of the tracking server
+- name: Create the bucket and the account of the tracking server
   atlas.mlflow.minio_service_account:
     endpoint: http://127.0.0.1:9000
     root_user: atlas-root
@@ -51,6 +60,7 @@ EXAMPLES = r"""
     access_key: mlflow
     secret_key: "{{ minio_secret_key }}"
     buckets: [mlflow]
+    create_buckets: true
 """
 
 RETURN = r"""
@@ -65,6 +75,12 @@ changed_parts:
   type: list
   elements: str
   sample: [policy]
+created_buckets:
+  description: The buckets that did not exist.
+  returned: when O(state=present)
+  type: list
+  elements: str
+  sample: [mlflow]
 """
 
 import contextlib
@@ -109,10 +125,24 @@ class Account:
     """The account on the server, as the administrator sees it and as it sees itself."""
 
     def __init__(self, module: AnsibleModule) -> None:
-        self.parameters = module.params
+        self.module, self.parameters = module, module.params
         self.server = minio_server.connection(module)
         root = StaticProvider(self.parameters["root_user"], self.parameters["root_password"])
         self.admin = MinioAdmin(credentials=root, **self.server)
+
+    def create_buckets(self) -> list[str]:
+        """Create the buckets that do not exist, and return their names. A check run creates none.
+
+        :raises ValueError: If a name is none for a bucket.
+        """
+        given = self.parameters
+        if not given["create_buckets"]:
+            return []
+        client = Minio(access_key=given["root_user"], secret_key=given["root_password"], region=given["region"], **self.server)
+        missing = [name for name in given["buckets"] if not client.bucket_exists(bucket_name=name)]
+        for name in [] if self.module.check_mode else missing:
+            client.make_bucket(bucket_name=name)
+        return missing
 
     def read(self) -> dict[str, Any] | None:
         """Return what the server knows of the account, or nothing where there is none."""
@@ -161,6 +191,10 @@ class Account:
 def keep(module: AnsibleModule) -> dict[str, Any]:
     """Bring the account to what is asked for, and return the module's result."""
     account = Account(module)
+    try:
+        created = account.create_buckets() if module.params["state"] == "present" else []
+    except ValueError as error:
+        module.fail_json(msg=f"{', '.join(module.params['buckets'])} is no name for a bucket: {error}")
     known = account.read()
     before = json.dumps(normalized(known["policy"]), indent=2) + "\n" if known else ""
     if module.params["state"] == "absent":
@@ -172,7 +206,13 @@ def keep(module: AnsibleModule) -> dict[str, Any]:
     if not module.check_mode:
         account.bring(parts, policy)
     after = json.dumps(normalized(policy), indent=2) + "\n"
-    return {"changed": bool(parts), "changed_parts": parts, "policy": policy, "diff": {"before": before, "after": after}}
+    return {
+        "changed": bool(parts or created),
+        "changed_parts": parts,
+        "created_buckets": created,
+        "policy": policy,
+        "diff": {"before": before, "after": after},
+    }
 
 
 def main() -> None:
@@ -183,6 +223,8 @@ def main() -> None:
             "access_key": {"type": "str", "required": True, "no_log": False},
             "secret_key": {"type": "str", "no_log": True},
             "buckets": {"type": "list", "elements": "str"},
+            "create_buckets": {"type": "bool", "default": False},
+            "region": {"type": "str", "default": "us-east-1"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
         required_if=[("state", "present", ("secret_key", "buckets"))],

@@ -18,6 +18,7 @@ description:
   - Puts C(uv) itself into an environment of its own first, from a lock with hashes too, by the host's C(python3 -m venv) and C(pip).
   - Two that make the same environment at once wait for one another.
   - A stamp, written last, says what the environment holds, so a second run is one small read, and a run that was cut short starts again.
+  - If the facts of M(atlas.mlflow.host_facts) have the stamp that is asked for, the host is not asked.
 attributes:
   check_mode:
     description: Can run in check mode and say what would change.
@@ -96,7 +97,6 @@ changed_parts:
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -105,9 +105,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, digest, read_stamp, wanted_stamp
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, uri_secrets
 
-STAMP = ".atlas-mlflow.json"
 #: Imports the modules named as arguments, in a process of its own. What it prints or fails at is of no matter: it only warms.
 WARM = """
 import importlib, sys
@@ -117,21 +117,6 @@ for name in sys.argv[1:]:
     except Exception:
         pass
 """
-
-
-def digest(text: str) -> str:
-    """Return the sha256 of a text in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def read_stamp(path: str) -> dict[str, object]:
-    """Return what an environment's stamp says, empty where there is none or it cannot be read."""
-    try:
-        with open(os.path.join(path, STAMP), encoding="utf-8") as stamp:
-            content = json.load(stamp)
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def remove_file(root: str, name: str) -> None:
@@ -190,11 +175,7 @@ class Environment:
 
     def wanted(self) -> dict[str, object]:
         """Return the stamp of the environment that is asked for."""
-        return {
-            "requirements": digest(self.requirements),
-            "interpreter": os.path.realpath(self.python),
-            "files": {name: digest(text) for name, text in self.extra_files.items()},
-        }
+        return wanted_stamp(self.requirements, os.path.realpath(self.python), self.extra_files)
 
     def outdated_parts(self) -> list[str]:
         """Return the parts that are not as asked for."""

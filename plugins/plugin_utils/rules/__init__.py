@@ -138,6 +138,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         images.minio_image_is_for_a_container,
         minio.download_is_pinned,
         minio.file_is_named,
+        minio.file_is_the_one_asked_for,
         minio.source_is_of_minio,
         keys.minio_passwords_are_long,
         minio.accounts_differ,

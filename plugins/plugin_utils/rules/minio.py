@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.folders import folder_faults
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.checksums import file_sha256
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 
 #: The collection's own folder on a host.
@@ -37,6 +38,20 @@ def file_is_named(given: RoleSettings) -> str:
     if given.text("minio_install_method") != "file" or given.text("minio_file"):
         return ""
     return "minio_install_method is file, and minio_file is empty. Set it to the path of an executable on the control node."
+
+
+def file_is_the_one_asked_for(given: RoleSettings) -> str:
+    """The file to install from is on the control node, with the checksum that is asked for."""
+    path, wanted = given.text("minio_file"), given.text("minio_file_sha256")
+    if given.text("minio_install_method") != "file" or not path:
+        return ""
+    try:
+        found = file_sha256(path)
+    except OSError:
+        return f"minio_file is {path}, which is not there. Give the path of an executable on the control node."
+    if not wanted or found == wanted:
+        return ""
+    return f"minio_file is {path}, with the sha256 {found}. Give the path of an executable on the control node, and the sha256 it has in minio_file_sha256."
 
 
 def source_is_of_minio(given: RoleSettings) -> str:

@@ -1,4 +1,4 @@
-"""Python of a host is found in silence by Ansible's default, and a user's own choice is kept."""
+"""Python of a host is found in silence by Ansible's default, a user's own choice is kept, and the module is told the folders that are set."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.atlas.mlflow.plugins.action import host_facts
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import defaults_of
 
 
 CASES = [(None, "auto_silent"), ("auto", "auto_silent"), ("auto_legacy_silent", "auto_legacy_silent"), ("/usr/bin/python3.12", "/usr/bin/python3.12")]
@@ -20,9 +23,22 @@ def test_only_the_default_is_made_silent(monkeypatch: pytest.MonkeyPatch, given:
     task_vars = {**host, "ansible_delegated_vars": {"two": dict(host)}}
     seen: dict[str, Any] = {}
     monkeypatch.setattr(host_facts.ActionBase, "run", lambda *_: {})
-    monkeypatch.setattr(host_facts.ActionModule, "_execute_module", lambda _, module_name, task_vars: seen.update(task_vars) or {"changed": False})
+    monkeypatch.setattr(host_facts.ActionModule, "_execute_module", lambda _, task_vars, **__: seen.update(task_vars) or {"changed": False})
+    monkeypatch.setattr(host_facts.ActionModule, "_folders", lambda *_: [])
     action = object.__new__(host_facts.ActionModule)
-    action._task = SimpleNamespace(delegate_to=delegate)
+    action._task = SimpleNamespace(delegate_to=delegate, args={})
     assert action.run(task_vars=task_vars) == {"changed": False}
     assert (seen["ansible_delegated_vars"]["two"] if delegate else seen)["ansible_python_interpreter"] == used
     assert task_vars.get("ansible_python_interpreter") == given
+
+
+def test_the_module_is_told_the_folders_that_are_set_for_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(host_facts.ActionBase, "run", lambda *_: {})
+    monkeypatch.setattr(host_facts.ActionModule, "_execute_module", lambda _, module_args, **__: seen.update(module_args) or {})
+    action = object.__new__(host_facts.ActionModule)
+    action._task = SimpleNamespace(delegate_to=None, args={})
+    action._templar = Templar(loader=DataLoader())
+    given = {"inventory_hostname": "one", "base": "/srv", "minio_install_dir": trust_as_template("{{ base }}/minio")}
+    action.run(task_vars=given)
+    assert seen == {"folders": [str(defaults_of("mlflow_server")["mlflow_server_install_dir"]), "/srv/minio"]}

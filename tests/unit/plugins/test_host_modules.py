@@ -126,6 +126,32 @@ def test_a_unit_that_runs_with_older_files_is_told(tmp_path: Path, monkeypatch: 
         process.wait()
 
 
+@pytest.mark.parametrize(
+    ("active", "enabled", "reload_needed", "text", "settled"),
+    [
+        ("active", "enabled", "no", "one\n", True),
+        ("active", "enabled-runtime", "no", "one\n", True),
+        ("active", "enabled", "no", "two\n", False),
+        ("active", "enabled", "yes", "one\n", False),
+        ("active", "disabled", "no", "one\n", False),
+        ("inactive", "enabled", "no", "one\n", False),
+        ("failed", "enabled", "no", "one\n", False),
+        ("", "", "no", "one\n", False),
+    ],
+)
+def test_a_unit_is_settled_only_if_it_runs_with_these_files_and_starts_with_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, active: str, enabled: str, reload_needed: str, text: str, settled: bool
+) -> None:
+    path, systemctl = tmp_path / "settings", tmp_path / "systemctl"
+    path.write_text("one\n")
+    path.chmod(0o644)
+    systemctl.write_text(f"#!/bin/sh\nprintf '%s\\n' ActiveState={active} UnitFileState={enabled} MainPID=0 NeedDaemonReload={reload_needed}\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    said = run_module("files", files=[{"path": str(path), "content": text, "mode": "0644", **OWNER}], unit="minio.service")
+    assert said["settled"] is settled
+
+
 @pytest.mark.parametrize(("read", "stale"), [("since", False), ("before", True)])
 def test_a_unit_that_reloads_is_as_old_as_its_last_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: str, stale: bool) -> None:
     """Its process is older than the file either way."""
@@ -224,6 +250,26 @@ def test_clusters_are_read_with_their_owner_and_their_upgrade(tmp_path: Path) ->
     (tmp_path / "18/main").mkdir(parents=True)
     found = [tuple(cluster.values()) for cluster in host_facts.read_clusters(tmp_path)]
     assert found == [("9.6", "main", False, ""), ("15", "main", False, "begun"), ("17", "failed", False, ""), ("17", "main", True, "")]
+
+
+def test_what_is_installed_is_read_from_the_folders_of_the_roles(tmp_path: Path) -> None:
+    for name in ("mlflow/releases/3.17.2", "minio/admin"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / ".atlas-mlflow.json").write_text(json.dumps({"requirements": name}))
+    (tmp_path / "mlflow/releases/3.17.1").mkdir()
+    for name, mode in (("good", 0o755), ("open", 0o777), ("partial", 0o600)):
+        path = tmp_path / "minio/releases" / name / "minio"
+        path.parent.mkdir(parents=True)
+        path.touch()
+        path.chmod(mode)
+    (tmp_path / "minio/releases/link").symlink_to(tmp_path / "minio/releases/good/minio")
+    (tmp_path / "minio/served").write_text("/opt/minio/releases/good/minio\n")
+    found = host_facts.read_installed([str(tmp_path / name) for name in ("mlflow", "minio", "none")])
+    assert found == {
+        "environments": {str(tmp_path / name): {"requirements": name} for name in ("mlflow/releases/3.17.2", "minio/admin")},
+        "executables": [str(tmp_path / "minio/releases/good/minio")] if os.getuid() == 0 else [],
+        "served": {str(tmp_path / "minio/served"): "/opt/minio/releases/good/minio"},
+    }
 
 
 def test_the_facts_are_those_that_setup_gives() -> None:

@@ -206,6 +206,8 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("postgres", {"postgres_repository": "apt"}, ["postgres_repository", "distribution, pgdg"]),
     ("postgres", {"postgres_port": 70000}, ["postgres_port is 70000"]),
     ("minio", {"minio_install_method": "file"}, ["minio_file is empty"]),
+    ("minio", {"minio_install_method": "file", "minio_file": "/no/such/minio"}, ["minio_file is /no/such/minio, which is not there"]),
+    ("minio", {"minio_install_method": "file", "minio_file": __file__, "minio_file_sha256": "0" * 64}, ["with the sha256", "minio_file_sha256"]),
     ("minio", {"minio_install_method": "source", "minio_flavour": "silo"}, ["minio_flavour is silo"]),
     ("minio", {"minio_sha256": "latest"}, ["minio_sha256"]),
     ("minio", {"minio_root_password": "minioadmin"}, ["fewer than 12 characters"]),

@@ -1,0 +1,18 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checksums of files on the control node."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+
+def file_sha256(path: str) -> str:
+    """Return the sha256 of a file on the control node in hexadecimal.
+
+    :param path: Its path; ``~`` is the home of who runs Ansible, and a relative path begins where Ansible was started.
+    :raises OSError: If there is no such file, or if it cannot be read.
+    """
+    with open(os.path.expanduser(path), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

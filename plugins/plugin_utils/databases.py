@@ -1,0 +1,48 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which databases, and which owner of them, PostgreSQL does not have as they are asked for."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+#: What PostgreSQL keeps of a password (https://www.postgresql.org/docs/current/catalog-pg-authid.html): iterations, salt, stored key, server key.
+VERIFIER = re.compile(r"^SCRAM-SHA-256\$(\d+):([^$:]+)\$([^$:]+):([^$:]+)$")
+
+
+def is_password(verifier: str, password: str) -> bool:
+    """Say whether a password is the one of which PostgreSQL keeps this verifier (RFC 5802, section 3).
+
+    :param verifier: The role's ``rolpassword``.
+    :param password: The password. One that is not ASCII is told to be another, since PostgreSQL prepares it by rules of its own (RFC 4013).
+    """
+    match = VERIFIER.match(verifier)
+    if not match or not password.isascii():
+        return False
+    iterations, salt, stored = int(match[1]), base64.b64decode(match[2]), base64.b64decode(match[3])
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
+    client = hmac.digest(salted, b"Client Key", "sha256")
+    return hmac.compare_digest(hashlib.sha256(client).digest(), stored)
+
+
+def differences(rows: Iterable[Mapping[str, Any]], owner: str, password: str, databases: Iterable[str]) -> dict[str, Any]:
+    """Return what is to be made or changed.
+
+    :param rows: What PostgreSQL has, each row with C(kind) (role or database), C(name), C(detail) (the verifier or the owner) and C(good), which says
+        whether the other attributes are as asked for. Without rows, all is to be made.
+    :param owner: The role that owns the databases.
+    :param password: Its password.
+    :param databases: Names of the databases.
+    :returns: ``owner``, whether the role differs, and ``databases``, the names of those that differ.
+    """
+    known = {(row["kind"], row["name"]): row for row in rows if row["good"]}
+    role = known.get(("role", owner))
+    return {
+        "owner": role is None or not is_password(str(role["detail"]), password),
+        "databases": [name for name in databases if known.get(("database", name), {}).get("detail") != owner],
+    }
