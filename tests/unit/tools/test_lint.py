@@ -1,0 +1,52 @@
+"""The one process that checks the syntax of all playbooks and roles for ansible-lint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from tools import lint
+
+GOOD, BAD = "- ansible.builtin.ping:\n", "- ansible.builtin.no_such_module:\n"
+
+
+@pytest.fixture
+def files(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Path, Path]:
+    """Return a playbook and a role, with the tasks that the test is given."""
+    in_playbook, in_role = request.param
+    playbook, role = tmp_path / "playbook.yml", tmp_path / "role"
+    playbook.write_text(f"- hosts: localhost\n  tasks:\n    {in_playbook}")
+    (role / "tasks").mkdir(parents=True)
+    (role / "tasks/main.yml").write_text(in_role)
+    return playbook, role
+
+
+@pytest.mark.parametrize(("files", "file"), [((BAD, GOOD), "playbook.yml"), ((GOOD, BAD), "role/tasks/main.yml"), ((GOOD, GOOD), "")], indirect=["files"])
+def test_a_playbook_and_a_role_that_are_wrong_are_named(files: tuple[Path, Path], file: str):
+    said = lint.syntax_faults([files[0]], [files[1]])
+    assert (file in said and "no_such_module" in said) if file else said == ""
+
+
+def test_what_did_not_pass_is_left_to_ansible_lint_and_never_passes(monkeypatch: pytest.MonkeyPatch):
+    found = [SimpleNamespace(path=Path("a.yml"), kind="playbook"), SimpleNamespace(path=Path("roles/a"), kind="role")]
+    runner = SimpleNamespace(_collect_syntax_check_files=lambda: found)
+    monkeypatch.setattr(lint, "_passed", set())
+    monkeypatch.setattr(lint, "syntax_faults", lambda playbooks, roles: f"wrong: {playbooks} {roles}")
+    monkeypatch.setattr(lint, "_each_alone", lambda _runner, matches: matches.append("match") or found)
+    matches: list[str] = []
+    assert lint._all_at_once(runner, matches) == found
+    assert (matches, lint._passed) == (["match"], set())
+    monkeypatch.setattr(lint, "_each_alone", lambda _runner, _matches: found)
+    with pytest.raises(SystemExit, match="a.yml.*roles/a"):
+        lint._all_at_once(runner, matches)
+
+
+def test_an_imported_playbook_is_asked_for_unless_it_passed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    asked = []
+    monkeypatch.setattr(lint, "_one_alone", lambda _runtime, playbook, *, basedir: asked.append(playbook))
+    monkeypatch.setattr(lint, "_passed", {tmp_path / "playbooks/a.yml"})
+    assert lint._one_of_all(None, "molecule/../playbooks/a.yml", basedir=tmp_path)
+    assert not asked
+    assert not lint._one_of_all(None, "playbooks/b.yml", basedir=tmp_path)
+    assert asked == ["playbooks/b.yml"]
