@@ -117,15 +117,19 @@ def failures(log: str) -> list[str]:
     return [" ".join(line.split())[:WIDTH] for line in FAILURE.findall(log) if "...ignoring" not in line][-MOST_FAILURES:]
 
 
-def run_all(names: list[str]) -> None:
+def run_all(names: list[str], done: list[Scenario] | None = None) -> None:
     """Run the scenarios, tell every while what they are at, and print a table at the end.
 
+    :param names: The scenarios, in the order in which they start.
+    :param done: Takes the scenarios that have ended.
     :raises TestbedError: when there is none, or one does not pass.
     """
     if not names:
         raise TestbedError("There is no scenario to run.")
     LOGS.mkdir(exist_ok=True)
-    waiting, running, done = [Scenario(name) for name in names], [], []
+    waiting = [Scenario(name) for name in names]
+    running: list[Scenario] = []
+    done = [] if done is None else done
     begun, beat = time.monotonic(), time.monotonic()
     try:
         while waiting or running:

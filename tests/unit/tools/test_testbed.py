@@ -41,8 +41,20 @@ class TestImages:
             main.test(["default", "no_such"])
 
     def test_a_run_that_takes_too_long_is_told(self):
-        assert main.over_budget(main.BUDGET) == "All of it took 60 of 60 minutes."
-        assert main.over_budget(main.BUDGET + 60).startswith("WARNING: All of it took 61 of 60 minutes.")
+        assert main.over_budget(main.BUDGET, {}) == "All of it took 30 of 30 minutes."
+        told = main.over_budget(main.BUDGET + 60, {"a": 10, "b": 400, "c": 90, "d": 300})
+        assert told == "WARNING: All of it took 31 of 30 minutes. The slowest scenarios: b 400 s, d 300 s, c 90 s. Make them faster."
+
+    @pytest.mark.parametrize("failing", ["check", "prepare"])
+    def test_no_scenario_runs_if_a_check_fails(self, monkeypatch: pytest.MonkeyPatch, failing: str):
+        def fail(*_: object) -> None:
+            raise shell.TestbedError(f"{failing} failed")
+
+        for name in ("check", "prepare"):
+            monkeypatch.setattr(main, name, fail if name == failing else lambda *_: None)
+        monkeypatch.setattr(scenarios, "run_all", lambda *_: pytest.fail("a scenario runs"))
+        with pytest.raises(shell.TestbedError, match=f"{failing} failed"):
+            main.test([])
 
     def test_takes_the_bundle_that_the_environment_names(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         bundle = tmp_path / "ca.pem"
