@@ -22,8 +22,8 @@ def diagnosis(wanted: Mapping[str, Any], server: Mapping[str, Any], client: Opti
     return [check.as_dict() for check in judge.diagnose(wanted, server, client)]
 
 
-def diagnosis_table(checks: list[dict[str, str]], host: str) -> str:
-    """Return the checks of a host as a table of plain text."""
+def diagnosis_table(checks: list[Mapping[str, str]], host: str) -> list[str]:
+    """Return the checks of a host as the lines of a table of plain text."""
     from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import report
 
     return report.table(host, checks)

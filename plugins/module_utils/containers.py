@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A container of Docker as C(docker inspect) describes it: its processes, its published ports, and whether they lead to what listens in it."""
+"""A container of Docker as C(docker inspect) describes it: its processes and its published ports."""
 
 from __future__ import annotations
 
@@ -12,24 +12,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
-from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import (
-    CGROUP_ROOTS,
-    PROC,
-    IPAddress,
-    Listener,
-    Unit,
-    control_groups,
-    descendants,
-    group_pids,
-    judge,
-    main_first,
-    shadow,
-    takes_traffic,
-)
+from ansible_collections.atlas.mlflow.plugins.module_utils.processes import CGROUP_ROOTS, PROC, control_groups, descendants, group_pids, main_first
+from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import IPAddress
+from ansible_collections.atlas.mlflow.plugins.module_utils.units import Unit
 
 PROXY = "docker-proxy"  # Docker's own process that holds a published port on the host
-ANY_ADDRESS = ip_address("0.0.0.0")
 
 
 @dataclass(frozen=True)
@@ -87,27 +74,3 @@ def read_publishers(listed: str) -> dict[tuple[str, int], str]:
             for port in range(int(first), int(last or first) + 1):
                 publishers[(str(ip_address(address.strip("[]"))), port)] = name
     return publishers
-
-
-def judge_container(
-    container: Container, unit: Unit, inside: list[Listener], on_host: list[Listener], address: IPAddress, port: int, last_words: str = ""
-) -> list[Finding]:
-    """Compare what listens in a container, and on its host, with the one published port that there should be.
-
-    :param inside: Listeners of the container's processes.
-    :param on_host: All listeners on the port in the host's network namespace.
-    :param last_words: The end of the container's log, for one that does not run.
-    """
-    wanted = Listener(address, port)
-    if not container.runs:
-        cause = f"its last words are: {last_words}" if last_words else f"see docker logs {container.name}"
-        return [Finding("container", f"container {container.name} runs", container.state, cause)]
-    ends = [inner for host_address, host_port, inner in container.published if (host_address, host_port) == (address, port)]
-    findings = []
-    if not ends:
-        seen = ", ".join(f"{Listener(where, outer).endpoint} to {inner}" for where, outer, inner in container.published) or "no published port"
-        cause = f"the container was started with another port or address to publish, or without one: -p {wanted.endpoint}:{port}"
-        findings.append(Finding("publish", f"{wanted.endpoint} leads into container {container.name}", seen, cause))
-    ours = [other for other in on_host if other.process == PROXY and other.address == address and ends]
-    takers = [other for other in on_host if other not in ours and takes_traffic(other, wanted)]
-    return findings + judge(unit, inside, [], ANY_ADDRESS, ends[0] if ends else port) + [shadow(unit, other, wanted) for other in takers]

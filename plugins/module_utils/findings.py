@@ -1,28 +1,30 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a check reports when it does not see what it expects."""
+"""What a probe reports when it does not see what it expects."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.faults import Fault
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be, with the cause that explains it best."""
+    """One thing that is not as it should be, with the fault that explains it best."""
 
     check: str
     expected: str
     seen: str
-    cause: str
+    fault: Fault
 
     def __str__(self) -> str:
-        return f"{self.check}: expected {self.expected}, saw {self.seen}; likely cause: {self.cause}"
+        return f"{self.check}: expected {self.expected}, saw {self.seen}; likely cause: {self.fault.cause} Fix: {self.fault.fix} [{self.fault.id}]"
 
     def as_dict(self) -> dict[str, str]:
         """Return the finding as plain data, for a module's result."""
-        return asdict(self)
+        return {**asdict(self), "fault": self.fault.id, "cause": self.fault.cause, "fix": self.fault.fix}
 
 
 def readable(findings: Iterable[Finding]) -> str:

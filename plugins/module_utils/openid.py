@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Optional, Union
 from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.faults import fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
+from ansible_collections.atlas.mlflow.plugins.module_utils.judge_answers import name_fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_host
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
 
@@ -55,16 +57,15 @@ def discover(url: str, timeout: float) -> tuple[dict[str, Any], list[Finding]]:
     if missing:
         seen = f"{answer.seen} without {', '.join(missing)}" if isinstance(answer, Answer) and answer.status == 200 else answer.seen
         if isinstance(answer, NoAnswer) and answer.kind == "tls":
-            cause = "this host does not trust the provider's certificate: set atlas_mlflow_ca_certificate to the authority that signed it"
+            found = fault("provider-untrusted")
         elif isinstance(answer, NoAnswer):
-            cause = f"{answer.cause}; the tracking server has to reach the provider too"
+            found = fault(answer.fault).noting("It is not enough that browsers reach it: the tracking server has to reach the provider too.")
         else:
-            cause = "mlflow_server_oidc_discovery_url is not the provider's: it ends with /.well-known/openid-configuration"
-        return {}, [Finding("provider", f"its endpoints from {url}", seen, cause)]
+            found = fault("provider-not-there")
+        return {}, [Finding("provider", f"its endpoints from {url}", seen, found)]
     methods = described.get("code_challenge_methods_supported")
     if methods and CHALLENGE not in methods:
-        cause = "the provider cannot bind a code to a login: set OIDC_CODE_CHALLENGE to none in mlflow_server_environment"
-        return described, [Finding("provider", f"the code challenge {CHALLENGE}", ", ".join(map(str, methods)), cause)]
+        return described, [Finding("provider", f"the code challenge {CHALLENGE}", ", ".join(map(str, methods)), fault("provider-without-challenge"))]
     return described, []
 
 
@@ -77,15 +78,13 @@ def check_client(endpoint: str, client: Client, timeout: float) -> list[Finding]
     if isinstance(answer, Answer) and 400 <= answer.status < 500 and answer.status != 401 and error not in ("", "invalid_client", "unauthorized_client"):
         return []  # it let the client in, and refused the code
     if isinstance(answer, NoAnswer):
-        cause = answer.cause
+        found = fault(answer.fault)
     elif error == "unauthorized_client":
-        cause = "the provider does not let this client log people in: allow it the authorization code flow there"
-    elif error == "invalid_client" or answer.status == 401:
-        cause = "mlflow_server_oidc_client_id or mlflow_server_oidc_client_secret is not what the provider has"
+        found = fault("provider-refuses-flow")
     else:
-        cause = "this is no token endpoint of a provider, or the provider is broken: see its log"
+        found = fault("provider-refuses-client" if error == "invalid_client" or answer.status == 401 else "provider-broken")
     seen = f"{answer.status} {error}".strip() if isinstance(answer, Answer) else answer.seen
-    return [Finding("client secret", f"{endpoint} to let the client {client.client_id} in", seen, cause)]
+    return [Finding("client secret", f"{endpoint} to let the client {client.client_id} in", seen, found)]
 
 
 def check_login(base: Base, tls: Optional[ssl.SSLContext], described: dict[str, Any], client: Client, timeout: float) -> list[Finding]:
@@ -97,22 +96,20 @@ def check_login(base: Base, tls: Optional[ssl.SSLContext], described: dict[str, 
     except NoAnswer as failure:
         answer = failure
     if isinstance(answer, NoAnswer):
-        return [Finding("login", expected, answer.seen, answer.cause)]
+        return [Finding("login", expected, answer.seen, fault(answer.fault))]
     target = answer.headers.get("location", "") if 300 <= answer.status < 400 else ""
     sent = {name: values[0] for name, values in parse_qs(urlsplit(target).query).items()}
     there = target.split("?", 1)[0]
     seen = f"{answer.seen} {there} as {sent.get('client_id', 'nobody')}, and back to {sent.get('redirect_uri', 'nowhere')}" if there else answer.seen
     if (there, sent.get("client_id"), sent.get("redirect_uri")) != (described["authorization_endpoint"], client.client_id, client.redirect_uri):
-        cause = "the server runs with other settings, or does not reach its provider: see its log"
-        if answer.status == 403:
-            cause = f"people come back to {host}, which is not among the server's allowed hosts: add its name to mlflow_server_names"
-        return [Finding("login", expected, seen, cause)]
+        found = name_fault([host]) if answer.status == 403 else fault("provider-unknown-to-server")
+        return [Finding("login", expected, seen, found)]
     taken = attempt("GET", target, timeout)
     if isinstance(taken, NoAnswer):
-        return [Finding("login", "the provider to show its login page", taken.seen, taken.cause)]
+        return [Finding("login", "the provider to show its login page", taken.seen, fault(taken.fault))]
     back = taken.headers.get("location", "") if 300 <= taken.status < 400 else ""
     error = parse_qs(urlsplit(back).query).get("error", [""])[0] if back.startswith(client.redirect_uri) else ""
     if taken.status >= 400 or error:
-        cause = f"the provider does not know the client {client.client_id}, or not {client.redirect_uri} as a place to send people back to: enter it there"
-        return [Finding("login", "the provider to show its login page", f"{taken.seen} {error}".strip(), cause)]
+        found = fault("client-not-registered", client=client.client_id, redirect=client.redirect_uri)
+        return [Finding("login", "the provider to show its login page", f"{taken.seen} {error}".strip(), found)]
     return []

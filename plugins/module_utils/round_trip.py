@@ -21,18 +21,13 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.faults import Fault, fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
-from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import (
-    API,
-    ARTIFACTS,
-    SERVER_INFO,
-    Response,
-    TrackingServer,
-    artifact_cause,
-)
+from ansible_collections.atlas.mlflow.plugins.module_utils.judge_answers import answer_fault, artifact_fault
+from ansible_collections.atlas.mlflow.plugins.module_utils.seen import EXPERIMENT
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API, ARTIFACTS, SERVER_INFO, Response, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
 
-EXPERIMENT = "atlas-mlflow-probe-"
 FILE = "probe.bin"
 NONCE = "atlas.mlflow.nonce"
 # A letter beyond ASCII shows a database that can't store it.
@@ -40,6 +35,8 @@ PARAMS = {"atlas.mlflow.probe": "yes", "atlas.mlflow.text": "größe"}
 METRICS = {"atlas.mlflow.metric": 0.5}
 # Bytes per second that a transfer may take at least: MLflow 3.5.1 sends a local file line by line, 0.8 MB/s on an idle machine as measured.
 SLOWEST = 262144
+#: The fault that S3's answer to a link means, by its code.
+LINK_FAULTS = {"RequestTimeTooSkewed": "clock-skew", "SignatureDoesNotMatch": "link-signature-changed", "AccessDenied": "link-denied"}
 LOGGED_AT = 1  # the metric's fixed time stamp, in milliseconds since 1970
 
 
@@ -101,8 +98,7 @@ class RoundTrip:
         except Failed as failed:
             self.findings.append(failed.finding)
         except (KeyError, TypeError, ValueError) as error:  # 200, and yet not what MLflow answers
-            cause = "a proxy or another program answers in the server's place"
-            self.findings.append(Finding("round trip", "MLflow's answers", f"one that does not fit ({type(error).__name__})", cause))
+            self.findings.append(Finding("round trip", "MLflow's answers", f"one that does not fit ({type(error).__name__})", fault("not-mlflow")))
         finally:
             self._clean_up()
 
@@ -115,19 +111,19 @@ class RoundTrip:
             response = failure
         if isinstance(response, Answer) and response.status in (200, *accepted):
             return response
-        raise Failed(Finding(f"round trip, {step}", expected, response.seen, self._cause(response)))
+        raise Failed(Finding(f"round trip, {step}", expected, response.seen, self._fault(response)))
 
-    def _cause(self, response: Response) -> str:
-        """Return the likely cause of a refused step."""
+    def _fault(self, response: Response) -> Fault:
+        """Return the fault that explains a refused step best."""
         if isinstance(response, Answer) and response.status in (400, 404, 409):
-            return f"probes of two machines use the experiment {self.facts['experiment']} at once, or somebody else changed it: give each its own prober name"
-        return self.server.cause(response)
+            return fault("probes-collide", experiment=self.facts["experiment"])
+        return answer_fault(self.server, response)
 
     def _open_experiment(self) -> None:
         name = self.facts["experiment"]
         answer = self._step("experiment", "to find or make it", "GET", "/experiments/get-by-name", 404, experiment_name=name)
         if answer.status == 404 and answer.json().get("error_code") != "RESOURCE_DOES_NOT_EXIST":
-            raise Failed(Finding("round trip, experiment", "to find or make it", answer.seen, self.server.cause(answer)))
+            raise Failed(Finding("round trip, experiment", "to find or make it", answer.seen, answer_fault(self.server, answer)))
         if answer.status == 404:
             self.facts["experiment_id"] = self._step("experiment", "to make it", "POST", "/experiments/create", name=name).json().get("experiment_id")
             return
@@ -170,15 +166,7 @@ class RoundTrip:
             stored = {pair["key"]: pair.get("value") for pair in data.get(kind, [])}
             for key, value in logged.items():
                 if stored.get(key) != value:
-                    self.findings.append(
-                        Finding(
-                            f"round trip, {kind}",
-                            f"{key} = {value!r}",
-                            f"{stored.get(key)!r}",
-                            "the backend store does not return what was written: a database with another encoding than UTF-8, a replica "
-                            "that lags behind, or replicas of the server with different databases",
-                        )
-                    )
+                    self.findings.append(Finding(f"round trip, {kind}", f"{key} = {value!r}", f"{stored.get(key)!r}", fault("values-changed")))
 
     def _transfer(self) -> None:
         """Send an artifact up and down, and compare its sha256."""
@@ -194,28 +182,17 @@ class RoundTrip:
         self.facts["download_seconds"] = round(time.monotonic() - begin, 3)
         digest = hashlib.sha256(received).hexdigest()
         if digest != self.facts["sha256"]:
-            raise Failed(
-                Finding(
-                    "round trip, artifact",
-                    f"{len(content)} bytes with sha256 {self.facts['sha256']}",
-                    f"{len(received)} bytes with sha256 {digest}",
-                    "something between client and artifact store cuts, caches or changes the content, or replicas of the server have different artifact stores",
-                )
-            )
+            expected, seen = (f"{size} bytes with sha256 {sha256}" for size, sha256 in ((len(content), self.facts["sha256"]), (len(received), digest)))
+            raise Failed(Finding("round trip, artifact", expected, seen, fault("artifact-changed")))
 
     def _artifact_place(self) -> tuple[TrackingServer, str]:
         """Return the server that takes the run's artifacts, and the file's path there, as the client resolves them."""
         place = urlsplit(self._artifact_uri)
         if place.scheme != "mlflow-artifacts":
-            raise Failed(
-                Finding(
-                    "round trip, artifact root",
-                    "mlflow-artifacts:/..., so that artifacts go through the server",
-                    f"{place.scheme or 'a path'}{'://' if place.netloc else ':'}{place.netloc}{place.path}",
-                    "a default artifact root is set, or was when this experiment was made, which keeps it: leave it unset, and remove the old "
-                    f"experiment with 'mlflow gc --experiment-ids {self.facts['experiment_id']}' (or probe with another prober name)",
-                )
-            )
+            seen = f"{place.scheme or 'a path'}{'://' if place.netloc else ':'}{place.netloc}{place.path}"
+            note = f"Then remove the probe's own with 'mlflow gc --experiment-ids {self.facts['experiment_id']}', or probe with another prober name."
+            found = fault("artifact-root-on-clients" if place.scheme in ("", "file") else "artifact-root-not-served").noting(note)
+            raise Failed(Finding("round trip, artifact root", "mlflow-artifacts:/..., so that artifacts go through the server", seen, found))
         server = self.server.elsewhere(place.netloc) if place.netloc else self.server
         return server, f"{place.path.strip('/')}/{FILE}"
 
@@ -232,11 +209,7 @@ class RoundTrip:
             response = failure
         if isinstance(response, Answer) and response.status == 200:
             return response
-        if isinstance(response, Answer) and response.status == 413:
-            cause = "a proxy in front of the server limits the size of a request"
-        else:
-            cause = artifact_cause(server, response)
-        raise Failed(Finding(f"round trip, {step}", f"{method} of {self.artifact_bytes} bytes to succeed", response.seen, cause))
+        raise Failed(Finding(f"round trip, {step}", f"{method} of {self.artifact_bytes} bytes to succeed", response.seen, artifact_fault(server, response)))
 
     def _download(self, server: TrackingServer, path: str) -> bytes:
         """Fetch the artifact as MLflow's client does: by a presigned URL where the server advertises it, else through the server."""
@@ -260,20 +233,13 @@ class RoundTrip:
         try:
             answer = ask(base, "GET", target, headers=headers, timeout=self._transfer_timeout(server), tls=server.tls)
         except NoAnswer as failure:
-            cause = (
-                f"the S3 endpoint {base.origin} is the server's own name for it (MLFLOW_S3_ENDPOINT_URL), and this machine can't reach it "
-                f"({failure.cause}): choose a name that server and clients both reach, or the artifact mode proxied"
-            )
-            raise Failed(Finding("round trip, presigned download", expected, failure.seen, cause)) from None
+            found = fault("s3-unreachable-for-clients", endpoint=base.origin, why=fault(failure.fault).cause)
+            raise Failed(Finding("round trip, presigned download", expected, failure.seen, found)) from None
         if answer.status in (200, 206):
             return answer.body
         code = answer.text.partition("<Code>")[2].partition("</Code>")[0]  # the rest of S3's error quotes the signature
-        cause = {
-            "RequestTimeTooSkewed": "the clocks of the server and the S3 endpoint differ",
-            "SignatureDoesNotMatch": "a proxy in front of the S3 endpoint changes the Host header or the path, which are signed",
-            "AccessDenied": "the URL has expired already because clocks differ, or the server's key may not read objects",
-        }.get(code, "what answers there is not the artifact store that the server uses")
-        raise Failed(Finding("round trip, presigned download", expected, f"{answer.status} {code}".strip(), cause))
+        found = fault(LINK_FAULTS.get(code, "link-elsewhere"))
+        raise Failed(Finding("round trip, presigned download", expected, f"{answer.status} {code}".strip(), found))
 
     def _clean_up(self) -> None:
         """Delete artifact and experiment; what stays behind is a finding."""
@@ -292,8 +258,8 @@ class RoundTrip:
             left.append((f"the experiment {self.facts['experiment']}", response))
         for thing, response in left:
             if not (isinstance(response, Answer) and response.status == 200):
-                cause = artifact_cause(self.server, response) if thing.startswith("the artifact") else self._cause(response)
-                self.findings.append(Finding("cleanup", f"to delete {thing}", response.seen, f"{cause}; the next probe uses it again"))
+                found = artifact_fault(self.server, response) if thing.startswith("the artifact") else self._fault(response)
+                self.findings.append(Finding("cleanup", f"to delete {thing}", response.seen, found.noting("The next probe uses it again.")))
 
 
 def pairs(values: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,77 +1,17 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a probe saw in a tracking server's database, held against what the last probe saw there."""
+"""The record of what a probe saw in a tracking server's database, kept on the server's host."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Mapping
-from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
-from ansible_collections.atlas.mlflow.plugins.module_utils.round_trip import EXPERIMENT
-from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API, TrackingServer
-from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, NoAnswer
-
-#: The experiment that MLflow makes with the database itself.
-DEFAULT = "0"
-#: How many experiments are asked for and counted, and how many of them are remembered.
-COUNTED, REMEMBERED = 200, 10
-#: How many runs are asked for and counted. The server sends each with its metrics and parameters.
-RUNS_COUNTED = 50
-
-
-def creation_time(server: TrackingServer, identity: str) -> Optional[int]:
-    """Return when an experiment was made, in milliseconds since 1970; 0 if there is none, or this is not noted, and nothing if the server did not answer."""
-    answer = server.attempt("GET", f"{API}/experiments/get", {"experiment_id": identity})
-    if not isinstance(answer, Answer) or answer.status not in (200, 404):
-        return None
-    return int(answer.json().get("experiment", {}).get("creation_time") or 0)
-
-
-def has_run(server: TrackingServer, identity: str) -> Optional[bool]:
-    """Say whether there is a run, and nothing if the server did not answer."""
-    answer = server.attempt("GET", f"{API}/runs/get", {"run_id": identity})
-    return answer.status == 200 if isinstance(answer, Answer) and answer.status in (200, 404) else None
-
-
-def look_for_runs(server: TrackingServer, experiments: list[str]) -> dict[str, Any]:
-    """Return how many runs these experiments have, and some of them; no count if the server did not answer."""
-    try:
-        answer = server.post("/runs/search", {"experiment_ids": experiments, "run_view_type": "ALL", "max_results": RUNS_COUNTED})
-    except NoAnswer:
-        return {}
-    if answer.status != 200:
-        return {}
-    content = answer.json()
-    runs = [str(run["info"]["run_id"]) for run in content.get("runs", [])]
-    return {"runs": len(runs), "more_runs": bool(content.get("next_page_token")), "some_runs": runs[:REMEMBERED]}
-
-
-def look(server: TrackingServer) -> dict[str, Any]:
-    """Return what is in the database: when it was made, how many experiments and runs it has, and some of them. Those of probes do not count.
-
-    Empty if the server did not answer: then nothing is known.
-    """
-    answer = server.attempt("GET", f"{API}/experiments/search", {"max_results": COUNTED, "view_type": "ALL"})
-    made = creation_time(server, DEFAULT)
-    if made is None or not isinstance(answer, Answer) or answer.status != 200:
-        return {}
-    content = answer.json()
-    experiments = [
-        one for one in content.get("experiments", []) if one.get("experiment_id") != DEFAULT and not str(one.get("name", "")).startswith(EXPERIMENT)
-    ]
-    return {
-        "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "made": made,
-        "experiments": len(experiments),
-        "more": bool(content.get("next_page_token")),
-        "some": {str(one["experiment_id"]): [one.get("name", ""), int(one.get("creation_time") or 0)] for one in experiments[:REMEMBERED]},
-        **look_for_runs(server, [DEFAULT, *(str(one["experiment_id"]) for one in experiments)]),
-    }
+#: What the names of the probes' own experiments begin with. They do not count.
+EXPERIMENT = "atlas-mlflow-probe-"
 
 
 def counted(count: int, more: bool, thing: str) -> str:
@@ -86,30 +26,6 @@ def words(seen: Mapping[str, Any]) -> str:
     text += f" ({', '.join(names)}{', ...' if seen['experiments'] > len(names) else ''})" if names else " beside Default"
     # Only the runs of the experiments that were counted were asked for.
     return text + (f" and {counted(seen['runs'], seen['more_runs'] or seen['more'], 'run')}" if "runs" in seen else "")
-
-
-def vanished(server: TrackingServer, before: Mapping[str, Any], now: Mapping[str, Any]) -> Optional[Finding]:
-    """Return the finding that a server's data are gone, if none of the experiments and runs that were seen before is there any more.
-
-    In the same database they may all have been deleted by their owners: that is none.
-    """
-    runs = before.get("some_runs", [])
-    if not (before["some"] or runs) or (before["made"] and before["made"] == now["made"]):
-        return None
-    for identity, (_name, made) in before["some"].items():
-        time = creation_time(server, identity)
-        if time is None or (made and time == made):
-            return None
-    # A run's identity is never given again. The first that is there, or an answer that did not come, is enough.
-    if any(has_run(server, identity) is not False for identity in runs):
-        return None
-    return Finding(
-        "data",
-        f"the database that the verification saw at {before['at']}, with {words(before)}",
-        f"another one, with {words(now)}",
-        "the server uses another database than then, or its data are gone: compare the stores in its settings with those of then, restore a backup, "
-        "or set mlflow_server_allow_store_change to true for one run if the present database is the right one",
-    )
 
 
 def recall(path: Path) -> dict[str, Any]:

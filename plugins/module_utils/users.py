@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.faults import fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API, SEARCH, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, NoAnswer
 
@@ -147,9 +148,9 @@ class Users:
             else:
                 answer = self.server.ask(method, path, body=json.dumps(content).encode(), headers={"Content-Type": "application/json"})
         except NoAnswer as failure:
-            raise Refused(f"{failure.seen}: {failure.cause}") from None
+            raise Refused(f"{failure.seen}. {fault(failure.fault).cause}") from None
         if answer.status == 401:
-            raise Refused(f"the server refuses the login of {self.server.credentials[0]}")  # type: ignore[index]
+            raise Refused(fault("login-refused", user=self.server.credentials[0] if self.server.credentials else "nobody").cause)
         return answer
 
     def _get(self, path: str, **content: Any) -> Optional[dict[str, Any]]:

@@ -115,26 +115,21 @@ class NoAnswer(Exception):
         return self.kind in ("resolve", "refused", "unreachable", "timeout", "tls")
 
     @property
-    def cause(self) -> str:
-        """Return the likely cause, for a server that should answer at this address."""
-        return CAUSES.get((self.kind, self.connected)) or CAUSES[(self.kind, None)]
+    def fault(self) -> str:
+        """Return the name, in the catalogue, of the fault that explains it best, for a server that should answer at this address."""
+        return "answer-late" if self.kind == "timeout" and self.connected else FAULT_OF_KIND[self.kind]
 
 
-CAUSES: dict[tuple[str, Optional[bool]], str] = {
-    ("resolve", None): "this machine can't resolve the name: neither its DNS nor its /etc/hosts has it",
-    ("refused", None): "nothing listens there: the server is down, still starting, or bound to another address or port",
-    ("unreachable", None): "this machine has no route to the address, or a firewall rejects the connection",
-    ("timeout", False): "a firewall drops the packets, or the address belongs to no machine",
-    ("timeout", True): (
-        "something accepts the connection but does not answer in time: the server is still starting, all its workers are busy, or it waits for a store"
-    ),
-    ("reset", None): (
-        "something accepts the connection and drops it: a published port behind which nothing listens, as when the server in a "
-        "container is bound to 127.0.0.1 or to another port; or a proxy that refuses this name"
-    ),
-    ("tls", None): "the certificate is not trusted or not for this name (see ca_path), or the port speaks plain HTTP",
-    ("protocol", None): "what answers there is no HTTP server: another program has the port, or it wants TLS",
-    ("error", None): "the connection broke for the reason given",
+#: The fault that explains each kind of failure.
+FAULT_OF_KIND = {
+    "resolve": "name-does-not-resolve",
+    "refused": "connection-refused",
+    "unreachable": "address-unreachable",
+    "timeout": "connection-timeout",
+    "reset": "connection-dropped",
+    "tls": "tls-fails",
+    "protocol": "not-http",
+    "error": "connection-broken",
 }
 
 

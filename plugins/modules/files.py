@@ -145,7 +145,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.text.converters import to_bytes, to_text
-from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import seconds_after_boot
+from ansible_collections.atlas.mlflow.plugins.module_utils.processes import seconds_after_boot
 
 _HIDDEN = "(not shown, it holds secrets)\n"
 

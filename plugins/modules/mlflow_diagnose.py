@@ -122,7 +122,8 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils import uris
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect, front
+from ansible_collections.atlas.mlflow.plugins.module_utils.arguments import option
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import answers, collect, find, front
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SERVER_INFO, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, NoAnswer, ask, tls_context
@@ -145,13 +146,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def run_quietly(module: AnsibleModule) -> collect.Run:
+def run_quietly(module: AnsibleModule) -> find.Run:
     """Return what runs a command and returns its code, output and errors; a command that is not there fails like any other."""
 
     def run(command: list[str]) -> tuple[int, str, str]:
         if not module.get_bin_path(command[0]):
             return 127, "", f"{command[0]} is not installed"
-        return module.run_command(command)
+        code, out, err = module.run_command(command)
+        return code, out, err
 
     return run
 
@@ -179,11 +181,11 @@ def see_as_server(module: AnsibleModule, server: collect.Server) -> dict[str, An
     tls = tls_context(None, validate=False)
     here = "127.0.0.1" if params["host"] in ("0.0.0.0", "::") else params["host"]
     base = Base(params["scheme"], here, params["port"], params["static_prefix"])
-    facts["names"] = collect.ask_names(base, ["localhost", *params["names"]], params["timeout"], tls, login(module))
+    facts["names"] = answers.ask_names(base, ["localhost", *params["names"]], params["timeout"], tls, login(module))
     facts["logs_in"] = login(module) is not None
     host = base.host_header("localhost")
     if facts["names"][0]["api"] == 404:
-        facts["answers_below"] = collect.answers_below(base, host, server.argv, params["timeout"], tls)
+        facts["answers_below"] = answers.answers_below(base, host, server.argv, params["timeout"], tls)
     facts["front"] = see_front(module, server, base, tls)
     s3 = (facts.get("stores") or {}).get("s3") or {}
     sent = (facts.get("artifact_root") or {}).get("kind") == "s3"
@@ -200,15 +202,15 @@ def see_front(module: AnsibleModule, server: collect.Server, base: Base, tls: ss
         return None
     front.name_container(found, server.run)
     scheme = "https" if any("ssl-keyfile" in word for word in server.argv) else "http"
-    own = Base(scheme, *place, collect.option(server.argv, "--static-prefix").rstrip("/"))
+    own = Base(scheme, *place, option(server.argv, "--static-prefix").rstrip("/"))
     hosts = [one["host"] for one in facts["names"]]
-    found["direct"] = collect.ask_names(own, hosts, params["timeout"], tls, login(module))
-    servers = tuple(TrackingServer(one, hosts[0], params["timeout"], login(module), tls) for one in (base, own))
-    if not front.is_known(found) and not front.same_answer(servers):
+    found["direct"] = answers.ask_names(own, hosts, params["timeout"], tls, login(module))
+    both = [TrackingServer(one, hosts[0], params["timeout"], login(module), tls) for one in (base, own)]
+    if not front.is_known(found) and not front.same_answer(both):
         return None
-    answers = facts["names"][0]["api"] != 0
-    found["refuses_host"] = answers and front.refuses_host(base, hosts[0], params["timeout"], tls, login(module))
-    found["refuses_large"] = answers and front.refuses_large(base, hosts[0], tls)
+    is_answered = facts["names"][0]["api"] != 0
+    found["refuses_host"] = is_answered and front.refuses_host(base, hosts[0], params["timeout"], tls, login(module))
+    found["refuses_large"] = is_answered and front.refuses_large(base, hosts[0], tls)
     return found
 
 
@@ -217,11 +219,13 @@ def see(module: AnsibleModule, redactor: Redactor) -> dict[str, Any]:
     params = module.params
     redactor.learn([params["password"] or ""])
     if params["perspective"] == "server":
-        server = collect.Server(run_quietly(module), params, redactor=redactor)
-        return redactor.clean(see_as_server(module, server))
-    base = Base(params["scheme"], "", params["port"], params["static_prefix"])
-    tls = tls_context(params["ca_path"], validate=True)
-    return redactor.clean(collect.see_as_client(base, params["names"], params["s3_endpoint"], params["timeout"], tls, login(module)))
+        facts = see_as_server(module, collect.Server(run_quietly(module), params, redactor=redactor))
+    else:
+        base = Base(params["scheme"], "", params["port"], params["static_prefix"])
+        tls = tls_context(params["ca_path"], validate=True)
+        facts = answers.see_as_client(base, params["names"], params["s3_endpoint"], params["timeout"], tls, login(module))
+    shown: dict[str, Any] = redactor.clean(facts)
+    return shown
 
 
 def main() -> None:

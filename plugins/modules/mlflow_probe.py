@@ -19,7 +19,7 @@ description:
   - Reads the listening sockets of the service's processes, asks API and page by each name that should answer, checks that a foreign
     name is refused, and takes an experiment, a run and an artifact through the REST API as a client with default settings does.
   - Warns if MLflow cannot decrypt the secret of a webhook, since it then answers 500 to each question for webhooks.
-  - Each finding says what was expected, what was seen and the likely cause. The module fails when there is any.
+  - Each finding says what was expected, what was seen, the likely cause and the way out. The module fails when there is any.
   - Cleans up. MLflow's delete is soft, so what stays is one deleted experiment with one run per prober, which the next probe uses again.
   - Uses no proxy, follows no redirect, and returns no presigned URL, only the endpoint in it.
 attributes:
@@ -154,14 +154,22 @@ findings:
     seen:
       description: What was seen.
       type: str
+    fault:
+      description: The name of the fault, the same as that by which the diagnosis calls it.
+      type: str
     cause:
       description: The likely cause.
+      type: str
+    fix:
+      description: The way out.
       type: str
   sample:
     - check: listen
       expected: mlflow-server.service listens on 0.0.0.0:5001
-      seen: 127.0.0.1:5000
-      cause: 127.0.0.1:5000 is MLflow's own default, so its arguments did not arrive
+      seen: 127.0.0.1:5001
+      fault: bound-to-loopback
+      cause: The server listens on a loopback address, so only its own host, or its own container, reaches it.
+      fix: Pass --host 0.0.0.0 (mlflow_server_host), and restart the server.
 sockets:
   description: The listening sockets of the unit or container, and those of other processes on its port. Empty without O(unit) and O(container).
   returned: always
@@ -226,15 +234,11 @@ from pathlib import Path
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils import containers, seen, sockets
+from ansible_collections.atlas.mlflow.plugins.module_utils import containers, data_loss, judge_sockets, seen, sockets, units
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import logs
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.collect import parse_environment_file
+from ansible_collections.atlas.mlflow.plugins.module_utils.faults import fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding, readable
-from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
-from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, argument_secrets, environment_secrets, text_secrets, uri_secrets
-from ansible_collections.atlas.mlflow.plugins.module_utils.round_trip import EXPERIMENT, FILE, RoundTrip
-from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import (
-    TrackingServer,
+from ansible_collections.atlas.mlflow.plugins.module_utils.judge_answers import (
     check_artifact_mode,
     check_foreign_host,
     check_login,
@@ -243,6 +247,11 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import (
     wait_for_answer,
     webhooks_warning,
 )
+from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
+from ansible_collections.atlas.mlflow.plugins.module_utils.processes import read_argv
+from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, argument_secrets, environment_secrets, text_secrets, uri_secrets
+from ansible_collections.atlas.mlflow.plugins.module_utils.round_trip import FILE, RoundTrip
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, tls_context
 
 #: Lines of a log in which the last error is looked for.
@@ -283,13 +292,13 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def read_unit(module: AnsibleModule, name: str) -> sockets.Unit:
+def read_unit(module: AnsibleModule, name: str) -> units.Unit:
     """Return the state and the processes of a systemd unit."""
-    command = ["systemctl", "show", "--property", ",".join(sockets.UNIT_PROPERTIES), "--", name]
+    command = ["systemctl", "show", "--property", ",".join(units.PROPERTIES), "--", name]
     code, out, err = module.run_command(command)
     if code:
         module.fail_json(msg=f"systemctl can't tell about {name}: {err.strip()}")
-    return sockets.parse_unit(name, out)
+    return units.parse_unit(name, out)
 
 
 def check_sockets(module: AnsibleModule, result: dict[str, Any], address: sockets.IPAddress, port: int) -> list[Finding]:
@@ -298,9 +307,14 @@ def check_sockets(module: AnsibleModule, result: dict[str, Any], address: socket
     try:
         own, others = sockets.read_listeners(unit.pids, port)
     except PermissionError:
-        return [Finding("listen", f"to read the sockets of {unit.name}'s processes", "permission denied", "the module does not run as root: set become")]
+        return [Finding("listen", f"to read the sockets of {unit.name}'s processes", "permission denied", fault("sockets-unreadable"))]
     result["sockets"] = [one.as_dict(own=True) for one in own] + [other.as_dict(own=False) for other in others]
-    return sockets.judge(unit, own, others, address, port)
+    return judge_sockets.judge(unit, own, others, address, port, main_argv(unit))
+
+
+def main_argv(unit: units.Unit) -> list[str]:
+    """Return the arguments of the main process of a unit or a container."""
+    return read_argv(unit.pids[0]) if unit.pids else []
 
 
 def read_container(module: AnsibleModule, name: str) -> containers.Container:
@@ -334,11 +348,33 @@ def check_container(module: AnsibleModule, result: dict[str, Any], address: sock
     inside, _others = sockets.read_listeners(unit.pids, port)
     _own, on_host = sockets.read_listeners((), port)
     result["sockets"] = [one.as_dict(own=True) for one in inside] + [other.as_dict(own=other.process == containers.PROXY) for other in on_host]
-    last_words = ""
     if not container.runs:
-        _code, out, err = module.run_command(["docker", "logs", "--tail", LOG_LINES, "--", container.name])
-        last_words = secrets_of(module, container).text(logs.last_words(f"{out}\n{err}"))
-    return containers.judge_container(container, unit, inside, on_host, address, port, last_words)
+        return [container_end(module, container, "container", container.state)]
+    return judge_sockets.judge_container(container, unit, inside, on_host, address, port, main_argv(unit))
+
+
+def container_end(module: AnsibleModule, container: containers.Container, check: str, state: str) -> Finding:
+    """Return the finding for a container that does not run."""
+    _code, out, err = module.run_command(["docker", "logs", "--tail", LOG_LINES, "--", container.name])
+    return end_finding(check, f"container {container.name}", state, f"{out}\n{err}", f"docker logs {container.name}", secrets_of(module, container))
+
+
+def unit_end(module: AnsibleModule, name: str, state: str) -> Finding:
+    """Return the finding for a unit that does not run."""
+    _code, out, _err = module.run_command(["journalctl", "--unit", name, "--lines", LOG_LINES, "--no-pager", "--output", "cat"])
+    return end_finding("service", name, state, out, f"journalctl -u {name}", unit_secrets(module, name))
+
+
+def end_finding(check: str, name: str, state: str, log: str, command: str, redactor: Redactor) -> Finding:
+    """Return the finding for a server that does not run, with the last error that it wrote.
+
+    :param log: The end of what it wrote.
+    :param command: What shows the whole of that.
+    """
+    words = logs.last_words(log)
+    said = f"; its log ends with: {redactor.text(words)}" if words else ""
+    known = logs.log_fault(words)
+    return Finding(check, f"{name} runs", state + said, fault(known["fault"]) if known else fault("server-not-running", log=command))
 
 
 def unit_secrets(module: AnsibleModule, name: str) -> Redactor:
@@ -347,7 +383,7 @@ def unit_secrets(module: AnsibleModule, name: str) -> Redactor:
     variables: dict[str, str] = {}
     for path in re.findall(r"/\S+", out):
         with contextlib.suppress(OSError):
-            variables.update(parse_environment_file(Path(path).read_text(encoding="utf-8")))
+            variables.update(units.parse_environment_file(Path(path).read_text(encoding="utf-8")))
     return Redactor(environment_secrets(variables), public=[name])
 
 
@@ -368,7 +404,7 @@ class Watch:
         params = self.module.params
         if params["unit"]:
             unit = read_unit(self.module, params["unit"])
-            self.end = unit.state if unit.state.startswith("failed") else self._again(unit.ends, unit.state == sockets.WAITS_FOR_RESTART)
+            self.end = unit.state if unit.state.startswith("failed") else self._again(unit.ends, unit.state == units.WAITS_FOR_RESTART)
         elif params["container"]:
             container = read_container(self.module, params["container"])
             self.end = container.state if container.state in ENDED else self._again(container.restarts, False)
@@ -403,18 +439,11 @@ class Watch:
         return f"ended {ends} times, {time.monotonic() - self.begin:.0f} seconds after the first question" if ends >= AGAIN_AND_AGAIN and lately else ""
 
     def finding(self) -> Finding:
-        """Return the finding for a unit or a container that ends again and again, with the last error that it wrote."""
+        """Return the finding for a unit or a container that ends again and again."""
         params = self.module.params
         if params["container"]:
-            container = read_container(self.module, params["container"])
-            _code, out, err = self.module.run_command(["docker", "logs", "--tail", LOG_LINES, "--", container.name])
-            name, words = f"container {container.name}", secrets_of(self.module, container).text(logs.last_words(f"{out}\n{err}"))
-            see = f"docker logs {container.name}"
-        else:
-            name, see = params["unit"], f"journalctl -u {params['unit']}"
-            _code, out, _err = self.module.run_command(["journalctl", "--unit", name, "--lines", LOG_LINES, "--no-pager", "--output", "cat"])
-            words = unit_secrets(self.module, name).text(logs.last_words(out))
-        return Finding("service", f"{name} runs", self.end, f"its last words are: {words}" if words else f"see {see}")
+            return container_end(self.module, read_container(self.module, params["container"]), "service", self.end)
+        return unit_end(self.module, params["unit"], self.end)
 
 
 def check_memory(module: AnsibleModule, result: dict[str, Any], server: TrackingServer, healthy: bool) -> list[Finding]:
@@ -422,12 +451,12 @@ def check_memory(module: AnsibleModule, result: dict[str, Any], server: Tracking
     if not module.params["memory"]:
         return []
     path = Path(module.params["memory"])
-    now = seen.look(server)
+    now = data_loss.look(server)
     if not now:
         return []
     before = {} if module.params["memory_renewed"] else seen.recall(path)
     result["data"] = {name: now[name] for name in ("experiments", "more", "runs", "more_runs") if name in now}
-    finding = seen.vanished(server, before, now) if before else None
+    finding = data_loss.vanished(server, before, now) if before else None
     if finding:
         return [finding]
     if healthy and not module.check_mode:
@@ -445,7 +474,7 @@ def check_server(module: AnsibleModule, result: dict[str, Any], server: Tracking
         return findings
     server = server.called(answering[0])
     prober = params["prober"] or socket.gethostname()
-    result["server"], store_findings = server_facts(server, f"{EXPERIMENT}{prober}/{FILE}")
+    result["server"], store_findings = server_facts(server, f"{seen.EXPERIMENT}{prober}/{FILE}")
     if params["foreign_host_refused"]:
         findings += check_foreign_host(server, params["foreign_host"], result["server"]["version"])
     if params["username"]:

@@ -18,7 +18,7 @@ description:
     way to the provider is the one that counts.
   - Reads the provider's discovery document, lets its token endpoint judge the client's secret by a code that was never given out, and follows the
     first step of a login from the tracking server to the provider's page.
-  - Each finding says what was expected, what was seen and the likely cause. The module fails when there is any.
+  - Each finding says what was expected, what was seen, the likely cause and the way out. The module fails when there is any.
   - Changes nothing. Uses no proxy, and returns no secret.
 options:
   discovery_url:
@@ -74,7 +74,9 @@ findings:
     - check: client secret
       expected: https://login.example.org/token to let the client mlflow in
       seen: 401 invalid_client
-      cause: mlflow_server_oidc_client_id or mlflow_server_oidc_client_secret is not what the provider has
+      fault: provider-refuses-client
+      cause: mlflow_server_oidc_client_id or mlflow_server_oidc_client_secret is not what the provider has.
+      fix: Set both to what the provider has.
 provider:
   description: What the provider calls itself, empty where it does not answer.
   returned: always

@@ -1,69 +1,31 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find a tracking server on this host, whoever made it, and read what it is and what it sees. Reads only; returns nothing that is secret."""
+"""Read what a tracking server is and what it sees, on its own host. Reads only; returns nothing that is secret."""
 
 from __future__ import annotations
 
 import json
 import os
-import pwd
 import re
 import shlex
-import ssl
 import subprocess
-import time
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
-from ansible_collections.atlas.mlflow.plugins.module_utils import containers, redaction, sockets, uris
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import artifact_root, logs, memory, search, stores
-from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SEARCH, TrackingServer
-from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
-
-Run = Callable[[list[str]], tuple[int, str, str]]
+from ansible_collections.atlas.mlflow.plugins.module_utils import containers, sockets, uris
+from ansible_collections.atlas.mlflow.plugins.module_utils.arguments import option
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import artifact_root, find, logs, memory, search, stores
+from ansible_collections.atlas.mlflow.plugins.module_utils.processes import control_groups, read_environment, started_at
+from ansible_collections.atlas.mlflow.plugins.module_utils.units import parse_environment_file
 
 IGNORED_BY_MLFLOW = ("GUNICORN_CMD_ARGS", "PORT", "HOST")
 #: What a small program reads from its input and runs: neither it nor the settings stand in an argument.
 BOOT = "import sys, json; given = json.loads(sys.stdin.readline()); sys.stdin = __import__('io').StringIO(json.dumps(given['input'])); exec(given['program'], {'__name__': '__main__'})"
 STORES_TIMEOUT = 12  # seconds for both stores together
-UNIT_PROPERTIES = (*sockets.UNIT_PROPERTIES, "ControlPID", "ExecStart", "EnvironmentFiles", "Environment", "FragmentPath", "DropInPaths", "NeedDaemonReload", "User", "InvocationID", "UnitFileState",
-                   *memory.UNIT_PROPERTIES)
 PROXIES = (containers.PROXY, "conmon", "rootlessport", "slirp4netns", "pasta", "pasta.avx2", "exe")  # the last is what Podman calls rootlessport
 MEMORY_ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory"))
 DATA_FOLDERS = ("/", "/tmp", "/var/lib/mlflow", "/var/lib/postgresql", "/var/lib/minio", "/var/lib/docker")
-
-
-def read_argv(pid: int, proc: Path = sockets.PROC) -> list[str]:
-    """Return a process's arguments, empty where it is gone."""
-    try:
-        return [word.decode(errors="replace") for word in (proc / str(pid) / "cmdline").read_bytes().split(b"\0")[:-1]]
-    except OSError:
-        return []
-
-
-def read_environment(pid: int, proc: Path = sockets.PROC) -> dict[str, str]:
-    """Return the environment that a process was started with (proc_pid_environ(5))."""
-    try:
-        pairs = (proc / str(pid) / "environ").read_bytes().split(b"\0")
-    except OSError:
-        return {}
-    return dict(pair.decode(errors="replace").partition("=")[::2] for pair in pairs if b"=" in pair)
-
-
-def is_server(argv: list[str]) -> bool:
-    """Say whether these are a tracking server's arguments: C(mlflow server), or a web server that is given MLflow's application."""
-    if any(word.startswith(("atlas_mlflow.start", "/sbin/docker-init", "/run/podman-init")) for word in argv) or argv[:1] and argv[0].rpartition("/")[2] in search.ENGINES:
-        return False
-    commands = [index for index, word in enumerate(argv[:4]) if word.rpartition("/")[2] == "mlflow"]
-    return any(argv[index + 1 : index + 2] in (["server"], ["ui"]) for index in commands) or any(word.startswith("mlflow.server") for word in argv[1:])
-
-
-def started_at(pid: int, proc: Path = sockets.PROC) -> float:
-    """Return when a process was started, in seconds since 1970 by the kernel's own boot time (proc_stat(5), btime), whatever clock this process is shown."""
-    boot = re.search(r"^btime (\d+)", (proc / "stat").read_text(encoding="ascii"), re.MULTILINE)
-    return (int(boot.group(1)) if boot else 0) + sockets.seconds_after_boot(pid, proc)
 
 
 def newer_files(paths: list[str], since: float) -> list[str]:
@@ -78,215 +40,26 @@ def newer_files(paths: list[str], since: float) -> list[str]:
     return newer
 
 
-def parse_environment_file(text: str) -> dict[str, str]:
-    """Return the variables of a file for systemd's C(EnvironmentFile=) (systemd.exec(5))."""
-    variables = {}
-    for line in text.splitlines():
-        name, equals, value = line.strip().partition("=")
-        if equals and not name.startswith(("#", ";")):
-            if value[:1] == value[-1:] == '"' and len(value) > 1:
-                value = re.sub(r'\\(["\\$`])', r"\1", value[1:-1])
-            variables[name] = value.strip("'") if value[:1] == "'" else value
-    return variables
+def find_python(argv: list[str], configured: str, environment: Optional[Mapping[str, str]] = None, root: str = "") -> str:
+    """Return the Python of a server; empty if none is known.
+
+    It is the one that it was started with, the one beside a command of its environment, or the one that its search path leads to, which
+    C(uv run) and others like it set.
+
+    :param root: Where the files of the server's container are on the host.
+    """
+    if argv and re.match(r"/.*/python[0-9.]*$", argv[0]):
+        return argv[0]
+    folders = re.findall(r"(/[^\s\"']*)/(?:mlflow|gunicorn|uvicorn|python[0-9.]*)(?=[\s\"']|$)", " ".join([*argv, configured]))
+    pythons = [f"{folder}/python" for folder in folders]
+    if argv and re.fullmatch(r"python[0-9.]*", argv[0]):
+        pythons += [f"{folder}/{argv[0]}" for folder in (environment or {}).get("PATH", "").split(":") if folder.startswith("/")]
+    # A link there leads to a place in the container.
+    return next((python for python in pythons if os.path.lexists(root + python)), "")
 
 
-class Server:
-    """The server that was found, and what is read of it; C(facts) is what goes out."""
-
-    def __init__(self, run: Run, wanted: Mapping[str, Any], proc: Path = sockets.PROC, redactor: Optional[redaction.Redactor] = None) -> None:
-        self.run, self.wanted, self.proc = run, wanted, proc
-        self.facts: dict[str, Any] = {"kind": "", "name": "", "state": "", "now": time.time()}
-        self.pids: list[int] = []
-        self.pid = 0
-        self.inspected: dict[str, Any] = {}
-        self.unit: dict[str, str] = {}
-        self.container: Optional[containers.Container] = None
-        self.engine = ["docker"]
-        #: The unit that runs the container, and how often systemd has started it again.
-        self.starter = ("", 0)
-        #: Whether another server that runs comes before the unit that was taken: it was given up, or runs its server in a container that it does not name.
-        self.stands_behind = False
-        self.redactor = redactor or redaction.Redactor()
-        self.argv: list[str] = []
-        self.configured = ""
-
-    # -- which one it is
-    def find(self) -> None:
-        """Find the server: the unit or container of the given name, any process of a server, or what starts one and does not run.
-
-        A unit that was given up (disabled, and stopped) stands behind a server that runs. For a unit that runs its server in a container, the container is taken.
-        """
-        unit, container = self._unit(self.wanted["unit"]), self._container(self.wanted["container"])
-        stands_behind = False
-        for take in (unit, container):
-            self._forget()
-            if take and take():
-                return
-            stands_behind = stands_behind or self.stands_behind
-        live = next((pid for pid in sockets.all_pids(self.proc) if is_server(read_argv(pid, self.proc))), 0)
-        stopped = container if stands_behind and container else (unit if not (stands_behind and live) else None) or container
-        if stopped:
-            self._forget()
-            stopped()
-            if live:
-                self.facts["instead"] = self._name_of(live)
-        elif live:
-            self._forget()
-            self._take_process(live)
-        else:
-            self._find_by_command()
-
-    def _forget(self) -> None:
-        """Forget what was read of another candidate."""
-        self.unit, self.inspected, self.container, self.starter, self.stands_behind = {}, {}, None, ("", 0), False
-
-    def _find_by_command(self) -> None:
-        """Find what starts a server and does not run."""
-        for take in (self._unit(name) for name in search.units(self.run)):
-            if take:
-                take()
-                return
-        # Each user has containers of Podman of its own, which root's Podman does not list.
-        for engine in [*([engine] for engine in search.ENGINES), *(podman_of(uid) for uid in search.podman_users())]:
-            for identity in search.stopped_containers(self.run, engine, self.wanted["port"]):
-                take = self._container_by(engine, identity)
-                if take:
-                    take()
-                    return
-
-    def _name_of(self, pid: int) -> str:
-        """Return in words what a process of another server belongs to."""
-        engine, identity = self._container_of(pid)
-        if identity:
-            name = self.run([*engine, "inspect", "--type", "container", "--format", "{{.Name}}", identity])[1].strip().lstrip("/")
-            return f"container {name or identity[:12]}, pid {pid}"
-        return f"pid {pid}, {sockets.describe(pid, self.proc)[1] or 'started by hand'}"
-
-    def _container_of(self, pid: int) -> tuple[list[str], str]:
-        """Return the engine's command and the identity of the container that a process is in, the latter empty for none."""
-        groups = "\n".join(sockets.control_groups(pid, self.proc))
-        # A unit that Podman makes (Quadlet) splits its group, and calls the container's part payload. What this host itself is in does not count.
-        here = "\n".join(sockets.control_groups(os.getpid(), self.proc))
-        found = [one for one in re.findall(r"(docker|libpod(?:-payload)?)[-/]([0-9a-f]{64})", groups) if one[1] not in here]
-        if not found:
-            return self._container_of_monitor(pid)
-        owner = re.search(r"/user-(\d+)\.slice/", groups)
-        if found[-1][0] == "docker":
-            return ["docker"], found[-1][1]
-        return podman_of(int(owner.group(1)) if owner else 0), found[-1][1]
-
-    def _container_of_monitor(self, pid: int) -> tuple[list[str], str]:
-        """Return engine and identity of a container that has no control group of its own: by Podman's monitor, which started it."""
-        try:
-            while pid > 1:
-                identity = search.monitored(read_argv(pid, self.proc))
-                if identity:
-                    return podman_of(os.stat(self.proc / str(pid)).st_uid), identity
-                pid = sockets.parent_of(pid, self.proc)
-        except OSError:
-            pass  # it ended meanwhile
-        return [], ""
-
-    def _container_of_unit(self, pids: Iterable[int], command: str) -> Optional[Callable[[], bool]]:
-        """Return what takes the container in which a unit runs its server, nothing if the unit runs it itself, or the container is gone."""
-        for pid in pids:
-            argv = read_argv(pid, self.proc)
-            engine, identity = self._container_of(pid) if is_server(argv) or search.monitored(argv) else ([], "")
-            take = self._container_by(engine, identity) if identity else None
-            if take:
-                return take
-        called, name = search.named_container(command)
-        return self._container_by([called], name) if name else None
-
-    def _unit(self, name: str) -> Optional[Callable[[], bool]]:
-        code, out, _err = self.run(["systemctl", "show", "--property", ",".join(UNIT_PROPERTIES), "--", name])
-        values: dict[str, str] = {}
-        for line in out.splitlines():  # a unit with several files for its environment has a line for each
-            key, _equals, value = line.partition("=")
-            values[key] = f"{values[key]} {value}" if key in values else value
-        if code or values.get("LoadState") != "loaded":
-            return None
-
-        def take() -> bool:
-            unit = sockets.parse_unit(name, out, self.proc)
-            pids = list(unit.pids)
-            control = int(values.get("ControlPID") or 0)
-            self.unit = values
-            # An argument may hold a line break, which systemctl shows as it is: a line alone would cut what is looked for here.
-            match = re.search(r"^ExecStart=\{.*?argv\[\]=(.*?) ; ignore_errors", out, re.DOTALL | re.MULTILINE)
-            command = match.group(1) if match else ""
-            self.stands_behind = values.get("ActiveState") == "inactive" and values.get("UnitFileState") == "disabled"
-            contained = self._container_of_unit(pids, command)
-            if contained:
-                self.unit, self.starter = {}, (name, int(values.get("NRestarts") or 0))
-                return contained()
-            self._take("unit", name, unit.state, pids or ([control] if control else []), command)
-            hidden = bool(pids) and not self.pid and search.calls_engine(command)  # what runs is the client of an engine alone
-            self.stands_behind = self.stands_behind or hidden
-            return bool(pids) and not hidden
-
-        return take
-
-    def _container(self, name: str) -> Optional[Callable[[], bool]]:
-        for engine in search.ENGINES:
-            take = self._container_by([engine], name)
-            if take:
-                return take
-        return None
-
-    def _container_by(self, engine: list[str], name: str) -> Optional[Callable[[], bool]]:
-        code, out, _err = self.run([*engine, "inspect", "--type", "container", "--", name])
-        if code:
-            return None
-
-        def take() -> bool:
-            self.engine = engine
-            self.inspected = json.loads(out)[0]
-            shared, _colon, other = self.inspected.get("HostConfig", {}).get("NetworkMode", "").partition(":")
-            if shared == "container":  # as in a pod: addresses and published ports are the other one's
-                code, shown, _err = self.run([*engine, "inspect", "--type", "container", "--", other])
-                self.inspected["NetworkSettings"] = self.inspected["NetworkSettings"] if code else json.loads(shown)[0]["NetworkSettings"]
-            self.container = container = containers.parse_container(json.dumps([self.inspected]))
-            config = self.inspected["Config"]
-            self._learn([*search.words(config.get("Entrypoint")), *search.words(config.get("Cmd"))], dict(word.partition("=")[::2] for word in config.get("Env") or []))
-            self._take("container", container.name, container.state, list(container.unit(self.proc).pids), search.command_of(self.inspected))
-            return container.runs
-
-        return take
-
-    def _take_process(self, pid: int) -> None:
-        engine, identity = self._container_of(pid)
-        take = self._container_by(engine, identity) if identity else None
-        if take and take():
-            return
-        group = sockets.describe(pid, self.proc)[1]
-        take = self._unit(group) if group.endswith(".service") else None
-        # A server that another service started, as cron does, is not that service.
-        if take and take() and (self.pids[0] == pid or search.starts_server(self.configured)):
-            return
-        self._forget()
-        parent = sockets.parent_of(pid, self.proc)
-        configured = " ".join([*read_argv(parent, self.proc), *read_argv(pid, self.proc)]) if parent > 1 else ""
-        self._take("process", str(pid), "running", list(sockets.main_first(sockets.descendants(pid, self.proc), pid)), configured)
-
-    def _take(self, kind: str, name: str, state: str, pids: list[int], configured: str) -> None:
-        self.pids = pids
-        servers = [pid for pid in pids if is_server(read_argv(pid, self.proc))]
-        # What starts it in an environment, as `uv run` does, has the same words in its arguments.
-        self.pid = next((pid for pid in servers if re.search(r"(^|/)python[^/]*$", read_argv(pid, self.proc)[0])), servers[0] if servers else 0)
-        self.argv = read_argv(self.pid, self.proc) if self.pid else []
-        self.configured = configured
-        self.redactor.publish([name])
-        self.redactor.learn(redaction.text_secrets(configured))
-        self._learn(self.argv, read_environment(self.pid, self.proc) if self.pid else {})
-        self.facts.update(kind=kind, name=name, state=state, configured=self.redactor.text(configured))
-        # What stands behind a login is not shown.
-        self.facts["configured_options"] = [option for option in ("--host", "--port") if option in configured]
-        self.facts["pid"] = self.pid or (pids[0] if pids else 0)
-
-    def _learn(self, argv: list[str], environment: Mapping[str, str]) -> None:
-        """Take the secrets of a process: nothing of them may be told."""
-        self.redactor.learn(redaction.argument_secrets(argv) | redaction.environment_secrets(environment))
+class Server(find.Finder):
+    """The server that was found, and what is read of it."""
 
     def _learn_users_store(self, environment: Mapping[str, str]) -> None:
         """Take the secrets of the file that names the store of users, where the server reads it: in its container, if it is in one."""
@@ -373,42 +146,51 @@ class Server:
         return settings
 
     def _ask_stores(self, environment: dict[str, str]) -> Optional[dict[str, Any]]:
+        """Return what the stores answer to the server's own Python, nothing if that cannot be run."""
         # A server that ended has no arguments: those that it is configured with.
         argv = self.argv or [word.strip("\"'") for word in self.configured.split()]
-        # Ansible runs this from a zip file: the loader knows the text. On the control node, Ansible's own loader has it as bytes.
-        source = stores.__loader__.get_source(stores.__name__)  # type: ignore[union-attr]
-        program = source.decode() if isinstance(source, bytes) else source
         settings = self._settings(environment)
         root = artifact_root.artifact_root(option(argv, "--default-artifact-root"), argv, settings)
         self.facts["artifact_root"] = root
         destination = option(argv, "--artifacts-destination") or settings.get("MLFLOW_ARTIFACTS_DESTINATION", "")
         if root["kind"] == "s3" and not stores.s3_target({}, destination):
             destination = root["where"]
-        given = {"environment": settings, "uri": option(argv, "--backend-store-uri"), "destination": destination}
-        uri = given["uri"] or given["environment"].get("MLFLOW_BACKEND_STORE_URI", "")
+        given = option(argv, "--backend-store-uri")
+        uri = given or settings.get("MLFLOW_BACKEND_STORE_URI", "")
         self.facts["not_encoded"] = uris.not_encoded(uri)
-        text = json.dumps({"program": program, "input": given}) + "\n"
-        who: dict[str, Any] = {}
-        if self.facts["kind"] == "container":
-            if not self.pids:
-                return None
-            root = str(self.proc / str(self.pid or self.pids[0]) / "root")
-            python = find_python(argv, "", environment, root) or "python3"
-            command = [*self.engine, "exec", "--interactive", self.facts["name"], python, "-c", BOOT]
-        else:
-            python = find_python(argv, self.configured, environment) if self._has_our_files() and not search.calls_engine(self.configured) else ""
-            if not python:
-                return None  # another Python has other drivers, and would tell of faults that are not there
-            command = [python, "-c", BOOT]
-            if self.pids:
-                status = os.stat(self.proc / str(self.pids[0]))
-                who = {"user": status.st_uid, "group": status.st_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+        python = self._python(argv, environment)
+        if not python:
+            return None
+        # Ansible runs this from a zip file: the loader knows the text. On the control node, Ansible's own loader has it as bytes.
+        source = stores.__loader__.get_source(stores.__name__)  # type: ignore[union-attr]
+        program = source.decode() if isinstance(source, bytes) else source
+        text = json.dumps({"program": program, "input": {"environment": settings, "uri": given, "destination": destination}}) + "\n"
+        plain = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": "/tmp"}
+        limits: dict[str, Any] = {"timeout": STORES_TIMEOUT, "cwd": "/", "env": plain, "check": False, **self._user()}
         try:
-            done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=STORES_TIMEOUT, cwd="/", check=False,
-                                  env={"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": "/tmp"}, **who)
-            return self._placed(json.loads(done.stdout.splitlines()[-1]), uri, exact=bool(self.argv) or not given["uri"])
+            done = subprocess.run([*python, "-c", BOOT], input=text, capture_output=True, text=True, **limits)
+            return self._placed(json.loads(done.stdout.splitlines()[-1]), uri, exact=bool(self.argv) or not given)
         except (OSError, subprocess.SubprocessError, ValueError, IndexError):
             return None  # its Python cannot be run: the log has to tell
+
+    def _python(self, argv: list[str], environment: Mapping[str, str]) -> list[str]:
+        """Return the command of the server's own Python, empty if there is none: another one has other drivers, and would tell of faults that are not there."""
+        if self.facts["kind"] == "container":
+            if not self.pids:
+                return []
+            files = str(self.proc / str(self.pid or self.pids[0]) / "root")
+            return [*self.engine, "exec", "--interactive", self.facts["name"], find_python(argv, "", environment, files) or "python3"]
+        if not self._has_our_files() or search.calls_engine(self.configured):
+            return []
+        python = find_python(argv, self.configured, environment)
+        return [python] if python else []
+
+    def _user(self) -> dict[str, Any]:
+        """Return who runs the server, as C(subprocess) takes it; nothing in a container, where its engine knows, or without a process."""
+        if self.facts["kind"] == "container" or not self.pids or os.geteuid() != 0:
+            return {}
+        status = os.stat(self.proc / str(self.pids[0]))
+        return {"user": status.st_uid, "group": status.st_gid, "extra_groups": []}
 
     def _has_our_files(self) -> bool:
         """Say whether the server sees the files of this host, and not those of a container whose engine is not known."""
@@ -489,7 +271,7 @@ class Server:
     def _killed(self) -> str:
         """Return how the server or a worker was killed because memory ran out, empty if none was."""
         runs, now = bool(self.pid), self.facts["now"]
-        groups = [self.unit.get("ControlGroup", ""), *sockets.control_groups(self.pid, self.proc)] if runs and self.facts["kind"] != "process" else []
+        groups = [self.unit.get("ControlGroup", ""), *control_groups(self.pid, self.proc)] if runs and self.facts["kind"] != "process" else []
         kills = memory.counted(Path(root, group.lstrip("/")) for root in MEMORY_ROOTS for group in groups if group.strip("/"))
         if kills:
             return f"the kernel killed {kills} of its processes since its start"
@@ -515,92 +297,3 @@ class Server:
         text = "".join(self.run(command)[1] for command in (["nft", "list", "ruleset"], ["iptables-save"]))
         rule = re.compile(rf"^.*(?:dport|dports)\s[^\n]*\b{self.wanted['port']}\b[^\n]*\b(?:drop|reject|DROP|REJECT)\b.*$", re.MULTILINE)
         return [" ".join(line.split()) for line in rule.findall(text)]
-
-
-def find_python(argv: list[str], configured: str, environment: Optional[Mapping[str, str]] = None, root: str = "") -> str:
-    """Return the Python of a server; empty if none is known.
-
-    It is the one that it was started with, the one beside a command of its environment, or the one that its search path leads to, which
-    C(uv run) and others like it set.
-
-    :param root: Where the files of the server's container are on the host.
-    """
-    if argv and re.match(r"/.*/python[0-9.]*$", argv[0]):
-        return argv[0]
-    folders = re.findall(r"(/[^\s\"']*)/(?:mlflow|gunicorn|uvicorn|python[0-9.]*)(?=[\s\"']|$)", " ".join([*argv, configured]))
-    pythons = [f"{folder}/python" for folder in folders]
-    if argv and re.fullmatch(r"python[0-9.]*", argv[0]):
-        pythons += [f"{folder}/{argv[0]}" for folder in (environment or {}).get("PATH", "").split(":") if folder.startswith("/")]
-    # A link there leads to a place in the container.
-    return next((python for python in pythons if os.path.lexists(root + python)), "")
-
-
-def podman_of(uid: int) -> list[str]:
-    """Return the command of Podman by which a user's containers are seen: they are known to that user alone."""
-    if not uid:
-        return ["podman"]
-    try:
-        user = pwd.getpwuid(uid)
-    except KeyError:
-        return ["podman"]
-    become = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"]
-    return [*become, "env", "--chdir=/", f"HOME={user.pw_dir}", f"XDG_RUNTIME_DIR=/run/user/{user.pw_uid}", "podman"]
-
-
-def option(argv: list[str], name: str) -> str:
-    """Return an option's value in a list of arguments, empty where it is not given."""
-    for index, word in enumerate(argv):
-        if word == name:
-            return argv[index + 1] if index + 1 < len(argv) else ""
-        if word.startswith(name + "="):
-            return word.partition("=")[2]
-    return ""
-
-
-def ask_names(
-    base: Base, names: list[str], timeout: float, tls: Optional[ssl.SSLContext] = None, credentials: Optional[tuple[str, str]] = None
-) -> list[dict[str, Any]]:
-    """Return the status that the API and the health path give by each name; one that gets no answer at all ends the round."""
-    facts: list[dict[str, Any]] = []
-    for name in names:
-        host = base.host_header(name)
-        server = TrackingServer(base, host, timeout, credentials, tls)
-        try:
-            api = server.ask("GET", *SEARCH)
-            health = server.ask("GET", "/health")
-        except NoAnswer as failure:
-            facts.append({"host": host, "api": 0, "health": 0, "error": failure.seen})
-            break
-        facts.append({"host": host, "api": api.status, "health": health.status})
-    return facts
-
-
-def answers_below(base: Base, host: str, argv: list[str], timeout: float, tls: Optional[ssl.SSLContext] = None) -> Optional[str]:
-    """Return the path below which the API answers in place of the expected one, nothing where it does not."""
-    for path in {option(argv, "--static-prefix").rstrip("/"), ""} - {base.path}:
-        response = TrackingServer(replace(base, path=path), host, timeout, tls=tls).attempt("GET", *SEARCH)
-        if isinstance(response, Answer) and response.status in (200, 401):
-            return path
-    return None
-
-
-def see_as_client(
-    base: Base, names: list[str], s3_endpoint: str, timeout: float, tls: Optional[ssl.SSLContext] = None, credentials: Optional[tuple[str, str]] = None
-) -> dict[str, Any]:
-    """Return what a client sees: each name resolved, connected to and asked; and the S3 endpoint that the server sends clients to."""
-    facts: dict[str, Any] = {"now": time.time(), "names": [], "s3": None}
-    for name in names:
-        place = replace(base, host=name)
-        one: dict[str, Any] = {"name": name, "kind": "", "connected": True, "error": "", "api": 0}
-        try:
-            one["api"] = TrackingServer(place, place.host_header(name), timeout, credentials, tls).ask("GET", *SEARCH).status
-        except NoAnswer as failure:
-            one.update(kind=failure.kind, connected=failure.connected, error=failure.seen)
-        facts["names"].append(one)
-    if s3_endpoint:
-        facts["s3"] = {"endpoint": Base.parse(s3_endpoint).origin, "error": ""}
-        try:
-            ask(Base.parse(s3_endpoint), "GET", "/", timeout=timeout, tls=tls)
-        except NoAnswer as failure:
-            facts["s3"]["error"] = failure.seen
-    return facts

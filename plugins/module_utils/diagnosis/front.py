@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, Callable, Optional
 
@@ -60,7 +60,7 @@ def refuses_host(base: Base, host: str, timeout: float, tls: Optional[ssl.SSLCon
     return isinstance(response, Answer) and response.status == 403 and INVALID_HOST in response.text
 
 
-def same_answer(servers: tuple[TrackingServer, TrackingServer]) -> bool:
+def same_answer(servers: Sequence[TrackingServer]) -> bool:
     """Say whether the API answers the same at two places. Another tracking server on the port has other experiments, made at other times."""
     answers = [server.attempt("GET", *SEARCH) for server in servers]
     bodies = {answer.body for answer in answers if isinstance(answer, Answer) and answer.status == 200}
@@ -69,7 +69,7 @@ def same_answer(servers: tuple[TrackingServer, TrackingServer]) -> bool:
 
 def is_known(found: Mapping[str, Any]) -> bool:
     """Say whether a listener is a proxy by its name."""
-    return found["process"].startswith(PROXIES)
+    return str(found["process"]).startswith(PROXIES)
 
 
 def name_container(found: dict[str, Any], run: Callable[[list[str]], tuple[int, str, str]]) -> None:

@@ -5,14 +5,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.catalogue import FAULTS
+from ansible_collections.atlas.mlflow.plugins.module_utils.arguments import has_option
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.front import PROXIES
-from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import MLFLOW_DEFAULT, Listener, collide
+from ansible_collections.atlas.mlflow.plugins.module_utils.faults import FAULTS, Fault, fault
+from ansible_collections.atlas.mlflow.plugins.module_utils.judge_answers import GATEWAY_STATUS, login_fault, name_fault
+from ansible_collections.atlas.mlflow.plugins.module_utils.judge_sockets import (
+    MLFLOW_DEFAULT,
+    extra_fault,
+    place_fault,
+    serves,
+    shadow_fault,
+    takers,
+    unpublished_fault,
+)
+from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener
 
 UNKNOWN = "unknown"  # stands in a fault's place, where what was seen is neither right nor wrong
 SKEW = 300  # seconds: the most that S3's signatures bear is 15 minutes, and links are often good for less
@@ -51,23 +62,27 @@ class Check:
     expected: str
     seen: str
     verdict: str = "ok"
-    fault: str = ""
+    found: Optional[Fault] = None
+
+    @property
+    def fault(self) -> str:
+        """Return the name of the fault, empty for none."""
+        return self.found.id if self.found else ""
 
     def as_dict(self) -> dict[str, str]:
         """Return the check as plain data, a fault with its cause and fix."""
-        found = FAULTS.get(self.fault)
-        return {**asdict(self), **({"cause": found.cause, "fix": found.fix} if found else {})}
+        plain = {"layer": self.layer, "expected": self.expected, "seen": self.seen, "verdict": self.verdict, "fault": self.fault}
+        return {**plain, "cause": self.found.cause, "fix": self.found.fix} if self.found else plain
 
 
-def endpoint(socket: Mapping[str, Any]) -> str:
-    """Return a listener's address and port as text."""
-    address = f"[{socket['address']}]" if ":" in socket["address"] else socket["address"]
-    return f"{address}:{socket['port']}"
+def listeners(facts: Iterable[Mapping[str, Any]]) -> list[Listener]:
+    """Return listening sockets from their facts."""
+    return [Listener.from_dict(one) for one in facts]
 
 
-def has_option(argv: list[str], *names: str) -> bool:
-    """Say whether an option, by any of its names, stands among arguments, with its value behind it or after an equals sign."""
-    return any(word.split("=")[0] in names for word in argv)
+def endpoints(sockets: Iterable[Listener]) -> str:
+    """Return where sockets listen, as text; empty for none."""
+    return ", ".join(sorted({one.endpoint for one in sockets}))
 
 
 class Diagnosis:
@@ -76,6 +91,9 @@ class Diagnosis:
     def __init__(self, wanted: Mapping[str, Any], server: Mapping[str, Any], client: Optional[Mapping[str, Any]] = None) -> None:
         self.wanted, self.server, self.client = wanted, server, client or {}
         self.address, self.port = ip_address(wanted["host"]), int(wanted["port"])
+        self.wanted_socket = Listener(self.address, self.port)
+        #: What shows all that the server wrote.
+        self.log = server.get("log") or "the server's log"
         self.checks: list[Check] = []
 
     @property
@@ -83,10 +101,15 @@ class Diagnosis:
         """Return the checks that found a fault."""
         return [check for check in self.checks if check.verdict == "fault"]
 
-    def note(self, layer: str, expected: str, seen: str, fault: str = "", follows: bool = False) -> None:
-        """Note what a layer showed. C(follows) says that an earlier fault explains it."""
-        verdict = "ok" if not fault else "follows" if follows else "unknown" if fault == UNKNOWN else "fault"
-        self.checks.append(Check(layer, expected, seen, verdict, fault if verdict == "fault" else ""))
+    def note(self, layer: str, expected: str, seen: str, found: Union[Fault, str, None] = None, follows: bool = False) -> None:
+        """Note what a layer showed.
+
+        :param found: The fault that it means, or the name of one of which nothing is to be filled in.
+        :param follows: Whether an earlier fault explains it.
+        """
+        verdict = "ok" if not found else "follows" if follows else "unknown" if found == UNKNOWN else "fault"
+        named = fault(found) if verdict == "fault" and isinstance(found, str) else found
+        self.checks.append(Check(layer, expected, seen, verdict, named if verdict == "fault" and isinstance(named, Fault) else None))
 
     def run(self) -> list[Check]:
         """Look at every layer."""
@@ -128,47 +151,58 @@ class Diagnosis:
 
     def _environment(self) -> None:
         ignored = self.server.get("ignored_environment") or {}
-        listens = {(one["address"], one["port"]) for one in self.server.get("sockets") or ()}
-        default = (str(MLFLOW_DEFAULT[0]), MLFLOW_DEFAULT[1]) in listens and self.port != MLFLOW_DEFAULT[1]
+        default = MLFLOW_DEFAULT in {(one.address, one.port) for one in self.own} and self.port != MLFLOW_DEFAULT[1]
         seen = ", ".join(f"{name}={value}" for name, value in sorted(ignored.items())) or "none"
         self.note("environment", "no address in variables that MLflow ignores", seen, "ignored-environment" if ignored and default and not self.front and not self.faults else "")
+
+    @property
+    def own(self) -> list[Listener]:
+        """Return the sockets of the server's own processes."""
+        return listeners(self.server.get("sockets") or ())
 
     @property
     def front(self) -> Mapping[str, Any]:
         """Return the proxy that has the server's port."""
         return self.server.get("front") or {}
 
-    def _sockets(self) -> None:
-        own = self.server.get("sockets") or []
-        if self.front:
-            seen = ", ".join(sorted({endpoint(one) for one in own}))
-            self.note("sockets", "a socket that the proxy reaches", f"{seen}, behind {self._proxy()}")
-            return
-        inside = self.server.get("kind") == "container" and self.server.get("network_mode") != "host"
-        address, port = (ip_address("0.0.0.0"), self._inner_port()) if inside else (self.address, self.port)
-        expected = f"{address}:{port}"
-        if self.runs:
-            right = [one for one in own if one["port"] == port and ip_address(one["address"]) in (address, ip_address("::"))]
-            others = [one for one in own if one not in right]
-            seen = ", ".join(sorted({endpoint(one) for one in own})) or "none"
-            if right and others:
-                bound = any("--bind" in word or word.startswith("-b ") for word in self.server["argv"])
-                self.note("sockets", f"{expected} alone", seen, "bind-in-gunicorn-opts" if bound else "wrong-socket")
-            elif right or not own:
-                self.note("sockets", expected, seen if right else "none yet")
-            else:
-                self.note("sockets", expected, seen, self._wrong_socket(own, port), follows=bool(self.faults))
-        takers = [one for one in self.server.get("host_listeners") or [] if self._takes(one)]
-        seen = "; ".join(f"{endpoint(one)} held by {one['process'] or 'a process'} (pid {one['pid']})" for one in takers) or "none"
-        taken = not self.runs or not own
-        if taken and takers and self._are_proxies(takers):
-            takers = []
-        self.note("sockets", f"no other listener on port {self.port}", seen, ("port-taken" if taken else "shadowing-listener") if takers else "")
+    @property
+    def inside(self) -> bool:
+        """Say whether the server has a network of its own, in a container."""
+        return self.server.get("kind") == "container" and self.server.get("network_mode") != "host"
 
-    def _are_proxies(self, takers: list[Mapping[str, Any]]) -> bool:
+    def _sockets(self) -> None:
+        own = self.own
+        if self.front:
+            self.note("sockets", "a socket that the proxy reaches", f"{endpoints(own)}, behind {self._proxy()}")
+            return
+        if self.runs:
+            wanted = Listener(ip_address("0.0.0.0"), self._inner_port()) if self.inside else self.wanted_socket
+            self._own_sockets(own, wanted)
+        others = listeners(one for one in self.server.get("host_listeners") or () if not one.get("own"))
+        having = takers(others, self.wanted_socket, is_open=self.runs and bool(own))
+        seen = "; ".join(f"{one.endpoint} held by {one.owner}" for one in having) or "none"
+        if self.runs and own:
+            self.note("sockets", f"no other listener on port {self.port}", seen, shadow_fault(having[0], self.wanted_socket) if having else None)
+        else:
+            self.note("sockets", f"no other listener on port {self.port}", seen, "port-taken" if having and not self._are_proxies(having) else None)
+
+    def _own_sockets(self, own: list[Listener], wanted: Listener) -> None:
+        argv, seen = self.server["argv"], endpoints(own) or "none"
+        right = [one for one in own if serves(one, wanted, by_either=True)]
+        expected = f"{wanted.address}:{wanted.port}"
+        if right and len(right) < len(own):
+            self.note("sockets", f"{expected} alone", seen, extra_fault(argv))
+        elif right or not own:
+            self.note("sockets", expected, seen if right else "none yet")
+        elif self.server.get("kind") == "container" and has_option(argv, "--port") and not any(one.port == wanted.port for one in own):
+            self.note("sockets", expected, seen, "stale-container", follows=bool(self.faults))
+        else:
+            self.note("sockets", expected, seen, place_fault(own, wanted, argv), follows=bool(self.faults))
+
+    def _are_proxies(self, having: list[Listener]) -> bool:
         """Say whether proxies have the port and wait for a server that has another one, and has not opened it."""
         configured = [*(self.server.get("argv") or ()), self.server.get("configured", "")]
-        return all(one["process"].startswith(PROXIES) for one in takers) and not any(re.search(rf"\b{self.port}\b", word) for word in configured)
+        return all(one.process.startswith(PROXIES) for one in having) and not any(re.search(rf"\b{self.port}\b", word) for word in configured)
 
     def _inner_port(self) -> int:
         """Return the port in the container that the expected one leads to; the same where nothing leads anywhere."""
@@ -177,40 +211,23 @@ class Diagnosis:
                 return int(one["inner"])
         return self.port
 
-    def _wrong_socket(self, own: list[dict[str, Any]], port: int) -> str:
-        places = {(ip_address(one["address"]), one["port"]) for one in own}
-        argv = self.server["argv"]
-        if self.server.get("kind") == "container" and has_option(argv, "--port") and not any(number == port for _place, number in places):
-            return "stale-container"
-        if MLFLOW_DEFAULT in places and not has_option(argv, "--host", "--port", "-h", "-p"):
-            return "default-port"
-        if any(place.is_loopback and number == port for place, number in places):
-            return "bound-to-loopback"
-        return "wrong-socket"
-
-    def _takes(self, one: Mapping[str, Any]) -> bool:
-        """Say whether a socket on the host is another's that takes the server's traffic, or keeps it from its port."""
-        if one.get("own"):
-            return False
-        return collide(Listener(ip_address(one["address"]), one["port"]), Listener(self.address, self.port))
-
     def _published(self) -> None:
-        if self.server.get("kind") != "container" or self.server.get("network_mode") == "host" or not self.runs or self.front:
+        if not self.inside or not self.runs or self.front:
             return
-        published = self.server.get("published") or []
-        seen = ", ".join(f"{endpoint(one)} to {one['inner']}" for one in published) or "none"
-        right = [one for one in published if one["port"] == self.port and ip_address(one["address"]) in (self.address, ip_address("::"))]
-        listens = {one["port"] for one in self.server.get("sockets") or ()}
-        leads = [one for one in right if one["inner"] in listens] or right and not listens
-        self.note("published port", f"{self.address}:{self.port} into the container", seen, "" if leads else "port-not-published", follows=bool(right and self.faults))
+        published = [(Listener(ip_address(one["address"]), one["port"]), one["inner"]) for one in self.server.get("published") or ()]
+        seen = ", ".join(f"{one.endpoint} to {inner}" for one, inner in published) or "none"
+        right = [inner for one, inner in published if serves(one, self.wanted_socket, by_either=True)]
+        ports = {one.port for one in self.own}
+        leads = bool(right) and (not ports or bool(ports.intersection(right)))
+        expected = f"{self.address}:{self.port} into the container"
+        self.note("published port", expected, seen, None if leads else unpublished_fault(self.wanted_socket), follows=bool(right and self.faults))
 
     def _configuration(self) -> None:
         stale = self.server.get("stale") or []
-        fault = "stale-container" if self.server.get("kind") == "container" else "stale-service"
+        found = "stale-container" if self.server.get("kind") == "container" else "stale-service"
         if self.runs:
-            follows = any(check.fault == fault for check in self.faults)
-            self.note("configuration", "read by the running server", f"changed since: {', '.join(stale)}" if stale else "as it was at its start",
-                      fault if stale else "", follows)
+            seen = f"changed since: {', '.join(stale)}" if stale else "as it was at its start"
+            self.note("configuration", "read by the running server", seen, found if stale else None, follows=self._has(found))
 
     def _memory(self) -> None:
         killed = self.server.get("killed") or ""
@@ -225,27 +242,27 @@ class Diagnosis:
         elif self.server.get("not_encoded") and not self.runs:
             self.note("database", "a URI that can be read", "a password that is not percent-encoded", "database-password-not-encoded")
         if s3:
-            fault = S3_FAULTS.get(s3["outcome"], "")
-            network = fault == "s3-down" and self._is_elsewhere(s3)
+            found = S3_FAULTS.get(s3["outcome"])
+            network = found == "s3-down" and self._is_elsewhere(s3)
             seen = f"{s3.get('endpoint') or 'Amazon S3'}, bucket {s3['bucket']}: {s3.get('detail') or 'may be listed and written to'}"
-            self.note("artifact store", "answers, and may be written to", seen, "wrong-network" if network else fault, follows=network and self._has("wrong-network"))
+            self.note("artifact store", "answers, and may be written to", seen, "wrong-network" if network else found, follows=network and self._has("wrong-network"))
         said = self.server.get("log_fault") or {}
         if said and not self.faults:
             self.note(FAULTS[said["fault"]].layer, "nothing in the log that explains it", said["line"], said["fault"])
 
     def _database(self, database: Mapping[str, Any]) -> None:
-        fault = DATABASE_FAULTS.get(database["outcome"], "")
-        if (self.server.get("not_encoded") or database.get("not_encoded")) and (fault or not self.runs):
-            fault = "database-password-not-encoded"
-        elif fault == "database-name-unresolved" and database.get("host") in (self.server.get("stopped") or ()):
-            fault = "database-down"
-        elif fault == "database-name-unresolved" and self._is_elsewhere(database):
-            fault = "wrong-network"
-        self.note("database", "answers", f"{database['where']}: {database.get('detail') or 'answers'}", fault)
-        if not fault:
+        found = DATABASE_FAULTS.get(database["outcome"])
+        if (self.server.get("not_encoded") or database.get("not_encoded")) and (found or not self.runs):
+            found = "database-password-not-encoded"
+        elif found == "database-name-unresolved" and database.get("host") in (self.server.get("stopped") or ()):
+            found = "database-down"
+        elif found == "database-name-unresolved" and self._is_elsewhere(database):
+            found = "wrong-network"
+        self.note("database", "answers", f"{database['where']}: {database.get('detail') or 'answers'}", found)
+        if not found:
             schema = database.get("schema", "unknown")
             seen = f"revision {database.get('revision') or 'none'}, the release's is {database.get('head') or 'not known'}"
-            self.note("schema", "the release's own", seen, {"old": "database-schema-old", "new": "database-schema-new"}.get(schema, ""))
+            self.note("schema", "the release's own", seen, {"old": "database-schema-old", "new": "database-schema-new"}.get(schema))
 
     def _is_elsewhere(self, store: Mapping[str, Any]) -> bool:
         """Say whether a store's host is a container on networks that the server is not on."""
@@ -260,12 +277,12 @@ class Diagnosis:
         # A full disk is what a store then complains of: it is the cause.
         if full:
             symptoms = ("database-down", "database-failed", "s3-failed", "disk-full")
-            self.checks = [replace(check, verdict="follows", fault="") if check.fault in symptoms else check for check in self.checks]
+            self.checks = [replace(check, verdict="follows", found=None) if check.fault in symptoms else check for check in self.checks]
         self.note("disk", "room to write", seen or "enough on all", "disk-full" if full else "", follows=self._has("disk-full"))
 
     @staticmethod
     def _is_full(disk: Mapping[str, Any]) -> bool:
-        return disk["free"] < min(FULL_BYTES, disk["size"] * FULL_SHARE) or disk["free"] == 0 or disk["inodes"] == 0
+        return bool(disk["free"] < min(FULL_BYTES, disk["size"] * FULL_SHARE) or disk["free"] == 0 or disk["inodes"] == 0)
 
     def _clock(self) -> None:
         s3 = (self.server.get("stores") or {}).get("s3") or {}
@@ -286,7 +303,7 @@ class Diagnosis:
         seen += [f"restarts: {restarts}"] if restarts else []
         seen += [f"its log ends with: {said}"] if said else []
         seen += [f"another server runs: {self.server['instead']}"] if self.server.get("instead") else []
-        self.note("process", "a server that keeps running", "; ".join(seen), "server-not-running", follows=bool(self.faults))
+        self.note("process", "a server that keeps running", "; ".join(seen), fault("server-not-running", log=self.log), follows=bool(self.faults))
 
     # -- what it answers
     def _answers(self) -> None:
@@ -298,12 +315,12 @@ class Diagnosis:
         if self.server.get("starting") is not None and not self.server.get("sockets") and names and all(one["api"] == 0 for one in names):
             said = self.server["starting"]
             seen = "no socket yet" + (f"; its log ends with: {said}" if said else "")
-            self.note("process", "a server that has opened its port", seen, "server-starting", follows=bool(self.faults))
+            self.note("process", "a server that has opened its port", seen, fault("server-starting", log=self.log), follows=bool(self.faults))
             return
         refused = [one["host"] for one in names if one["api"] == 403 and one["health"] == 200]
         seen = ", ".join(f"{one['host']}: API {one['api'] or one.get('error', 'no answer')}, health {one['health'] or 'no answer'}" for one in names)
         if refused:
-            self.note("Host header", "every name is answered", f"403 for {', '.join(refused)}, health 200", "host-header-refused")
+            self.note("Host header", "every name is answered", f"403 for {', '.join(refused)}, health 200", name_fault(refused))
         elsewhere = self.server.get("answers_below")
         if elsewhere is not None:
             self.note("static prefix", self.wanted.get("static_prefix") or "/", elsewhere or "/", "static-prefix")
@@ -313,26 +330,30 @@ class Diagnosis:
             self.note("login" if closed else "API", "200 by every name", seen, self._closed() if closed else "api-fails" if failing else "", follows=bool(self.faults))
 
     def _proxy(self) -> str:
-        return f"{self.front['process'] or 'a process'} (pid {self.front['pid']}) on {endpoint(self.front)}"
+        return f"{self.front['process'] or 'a process'} (pid {self.front['pid']}) on {Listener.from_dict(self.front).endpoint}"
 
     def _changed_by_proxy(self, names: list[dict[str, Any]]) -> bool:
         """Note what the proxy does to requests that the server itself answers. Returns whether it is at fault for what is answered."""
         direct = {one["host"]: one["api"] for one in self.front.get("direct") or ()}
         worse = [one for one in names if one["api"] not in (200, 401) and direct.get(one["host"]) in (200, 401)]
         seen = ", ".join(f"{one['host']}: {one['api'] or one.get('error', 'no answer')}, and {direct[one['host']]} without it" for one in worse)
-        fault = ""
+        found = ""
         if worse:
             status = worse[0]["api"]
-            fault = "proxy-host-header" if self.front.get("refuses_host") else "proxy-path" if status == 404 and self.server.get("answers_below") is None else ""
-            fault = fault or ("proxy-upstream" if status in (0, 502, 503, 504) else "")
+            if self.front.get("refuses_host"):
+                found = "proxy-host-header"
+            elif status == 404 and self.server.get("answers_below") is None:
+                found = "proxy-path"
+            elif status in (0, *GATEWAY_STATUS):
+                found = "proxy-upstream"
         elif self.front.get("refuses_large"):
-            fault, seen = "proxy-body-limit", "413 for 100 MiB"
-        self.note("proxy", "passes requests on as they are", f"{self._proxy()}: {seen or 'it does'}", fault, follows=bool(fault and self.faults))
-        return bool(fault) and fault != "proxy-body-limit"
+            found, seen = "proxy-body-limit", "413 for 100 MiB"
+        self.note("proxy", "passes requests on as they are", f"{self._proxy()}: {seen or 'it does'}", found, follows=bool(self.faults))
+        return bool(found) and found != "proxy-body-limit"
 
-    def _closed(self) -> str:
+    def _closed(self) -> Union[Fault, str]:
         """Return what it means that the server asks for a login: without one to give, nothing more can be seen."""
-        return "login-refused" if self.server.get("logs_in") else UNKNOWN
+        return login_fault("its administrator") if self.server.get("logs_in") else UNKNOWN
 
     # -- what a client sees
     def _client(self) -> None:
@@ -353,8 +374,8 @@ class Diagnosis:
                 rejected = bool(rules) and one["kind"] == "refused" and works
                 self.note("network", f"{who} gets an answer", one["error"], "firewall-drop" if rejected else "client-cannot-connect", follows=bool(self.faults))
             else:
-                fault = {200: "", 401: self._closed(), 403: "host-header-refused"}.get(one["api"], "api-fails")
-                self.note("API", f"200 for {who}", str(one["api"]), fault, follows=bool(self.faults))
+                known = {200: None, 401: self._closed(), 403: name_fault([one.get("host") or one["name"]])}
+                self.note("API", f"200 for {who}", str(one["api"]), known.get(one["api"], "api-fails"), follows=bool(self.faults))
         self._artifacts()
 
     def _artifacts(self) -> None:
@@ -367,9 +388,9 @@ class Diagnosis:
         elif kind != "served" and not (direct and direct["error"]):
             self.note("artifact store", "clients send artifacts to the server", f"clients write to {where} themselves: each needs {own}", UNKNOWN)
         if direct:
-            fault = "artifact-root-not-served" if kind == "s3" else "s3-unreachable-for-clients"
-            self.note("artifact store", f"the client reaches {direct['endpoint']}", direct["error"] or "it does",
-                      fault if direct["error"] else "", follows=self._has("s3-down", "s3-wrong-scheme"))
+            by_link = fault("s3-unreachable-for-clients", endpoint=direct["endpoint"], why=f"{direct['error']}.")
+            found = None if not direct["error"] else "artifact-root-not-served" if kind == "s3" else by_link
+            self.note("artifact store", f"the client reaches {direct['endpoint']}", direct["error"] or "it does", found, self._has("s3-down", "s3-wrong-scheme"))
 
 
 def diagnose(wanted: Mapping[str, Any], server: Mapping[str, Any], client: Optional[Mapping[str, Any]] = None) -> list[Check]:

@@ -11,8 +11,9 @@ from types import SimpleNamespace
 from typing import Any, Optional
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import artifact_root, collect, judge, logs, report, stores
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.catalogue import FAULTS
+from ansible_collections.atlas.mlflow.plugins.module_utils.arguments import option
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import artifact_root, collect, find, judge, logs, report, stores
+from ansible_collections.atlas.mlflow.plugins.module_utils.units import parse_environment_file
 
 WANTED = {"host": "0.0.0.0", "port": 5001, "static_prefix": ""}
 ARGV = ["/opt/mlflow/bin/python", "/opt/mlflow/bin/mlflow", "server", "--host", "0.0.0.0", "--port", "5001"]
@@ -199,15 +200,8 @@ def test_a_place_of_artifacts_that_clients_may_have_access_to_is_told_and_no_fau
 )
 def test_where_a_server_sends_its_clients_is_read(argv: list[str], environment: dict[str, str], kind: str, tmp_path: Path) -> None:
     (tmp_path / "mounts").write_text("/dev/vda / ext4 rw 0 0\nnas:/team /mnt/team nfs4 rw 0 0\n")
-    found = artifact_root.artifact_root(collect.option(argv, "--default-artifact-root"), argv, environment, tmp_path / "mounts")
+    found = artifact_root.artifact_root(option(argv, "--default-artifact-root"), argv, environment, tmp_path / "mounts")
     assert found["kind"] == kind and "?" not in found["where"]
-
-
-def test_every_fault_of_the_catalogue_has_a_case_and_two_sentences() -> None:
-    assert {fault for fault, _server, _client in CASES} == set(FAULTS)
-    assert len(FAULTS) >= 24
-    for fault in FAULTS.values():
-        assert fault.cause.endswith(".") and fault.fix.endswith(".")
 
 
 @pytest.mark.parametrize(
@@ -287,7 +281,7 @@ def test_no_secret_of_a_log_is_shown() -> None:
     ],
 )
 def test_a_server_is_known_by_its_arguments(argv: list[str], server: bool) -> None:
-    assert collect.is_server(argv) is server
+    assert find.is_server(argv) is server
 
 
 def test_the_servers_own_python_is_found_and_no_other_is_taken_for_it(tmp_path: Path) -> None:
@@ -316,7 +310,7 @@ def test_a_configured_command_is_told_without_its_password(tmp_path: Path) -> No
 
 
 def test_settings_of_a_unit_are_read_as_systemd_reads_them() -> None:
-    assert collect.parse_environment_file('# no\nA="x \\"y\\" \\$z"\nB=plain\n') == {"A": 'x "y" $z', "B": "plain"}
+    assert parse_environment_file('# no\nA="x \\"y\\" \\$z"\nB=plain\n') == {"A": 'x "y" $z', "B": "plain"}
 
 
 def test_files_written_after_the_start_are_found(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect, judge, logs, memory
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.catalogue import FAULTS
+from ansible_collections.atlas.mlflow.plugins.module_utils.faults import FAULTS
 
 WANTED = {"host": "0.0.0.0", "port": 5001, "static_prefix": ""}
 #: The end of the log of `mlflow server` 3.0.0 with the newest SQLAlchemy.

@@ -8,6 +8,7 @@ from typing import Any, Callable, Optional
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect, judge, search
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import find as finder
 
 WANTED = {"unit": "mlflow-server.service", "container": "atlas-mlflow-server", "port": 5001}
 LIVE, NAMED = "b" * 64, "a" * 64
@@ -194,7 +195,7 @@ def test_a_container_of_podman_is_read_as_one_of_docker(tmp_path: Path, process:
 
 def test_a_users_own_container_of_podman_is_asked_for_as_that_user(tmp_path: Path, process: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
     user = type("User", (), {"pw_uid": 1000, "pw_gid": 100, "pw_dir": "/home/ann"})
-    monkeypatch.setattr(collect.pwd, "getpwuid", lambda uid: user)
+    monkeypatch.setattr(finder.pwd, "getpwuid", lambda uid: user)
     process(70, MLFLOW, f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{LIVE}.scope")
     server = find(Host(podman=[container("tracking", LIVE, pid=70)]), tmp_path)
     assert server.facts["name"] == "tracking"
@@ -364,6 +365,6 @@ def test_a_python_without_a_path_is_found_where_the_server_found_it(tmp_path: Pa
 
 
 def test_the_client_of_an_engine_is_no_server() -> None:
-    assert not collect.is_server(["/usr/bin/docker", "run", "image", "mlflow", "server"])
-    assert not collect.is_server(["/run/podman-init", "--", "mlflow", "server"])
-    assert collect.is_server(["uv", "run", "mlflow", "server"])
+    assert not finder.is_server(["/usr/bin/docker", "run", "image", "mlflow", "server"])
+    assert not finder.is_server(["/run/podman-init", "--", "mlflow", "server"])
+    assert finder.is_server(["uv", "run", "mlflow", "server"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import front, judge
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.collect import ask_names
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.answers import ask_names
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base
 from ansible_collections.atlas.mlflow.plugins.modules import mlflow_diagnose
 from fake_tracking import FakeTracking, serving

@@ -10,15 +10,11 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import (
-    Listener,
-    Unit,
-    descendants,
-    judge,
-    listening,
-    parse_unit,
-    read_listeners,
-)
+from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
+from ansible_collections.atlas.mlflow.plugins.module_utils.judge_sockets import judge
+from ansible_collections.atlas.mlflow.plugins.module_utils.processes import descendants
+from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener, listening, read_listeners
+from ansible_collections.atlas.mlflow.plugins.module_utils.units import Unit, parse_unit
 
 TCP = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
@@ -34,7 +30,8 @@ TCP6 = """\
    3: B80D0120000000000000000001000000:1389 00000000000000000000000000000000:0000 0A 00000000:00000000 00:00000000 00000000   998        0 4724 1
 """
 UNIT = Unit("mlflow-server.service", "active/running", (812, 813), "journalctl -u mlflow-server.service")
-DEFAULTS = "127.0.0.1:5000 is MLflow's own default, so its arguments did not arrive: a newline cut the command's shell string"
+WANTED = "mlflow-server.service listens on 0.0.0.0:5001"
+ALONE = f"{WANTED} and on nothing else"
 
 
 def on(endpoint: str, pid: int = 812, process: str = "mlflow", group: str = "") -> Listener:
@@ -70,45 +67,22 @@ def test_right_sockets_give_no_finding(address: str, own: list[str], others: lis
 
 
 @pytest.mark.parametrize(
-    ("own", "check", "expected", "seen", "cause"),
+    ("own", "argv", "expected", "seen", "fault"),
     [
-        (["127.0.0.1:5000"], "listen", "mlflow-server.service listens on 0.0.0.0:5001", "127.0.0.1:5000", DEFAULTS),
-        (
-            ["127.0.0.1:5001"],
-            "listen",
-            "mlflow-server.service listens on 0.0.0.0:5001",
-            "127.0.0.1:5001",
-            "--host or MLFLOW_HOST has another address than the configured one and only this machine can reach it",
-        ),
-        (["0.0.0.0:5000"], "listen", "mlflow-server.service listens on 0.0.0.0:5001", "0.0.0.0:5000", "--port or MLFLOW_PORT has another number"),
-        (["[::]:5001"], "listen", "mlflow-server.service listens on 0.0.0.0:5001", "[::]:5001", "--host or MLFLOW_HOST has another address"),
-        (
-            ["0.0.0.0:5001", "127.0.0.1:5000"],
-            "listen",
-            "mlflow-server.service listens on 0.0.0.0:5001 and on nothing else",
-            "also 127.0.0.1:5000, mlflow (pid 812)",
-            "a --bind in --gunicorn-opts",
-        ),
-        (
-            ["0.0.0.0:5001", "0.0.0.0:8265"],
-            "listen",
-            "mlflow-server.service listens on 0.0.0.0:5001 and on nothing else",
-            "also 0.0.0.0:8265, mlflow (pid 812)",
-            "a --bind in --gunicorn-opts, or a process that the service started",
-        ),
-        (
-            [],
-            "listen",
-            "mlflow-server.service listens on 0.0.0.0:5001",
-            "no listening socket in its 2 processes (active/running)",
-            "it is still starting, or waits for a store: see journalctl -u mlflow-server.service",
-        ),
+        (["127.0.0.1:5000"], ["mlflow", "server"], WANTED, "127.0.0.1:5000", "default-port"),
+        (["127.0.0.1:5000"], ["bash", "-c", "mlflow server\n --host 0.0.0.0 --port 5001"], WANTED, "127.0.0.1:5000", "default-port"),
+        (["127.0.0.1:5000"], ["mlflow", "server", "--port=5000"], WANTED, "127.0.0.1:5000", "wrong-socket"),
+        (["127.0.0.1:5001"], [], WANTED, "127.0.0.1:5001", "bound-to-loopback"),
+        (["0.0.0.0:5000"], [], WANTED, "0.0.0.0:5000", "wrong-socket"),
+        (["[::]:5001"], [], WANTED, "[::]:5001", "wrong-socket"),
+        (["0.0.0.0:5001", "127.0.0.1:5000"], ["--gunicorn-opts", "--bind 127.0.0.1:5000"], ALONE, "also 127.0.0.1:5000, mlflow (pid 812)", "bind-in-gunicorn-opts"),
+        (["0.0.0.0:5001", "0.0.0.0:8265"], [], ALONE, "also 0.0.0.0:8265, mlflow (pid 812)", "extra-socket"),
+        ([], [], WANTED, "no listening socket in its 2 processes (active/running)", "server-starting"),
     ],
 )
-def test_wrong_sockets_are_named_with_their_cause(own: list[str], check: str, expected: str, seen: str, cause: str) -> None:
-    (finding,) = judge(UNIT, [on(one) for one in own], [], ip_address("0.0.0.0"), 5001)
-    assert (finding.check, finding.expected, finding.seen) == (check, expected, seen)
-    assert finding.cause.startswith(cause)
+def test_wrong_sockets_are_named(own: list[str], argv: list[str], expected: str, seen: str, fault: str) -> None:
+    (finding,) = judge(UNIT, [on(one) for one in own], [], ip_address("0.0.0.0"), 5001, argv)
+    assert (finding.check, finding.expected, finding.seen, finding.fault.id) == ("listen", expected, seen, fault)
 
 
 @pytest.mark.parametrize(
@@ -127,18 +101,27 @@ def test_a_socket_of_another_process_that_takes_the_traffic_is_named(address: st
     assert finding.check == "shadow"
     assert finding.expected == "nothing but mlflow-server.service on port 5001"
     assert finding.seen == f"{other} held by docker-proxy (pid 99, docker.service)"
-    assert finding.cause.startswith(cause)
+    assert finding.fault.id == "shadowing-listener" and cause in finding.fault.cause
 
 
 def test_a_taken_port_and_a_dead_or_missing_unit_are_told_apart() -> None:
-    def cause(unit: Unit, others: list[Listener]) -> str:
+    def found(unit: Unit, others: list[Listener]) -> Finding:
         (finding,) = judge(unit, [], others, ip_address("0.0.0.0"), 5001)
-        return finding.cause
+        return finding
 
     dead = Unit("mlflow-server.service", "failed/failed", (), "journalctl -u mlflow-server.service")
-    assert cause(dead, [on("0.0.0.0:5001", 99, "python3")]) == "the port is taken: 0.0.0.0:5001 is held by python3 (pid 99)"
-    assert cause(dead, []) == "the service is not running: see journalctl -u mlflow-server.service"
-    assert cause(Unit("x.service", "not found", ()), []).startswith("there is no unit of this name")
+    taken = found(dead, [on("0.0.0.0:5001", 99, "python3")])
+    assert taken.fault.id == "port-taken" and taken.seen.endswith("(failed/failed); 0.0.0.0:5001 is held by python3 (pid 99)")
+    ended = found(dead, [])
+    assert ended.fault.id == "server-not-running" and "journalctl -u mlflow-server.service" in ended.fault.fix
+    assert found(Unit("x.service", "not found", ()), []).fault.id == "server-not-found"
+
+
+def test_a_wildcard_of_another_process_keeps_a_server_from_its_address_and_takes_nothing_from_one_that_has_it() -> None:
+    wildcard = on("0.0.0.0:5001", 99, "haproxy")
+    (finding,) = judge(UNIT, [], [wildcard], ip_address("10.0.0.5"), 5001)
+    assert finding.fault.id == "port-taken"
+    assert judge(UNIT, [on("10.0.0.5:5001")], [wildcard], ip_address("10.0.0.5"), 5001) == []
 
 
 def test_processes_come_from_the_control_group_with_the_main_one_first(tmp_path: Path) -> None:

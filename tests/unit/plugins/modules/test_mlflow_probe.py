@@ -18,7 +18,7 @@ from unittest import mock
 
 import pytest
 from ansible.module_utils import basic
-from ansible_collections.atlas.mlflow.plugins.module_utils import seen
+from ansible_collections.atlas.mlflow.plugins.module_utils import data_loss, seen
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import Container
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base
@@ -57,7 +57,7 @@ def only(result: dict[str, Any]) -> dict[str, str]:
     assert result["failed"] is True and result["changed"] is False
     assert len(result["findings"]) == 1, result["msg"]
     finding: dict[str, str] = result["findings"][0]
-    assert result["msg"] == "{check}: expected {expected}, saw {seen}; likely cause: {cause}".format(**finding)
+    assert result["msg"] == "{check}: expected {expected}, saw {seen}; likely cause: {cause} Fix: {fix} [{fault}]".format(**finding)
     return finding
 
 
@@ -94,24 +94,23 @@ def test_ten_probes_leave_one_deleted_experiment_with_one_run_and_no_artifact(fa
 def test_a_name_that_is_not_allowed_is_told_with_its_remedy(fake: FakeTracking) -> None:
     result = probe(fake.url, names=["mlflow.example", "127.0.0.1"])
     host = f"mlflow.example:{fake.port}"
-    remedy = (
-        f"'{host}' is not among the server's allowed hosts, where a name counts with its port: "
-        "add 'mlflow.example' and 'mlflow.example:*' to mlflow_server_allowed_hosts"
-    )
-    assert result["findings"] == [
-        {"check": f"api as {host}", "expected": "200 and JSON", "seen": INVALID, "cause": remedy},
-        {"check": f"page as {host}", "expected": "200 and MLflow's page", "seen": INVALID, "cause": remedy},
+    told = [(finding["check"], finding["expected"], finding["seen"], finding["fault"]) for finding in result["findings"]]
+    assert told == [
+        (f"api as {host}", "200 and JSON", INVALID, "host-header-refused"),
+        (f"page as {host}", "200 and MLflow's page", INVALID, "host-header-refused"),
     ]
+    assert f"'{host}'" in result["findings"][0]["cause"]
+    assert "Add 'mlflow.example' and 'mlflow.example:*' to mlflow_server_allowed_hosts" in result["findings"][0]["fix"]
     assert result["names"][0]["answers"] is False
     assert result["round_trip"]["sha256"], "the round trip goes by the name that answers"
 
 
-@pytest.mark.parametrize(("version", "cause"), [("3.17.2", "mlflow_server_allowed_hosts holds a wildcard"), ("3.0.1", "release 3.0.1 has no check")])
-def test_a_foreign_host_that_is_served_is_found(fake: FakeTracking, version: str, cause: str) -> None:
+@pytest.mark.parametrize(("version", "fault"), [("3.17.2", "host-check-open"), ("3.0.1", "host-check-missing")])
+def test_a_foreign_host_that_is_served_is_found(fake: FakeTracking, version: str, fault: str) -> None:
     fake.hosts_checked, fake.version = False, version
     finding = only(probe(fake.url, foreign_host="foreign.invalid"))
     assert (finding["check"], finding["expected"], finding["seen"]) == (f"foreign host foreign.invalid:{fake.port}", "403", "200 OK")
-    assert finding["cause"].startswith(cause)
+    assert finding["fault"] == fault
     assert probe(fake.url, foreign_host_refused=False)["findings"] == []
 
 
@@ -121,7 +120,7 @@ def test_a_dead_database_is_told_from_a_dead_server(fake: FakeTracking) -> None:
     finding = only(result)
     assert finding["check"] == f"api as 127.0.0.1:{fake.port}"
     assert finding["seen"] == "503 Service Unavailable 'TEMPORARILY_UNAVAILABLE connection to the database failed'"
-    assert finding["cause"].startswith("the server runs (its /health says 200, and never asks a store), but its backend store does not answer")
+    assert finding["fault"] == "backend-store-fails"
     assert result["round_trip"] == {"skipped": True, "reason": "the API does not answer"}
 
 
@@ -129,7 +128,7 @@ def test_another_program_on_the_port_is_found(fake: FakeTracking) -> None:
     fake.page = b"<html><title>It works!</title></html>"
     finding = only(probe(fake.url))
     assert (finding["check"], finding["seen"]) == (f"page as 127.0.0.1:{fake.port}", "200 OK with the title 'It works!'")
-    assert finding["cause"].startswith("another program answers on this port")
+    assert finding["fault"] == "not-mlflow"
 
 
 def test_a_corrupt_artifact_is_found_by_its_sha256(fake: FakeTracking) -> None:
@@ -139,7 +138,7 @@ def test_a_corrupt_artifact_is_found_by_its_sha256(fake: FakeTracking) -> None:
     assert finding["check"] == "round trip, artifact"
     assert finding["expected"] == f"100000 bytes with sha256 {result['round_trip']['sha256']}"
     assert finding["seen"].startswith("99999 bytes with sha256 ")
-    assert finding["cause"].startswith("something between client and artifact store cuts, caches or changes the content")
+    assert finding["fault"] == "artifact-changed"
     assert fake.artifacts == {} and fake.experiments["1"]["lifecycle_stage"] == "deleted", "a failed probe cleans up too"
 
 
@@ -153,7 +152,7 @@ def test_an_advertised_endpoint_is_followed_and_its_signature_kept(fake: FakeTra
         assert store.ranges == ["bytes=0-99999"]
         finding = only(probe(fake.url, artifact_mode="proxied"))
         assert (finding["check"], finding["seen"]) == ("artifact mode", "it is advertised to the client and the page")
-        assert "S3 endpoint as the server knows it" in finding["cause"]
+        assert finding["fault"] == "links-advertised"
     assert "very-secret" not in json.dumps(result)
 
 
@@ -167,8 +166,7 @@ def test_an_advertised_endpoint_out_of_reach_is_told_in_these_words(fake: FakeTr
     assert finding["check"] == "round trip, presigned download"
     assert finding["expected"] == f"the download from http://{where}, where the server sends clients"
     assert finding["seen"] == f"connection refused ({where})"
-    told = f"the S3 endpoint http://{where} is the server's own name for it (MLFLOW_S3_ENDPOINT_URL), and this machine can't reach it"
-    assert finding["cause"].startswith(told)
+    assert finding["fault"] == "s3-unreachable-for-clients" and f"http://{where}" in finding["cause"] and "Nothing listens there" in finding["cause"]
     assert "very-secret" not in json.dumps(result)
     assert fake.artifacts == {}
 
@@ -180,7 +178,7 @@ def test_a_refused_signature_is_told_by_its_code_alone(fake: FakeTracking) -> No
         result = probe(fake.url)
     finding = only(result)
     assert finding["seen"] == "403 SignatureDoesNotMatch"
-    assert finding["cause"].startswith("a proxy in front of the S3 endpoint changes the Host header")
+    assert finding["fault"] == "link-signature-changed"
     assert "very-secret" not in json.dumps(result)
 
 
@@ -198,36 +196,36 @@ def test_a_hung_transfer_ends_in_seconds(fake: FakeTracking, fault: str, method:
     assert time.monotonic() - begin < 4
     assert (finding["check"], finding["expected"]) == (f"round trip, {step}", f"{method} of 100000 bytes to succeed")
     assert finding["seen"] == f"no complete answer within 2 seconds (127.0.0.1:{fake.port})"
-    assert finding["cause"].startswith("the server waits for its artifact store")
+    assert finding["fault"] == "artifact-store-silent"
 
 
 def test_a_param_that_comes_back_wrong_is_found(fake: FakeTracking) -> None:
     fake.wrong_param = True
     finding = only(probe(fake.url))
     assert (finding["check"], finding["expected"], finding["seen"]) == ("round trip, params", "atlas.mlflow.probe = 'yes'", "'no'")
-    assert finding["cause"].startswith("the backend store does not return what was written")
+    assert finding["fault"] == "values-changed"
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "thing", "cause"),
+    ("method", "path", "thing", "fault"),
     [
-        ("POST", "experiments/delete", "the experiment atlas-mlflow-probe-test", "the server runs"),
-        ("DELETE", "probe.bin", "the artifact 1/run1/artifacts/probe.bin", "the server can't use its artifact store"),
+        ("POST", "experiments/delete", "the experiment atlas-mlflow-probe-test", "backend-store-fails"),
+        ("DELETE", "probe.bin", "the artifact 1/run1/artifacts/probe.bin", "artifact-store-fails"),
     ],
 )
-def test_a_cleanup_that_fails_is_found(fake: FakeTracking, method: str, path: str, thing: str, cause: str) -> None:
+def test_a_cleanup_that_fails_is_found(fake: FakeTracking, method: str, path: str, thing: str, fault: str) -> None:
     fake.fail_on = method, path
     finding = only(probe(fake.url))
     assert (finding["check"], finding["expected"]) == ("cleanup", f"to delete {thing}")
     assert finding["seen"] == "500 Internal Server Error 'INTERNAL_ERROR broken on purpose'"
-    assert finding["cause"].startswith(cause)
+    assert finding["fault"] == fault and finding["fix"].endswith("The next probe uses it again.")
 
 
 def test_an_artifact_root_of_another_kind_is_found(fake: FakeTracking) -> None:
     fake.artifact_root = "s3://bucket/"
     finding = only(probe(fake.url))
     assert (finding["check"], finding["seen"]) == ("round trip, artifact root", "s3://bucket/1/run1/artifacts")
-    assert finding["cause"].startswith("a default artifact root is set, or was when this experiment was made")
+    assert finding["fault"] == "artifact-root-not-served" and "mlflow gc --experiment-ids 1" in finding["fix"]
 
 
 def test_an_answer_that_is_not_mlflows_ends_the_round_trip_with_a_finding(fake: FakeTracking) -> None:
@@ -258,26 +256,26 @@ def basic_login(name: str, password: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("opened", "check", "cause"),
+    ("opened", "check", "fault"),
     [
-        ({"open": "GET /api"}, ["the API without a login", "the API by MLflow's old default login"], "everybody who reaches it may use it"),
-        ({"more_logins": [basic_login("admin", "password1234")]}, ["the API by MLflow's old default login"], "the password that old releases"),
+        ({"open": "GET /api"}, ["the API without a login", "the API by MLflow's old default login"], "login-not-asked-for"),
+        ({"more_logins": [basic_login("admin", "password1234")]}, ["the API by MLflow's old default login"], "default-login"),
     ],
 )
-def test_a_server_that_is_open_in_spite_of_its_users_is_found(fake: FakeTracking, opened: dict[str, Any], check: list[str], cause: str) -> None:
+def test_a_server_that_is_open_in_spite_of_its_users_is_found(fake: FakeTracking, opened: dict[str, Any], check: list[str], fault: str) -> None:
     fake.login = basic_login("ada", "secret word")
-    for fault, value in opened.items():
-        setattr(fake, fault, value)
+    for switch, value in opened.items():
+        setattr(fake, switch, value)
     findings = probe(fake.url, username="ada", password="secret word")["findings"]
     assert [finding["check"] for finding in findings] == check
     assert all(finding["expected"] == "401" and finding["seen"] == "200 OK" for finding in findings)
-    assert not check or cause in findings[0]["cause"]
+    assert findings[0]["fault"] == fault
 
 
 def test_a_wrong_login_is_named(fake: FakeTracking) -> None:
     fake.login = basic_login("ada", "secret word")
     result = probe(fake.url, username="ada", password="another word")
-    assert {finding["cause"] for finding in result["findings"]} == {"the server refuses the login of ada: its password is another, or there is no such user"}
+    assert {finding["cause"] for finding in result["findings"]} == {"The server refuses the login of ada: its password is another, or there is no such user."}
     assert "another word" not in json.dumps(result)
 
 
@@ -285,7 +283,7 @@ def test_a_login_is_used_and_its_lack_is_named(fake: FakeTracking) -> None:
     fake.login = "Basic " + base64.b64encode(b"ada:secret word").decode()
     assert probe(fake.url, username="ada", password="secret word")["findings"] == []
     result = probe(fake.url)
-    assert {finding["cause"] for finding in result["findings"]} == {"the server asks for a login: set username and password to those of a user"}
+    assert {finding["fault"] for finding in result["findings"]} == {"login-missing"}
 
 
 def test_a_silent_address_is_one_finding_after_the_wait() -> None:
@@ -297,7 +295,7 @@ def test_a_silent_address_is_one_finding_after_the_wait() -> None:
     assert 1 < time.monotonic() - begin < 5
     assert (finding["check"], finding["expected"]) == ("answer", f"an answer from {url} within 1.5 seconds")
     assert finding["seen"] == f"connection refused ({url.removeprefix('http://')})"
-    assert finding["cause"].startswith("nothing listens there: the server is down, still starting, or bound to another address or port")
+    assert finding["fault"] == "connection-refused"
 
 
 def test_a_server_that_comes_up_during_the_wait_is_probed() -> None:
@@ -337,7 +335,7 @@ def test_the_sockets_of_a_unit_are_judged(fake: FakeTracking, tmp_path: Path, mo
     monkeypatch.setattr(mlflow_probe.sockets, "socket_inodes", mock.Mock(side_effect=PermissionError))
     finding = only(probe(fake.url, unit="mlflow-server.service"))
     assert (finding["check"], finding["seen"]) == ("listen", "permission denied")
-    assert finding["cause"] == "the module does not run as root: set become"
+    assert finding["fault"] == "sockets-unreadable"
 
 
 def test_a_container_that_was_started_again_tells_why_it_had_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,8 +345,9 @@ def test_a_container_that_was_started_again_tells_why_it_had_ended(monkeypatch: 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     result = probe(f"http://127.0.0.1:{port}", container="atlas-mlflow-server", wait=30)
-    assert [(finding["check"], finding["seen"]) for finding in result["findings"]][0] == ("container", "restarting")
-    assert "its last words are: table guardrails already exists" in result["msg"]
+    finding = result["findings"][0]
+    assert (finding["check"], finding["seen"]) == ("container", "restarting; its log ends with: table guardrails already exists")
+    assert finding["fault"] == "server-not-running" and "docker logs atlas-mlflow-server" in finding["fix"]
 
 
 #: A unit as systemd shows it, one line a look: state, and how often it was started again.
@@ -394,7 +393,8 @@ def test_a_unit_that_ends_again_and_again_ends_the_wait_with_its_last_words(tmp_
     finding = result["findings"][0]
     assert (finding["check"], finding["expected"]) == ("service", "mlflow-server.service runs")
     assert finding["seen"].startswith("ended 2 times")
-    assert finding["cause"] == "its last words are: ModuleNotFoundError: No module named 'prometheus_flask_exporter'"
+    assert finding["seen"].endswith("; its log ends with: ModuleNotFoundError: No module named 'prometheus_flask_exporter'")
+    assert finding["fault"] == "packages-do-not-fit"
 
 
 @pytest.mark.parametrize(
@@ -423,7 +423,7 @@ def test_workers_that_end_again_and_again_end_the_wait(tmp_path: Path, monkeypat
     result = probe(f"http://127.0.0.1:{unused_port()}", unit="mlflow-server.service", wait=60)
     assert time.monotonic() - begin < 30
     assert result["findings"][0]["seen"].startswith(f"its workers ended {times} times")
-    assert "No module named 'prometheus_flask_exporter'" in result["findings"][0]["cause"]
+    assert "No module named 'prometheus_flask_exporter'" in result["findings"][0]["seen"]
 
 
 def test_a_container_that_docker_starts_again_and_again_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,7 +434,7 @@ def test_a_container_that_docker_starts_again_and_again_ends_the_wait(monkeypatc
     result = probe(f"http://127.0.0.1:{unused_port()}", container="atlas-mlflow-server", wait=60)
     assert time.monotonic() - begin < 30
     assert result["findings"][0]["check"] == "service" and result["findings"][0]["seen"].startswith("ended 2 times")
-    assert "its last words are: Error: No such option: --no-such" in result["msg"]
+    assert "its log ends with: Error: No such option: --no-such" in result["msg"] and result["findings"][0]["fault"] == "arguments-refused"
 
 
 def test_the_module_runs_as_a_program(fake: FakeTracking) -> None:
@@ -471,7 +471,7 @@ def test_a_probe_remembers_the_database_and_names_one_that_has_lost_it(fake: Fak
     for experiments in ({}, {"other": 5000}):
         fill(fake, 4000, **experiments)
         finding = only(probe(fake.url, memory=str(memory)))
-        assert finding["check"] == "data" and "2 experiments (churn, fraud)" in finding["expected"] and "mlflow_server_allow_store_change" in finding["cause"]
+        assert finding["check"] == "data" and "2 experiments (churn, fraud)" in finding["expected"] and "mlflow_server_allow_store_change" in finding["fix"]
     # It is not forgotten by that, and also not in check mode, until another database is expected.
     assert only(probe(fake.url, memory=str(memory)))["check"] == "data"
     assert only(probe(fake.url, check_mode=True, memory=str(memory)))["check"] == "data"
@@ -538,16 +538,16 @@ def test_runs_that_are_not_told_are_not_lost(fake: FakeTracking, tmp_path: Path,
     memory = tmp_path / "seen.json"
     fill(fake, 1000, numbered(3))
     server = TrackingServer(Base.parse(fake.url), f"127.0.0.1:{fake.port}")
-    before = seen.look(server)
+    before = data_loss.look(server)
     fill(fake, 4000)
     fake.fail_on = fault
-    now = seen.look(server)
+    now = data_loss.look(server)
     assert seen.words(before) == "no experiments beside Default and 3 runs" and (fault[0] == "GET") == ("runs" in now)
-    assert (seen.vanished(server, before, now) is None) == (fault[0] == "GET")
+    assert (data_loss.vanished(server, before, now) is None) == (fault[0] == "GET")
     # The memory of an earlier release has no runs.
     memory.write_text(json.dumps({name: before[name] for name in ("at", "made", "experiments", "more", "some")}))
     old = seen.recall(memory)
-    assert seen.words(old) == "no experiments beside Default" and seen.vanished(server, old, now) is None
+    assert seen.words(old) == "no experiments beside Default" and data_loss.vanished(server, old, now) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"at": 1}'])

@@ -120,12 +120,12 @@ def probe(fake: Fake, **options: Any) -> dict[str, Any]:
 
 
 def only(result: dict[str, Any]) -> tuple[str, str, str]:
-    """Return check, what was seen and cause of a failed probe's one finding."""
+    """Return check, what was seen and fault of a failed probe's one finding."""
     assert result["failed"] is True and result["changed"] is False
     assert len(result["findings"]) == 1, result["msg"]
     finding = result["findings"][0]
-    assert result["msg"] == "{check}: expected {expected}, saw {seen}; likely cause: {cause}".format(**finding)
-    return finding["check"], finding["seen"], finding["cause"]
+    assert result["msg"] == "{check}: expected {expected}, saw {seen}; likely cause: {cause} Fix: {fix} [{fault}]".format(**finding)
+    return finding["check"], finding["seen"], finding["fault"]
 
 
 def test_two_that_know_one_another_give_no_finding(fake: Fake) -> None:
@@ -134,24 +134,25 @@ def test_two_that_know_one_another_give_no_finding(fake: Fake) -> None:
 
 def test_a_wrong_secret_is_named(fake: Fake) -> None:
     fake.secret = "another"
-    check, seen, cause = only(probe(fake))
-    assert (check, seen) == ("client secret", "401 invalid_client") and "mlflow_server_oidc_client_secret is not what the provider has" in cause
+    result = probe(fake)
+    assert only(result) == ("client secret", "401 invalid_client", "provider-refuses-client")
+    assert "mlflow_server_oidc_client_secret is not what the provider has" in result["msg"]
 
 
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ((400, {"error": "unauthorized_client"}), "allow it the authorization code flow"),
-        ((400, {"error": "invalid_client"}), "is not what the provider has"),
-        ((500, {}), "the provider is broken"),
-        ((200, {"access_token": "for nothing"}), "no token endpoint of a provider"),
-        ((404, "no such page"), "no token endpoint of a provider"),
+        ((400, {"error": "unauthorized_client"}), "provider-refuses-flow"),
+        ((400, {"error": "invalid_client"}), "provider-refuses-client"),
+        ((500, {}), "provider-broken"),
+        ((200, {"access_token": "for nothing"}), "provider-broken"),
+        ((404, "no such page"), "provider-broken"),
     ],
 )
 def test_a_token_endpoint_that_does_not_let_the_client_in_is_named(fake: Fake, answer: tuple[int, Any], said: str) -> None:
     fake.token_answer = answer
-    check, _seen, cause = only(probe(fake))
-    assert check == "client secret" and said in cause
+    check, _seen, fault = only(probe(fake))
+    assert (check, fault) == ("client secret", said)
 
 
 @pytest.mark.parametrize("answer", [(400, {"error": "invalid_grant"}), (403, {"error": "access_denied"}), (400, {"error": "invalid_request"})])
@@ -161,59 +162,61 @@ def test_a_refused_code_is_what_is_wanted(fake: Fake, answer: tuple[int, Any]) -
 
 
 def test_a_provider_that_is_not_there_is_named(fake: Fake) -> None:
-    check, seen, cause = only(probe(fake, discovery_url="http://127.0.0.1:1/.well-known/openid-configuration"))
-    assert check == "provider" and "refused" in seen and "the tracking server has to reach the provider too" in cause
+    result = probe(fake, discovery_url="http://127.0.0.1:1/.well-known/openid-configuration")
+    check, seen, fault = only(result)
+    assert check == "provider" and "refused" in seen and fault == "connection-refused"
+    assert "the tracking server has to reach the provider too" in result["msg"]
 
 
 def test_another_page_than_the_discovery_document_is_named(fake: Fake) -> None:
-    check, seen, cause = only(probe(fake, discovery_url=fake.url + "/elsewhere"))
-    assert (check, seen[:3]) == ("provider", "404") and "mlflow_server_oidc_discovery_url" in cause
+    check, seen, fault = only(probe(fake, discovery_url=fake.url + "/elsewhere"))
+    assert (check, seen[:3]) == ("provider", "404") and fault == "provider-not-there"
 
 
 def test_a_discovery_document_without_endpoints_is_named(fake: Fake) -> None:
     del fake.described["token_endpoint"]
-    _check, seen, _cause = only(probe(fake))
+    _check, seen, _fault = only(probe(fake))
     assert "without token_endpoint" in seen
 
 
 def test_a_provider_without_the_code_challenge_is_named(fake: Fake) -> None:
     fake.described["code_challenge_methods_supported"] = ["plain"]
-    check, seen, cause = only(probe(fake))
-    assert (check, seen) == ("provider", "plain") and "OIDC_CODE_CHALLENGE" in cause
+    check, seen, fault = only(probe(fake))
+    assert (check, seen) == ("provider", "plain") and fault == "provider-without-challenge"
 
 
 def test_a_server_that_runs_with_another_client_is_named(fake: Fake) -> None:
     fake.client_id = "other"
-    check, seen, cause = only(probe(fake))
-    assert check == "login" and "as other" in seen and "other settings" in cause
+    check, seen, fault = only(probe(fake))
+    assert check == "login" and "as other" in seen and fault == "provider-unknown-to-server"
 
 
 def test_a_server_that_sends_people_elsewhere_is_named(fake: Fake) -> None:
     fake.sent_to = "/other"
-    check, seen, _cause = only(probe(fake))
+    check, seen, _fault = only(probe(fake))
     assert check == "login" and f"{fake.url}/other as mlflow" in seen
 
 
 def test_a_server_that_does_not_know_its_provider_is_named(fake: Fake) -> None:
     fake.login_answer = 500
-    check, seen, cause = only(probe(fake))
-    assert (check, seen[:3]) == ("login", "500") and "see its log" in cause
+    check, seen, fault = only(probe(fake))
+    assert (check, seen[:3]) == ("login", "500") and fault == "provider-unknown-to-server"
 
 
 def test_a_name_that_the_server_does_not_answer_to_is_named(fake: Fake) -> None:
-    check, seen, cause = only(probe(fake, redirect_uri="https://foreign.example.org/callback"))
-    assert (check, seen[:3]) == ("login", "403") and "foreign.example.org, which is not among the server's allowed hosts" in cause
+    check, seen, fault = only(probe(fake, redirect_uri="https://foreign.example.org/callback"))
+    assert (check, seen[:3]) == ("login", "403") and fault == "host-header-refused"
 
 
 def test_a_place_that_the_provider_sends_nobody_back_to_is_named(fake: Fake) -> None:
     fake.registered = []
-    check, seen, cause = only(probe(fake))
-    assert (check, seen[:3]) == ("login", "400") and f"not {REDIRECT} as a place to send people back to" in cause
+    check, seen, fault = only(probe(fake))
+    assert (check, seen[:3]) == ("login", "400") and fault == "client-not-registered"
 
 
 def test_a_provider_that_sends_the_browser_back_at_once_is_named(fake: Fake) -> None:
     fake.refuses_by_redirect = True
-    check, seen, _cause = only(probe(fake))
+    check, seen, _fault = only(probe(fake))
     assert check == "login" and "unauthorized_client" in seen
 
 

@@ -1,0 +1,63 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask a tracking server by each of its names, on its own host and where a client stands."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from dataclasses import replace
+from typing import Any, Optional
+
+from ansible_collections.atlas.mlflow.plugins.module_utils.arguments import option
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SEARCH, TrackingServer
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
+
+
+def ask_names(
+    base: Base, names: list[str], timeout: float, tls: Optional[ssl.SSLContext] = None, credentials: Optional[tuple[str, str]] = None
+) -> list[dict[str, Any]]:
+    """Return the status that the API and the health path give by each name; one that gets no answer at all ends the round."""
+    facts: list[dict[str, Any]] = []
+    for name in names:
+        host = base.host_header(name)
+        server = TrackingServer(base, host, timeout, credentials, tls)
+        try:
+            api = server.ask("GET", *SEARCH)
+            health = server.ask("GET", "/health")
+        except NoAnswer as failure:
+            facts.append({"host": host, "api": 0, "health": 0, "error": failure.seen})
+            break
+        facts.append({"host": host, "api": api.status, "health": health.status})
+    return facts
+
+
+def answers_below(base: Base, host: str, argv: list[str], timeout: float, tls: Optional[ssl.SSLContext] = None) -> Optional[str]:
+    """Return the path below which the API answers in place of the expected one, nothing where it does not."""
+    for path in {option(argv, "--static-prefix").rstrip("/"), ""} - {base.path}:
+        response = TrackingServer(replace(base, path=path), host, timeout, tls=tls).attempt("GET", *SEARCH)
+        if isinstance(response, Answer) and response.status in (200, 401):
+            return path
+    return None
+
+
+def see_as_client(
+    base: Base, names: list[str], s3_endpoint: str, timeout: float, tls: Optional[ssl.SSLContext] = None, credentials: Optional[tuple[str, str]] = None
+) -> dict[str, Any]:
+    """Return what a client sees: each name resolved, connected to and asked; and the S3 endpoint that the server sends clients to."""
+    facts: dict[str, Any] = {"now": time.time(), "names": [], "s3": None}
+    for name in names:
+        place = replace(base, host=name)
+        one: dict[str, Any] = {"name": name, "host": place.host_header(name), "kind": "", "connected": True, "error": "", "api": 0}
+        try:
+            one["api"] = TrackingServer(place, one["host"], timeout, credentials, tls).ask("GET", *SEARCH).status
+        except NoAnswer as failure:
+            one.update(kind=failure.kind, connected=failure.connected, error=failure.seen)
+        facts["names"].append(one)
+    if s3_endpoint:
+        facts["s3"] = {"endpoint": Base.parse(s3_endpoint).origin, "error": ""}
+        try:
+            ask(Base.parse(s3_endpoint), "GET", "/", timeout=timeout, tls=tls)
+        except NoAnswer as failure:
+            facts["s3"]["error"] = failure.seen
+    return facts

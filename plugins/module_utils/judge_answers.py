@@ -1,0 +1,202 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ask a tracking server what changes nothing, and say what its answers mean: does it answer, by which names, in which artifact mode.
+
+The health path alone proves nothing: it is exempt from the check of the Host header, and never asks the database.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Callable, Optional
+from urllib.parse import urlsplit
+
+from ansible_collections.atlas.mlflow.plugins.module_utils.faults import Fault, fault
+from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API, ARTIFACTS, INVALID_HOST, SEARCH, SERVER_INFO, Response, TrackingServer
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, NoAnswer
+
+NOT_SERVED = "--no-serve-artifacts"
+APP_ROOT = re.compile(r"""<title>MLflow</title>.*<div id=["']root["']""", re.DOTALL)
+HOST_CHECK_SINCE = (3, 5)  # the first release that looks at the Host header
+PUBLIC_LOGIN = ("admin", "password1234")  # what releases up to 3.16.0 make, where nothing else is set
+GATEWAY_STATUS = (502, 503, 504)
+RETRY_EVERY = 0.25  # seconds between attempts while waiting for the first answer
+
+
+# -- what an answer means
+def name_fault(hosts: Iterable[str]) -> Fault:
+    """Return the fault of a server that refuses to be called so, with a port or without."""
+    refused = list(hosts)
+    bare = [re.sub(r":\d*$", "", host) for host in refused]
+    names = [f"'{name}'" for host in dict.fromkeys(bare) for name in (host, f"{host}:*")]
+    return fault("host-header-refused", hosts=" and ".join(f"'{host}'" for host in refused), names=" and ".join(names))
+
+
+def login_fault(user: str) -> Fault:
+    """Return the fault of a server that refuses a login."""
+    return fault("login-refused", user=user)
+
+
+def answer_fault(server: TrackingServer, response: Response) -> Fault:
+    """Return the fault that explains best a response that is not the expected one."""
+    if isinstance(response, NoAnswer):
+        return fault(response.fault)
+    status = response.status
+    if status == 403 and INVALID_HOST in response.text:
+        return name_fault([server.host])
+    if status == 401:
+        return login_fault(server.credentials[0]) if server.credentials else fault("login-missing")
+    if 300 <= status < 400:
+        target = urlsplit(response.headers.get("location", ""))
+        return fault("redirected", target=f"{target.scheme}://{target.netloc}{target.path}")
+    if status >= 500:
+        health = server.attempt("GET", "/health")
+        if isinstance(health, Answer) and health.status == 200:
+            return fault("backend-store-fails")
+        return fault("proxy-upstream" if status in GATEWAY_STATUS else "api-fails")
+    return fault({403: "request-refused", 404: "path-unknown"}.get(status, "not-mlflow"))
+
+
+def page_fault(server: TrackingServer, response: Response) -> Fault:
+    """Return the same for the page, also for MLflow's answer without its page's files."""
+    if isinstance(response, Answer) and "landing page (index.html) not found" in response.text:
+        return fault("page-missing")
+    return fault("api-fails") if isinstance(response, Answer) and response.status == 500 else answer_fault(server, response)
+
+
+def artifact_fault(server: TrackingServer, response: Response) -> Fault:
+    """Return the same for a request for an artifact through the server."""
+    if isinstance(response, NoAnswer):
+        return fault("artifact-store-silent") if response.kind == "timeout" and response.connected else answer_fault(server, response)
+    if NOT_SERVED in response.text:
+        return fault("artifacts-not-served")
+    if response.status == 413:
+        return fault("proxy-body-limit")
+    return fault("artifact-store-fails") if response.status >= 500 else answer_fault(server, response)
+
+
+# -- findings of the probe
+def wait_for_answer(server: TrackingServer, wait: float, gone: Callable[[], bool] = lambda: False) -> Optional[Finding]:
+    """Wait until the server answers at all, at most C(wait) seconds; C(gone) tells that waiting has no point any more."""
+    end = time.monotonic() + wait
+    while True:
+        left = end - time.monotonic()
+        response = server.attempt("GET", "/health", timeout=min(server.timeout, max(left, 1)) if wait else None)
+        if isinstance(response, Answer) and response.status not in GATEWAY_STATUS:
+            return None
+        if time.monotonic() + RETRY_EVERY >= end or gone():
+            break
+        time.sleep(RETRY_EVERY)
+    within = f" within {wait:g} seconds" if wait else ""
+    return Finding("answer", f"an answer from {server.base.origin}{within}", response.seen, answer_fault(server, response))
+
+
+def webhooks_warning(server: TrackingServer) -> str:
+    """Return a warning if MLflow cannot decrypt the secret of a webhook; empty if it can, or has no webhooks."""
+    answer = server.attempt("GET", f"{API}/webhooks")
+    if not isinstance(answer, Answer) or answer.status != 500:
+        return ""
+    found = fault("webhooks-not-decrypted")
+    return f"{found.cause} {found.fix}"
+
+
+def check_names(server: TrackingServer, hosts: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[Finding]]:
+    """Ask the API and the page by each name, given with its Host header, and return the facts per name and the findings."""
+    facts: list[dict[str, Any]] = []
+    findings: list[Finding] = []
+    questions: tuple[tuple[str, str, str, dict[str, int], Callable[[Answer], bool]], ...] = (
+        ("api", "200 and JSON", *SEARCH, lambda answer: answer.body.lstrip().startswith(b"{")),
+        ("page", "200 and MLflow's page", "/", {}, lambda answer: bool(APP_ROOT.search(answer.text))),
+    )
+    hopeless = False
+    for name, host in hosts.items():
+        fact: dict[str, Any] = {"name": name, "host": host, "api": None, "page": None, "answers": False}
+        facts.append(fact)
+        good = 0
+        for what, expected, path, query, right in questions:
+            if hopeless:  # the address is the same for all names: ask it no more
+                continue
+            named = server.called(host)
+            response = named.attempt("GET", path, query)
+            hopeless = isinstance(response, NoAnswer) and response.hopeless
+            if isinstance(response, Answer):
+                fact[what] = response.status
+                if response.status == 200 and right(response):
+                    good += 1
+                    continue
+            findings.append(Finding(f"{what} as {host}", expected, strange(response), page_fault(named, response)))
+        fact["answers"] = good == len(questions)
+    return facts, findings
+
+
+def strange(response: Response) -> str:
+    """Return what was seen, and of a page at least its title."""
+    title = re.search(r"<title>(.*?)</title>", response.text, re.DOTALL) if isinstance(response, Answer) else None
+    return response.seen + (f" with the title '{' '.join(title.group(1).split())[:60]}'" if title else "")
+
+
+def check_foreign_host(server: TrackingServer, name: str, version: str) -> list[Finding]:
+    """Check that a request by a name that is not the server's gets the 403 that protects against DNS rebinding."""
+    host = server.base.host_header(name)
+    response = server.called(host).attempt("GET", *SEARCH)
+    if isinstance(response, Answer) and response.status == 403:
+        return []
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers and tuple(map(int, numbers.groups())) < HOST_CHECK_SINCE:
+        found = fault("host-check-missing", version=version)
+    elif isinstance(response, Answer) and response.status < 300:
+        found = fault("host-check-open")
+    else:
+        found = answer_fault(server, response)
+    return [Finding(f"foreign host {host}", "403", response.seen, found)]
+
+
+def check_login(server: TrackingServer) -> list[Finding]:
+    """Check that a server with users answers nobody who does not log in, and not by the login that old releases came with."""
+    findings: list[Finding] = []
+    questions: tuple[tuple[str, Optional[tuple[str, str]], str, dict[str, int]], ...] = (
+        ("the API without a login", None, *SEARCH),
+        ("the page without a login", None, "/", {}),
+        ("the API by MLflow's old default login", PUBLIC_LOGIN, *SEARCH),
+    )
+    for what, credentials, path, query in questions:
+        response = replace(server, credentials=credentials).attempt("GET", path, query)
+        if isinstance(response, Answer) and response.status == 401:
+            continue
+        is_open = isinstance(response, Answer) and response.status < 300
+        found = fault("default-login" if credentials else "login-not-asked-for") if is_open else answer_fault(server, response)
+        findings.append(Finding(what, "401", strange(response), found))
+    return findings
+
+
+def server_facts(server: TrackingServer, probe_path: str) -> tuple[dict[str, Any], list[Finding]]:
+    """Return the server's version and how it treats artifacts; a finding where its artifact store does not answer.
+
+    Releases that have no server-info answer 404 there, and advertise nothing.
+    """
+    version = server.attempt("GET", "/version")
+    facts: dict[str, Any] = {"version": version.text.strip() if isinstance(version, Answer) and version.status == 200 else ""}
+    for reader, path in SERVER_INFO.items():
+        info = server.attempt("GET", path)
+        content = info.json() if isinstance(info, Answer) and info.status == 200 else {}
+        facts[f"presigned_for_{reader}"] = bool(content.get("multipart_downloads_enabled"))
+        facts.setdefault("store_type", content.get("store_type"))
+    listed = server.attempt("GET", ARTIFACTS + "/artifacts", {"path": probe_path})
+    facts["serves_artifacts"] = isinstance(listed, Answer) and listed.status == 200
+    findings = [] if facts["serves_artifacts"] else [Finding("artifact store", "a listing through the server", listed.seen, artifact_fault(server, listed))]
+    return facts, findings
+
+
+def check_artifact_mode(facts: Mapping[str, Any], mode: str) -> list[Finding]:
+    """Compare what the server advertises to clients with the artifact mode that it should have."""
+    told = [reader for reader in SERVER_INFO if facts[f"presigned_for_{reader}"]]
+    if mode == "proxied" and told:
+        seen = f"it is advertised to the {' and the '.join(told)}"
+        return [Finding("artifact mode", "proxied: multipart_downloads_enabled is not advertised", seen, fault("links-advertised"))]
+    if mode == "direct" and "client" not in told:
+        return [Finding("artifact mode", "direct: multipart_downloads_enabled is advertised", "it is not", fault("links-not-advertised"))]
+    return []

@@ -1,0 +1,115 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What C(/proc) tells of processes: their arguments, environment, family, control groups and start (proc(5))."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+PROC = Path("/proc")
+CGROUP_ROOTS = tuple(Path("/sys/fs/cgroup", name) for name in ("", "systemd", "unified"))
+
+
+def all_pids(proc: Path = PROC) -> list[int]:
+    """Return every process that is seen, in order."""
+    return sorted(int(path.name) for path in proc.glob("[0-9]*"))
+
+
+def read_argv(pid: int, proc: Path = PROC) -> list[str]:
+    """Return a process's arguments, empty where it is gone."""
+    try:
+        return [word.decode(errors="replace") for word in (proc / str(pid) / "cmdline").read_bytes().split(b"\0")[:-1]]
+    except OSError:
+        return []
+
+
+def read_environment(pid: int, proc: Path = PROC) -> dict[str, str]:
+    """Return the environment that a process was started with (proc_pid_environ(5))."""
+    try:
+        pairs = (proc / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
+    return dict(pair.decode(errors="replace").partition("=")[::2] for pair in pairs if b"=" in pair)
+
+
+def stat_fields(pid: int, proc: Path = PROC) -> list[str]:
+    """Return a process's fields from its state on: the third and following of proc_pid_stat(5); OSError where it is gone."""
+    # The name before them stands in brackets and may hold anything: count behind the last one.
+    return (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+
+
+def seconds_after_boot(pid: int, proc: Path = PROC) -> float:
+    """Return how long after the host's boot a process was started (proc_pid_stat(5), field 22); OSError where it is gone."""
+    return int(stat_fields(pid, proc)[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def started_at(pid: int, proc: Path = PROC) -> float:
+    """Return when a process was started, in seconds since 1970 by the kernel's own boot time (proc_stat(5), btime), whatever clock this process is shown."""
+    boot = re.search(r"^btime (\d+)", (proc / "stat").read_text(encoding="ascii"), re.MULTILINE)
+    return (int(boot.group(1)) if boot else 0) + seconds_after_boot(pid, proc)
+
+
+def parent_of(pid: int, proc: Path = PROC) -> int:
+    """Return the process that started another one; OSError where that is gone."""
+    return int(stat_fields(pid, proc)[1])
+
+
+def descendants(main: int, proc: Path = PROC) -> set[int]:
+    """Return a process and all that it started, as far as they still are its children's children."""
+    parents: dict[int, int] = {}
+    for stat in proc.glob("[0-9]*/stat"):
+        pid = int(stat.parent.name)
+        try:
+            parents[pid] = parent_of(pid, proc)
+        except OSError:
+            continue
+    family = {main} & parents.keys()
+    grown = True
+    while grown:
+        children = {pid for pid, parent in parents.items() if parent in family} - family
+        family |= children
+        grown = bool(children)
+    return family
+
+
+def main_first(pids: Iterable[int], main: int) -> tuple[int, ...]:
+    """Return processes in order, the main one before the others."""
+    return tuple(sorted(pids, key=lambda pid: (pid != main, pid)))
+
+
+def group_pids(group: str, roots: Iterable[Path]) -> set[int]:
+    """Return the processes of a control group and the groups below it; empty for the root group."""
+    pids: set[int] = set()
+    if not group.strip("/"):
+        return pids
+    for root in roots:
+        for procs in Path(root, group.lstrip("/")).rglob("cgroup.procs"):
+            try:
+                pids.update(int(pid) for pid in procs.read_text(encoding="ascii").split())
+            except OSError:
+                continue  # the group went away, or is threaded
+    return pids - {0}  # 0: a process of another PID namespace
+
+
+def control_groups(pid: int, proc: Path = PROC) -> list[str]:
+    """Return the paths of a process's control groups that tell units and containers apart, none where they cannot be read (cgroups(7))."""
+    try:
+        lines = (proc / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line.split(":", 2)[2] for line in lines if re.match(r"0::|\d+:name=systemd:", line)]
+
+
+def describe(pid: int, proc: Path = PROC) -> tuple[str, str]:
+    """Return a process's name and the last part of its control group, empty where they cannot be read."""
+
+    def text(name: str) -> str:
+        try:
+            return (proc / str(pid) / name).read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return ""
+
+    return text("comm"), max((group.rstrip("/").rpartition("/")[2] for group in control_groups(pid, proc)), key=len, default="")
