@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 from ansible_collections.atlas.mlflow.plugins.module_utils import data_loss, faults, judge_answers, openid, web
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import Container
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import judge, logs
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import judge, judge_stores, logs
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import FAULTS, Fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
 from ansible_collections.atlas.mlflow.plugins.module_utils.judge_sockets import judge as judge_sockets
@@ -297,7 +297,7 @@ def test_no_text_of_the_catalogue_is_written_elsewhere() -> None:
 
 
 def test_what_names_faults_by_a_table_names_those_of_the_catalogue() -> None:
-    tables = [*web.FAULT_OF_KIND.values(), *(name for name, _pattern in logs.LOG_FAULTS), *judge.DATABASE_FAULTS.values(), *judge.S3_FAULTS.values()]
+    tables = [*web.FAULT_OF_KIND.values(), *(name for name, _pattern in logs.LOG_FAULTS), *judge_stores.DATABASE_FAULTS.values(), *judge_stores.S3_FAULTS.values()]
     assert set(tables) <= set(FAULTS)
     for name in tables:
         assert faults.fault(name) == FAULTS[name]

@@ -1,0 +1,101 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a diagnosis looked at: the facts that it has, and the checks that it makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, Optional, Union
+
+from ansible_collections.atlas.mlflow.plugins.module_utils.faults import Fault, fault
+from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener
+
+UNKNOWN = "unknown"  # stands in a fault's place, where what was seen is neither right nor wrong
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at: C(verdict) is ok, fault, follows (from a fault before it) or unknown."""
+
+    layer: str
+    expected: str
+    seen: str
+    verdict: str = "ok"
+    found: Optional[Fault] = None
+
+    @property
+    def fault(self) -> str:
+        """Return the name of the fault, empty for none."""
+        return self.found.id if self.found else ""
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the check as plain data, a fault with its cause and fix."""
+        plain = {"layer": self.layer, "expected": self.expected, "seen": self.seen, "verdict": self.verdict, "fault": self.fault}
+        return {**plain, "cause": self.found.cause, "fix": self.found.fix} if self.found else plain
+
+
+def listeners(facts: Iterable[Mapping[str, Any]]) -> list[Listener]:
+    """Return listening sockets from their facts."""
+    return [Listener.from_dict(one) for one in facts]
+
+
+def endpoints(sockets: Iterable[Listener]) -> str:
+    """Return where sockets listen, as text; empty for none."""
+    return ", ".join(sorted({one.endpoint for one in sockets}))
+
+
+class Diagnosis:
+    """The facts of one server, and its checks in the order of its layers."""
+
+    def __init__(self, wanted: Mapping[str, Any], server: Mapping[str, Any], client: Optional[Mapping[str, Any]] = None) -> None:
+        self.wanted, self.server, self.client = wanted, server, client or {}
+        self.address, self.port = ip_address(wanted["host"]), int(wanted["port"])
+        self.wanted_socket = Listener(self.address, self.port)
+        #: What shows all that the server wrote.
+        self.log = server.get("log") or "the server's log"
+        self.checks: list[Check] = []
+
+    @property
+    def faults(self) -> list[Check]:
+        """Return the checks that found a fault."""
+        return [check for check in self.checks if check.verdict == "fault"]
+
+    def note(self, layer: str, expected: str, seen: str, found: Union[Fault, str, None] = None, follows: bool = False) -> None:
+        """Note what a layer showed.
+
+        :param found: The fault that it means, or the name of one of which nothing is to be filled in.
+        :param follows: Whether an earlier fault explains it.
+        """
+        verdict = "ok" if not found else "follows" if follows else "unknown" if found == UNKNOWN else "fault"
+        named = fault(found) if verdict == "fault" and isinstance(found, str) else found
+        self.checks.append(Check(layer, expected, seen, verdict, named if verdict == "fault" and isinstance(named, Fault) else None))
+
+    @property
+    def runs(self) -> bool:
+        """Say whether a process of the server runs."""
+        return bool(self.server.get("argv"))
+
+    @property
+    def own(self) -> list[Listener]:
+        """Return the sockets of the server's own processes."""
+        return listeners(self.server.get("sockets") or ())
+
+    @property
+    def front(self) -> Mapping[str, Any]:
+        """Return the proxy that has the server's port."""
+        return self.server.get("front") or {}
+
+    @property
+    def inside(self) -> bool:
+        """Say whether the server has a network of its own, in a container."""
+        return self.server.get("kind") == "container" and self.server.get("network_mode") != "host"
+
+    def proxy(self) -> str:
+        """Return the proxy in words."""
+        return f"{self.front['process'] or 'a process'} (pid {self.front['pid']}) on {Listener.from_dict(self.front).endpoint}"
+
+    def has(self, *faults: str) -> bool:
+        """Say whether one of these faults was found."""
+        return any(check.fault in faults for check in self.faults)
