@@ -1,5 +1,5 @@
 # Two commands: `make up` gives a verified stack, `make test` runs everything that CI runs. The work is done in tools/.
-TOPOLOGY ?= full_stack
+TOPOLOGY ?= one_host
 # An interpreter of one's own for .venv, the best one found without it.
 PYTHON ?=
 
@@ -15,7 +15,7 @@ help: ## this list
 tools: ## install the pinned tools into .venv and the collections into collections
 	@$(tools)
 
-up: ## a verified stack on throw-away hosts; TOPOLOGY=full_stack, embedded, three_hosts or containers; the last line is its address
+up: ## a verified stack on throw-away hosts; TOPOLOGY=one_host, embedded, three_hosts or containers; the last line is its address
 	@$(testbed) up --topology $(TOPOLOGY)
 
 down: ## remove what `up` made; PURGE=1 removes images, downloads and tools too
@@ -30,7 +30,7 @@ diagnose: ## say why a server cannot be used: the running demo's, or those of IN
 check: ## lint, unit tests, syntax, locks and build: no host needed
 	@$(testbed) check
 
-test: ## everything that CI runs; SCENARIO="default three_hosts" runs these alone
+test: ## everything that CI runs; SCENARIO="embedded three_hosts" runs these alone
 	@$(testbed) test $(SCENARIO)
 
 bench: ## measure a second run, a start and an upload

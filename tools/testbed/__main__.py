@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from . import checks, daemon, demo, images, minio, registry, scenarios
-from .shell import ROOT, TestbedError, say, step
+from .shell import ROOT, TestbedError, known, say, step
 
 #: Seconds that everything may take on two cores, with images and downloads at hand.
 BUDGET = 1800
@@ -38,9 +38,8 @@ def test(names: list[str]) -> None:
 
     :raises TestbedError: when there is no scenario of a name, or something fails.
     """
-    known = scenarios.discover(ROOT / "molecule")
-    if unknown := set(names) - set(known):
-        raise TestbedError(f"There is no scenario {', '.join(sorted(unknown))}. There are {', '.join(sorted(known))}.")
+    present = scenarios.discover(ROOT / "molecule")
+    known("scenario", names, present)
     if names:
         prepare(names)
         scenarios.run_all(names)
@@ -48,11 +47,11 @@ def test(names: list[str]) -> None:
     begun = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor() as pool:
         # The checks are work for the processor, and images mostly wait for downloads.
-        for task in [pool.submit(check), pool.submit(prepare, known)]:
+        for task in [pool.submit(check), pool.submit(prepare, present)]:
             task.result()
     done: list[scenarios.Scenario] = []
     try:
-        scenarios.run_all(known, done)
+        scenarios.run_all(present, done)
     finally:
         say(over_budget(time.monotonic() - begun, {item.name: item.seconds for item in done}))
 
@@ -86,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     add("minio", "put MinIO's executable into the cache", lambda _: minio.ensure())
     add("registry", "put the registry's executable into the cache", lambda _: registry.ensure())
     add("up", "make the demo, and print its address", lambda given: demo.up(given.topology)).add_argument(
-        "--topology", choices=sorted(demo.TOPOLOGIES), default="full_stack"
+        "--topology", default="one_host", help=", ".join(sorted(demo.TOPOLOGIES))
     )
     add("verify", "prove the running demo once more", lambda _: demo.verify())
     add("diagnose", "say why a tracking server cannot be used", lambda given: demo.diagnose(given.inventory)).add_argument(

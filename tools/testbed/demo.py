@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from . import daemon, images, minio
-from .shell import BIN, CACHE, ROOT, TestbedError, ask, run, say, step
+from .shell import BIN, CACHE, ROOT, TestbedError, ask, known, run, say, step
 
 DEMO = ROOT / ".demo"
 NAME = "atlas-mlflow-demo"
@@ -22,7 +22,7 @@ PORT = 5001
 #: The hosts of each topology with their groups. The client has no part in the stack: it stands where users stand.
 TOPOLOGIES: dict[str, dict[str, list[str]]] = {
     "embedded": {"mlflow": ["mlflow_servers"], "client": ["clients"]},
-    "full_stack": {"mlflow": ["mlflow_servers", "postgres", "minio"], "client": ["clients"]},
+    "one_host": {"mlflow": ["mlflow_servers", "postgres", "minio"], "client": ["clients"]},
     "containers": {"mlflow": ["mlflow_servers", "postgres", "minio", "containers"], "client": ["clients"]},
     "three_hosts": {"mlflow": ["mlflow_servers"], "postgres": ["postgres"], "minio": ["minio"], "client": ["clients"]},
 }
@@ -62,8 +62,9 @@ def inventory(topology: str, executable: Path) -> dict[str, Any]:
 def up(topology: str) -> None:
     """Make the hosts, set up the stack on them, use it, and tell where it is.
 
-    :raises TestbedError: when a demo of another topology stands, or a step fails.
+    :raises TestbedError: when there is no such topology, a demo of another topology stands, or a step fails.
     """
+    known("topology", [topology], TOPOLOGIES)
     begun = time.monotonic()
     other = standing()
     if other and other != topology:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +19,9 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atla
 #: Seconds between two signs of life of what is under way.
 HEARTBEAT = 30
 
+#: Former names of scenarios and topologies, and their names.
+RENAMED = {"full_stack": "one_host", "default": "embedded"}
+
 Argv = Sequence["str | Path"]
 
 
@@ -26,6 +29,20 @@ class TestbedError(Exception):
     """Something that the user has to know or mend; the text says what."""
 
     __test__ = False
+
+
+def known(kind: str, names: Iterable[str], present: Iterable[str]) -> None:
+    """Refuse names that nothing has, and tell the name of what had another one formerly.
+
+    :param kind: What the names are of: "scenario" or "topology".
+    :raises TestbedError: when there is no such scenario or topology.
+    """
+    there = sorted(present)
+    for name in sorted(set(names) - set(there)):
+        renamed = RENAMED.get(name)
+        raise TestbedError(
+            f"There is no {kind} {name}. " + (f"It is called {renamed} now." if renamed in there else f"There are {', '.join(there)}.")
+        )
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

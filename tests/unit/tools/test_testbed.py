@@ -38,7 +38,18 @@ class TestImages:
 
     def test_a_scenario_that_is_not_there_is_named(self):
         with pytest.raises(TestbedError, match="There is no scenario no_such. There are basic_auth, "):
-            main.test(["default", "no_such"])
+            main.test(["embedded", "no_such"])
+
+    @pytest.mark.parametrize(("former", "name"), [("full_stack", "one_host"), ("default", "embedded")])
+    def test_a_former_name_is_refused_with_the_name(self, former: str, name: str):
+        with pytest.raises(TestbedError, match=rf"There is no scenario {former}\. It is called {name} now\."):
+            main.test([former])
+
+    def test_a_former_topology_is_refused_with_its_name_before_anything_is_made(self):
+        with pytest.raises(TestbedError, match=r"There is no topology full_stack\. It is called one_host now\."):
+            demo.up("full_stack")
+        with pytest.raises(TestbedError, match=r"There is no topology no_such\. There are containers, embedded, one_host, three_hosts\."):
+            demo.up("no_such")
 
     def test_a_run_that_takes_too_long_is_told(self):
         assert main.over_budget(main.BUDGET, {}) == "All of it took 30 of 30 minutes."
@@ -77,9 +88,9 @@ class TestInventory:
             return {name: list(children[name]["hosts"]) for name in ("postgres", "minio") if name in children}
 
         assert stores("embedded") == {}
-        assert stores("full_stack") == {"postgres": ["mlflow"], "minio": ["mlflow"]}
+        assert stores("one_host") == {"postgres": ["mlflow"], "minio": ["mlflow"]}
         assert stores("three_hosts") == {"postgres": ["postgres"], "minio": ["minio"]}
-        assert stores("containers") == stores("full_stack")
+        assert stores("containers") == stores("one_host")
         assert demo.inventory("containers", Path("/x/minio"))["all"]["children"]["containers"]["vars"]["atlas_mlflow_deployment"] == "container"
 
     def test_installs_the_cached_executable_and_names_containers_so_that_they_do_not_collide(self):
@@ -167,11 +178,24 @@ class TestScenarios:
         for name in ("short", "faults", "containers", "also"):
             (tmp_path / name).mkdir()
             (tmp_path / name / "molecule.yml").touch()
-        (tmp_path / "shared_files").mkdir()
+        (tmp_path / "shared").mkdir()
+        (tmp_path / "default").symlink_to("short")
         assert scenarios.discover(tmp_path) == ["containers", "faults", "also", "short"]
 
     def test_each_scenario_that_goes_first_is_there(self):
         assert set(scenarios.LONGEST_FIRST) <= set(scenarios.discover(ROOT / "molecule"))
+
+    def test_a_topology_has_one_name_and_a_folder_of_tests_that_of_its_scenario(self):
+        present = set(scenarios.discover(ROOT / "molecule"))
+        assert set(demo.TOPOLOGIES) <= present & {path.parent.name for path in (ROOT / "inventories").glob("*/hosts.yml")}
+        assert {path.parent.name for path in (ROOT / "tests/stack").glob("*/test_*.py")} <= present
+        # What `molecule test` without a name runs.
+        assert (ROOT / "molecule/default").resolve().name == "embedded"
+
+    def test_a_host_has_the_name_of_its_scenario(self):
+        for name in scenarios.discover(ROOT / "molecule"):
+            platforms = yaml.safe_load((ROOT / "molecule" / name / "molecule.yml").read_text())["platforms"]
+            assert all(host["name"].startswith(f"{name.replace('_', '-')}-") for host in platforms), name
 
     @pytest.mark.parametrize(("gibibytes", "expected"), [(1, 1), (5, 1), (6, 2), (60, 3)])
     def test_memory_bounds_how_many_run_at_once(self, gibibytes: int, expected: int):
