@@ -27,7 +27,7 @@ verify: ## prove the running demo once more
 diagnose: ## say why a server cannot be used: the running demo's, or those of INVENTORY=...
 	@$(testbed) diagnose $(if $(INVENTORY),--inventory $(INVENTORY))
 
-check: ## lint, unit tests, syntax, locks and build: no host needed
+check: ## lint, types, unit tests, locks and build: no host needed
 	@$(testbed) check
 
 test: ## everything that CI runs; SCENARIO="embedded three_hosts" runs these alone

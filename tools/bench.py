@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -45,11 +46,12 @@ def unchanged_run(hosts: Path) -> float:
     return seconds
 
 
-def probe(hosts: Path, **options: object) -> dict[str, object]:
+def probe(hosts: Path, **options: object) -> dict[str, Any]:
     """Return the facts of a probe on the tracking server's host."""
     arguments = json.dumps({"url": "http://127.0.0.1:5001", **options})
     printed = ansible("ansible", "mlflow_servers", "-i", str(hosts), "--become", "-m", "atlas.mlflow.mlflow_probe", "-a", arguments)
-    return json.loads(printed[printed.index("{") :])
+    facts: dict[str, Any] = json.loads(printed[printed.index("{") :])
+    return facts
 
 
 def start(hosts: Path) -> float:

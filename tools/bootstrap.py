@@ -20,7 +20,7 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
-from typing import Iterable, Sequence
+from typing import Iterable, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -94,16 +94,15 @@ def find_python(asked_for: str | None) -> tuple[str, tuple[int, int]]:
     return found
 
 
-def run(command: Sequence[str | Path], **kwargs: object) -> None:
+def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> None:
     """Run a command from the checkout, quietly; when it fails, show what it said.
 
     :raises BootstrapError: when it fails.
     """
-    done = subprocess.run(
-        [str(word) for word in command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs
-    )  # type: ignore[call-overload]
+    words = [str(word) for word in command]
+    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, check=False)
     if done.returncode:
-        raise BootstrapError(f"{done.stdout.rstrip()}\n`{' '.join(map(str, command))}` ended with {done.returncode}.")
+        raise BootstrapError(f"{done.stdout.rstrip()}\n`{' '.join(words)}` ended with {done.returncode}.")
 
 
 def install_ensurepip(version: tuple[int, int]) -> None:
@@ -140,7 +139,7 @@ def install_tools() -> None:
 
     Compiled at once: where the environment has PYTHONDONTWRITEBYTECODE, each process of Ansible would compile all that it imports, half a second long.
     """
-    sync = ["pip", "sync", "--require-hashes", "--compile-bytecode", TOOLS_LOCK, UV_LOCK, "--python", VENV_PYTHON]
+    sync: list[str | Path] = ["pip", "sync", "--require-hashes", "--compile-bytecode", TOOLS_LOCK, UV_LOCK, "--python", VENV_PYTHON]
     run([VENV / "bin" / "uv", *sync], env=pip_settings())
 
 
@@ -196,7 +195,8 @@ def install_collections() -> None:
 def read_stamp() -> dict[str, str]:
     """Return what earlier runs noted: for each step the hash of what it was done with, and which Python it was."""
     try:
-        return json.loads(STAMP.read_text())
+        stamp: dict[str, str] = json.loads(STAMP.read_text())
+        return stamp
     except (OSError, ValueError):
         return {}
 

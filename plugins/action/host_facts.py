@@ -35,7 +35,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
         """Return the result of the module."""
-        result = super().run(tmp, task_vars)
+        result: dict[str, Any] = super().run(tmp, task_vars)
         given = task_vars or {}
         arguments = {"folders": self._task.args.get("folders") or self._folders(given)}
         result.update(self._execute_module(module_name="atlas.mlflow.host_facts", module_args=arguments, task_vars=self._quiet(given)))
@@ -45,7 +45,8 @@ class ActionModule(ActionBase):
         """Return the folders into which the roles install on the task's host."""
 
         def resolver(variables: dict[str, Any]) -> Callable[[Any], Any]:
-            return self._templar.copy_with_new_env(available_variables=variables).template
+            template: Callable[[Any], Any] = self._templar.copy_with_new_env(available_variables=variables).template
+            return template
 
         host = Host(task_vars["inventory_hostname"], task_vars, resolver)
         return [host.text(name) for name in FOLDERS]

@@ -23,7 +23,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
         """Return a failed result with one sentence for each fault, or what there is to tell."""
-        result = super().run(tmp, task_vars)
+        result: dict[str, Any] = super().run(tmp, task_vars)
         _checked, arguments = self.validate_argument_spec(ARGUMENTS)
         # What is resolved here takes the place of its template, for this task alone.
         variables = dict(task_vars or {})

@@ -35,7 +35,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
         """Return a failed result with one sentence for each fault, or nothing but that all is well."""
-        result = super().run(tmp, task_vars)
+        result: dict[str, Any] = super().run(tmp, task_vars)
         given = task_vars or {}
         unfit = version_fault(__version__) or tags_fault(given.get("ansible_run_tags", ["all"]), self._task.tags)
         if unfit:

@@ -24,7 +24,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
         """Return the result of the module, or what the module would return of an environment that is as asked for."""
-        result = super().run(tmp, task_vars)
+        result: dict[str, Any] = super().run(tmp, task_vars)
         path = str(self._task.args.get("path", ""))
         if self._is_there(path, (task_vars or {}).get("ansible_facts") or {}):
             result.update(changed=False, changed_parts=[], path=path, python=os.path.join(path, "bin", "python"))

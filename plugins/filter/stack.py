@@ -117,7 +117,9 @@ def secret_faults(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str,
     :param left_out: Hosts that C(--limit) leaves out.
     :param backs_up: Whether the run writes the settings of the backup.
     """
-    faults, missing, others = [], {}, {}
+    faults: list[str] = []
+    missing: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
     for name in VARIABLES:
         if name == "backup_passphrase" and not backs_up:
             continue

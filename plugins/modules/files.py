@@ -154,7 +154,7 @@ def read(path: str) -> str | None:
     """Return a file's text, or nothing where there is no file."""
     try:
         with open(path, "rb") as file:
-            return to_text(file.read(), errors="surrogate_or_replace")
+            return str(to_text(file.read(), errors="surrogate_or_replace"))
     except OSError:
         return None
 

@@ -1,4 +1,4 @@
-"""The checks that need no host: lint with the syntax of all playbooks, unit tests, locks, and that the collection builds."""
+"""The checks that need no host: lint with the syntax of all playbooks, types, unit tests, locks, and that the collection builds."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def commands() -> dict[str, list[str]]:
     return {
         "ansible-lint": [str(BIN / "python"), "-m", "tools.lint", "--offline", "--profile", "production", "-q"],
         "unit tests": [str(BIN / "python"), "-m", "pytest", "-q", "tests/unit"],
+        "types": [str(BIN / "mypy")],
         "locks": [str(BIN / "python"), "tools/locks.py", "--check"],
         **listed,
     }

@@ -39,7 +39,7 @@ def inventory(topology: str, executable: Path) -> dict[str, Any]:
     """
     hosts = TOPOLOGIES[topology]
     groups = dict.fromkeys(group for names in hosts.values() for group in names)
-    members = {group: {"hosts": {host: None for host in hosts if group in hosts[host]}} for group in groups}
+    members: dict[str, dict[str, Any]] = {group: {"hosts": {host: None for host in hosts if group in hosts[host]}} for group in groups}
     if "minio" in members:
         members["minio"]["vars"] = {"minio_flavour": "minio", "minio_install_method": "file", "minio_file": str(executable)}
     if "containers" in members:
@@ -163,7 +163,7 @@ def address(host: str) -> str:
     shown = ask(["docker", "inspect", "--format", "{{json .NetworkSettings.Networks}}", f"{NAME}-{host}"])
     if not shown:
         raise TestbedError(f"There is no container {NAME}-{host}.")
-    return json.loads(shown)[NAME]["IPAddress"]
+    return str(json.loads(shown)[NAME]["IPAddress"])
 
 
 def answer(url: str) -> int:

@@ -49,7 +49,8 @@ def ensure() -> None:
 def download_of(pins: dict[str, Any], flavour: str) -> dict[str, str]:
     """Return ``url``, ``sha256`` and ``member`` of a flavour's download for this machine, or nothing where there is none."""
     architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
-    return pins.get(flavour, {}).get("architectures", {}).get(architecture, {})
+    download: dict[str, str] = pins.get(flavour, {}).get("architectures", {}).get(architecture, {})
+    return download
 
 
 def fetch(download: dict[str, str], target: Path) -> bool:

@@ -80,8 +80,8 @@ def run(argv: list[str], user: str = "", environment: dict[str, str] | None = No
     account = pwd.getpwnam(user) if user else None
     # Without PAM, which would fill the journal with sessions.
     identity: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": os.getgrouplist(user, account.pw_gid)} if account else {}
-    done = subprocess.run(
-        argv, env={**os.environ, **(environment or {})}, input=stdin, text=True, capture_output=True, cwd="/", **identity
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        argv, env={**os.environ, **(environment or {})}, input=stdin, text=True, capture_output=True, cwd="/", check=False, **identity
     )
     if done.returncode:
         said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
@@ -661,10 +661,15 @@ class Repository:
     def points(self) -> Rows:
         """Return the points, the oldest first."""
         if self.in_folder:
-            return json.loads(Path(self.index).read_text()) if Path(self.index).exists() else []
+            return self._read(Path(self.index).read_text()) if Path(self.index).exists() else []
         if "points.json" not in self.files.rclone("lsf", self.files.root, "--files-only", "--include", "/points.json").split():
             return []
-        return json.loads(self.files.rclone("cat", self.index))
+        return self._read(self.files.rclone("cat", self.index))
+
+    @staticmethod
+    def _read(index: str) -> Rows:
+        points: Rows = json.loads(index)
+        return points
 
     def write(self, points: Rows) -> None:
         """Write which points there are, whole or not at all."""
@@ -728,7 +733,8 @@ class Repository:
         self.refuse_other_stores()
         name = f"atlas-{stamp()}"
         point: dict[str, Any] = {"name": name, "counts": {}, "read_back": []}
-        for side in filter(None, (self.sqlite, self.postgres)):
+        sides: list[Sqlite | Postgres | None] = [self.sqlite, self.postgres]
+        for side in [side for side in sides if side]:
             made = side.back_up(name)
             together = {"counts": {**point["counts"], **made.get("counts", {})}, "read_back": point["read_back"] + made.get("read_back", [])}
             point = {**point, **made, **together}
