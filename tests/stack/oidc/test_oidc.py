@@ -16,7 +16,8 @@ PROVIDER = "https://oidc-provider:8443"
 #: Gives the role's account a password in a store of its own, under one name and another, and under a person's. Runs by the release's Python.
 ACCOUNTS = """
 import json, sys, tempfile
-from atlas_mlflow import login, schema, stores, users_oidc
+from atlas_mlflow import schema, stores, users_oidc
+from atlas_mlflow.login import Config
 from mlflow_oidc_auth.db.models import SqlUser
 from sqlalchemy.orm import Session
 json.load(sys.stdin)
@@ -25,11 +26,11 @@ with tempfile.TemporaryDirectory() as folder:
     engine = stores.make_engine(uri)
     print(schema.migrate(engine, False, users_oidc.read_schema), file=sys.stderr)
     given = [("one", "p" * 12), ("one", "p" * 12), ("one", "q" * 12), ("two", "q" * 12)]
-    said = [users_oidc.give_password(engine, login.Config("oidc", uri, *login)) for login in given]
+    said = [users_oidc.give_password(engine, Config("oidc", uri, *login)) for login in given]
     with Session(engine) as session, session.begin():
         session.add(SqlUser(username="person", display_name="A person"))
     try:
-        said.append(users_oidc.give_password(engine, login.Config("oidc", uri, "person", "q" * 12)))
+        said.append(users_oidc.give_password(engine, Config("oidc", uri, "person", "q" * 12)))
     except stores.StoreError as error:
         said.append(str(error))
     with Session(engine) as session:
