@@ -77,7 +77,7 @@ def up(topology: str) -> None:
         images.ensure_archives()
     hosts = write_inventory(topology)
     with step("Hosts"):
-        run(_playbook(hosts, "testbed/create.yml"))
+        run(_playbook(hosts, "tools/testbed/hosts/create.yml"))
     with step("Stack: playbooks/site.yml", streams=True):
         run(_playbook(hosts, "playbooks/site.yml"), quiet=False)
     with step("Use: playbooks/demo.yml trains a model from the host client", streams=True):

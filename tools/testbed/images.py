@@ -18,13 +18,13 @@ from pathlib import Path
 from .shell import BIN, CACHE, ROOT, TestbedError, apt_install, as_root, ask, environment, run, say, step, which
 
 RELEASES = {"12": "bookworm", "13": "trixie"}
-RECIPE = ROOT / "testbed" / "image"
+RECIPE = Path(__file__).parent / "hosts" / "image"
 #: Images that the container mode starts from: the registry's own, and, where none answers, a like one made from Debian's packages.
 CONTAINER_IMAGES = {"python:3": "python:3.13-slim-trixie", "postgres:17": "postgres:17-trixie"}
 CONTAINER_DEBIAN = "13"
 #: What is on a prepared host comes from these above all. What else has changed since, the roles install as on any host.
 PREPARED_FROM = (
-    "testbed/prepare_image.yml",
+    "tools/testbed/hosts/prepare_image.yml",
     "examples/requirements.txt",
     "roles/common/files/uv.txt",
     "roles/minio/files/admin.txt",
@@ -115,7 +115,7 @@ def ensure_prepared(debian: str) -> None:
     with step(f"Image {name}"):
         run(["docker", "rm", "--force", host])
         try:
-            for playbook in ("testbed/create.yml", "testbed/prepare_image.yml"):
+            for playbook in ("tools/testbed/hosts/create.yml", "tools/testbed/hosts/prepare_image.yml"):
                 reached = ["--inventory", f"{host},", "--connection", "community.docker.docker"]
                 run([BIN / "ansible-playbook", *reached, "--extra-vars", json.dumps(settings), playbook])
             # Each host makes an identity of its own at its first start.
