@@ -15,6 +15,11 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.uris import ENCODED
 #: What makes a server take artifacts itself.
 WITHOUT_ROOT = "remove --default-artifact-root and --no-serve-artifacts. Experiments that exist keep their old place."
 
+#: How a socket of another process takes connections from the server.
+SHARES = "both share the port (SO_REUSEPORT), and the kernel distributes connections to both"
+IS_IPV6 = "a client that resolves a name to IPv6 first, as is common for localhost, reaches that process"
+IS_SPECIFIC = "the more specific address takes the traffic to it"
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -39,7 +44,7 @@ FAULTS: dict[str, Fault] = {
               "Look on the host where it runs, or set mlflow_server_container_name or the unit's name to what it is called here."),
         Fault("server-not-running", "process", "The tracking server does not run, or ends again and again.",
               "See what {log} says, and start it."),
-        Fault("server-starting", "process", "The server runs, and has not opened its port yet: it still starts, or waits for a store.",
+        Fault("server-starting", "process", "The server runs, and has not opened its port yet: it is still starting, or waits for a store.",
               "Ask again in a minute. If it stays so, see {log}."),
         Fault("arguments-cut", "process", "The configured command has --host or --port, and the process was started without them: a newline or a quote cut the shell string.",
               "Pass the command as a list of arguments (exec form) and not as a shell string."),
@@ -73,8 +78,8 @@ FAULTS: dict[str, Fault] = {
               "MLflow ignores GUNICORN_CMD_ARGS and PORT."),
         Fault("bound-to-loopback", "sockets", "The server listens on a loopback address, so only its own host, or its own container, reaches it.",
               "Pass --host 0.0.0.0 (mlflow_server_host), and restart the server."),
-        Fault("wrong-socket", "sockets", "The server listens on another address or port than the expected one: --host, --port, MLFLOW_HOST or MLFLOW_PORT says so, or said so "
-              "when the server was started.",
+        Fault("wrong-socket", "sockets", "The server listens on another address or port than the expected one, because of --host, --port, MLFLOW_HOST or MLFLOW_PORT, or of "
+              "their values when it was started.",
               "Make --host and --port agree with what clients use (mlflow_server_host, mlflow_server_port), and restart the server."),
         Fault("bind-in-gunicorn-opts", "sockets", "A --bind in the options for gunicorn or uvicorn opens a second socket beside the right one.",
               "Remove it from --gunicorn-opts or --uvicorn-opts. --host and --port say all."),
@@ -150,7 +155,7 @@ FAULTS: dict[str, Fault] = {
               "See that the S3 endpoint (MLFLOW_S3_ENDPOINT_URL) is up and reachable from the server."),
         Fault("artifact-changed", "artifact store", "An artifact does not come back as it was sent: something between client and artifact store cuts, caches or changes it, "
               "or replicas of the server have different artifact stores.",
-              "Take away what does so (a proxy's cache or its limit), and give all replicas one artifact destination."),
+              "Remove what does so (a proxy's cache or its limit), and give all replicas one artifact destination."),
         Fault("artifacts-not-served", "artifact store", "The server runs with --no-serve-artifacts, so clients would need the artifact store's own address and keys.",
               "Start it without that option."),
         Fault("artifact-root-not-served", "artifact store",
@@ -186,8 +191,8 @@ FAULTS: dict[str, Fault] = {
               "Lift the limit (nginx: client_max_body_size 0)."),
         Fault("redirected", "proxy", "A proxy sends clients on to {target}.", "Give the URL at which the server really answers."),
         # Names and logins
-        Fault("host-header-refused", "Host header", "The server refuses to be called {hosts} with 403, while /health, which is exempt, says 200: that is not among its allowed "
-              "hosts, where a name counts with its port.",
+        Fault("host-header-refused", "Host header", "The server answers 403 to {hosts}, which is not among its allowed hosts: a name counts there with its port. "
+              "/health is exempt, and says 200.",
               "Add {names} to mlflow_server_allowed_hosts (--allowed-hosts), or the name to mlflow_server_names."),
         Fault("host-check-missing", "Host header", "Release {version} has no check of the Host header. Releases from 3.5 on have it.",
               "Upgrade, or set foreign_host_refused to false."),
@@ -198,7 +203,7 @@ FAULTS: dict[str, Fault] = {
               "Run site.yml, which gives the administrator the configured password again (mlflow_server_admin_password), or set the password of that user."),
         Fault("login-missing", "login", "The server asks for a login.", "Set username and password to those of a user."),
         Fault("login-not-asked-for", "login", "The server runs without --app-name, or something in front of it logs in for its clients: everybody who reaches it may use it.",
-              "Start it with the app that it is configured with, and let nothing in front of it add a login."),
+              "Run site.yml, which starts it with --app-name, and let nothing in front of it add a login."),
         Fault("default-login", "login", "The administrator has the password that old releases of MLflow came with, and everybody knows.", "Change it."),
         Fault("request-refused", "login", "A proxy in front of the server refuses the request, or the user may not do this.",
               "Let the proxy pass it on, or give the user the permission."),

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.arguments import has_option
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, Container
-from ansible_collections.atlas.mlflow.plugins.module_utils.faults import Fault, fault
+from ansible_collections.atlas.mlflow.plugins.module_utils.faults import IS_IPV6, IS_SPECIFIC, SHARES, Fault, fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import IPAddress, Listener, collide
 from ansible_collections.atlas.mlflow.plugins.module_utils.units import Unit
@@ -42,12 +42,8 @@ def takers(others: Iterable[Listener], wanted: Listener, is_open: bool) -> list[
 def shadow_fault(other: Listener, wanted: Listener) -> Fault:
     """Return the fault of another process's socket that takes the server's traffic."""
     if other.address == wanted.address:
-        how = "both share the port (SO_REUSEPORT), and the kernel deals connections out to both"
-    elif other.address.version == 6 and wanted.address.version == 4:
-        how = "who resolves a name to IPv6 first, as localhost often does, reaches that process"
-    else:
-        how = "the more specific address takes the traffic to it"
-    return fault("shadowing-listener", how=how)
+        return fault("shadowing-listener", how=SHARES)
+    return fault("shadowing-listener", how=IS_IPV6 if other.address.version == 6 and wanted.address.version == 4 else IS_SPECIFIC)
 
 
 def place_fault(own: Iterable[Listener], wanted: Listener, argv: Sequence[str]) -> Fault:

@@ -87,6 +87,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("default-port", changed(CONTAINER, **DEAF, argv=BARE, configured="mlflow server"), changed(CLIENT, names=[{**UNHEARD, "kind": "reset", "connected": True}])),
     ("bound-to-loopback", changed(UNIT, sockets=[socket("127.0.0.1", 5001)]), changed(CLIENT, names=[UNHEARD])),
     ("wrong-socket", changed(UNIT, sockets=[socket("0.0.0.0", 5002)], names=SILENT), changed(CLIENT, names=[UNHEARD])),
+    ("extra-socket", changed(UNIT, sockets=[socket("0.0.0.0", 5001), socket("0.0.0.0", 8265)]), CLIENT),
     ("bind-in-gunicorn-opts", changed(UNIT, sockets=[socket("0.0.0.0", 5001), socket("127.0.0.1", 5000)], argv=[*ARGV, "--gunicorn-opts", "--bind 127.0.0.1:5000"]), CLIENT),
     ("shadowing-listener", changed(UNIT, host_listeners=[socket("127.0.0.1", 5001)]), CLIENT),
     ("shadowing-listener", changed(CONTAINER, host_listeners=[*CONTAINER["host_listeners"], socket("127.0.0.1", 5001)]), CLIENT),

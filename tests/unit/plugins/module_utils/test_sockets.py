@@ -90,7 +90,7 @@ def test_wrong_sockets_are_named(own: list[str], argv: list[str], expected: str,
     [
         ("0.0.0.0", "127.0.0.1:5001", "the more specific address takes the traffic to it"),
         ("0.0.0.0", "0.0.0.0:5001", "both share the port (SO_REUSEPORT)"),
-        ("0.0.0.0", "[::1]:5001", "who resolves a name to IPv6 first, as localhost often does"),
+        ("0.0.0.0", "[::1]:5001", "a client that resolves a name to IPv6 first"),
         ("::", "0.0.0.0:5001", "the more specific address takes the traffic to it"),
         ("10.0.0.5", "10.0.0.5:5001", "both share the port (SO_REUSEPORT)"),
     ],
