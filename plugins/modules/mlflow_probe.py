@@ -223,20 +223,15 @@ seconds:
   sample: 0.62
 """
 
-import contextlib
-import json
-import re
 import socket
 import time
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils import containers, data_loss, judge_sockets, seen, sockets, units
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import logs
-from ansible_collections.atlas.mlflow.plugins.module_utils.faults import fault
+from ansible_collections.atlas.mlflow.plugins.module_utils import data_loss, probed_service, seen
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding, readable
 from ansible_collections.atlas.mlflow.plugins.module_utils.judge_answers import (
     check_artifact_mode,
@@ -248,24 +243,10 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.judge_answers import 
     webhooks_warning,
 )
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
-from ansible_collections.atlas.mlflow.plugins.module_utils.processes import read_argv
-from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, argument_secrets, environment_secrets, text_secrets, uri_secrets
+from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, uri_secrets
 from ansible_collections.atlas.mlflow.plugins.module_utils.round_trip import FILE, RoundTrip
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, tls_context
-
-#: Lines of a log in which the last error is looked for.
-LOG_LINES = "60"
-#: States of a container that does not run, and does not come up by itself within a moment.
-ENDED = ("exited", "dead", "restarting")
-#: A server that has ended so often by itself ends the wait: it would go on so. Its workers may have ended on a busy host.
-AGAIN_AND_AGAIN, WORKERS_AGAIN_AND_AGAIN = 2, 4
-#: What uvicorn and gunicorn write when a worker has ended, which they start again.
-WORKER_ENDED = re.compile(r"Child process \[\d+\] died|Worker \(pid:\d+\) exited with code [1-9]")
-#: What Python writes of a worker that ended by an exception, which uvicorn notices a minute later.
-WORKER_FAILED = re.compile(r"^Process SpawnProcess-\d+:$", re.MULTILINE)
-#: Seconds between two looks at the log during the wait.
-LOG_EVERY = 3
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "url": {"type": "str", "required": True},
@@ -290,160 +271,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "ca_path": {"type": "path"},
     "tls_name": {"type": "str"},
 }
-
-
-def read_unit(module: AnsibleModule, name: str) -> units.Unit:
-    """Return the state and the processes of a systemd unit."""
-    command = ["systemctl", "show", "--property", ",".join(units.PROPERTIES), "--", name]
-    code, out, err = module.run_command(command)
-    if code:
-        module.fail_json(msg=f"systemctl can't tell about {name}: {err.strip()}")
-    return units.parse_unit(name, out)
-
-
-def check_sockets(module: AnsibleModule, result: dict[str, Any], address: sockets.IPAddress, port: int) -> list[Finding]:
-    """Read and judge the sockets of the unit's processes."""
-    unit = read_unit(module, module.params["unit"])
-    try:
-        own, others = sockets.read_listeners(unit.pids, port)
-    except PermissionError:
-        return [Finding("listen", f"to read the sockets of {unit.name}'s processes", "permission denied", fault("sockets-unreadable"))]
-    result["sockets"] = [one.as_dict(own=True) for one in own] + [other.as_dict(own=False) for other in others]
-    return judge_sockets.judge(unit, own, others, address, port, main_argv(unit))
-
-
-def main_argv(unit: units.Unit) -> list[str]:
-    """Return the arguments of the main process of a unit or a container."""
-    return read_argv(unit.pids[0]) if unit.pids else []
-
-
-def read_container(module: AnsibleModule, name: str) -> containers.Container:
-    """Return a container as Docker describes it."""
-    code, out, err = module.run_command(["docker", "inspect", "--type", "container", "--", name])
-    if code:
-        module.fail_json(msg=f"Docker can't tell about the container {name}: {err.strip()}")
-    return containers.parse_container(out)
-
-
-def secrets_of(module: AnsibleModule, container: containers.Container) -> Redactor:
-    """Return what takes the secrets of a container's command and environment out of its log."""
-    _code, out, _err = module.run_command(["docker", "inspect", "--type", "container", "--format", "{{json .Config}}", "--", container.name])
-    try:
-        config = json.loads(out)
-    except ValueError:
-        config = {}
-    variables = dict(word.partition("=")[::2] for word in config.get("Env") or [])
-    words = [*(config.get("Entrypoint") or []), *(config.get("Cmd") or [])]
-    return Redactor(argument_secrets(words) | text_secrets(" ".join(words)) | environment_secrets(variables), public=[container.name])
-
-
-def check_container(module: AnsibleModule, result: dict[str, Any], address: sockets.IPAddress, port: int, end: str) -> list[Finding]:
-    """Read and judge the published port of the container, and the sockets of its processes.
-
-    :param end: The state for which waiting for the server's answer was given up. Docker may have started the container again since.
-    """
-    container = read_container(module, module.params["container"])
-    container = replace(container, state=end or container.state)
-    unit = container.unit()
-    inside, _others = sockets.read_listeners(unit.pids, port)
-    _own, on_host = sockets.read_listeners((), port)
-    result["sockets"] = [one.as_dict(own=True) for one in inside] + [other.as_dict(own=other.process == containers.PROXY) for other in on_host]
-    if not container.runs:
-        return [container_end(module, container, "container", container.state)]
-    return judge_sockets.judge_container(container, unit, inside, on_host, address, port, main_argv(unit))
-
-
-def container_end(module: AnsibleModule, container: containers.Container, check: str, state: str) -> Finding:
-    """Return the finding for a container that does not run."""
-    _code, out, err = module.run_command(["docker", "logs", "--tail", LOG_LINES, "--", container.name])
-    return end_finding(check, f"container {container.name}", state, f"{out}\n{err}", f"docker logs {container.name}", secrets_of(module, container))
-
-
-def unit_end(module: AnsibleModule, name: str, state: str) -> Finding:
-    """Return the finding for a unit that does not run."""
-    _code, out, _err = module.run_command(["journalctl", "--unit", name, "--lines", LOG_LINES, "--no-pager", "--output", "cat"])
-    return end_finding("service", name, state, out, f"journalctl -u {name}", unit_secrets(module, name))
-
-
-def end_finding(check: str, name: str, state: str, log: str, command: str, redactor: Redactor) -> Finding:
-    """Return the finding for a server that does not run, with the last error that it wrote.
-
-    :param log: The end of what it wrote.
-    :param command: What shows the whole of that.
-    """
-    words = logs.last_words(log)
-    said = f"; its log ends with: {redactor.text(words)}" if words else ""
-    known = logs.log_fault(words)
-    return Finding(check, f"{name} runs", state + said, fault(known["fault"]) if known else fault("server-not-running", log=command))
-
-
-def unit_secrets(module: AnsibleModule, name: str) -> Redactor:
-    """Return what takes the secrets of a unit's environment out of its journal."""
-    _code, out, _err = module.run_command(["systemctl", "show", "--property", "EnvironmentFiles", "--value", "--", name])
-    variables: dict[str, str] = {}
-    for path in re.findall(r"/\S+", out):
-        with contextlib.suppress(OSError):
-            variables.update(units.parse_environment_file(Path(path).read_text(encoding="utf-8")))
-    return Redactor(environment_secrets(variables), public=[name])
-
-
-class Watch:
-    """Looks at the unit or the container during the wait, and tells when waiting has no point any more."""
-
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-        self.begin = time.monotonic()
-        self.since = f"{time.time():.0f}"
-        self.looked = self.begin
-        self.first: Optional[int] = None
-        #: Why the wait ended: the state, or how often the server has ended.
-        self.end = ""
-
-    def gone(self) -> bool:
-        """Say whether it has given up, or ends again and again."""
-        params = self.module.params
-        if params["unit"]:
-            unit = read_unit(self.module, params["unit"])
-            self.end = unit.state if unit.state.startswith("failed") else self._again(unit.ends, unit.state == units.WAITS_FOR_RESTART)
-        elif params["container"]:
-            container = read_container(self.module, params["container"])
-            self.end = container.state if container.state in ENDED else self._again(container.restarts, False)
-        self.end = self.end or self._workers_again()
-        return bool(self.end)
-
-    def _log(self) -> str:
-        """Return what the server wrote during the wait."""
-        params = self.module.params
-        command = ["docker", "logs", "--since", self.since, "--", params["container"]] if params["container"] else [
-            "journalctl", "--unit", params["unit"], "--since", f"@{self.since}", "--no-pager", "--output", "cat"
-        ]
-        _code, out, err = self.module.run_command(command)
-        return f"{out}\n{err}"
-
-    def _workers_again(self) -> str:
-        """Return in words how often workers have ended: the process that started them stays, and goes on to start others."""
-        params = self.module.params
-        if not (params["unit"] or params["container"]) or time.monotonic() - self.looked < LOG_EVERY:
-            return ""
-        self.looked = time.monotonic()
-        log = self._log()
-        ends, failures = len(WORKER_ENDED.findall(log)), len(WORKER_FAILED.findall(log))
-        if failures < AGAIN_AND_AGAIN and ends < WORKERS_AGAIN_AND_AGAIN:
-            return ""
-        return f"its workers ended {max(ends, failures)} times, {self.looked - self.begin:.0f} seconds after the first question"
-
-    def _again(self, ends: int, down: bool) -> str:
-        """Return in words how often the server has ended, if it has done so again and again and lately; a server of long ago may have."""
-        self.first = ends if self.first is None else self.first
-        lately = down or ends > self.first
-        return f"ended {ends} times, {time.monotonic() - self.begin:.0f} seconds after the first question" if ends >= AGAIN_AND_AGAIN and lately else ""
-
-    def finding(self) -> Finding:
-        """Return the finding for a unit or a container that ends again and again."""
-        params = self.module.params
-        if params["container"]:
-            return container_end(self.module, read_container(self.module, params["container"]), "service", self.end)
-        return unit_end(self.module, params["unit"], self.end)
 
 
 def check_memory(module: AnsibleModule, result: dict[str, Any], server: TrackingServer, healthy: bool) -> list[Finding]:
@@ -519,16 +346,16 @@ def main() -> None:
         "server": {},
         "round_trip": {"skipped": True, "reason": "not asked for"},
     }
-    watch = Watch(module)
+    watch = probed_service.Watch(module)
     silent = wait_for_answer(server, params["wait"], watch.gone)
     port = params["listen_port"] or base.port
     findings: list[Finding] = []
-    if silent and watch.end and watch.end not in ENDED:
+    if silent and watch.end and watch.end not in probed_service.ENDED:
         findings = [watch.finding()]
     elif params["unit"]:
-        findings = check_sockets(module, result, address, port)
+        findings = probed_service.check_sockets(module, result, address, port)
     elif params["container"]:
-        findings = check_container(module, result, address, port, watch.end)
+        findings = probed_service.check_container(module, result, address, port, watch.end)
     if silent:
         result["round_trip"]["reason"] = "the server does not answer"
         findings.append(silent)

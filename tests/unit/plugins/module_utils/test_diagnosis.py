@@ -300,6 +300,7 @@ def test_a_configured_command_with_a_line_break_is_read_whole(tmp_path: Path) ->
     server = collect.Server(lambda command: (0, shown, "") if command[0] == "systemctl" else (1, "", ""), {"unit": "x.service", "container": "x", "port": 5001}, tmp_path)
     server.find()
     assert (server.facts["kind"], "--port 5001" in server.facts["configured"]) == ("unit", True)
+    assert server.facts["log"] == "journalctl -u x.service"
 
 
 def test_a_configured_command_is_told_without_its_password(tmp_path: Path) -> None:
@@ -308,6 +309,7 @@ def test_a_configured_command_is_told_without_its_password(tmp_path: Path) -> No
     server = collect.Server(lambda command: (0, shown, "") if command[0] == "docker" else (1, "", ""), {"unit": "x", "container": "x", "port": 5001}, tmp_path)
     server.find()
     assert server.facts["kind"] == "container" and server.facts["configured"].endswith("postgresql://***@db/m")
+    assert server.facts["log"] == "docker logs x"
 
 
 def test_settings_of_a_unit_are_read_as_systemd_reads_them() -> None:
@@ -319,6 +321,19 @@ def test_files_written_after_the_start_are_found(tmp_path: Path) -> None:
     now = (tmp_path / "new").stat().st_mtime
     assert collect.newer_files([str(tmp_path / "new"), str(tmp_path / "none")], now - 10) == [str(tmp_path / "new")]
     assert collect.newer_files([str(tmp_path / "new")], now) == []
+
+
+@pytest.mark.parametrize(("log", "told"), [("podman logs mlflow", "See what podman logs mlflow says"), ("", "See what the server's log says")])
+def test_a_server_that_does_not_run_is_told_with_what_shows_its_log(log: str, told: str) -> None:
+    (found,) = (check.found for check in judge.diagnose(WANTED, changed(UNIT, **NOT_RUNNING, log=log)) if check.verdict == "fault")
+    assert found and found.id == "server-not-running" and found.fix.startswith(told)
+
+
+def test_all_refused_names_are_told_with_what_lets_them_in() -> None:
+    names = [{"host": host, "api": 403, "health": 200} for host in ("mlflow:5001", "[::1]:5001", "ml.example")]
+    (found,) = (check.found for check in judge.diagnose(WANTED, changed(UNIT, names=names)) if check.verdict == "fault")
+    assert found and "'mlflow:5001' and '[::1]:5001' and 'ml.example'" in found.cause
+    assert "Add 'mlflow' and 'mlflow:*' and '[::1]' and '[::1]:*' and 'ml.example' and 'ml.example:*' to" in found.fix
 
 
 def test_a_report_shows_cause_and_fix_and_escapes_what_was_seen() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Optional
 from unittest import mock
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.module_utils import data_loss, faults, judge_answers, openid, web
+from ansible_collections.atlas.mlflow.plugins.module_utils import data_loss, faults, judge_answers, openid, probed_service, web
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import Container
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import judge, judge_stores, logs
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import FAULTS, Fault
@@ -25,7 +25,6 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listen
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API, ARTIFACTS, Response, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.units import Unit
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer
-from ansible_collections.atlas.mlflow.plugins.modules import mlflow_probe
 from fake_tracking import FakeS3, FakeTracking, serving
 from test_diagnosis import CASES, WANTED
 
@@ -67,14 +66,14 @@ def unpublished() -> list[Finding]:
 
 def ended(log: str) -> list[Finding]:
     """Return what is said of a server that ended with this log."""
-    return [mlflow_probe.end_finding("service", "x", "failed/failed", log, "journalctl -u x", mlflow_probe.Redactor())]
+    return [probed_service.end_finding("service", "x", "failed/failed", log, "journalctl -u x", probed_service.Redactor())]
 
 
 def unreadable() -> list[Finding]:
     """Look at sockets without the right to."""
     module = mock.Mock(params={"unit": "x"}, run_command=lambda _command: (0, "LoadState=loaded\nMainPID=0\n", ""))
-    with mock.patch.object(mlflow_probe.sockets, "read_listeners", side_effect=PermissionError):
-        return mlflow_probe.check_sockets(module, {}, ANY, 5001)
+    with mock.patch.object(probed_service.sockets, "read_listeners", side_effect=PermissionError):
+        return probed_service.check_sockets(module, {}, ANY, 5001)
 
 
 def answered(status: int, text: str = "", credentials: Optional[tuple[str, str]] = None, healthy: bool = False, **headers: str) -> Fault:

@@ -18,7 +18,7 @@ from unittest import mock
 
 import pytest
 from ansible.module_utils import basic
-from ansible_collections.atlas.mlflow.plugins.module_utils import data_loss, seen
+from ansible_collections.atlas.mlflow.plugins.module_utils import data_loss, probed_service, seen
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import Container
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base
@@ -332,7 +332,7 @@ def test_the_sockets_of_a_unit_are_judged(fake: FakeTracking, tmp_path: Path, mo
     finding = only(probe(fake.url, unit="mlflow-server.service"))
     assert (finding["check"], finding["seen"]) == ("listen", f"127.0.0.1:{fake.port}")
     assert finding["expected"] == f"mlflow-server.service listens on 0.0.0.0:{fake.port}"
-    monkeypatch.setattr(mlflow_probe.sockets, "socket_inodes", mock.Mock(side_effect=PermissionError))
+    monkeypatch.setattr(probed_service.sockets, "socket_inodes", mock.Mock(side_effect=PermissionError))
     finding = only(probe(fake.url, unit="mlflow-server.service"))
     assert (finding["check"], finding["seen"]) == ("listen", "permission denied")
     assert finding["fault"] == "sockets-unreadable"
@@ -340,7 +340,7 @@ def test_the_sockets_of_a_unit_are_judged(fake: FakeTracking, tmp_path: Path, mo
 
 def test_a_container_that_was_started_again_tells_why_it_had_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     states = iter(["running", "restarting", "running"])
-    monkeypatch.setattr(mlflow_probe, "read_container", lambda _module, name: Container(name, next(states), 0, ()))
+    monkeypatch.setattr(probed_service, "read_container", lambda _module, name: Container(name, next(states), 0, ()))
     monkeypatch.setattr(basic.AnsibleModule, "run_command", lambda _module, _command: (0, "table guardrails already exists\n", ""))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -418,7 +418,7 @@ def test_workers_that_end_again_and_again_end_the_wait(tmp_path: Path, monkeypat
     """uvicorn starts workers again for ever, and systemd sees a service that runs."""
     systemd(tmp_path, monkeypatch, ["active/running 0"])
     (tmp_path / "journal").write_text((JOURNAL.partition("mlflow-server.service")[0] + died) * times)
-    monkeypatch.setattr(mlflow_probe, "LOG_EVERY", 0.2)
+    monkeypatch.setattr(probed_service, "LOG_EVERY", 0.2)
     begin = time.monotonic()
     result = probe(f"http://127.0.0.1:{unused_port()}", unit="mlflow-server.service", wait=60)
     assert time.monotonic() - begin < 30
@@ -428,7 +428,7 @@ def test_workers_that_end_again_and_again_end_the_wait(tmp_path: Path, monkeypat
 
 def test_a_container_that_docker_starts_again_and_again_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = iter(range(100))
-    monkeypatch.setattr(mlflow_probe, "read_container", lambda _module, name: Container(name, "running", 0, (), next(counts)))
+    monkeypatch.setattr(probed_service, "read_container", lambda _module, name: Container(name, "running", 0, (), next(counts)))
     monkeypatch.setattr(basic.AnsibleModule, "run_command", lambda _module, _command: (0, "Error: No such option: --no-such\n", ""))
     begin = time.monotonic()
     result = probe(f"http://127.0.0.1:{unused_port()}", container="atlas-mlflow-server", wait=60)
