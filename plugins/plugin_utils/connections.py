@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible.module_utils.parsing.convert_bool import boolean
+
 #: SQLAlchemy's pool, which MLflow makes with these sizes unless its settings name others.
 POOL_SIZE, MAX_OVERFLOW = 5, 10
 #: Pools that each process has: of runs, and of the model registry, although both are in one database.
@@ -36,7 +38,7 @@ def most_connections(servers: Iterable[Mapping[str, Any]]) -> int:
         if str(settings.get("MLFLOW_SQLALCHEMYSTORE_POOLCLASS") or "QueuePool") != "QueuePool":
             continue  # a pool of another kind has other limits, or none
         workers = int(server.get("mlflow_server_workers") or (server.get("ansible_facts") or {}).get("processor_nproc") or 2)
-        jobs = JOB_PROCESSES if str(server.get("mlflow_server_jobs_enabled")).lower() in ("true", "yes", "on", "1") else 0
+        jobs = JOB_PROCESSES if boolean(server.get("mlflow_server_jobs_enabled"), strict=False) else 0
         pools = 0 if server.get("mlflow_server_backend_store_uri") else (workers + jobs) * POOLS
         if str(server.get("mlflow_server_auth") or "none") != "none" and not server.get("mlflow_server_auth_store_uri"):
             pools += workers

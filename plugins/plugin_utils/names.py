@@ -14,6 +14,12 @@ def unique(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(value for value in values if value))
 
 
+def name_in(url: str) -> str:
+    """Return the host in a URL as it is written, empty if there is none."""
+    place = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    return place.partition("]")[0][1:] if place.startswith("[") else place.partition(":")[0]
+
+
 def host_names(names: Iterable[str]) -> list[str]:
     """Return names and addresses in the form that clients send: lower case, and ASCII.
 

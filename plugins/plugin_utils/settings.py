@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.module_utils.common.validation import check_type_bool, check_type_float, check_type_int
+from ansible.module_utils.common.validation import check_type_float, check_type_int
 from ansible.module_utils.common.yaml import yaml_load
 
 #: The oldest release of ansible-core that the collection works with: before it, a template gives text where a number is meant.
@@ -30,6 +30,8 @@ OWN_PREFIX = "atlas_mlflow_"
 LEFT_BEHIND = re.compile(r"atlas_mlflow_(ip|names|settings)$|mlflow_server_((oidc_)?probe|upgrade_|users_changed|diagnosis)|backup_(check|found|point)")
 #: Marks an option whose value must not be shown.
 SECRET = "no_log"
+#: What is a boolean to Python and to templates alike: a template takes C(y) for false.
+BOOLEANS = ("true", "false", "yes", "no", "on", "off", "1", "0")
 #: Words for the types of a specification.
 WORDS = {"bool": "a boolean (true or false)", "int": "a number", "float": "a number", "list": "a list", "dict": "a dictionary"}
 
@@ -98,13 +100,12 @@ def value_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
         sample = '["..."]' if kind == "list" else '{"...": "..."}'
         return f"{name} is {shown}, which is not {wanted}. Write it as {wanted}; on the command line as -e '{{\"{name}\": {sample}}}'."
     if kind in ("bool", "int", "float"):
-        check = {"bool": check_type_bool, "int": check_type_int, "float": check_type_float}[kind]
         try:
-            # True is a number to Python, and 5001 no boolean to anybody.
-            unfit = isinstance(value, bool) if kind != "bool" else not isinstance(value, str) and value not in (0, 1)
-            if unfit:
+            # True is a number to Python.
+            if str(value).lower() not in BOOLEANS if kind == "bool" else isinstance(value, bool):
                 raise TypeError
-            check(value.strip() if isinstance(value, str) else value)
+            if kind != "bool":
+                {"int": check_type_int, "float": check_type_float}[kind](value.strip() if isinstance(value, str) else value)
         except (TypeError, ValueError):
             return f"{name} is {shown}, which is not {wanted}. Set {'true or false' if kind == 'bool' else 'a whole number' if kind == 'int' else 'a number'}."
         return ""

@@ -50,6 +50,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         options.mlflow_lists_are_lists,
         images.mlflow_has_no_folder_of_releases,
         images.mlflow_lock_is_built,
+        images.mlflow_shares_the_network,
         images.mlflow_image_is_custom,
         images.mlflow_image_is_pinned,
         releases.gc_age_is_a_time,

@@ -36,6 +36,19 @@ def mlflow_lock_is_built(given: RoleSettings) -> str:
     )
 
 
+def mlflow_shares_the_network(given: RoleSettings) -> str:
+    """Containers of one host are on one network, on which they reach one another by their names."""
+    own = given.text("mlflow_server_container_network")
+    others = {role: network for role, network in (given.planned("container_networks") or {}).items() if network != own}
+    if not given.in_container or not others:
+        return ""
+    seen = ", and ".join(f"{role}_container_network is {network}" for role, network in others.items())
+    return (
+        f"mlflow_server_container_network is {own}, and {seen}: containers of one host reach one another on one network. Set "
+        "atlas_mlflow_container_network instead."
+    )
+
+
 def mlflow_image_is_custom(given: RoleSettings) -> str:
     """An image is named if it is a custom one, and only then."""
     source, image = given.text("mlflow_server_image_source"), given.text("mlflow_server_image")

@@ -87,12 +87,22 @@ def jobs_need_plain_http(given: RoleSettings) -> str:
 
 
 def proxy_speaks_tls_to_servers_with_tls(given: RoleSettings) -> str:
-    """The proxy does not speak plain HTTP to servers that speak TLS."""
-    if given.flag("haproxy_servers_tls") or not given.planned("first_server_has_certificate"):
+    """The proxy does not speak plain HTTP to servers that speak TLS, or TLS to others."""
+    servers = given.planned("servers_with_tls") or {}
+    others = ", ".join(name for name, tls in servers.items() if tls != given.flag("haproxy_servers_tls"))
+    if not others:
         return ""
+    if given.flag("haproxy_servers_tls"):
+        # Servers that the inventory lists itself may have a way of their own to TLS.
+        if given.items("haproxy_servers") != given.planned("proxied_servers"):
+            return ""
+        return (
+            f"haproxy_servers_tls is true, and mlflow_server_tls_certificate is empty for {others}, so that the proxy would speak TLS to plain HTTP. Set "
+            "atlas_mlflow_tls to true, give each tracking server a certificate, or set haproxy_servers_tls to false for all proxies."
+        )
     return (
-        "mlflow_server_tls_certificate is set, and haproxy_servers_tls is not, so that the proxy would speak plain HTTP to servers that speak TLS. Set "
-        "haproxy_servers_tls to true, or remove mlflow_server_tls_certificate."
+        f"mlflow_server_tls_certificate is set, and haproxy_servers_tls is not, so that the proxy would speak plain HTTP to {others} with TLS. Set "
+        "haproxy_servers_tls to true for all proxies, or remove mlflow_server_tls_certificate."
     )
 
 

@@ -31,13 +31,14 @@ def users_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "proxies": [proxy.name for proxy in stack.proxies],
         "proxy_scheme": stack.proxy_scheme,
         "proxy_port": stack.proxy_port,
+        "proxy_suffix": stack.proxy_endpoint("").suffix,
         "user_url": stack.user_url,
         "client_url": stack.client_url,
         "static_prefix": stack.static_prefix,
         "auth": stack.auth,
         "admin_user": first.host.text("mlflow_server_admin_user") if first else "",
         "first_server": first.name if first else "",
-        "first_server_has_certificate": bool(first and first.host.own_certificate("mlflow_server")),
+        "servers_with_tls": stack.servers_with_tls,
         "server_names": stack.public_names,
         "postgres_host": stack.database.name if stack.database else "",
         "minio_host": stack.store.name if stack.store else "",
@@ -47,7 +48,7 @@ def users_plan(stack: Stack, host: Host) -> dict[str, Any]:
 def proxies_plan(stack: Stack, host: Host) -> dict[str, Any]:
     """Return what a proxy needs to know of the tracking servers, and these of the proxies."""
     return {
-        "proxy_names": [name for proxy in stack.proxies for name in proxy.host.names],
+        "called_names": stack.called_names(host),
         "proxy_addresses": [proxy.host.ip for proxy in stack.proxies],
         "proxy_urls": stack.proxy_urls,
         "proxied_servers": stack.proxied_servers(host),
@@ -100,5 +101,7 @@ def host_plan(stack: Stack, host: Host) -> dict[str, Any]:
         **artifacts_plan(stack, host),
         "certificate_names": stack.certificate_names(host),
         "firewall_needed": [{**asdict(opening), "sources": list(opening.sources)} for opening in stack.openings(host)],
-        "firewall_container_network": stack.container_network(host),
+        "container_networks": stack.container_networks(host),
+        # Of these, the tracking server alone asks others.
+        "firewall_container_network": next(iter(stack.container_networks(host).values()), ""),
     }

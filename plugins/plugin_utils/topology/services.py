@@ -98,6 +98,11 @@ class Service:
         return self.host.number(f"{self.ROLE}_port")
 
     @property
+    def network(self) -> str:
+        """Return Docker's network of its container, on which containers reach one another by their names."""
+        return self.host.text(f"{self.ROLE}_container_network")
+
+    @property
     def container_name(self) -> str:
         """Return the name of its container, by which other containers on its host reach it."""
         return self.host.text(f"{self.ROLE}_container_name")
@@ -214,12 +219,16 @@ class ArtifactStore(Service):
         """Return where the tracking server on a host reaches it, and where it sends clients in the artifact mode "direct"."""
         if self._beside(host):
             return self.inside
-        by_loopback = host.name == self.name and not host.in_container("mlflow_server") and self.listen_address(servers) in REACHED_BY_LOOPBACK
+        direct, own = host.text("mlflow_server_artifact_mode") == "direct", self.host.own_certificate(self.ROLE)
+        here = host.name == self.name and not host.in_container("mlflow_server") and not direct and not own
+        by_loopback = here and self.listen_address(servers) in REACHED_BY_LOOPBACK
         return Endpoint(LOOPBACK if by_loopback else self.host.address, self.port)
 
     def endpoint_of_backup(self, host: Host, servers: list[TrackingServer]) -> Endpoint:
         """Return where the backup reaches it, which is made on a host and not in a container."""
-        return Endpoint(LOOPBACK, self.port) if self._beside(host) else self.endpoint(host, servers)
+        here = host.name == self.name and not self.host.own_certificate(self.ROLE)
+        by_loopback = here and self.listen_address(servers) in REACHED_BY_LOOPBACK
+        return Endpoint(LOOPBACK if by_loopback else self.host.address, self.port)
 
     @property
     def scheme(self) -> str:

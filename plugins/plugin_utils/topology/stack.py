@@ -8,10 +8,9 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Optional
-from urllib.parse import urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import most_connections
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import host_names
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import host_names, name_in, unique
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import (
     LOOPBACK,
@@ -76,6 +75,12 @@ class Stack:
         return self.proxies[0].port if self.proxies else 80
 
     @property
+    def servers_with_tls(self) -> dict[str, bool]:
+        """Say of each tracking server, by its name, whether it speaks TLS: by a certificate that is given, or by that of the own authority."""
+        given = {server.name: server.host.given("mlflow_server_tls_certificate") for server in self.servers}
+        return {server.name: server.tls and (self.servers_speak_tls or given[server.name] is not None) for server in self.servers}
+
+    @property
     def servers_speak_tls(self) -> bool:
         """Say whether the tracking servers speak TLS if each host has a certificate: with proxies before them, only if the first one is told so."""
         return not self.proxies or self.proxies[0].host.flag("haproxy_servers_tls")
@@ -118,10 +123,17 @@ class Stack:
         """Return the names by which people call the tracking servers."""
         return list(dict.fromkeys(name for server in self.servers for name in server.public_names))
 
+    def called_names(self, host: Host) -> list[str]:
+        """Return the names by which people call the tracking server on a host, beside its own: behind proxies, each server is asked by all names."""
+        front = [*(name for proxy in self.proxies for name in proxy.host.names), *self.public_names] if self.proxies else []
+        return unique([*front, name_in(self.user_url), name_in(host.given_text("mlflow_server_url"))])
+
     def certificate_names(self, host: Host) -> list[str]:
         """Return the names that a certificate of the own authority is for: those of the host, of the containers on it, and those that people use."""
         containers = [host.text(f"{role}_container_name") for role in ("mlflow_server", "postgres", "minio")]
-        return host_names([*host.names, "localhost", LOOPBACK, "::1", urlsplit(self.user_url).hostname or "", *containers, *self.public_names])
+        urls = [name_in(self.user_url), name_in(host.given_text("mlflow_server_url"))]
+        names = host_names([*host.names, "localhost", LOOPBACK, "::1", *urls, *containers, *self.public_names])
+        return unique(name.strip("[]") for name in names)
 
     def proxied_servers(self, host: Host) -> list[dict[str, str]]:
         """Return the tracking servers as a proxy on a host reaches them: the one on its own host by loopback, if that server listens there."""
@@ -173,7 +185,7 @@ class Stack:
                 found += [Opening(port, (ANYBODY,)) for port in (self.proxy_port, proxy.redirect_port) if port]
         return found
 
-    def container_network(self, host: Host) -> str:
-        """Return Docker's network of the containers on a host, empty if none of the stack is there."""
+    def container_networks(self, host: Host) -> dict[str, str]:
+        """Return Docker's network of each service that runs in a container on a host, by the name of its role."""
         services: list[Service] = [*self.servers, *self.databases, *self.stores]
-        return host.text("atlas_mlflow_container_network") if any(service.in_container for service in services if service.name == host.name) else ""
+        return {service.ROLE: service.network for service in services if service.name == host.name and service.in_container}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Optional
 
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
@@ -16,8 +16,8 @@ LOADER = DataLoader()
 
 
 @functools.cache
-def _load(path: Path) -> dict[str, Any]:
-    """Return the variables in a file of a role, whose templates are resolved."""
+def load(path: Path) -> dict[str, Any]:
+    """Return the variables in a file, whose templates are resolved."""
     loaded: dict[str, Any] = LOADER.load_from_file(str(path), trusted_as_template=True)
     return loaded
 
@@ -31,20 +31,22 @@ def trusted(value: Any) -> Any:
     return trust_as_template(value) if isinstance(value, str) else value
 
 
-def role_variables(role: str, given: dict[str, Any]) -> dict[str, Any]:
+def role_variables(role: str, given: dict[str, Any], play: Optional[dict[str, Any]] = None) -> dict[str, Any]:
     """Return the variables of a task of a role, the ones of the role's own files as Ansible ranks them.
 
     :param role: The role.
     :param given: What the inventory sets for the host, and its facts.
+    :param play: The variables of the play.
     """
     folder = ROOT / "roles" / role
     return {
         "inventory_hostname": "case",
         "groups": {},
         "hostvars": {"case": {}, "two": {}},
-        **_load(folder / "defaults/main.yml"),
+        **load(folder / "defaults/main.yml"),
         **trusted(given),
-        **_load(folder / "vars/main.yml"),
+        **(play or {}),
+        **load(folder / "vars/main.yml"),
         "role_path": str(folder),
         "ansible_search_path": [str(folder)],
     }

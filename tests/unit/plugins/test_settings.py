@@ -29,7 +29,7 @@ OPTIONS = specifications(ROOT / "roles")
 #: For each type of a specification: values that are taken, and values that are refused.
 TAKEN: dict[str, list[Any]] = {"bool": [True, "false", "yes", "0", 1], "int": [0, "5001", " 7 "], "list": [[]], "dict": [{}], "str": ["text"], "path": ["/a"]}
 REFUSED: dict[str, list[Any]] = {
-    "bool": ["maybe", "", 5001, [], "truee"],
+    "bool": ["maybe", "", 5001, [], "truee", "y", "t"],
     "int": ["http", "", "50o1", True, 1.5, []],
     "list": ["a,b", '["a"]', 5, {"a": 1}],
     "dict": ["a=b", '{"a": 1}', ["a"], 5],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def test_a_default_that_both_give_is_the_same(role: Path) -> None:
 def test_internal_variables_say_that_they_are(role: Path) -> None:
     internal = yaml.safe_load((role / "vars/main.yml").read_text())
     assert [name for name in internal if not name.startswith(f"_{role.name}_")] == []
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+def test_a_secret_is_called_one(role: Path) -> None:
+    """By which no message shows its value."""
+    specs = yaml.safe_load((role / "meta/argument_specs.yml").read_text())["argument_specs"]
+    options = {name: option for entry in specs.values() for name, option in (entry.get("options") or {}).items() if option.get("type") != "path"}
+    secret = re.compile(r"password|passphrases?$|secret|_webhook_keys?$|_store_uri$")
+    assert [name for name, option in options.items() if secret.search(name) and not option.get("no_log")] == []
 
 
 def test_the_releases_listed_are_those_with_a_lock() -> None:

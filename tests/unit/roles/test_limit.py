@@ -69,7 +69,7 @@ def test_the_stores_of_a_limited_run_have_the_addresses_of_hosts_left_out(run: A
     shown = json.loads((tmp_path / "shown.json").read_text()) if (tmp_path / "shown.json").exists() else said
     assert "@192.0.2.5:5432/mlflow" in shown["_atlas_mlflow_backend_store_uri"], shown
     assert shown["_atlas_mlflow_plan"]["s3_endpoint_url"] == "http://192.0.2.9:9000"
-    assert platform.node().partition(".")[0] in shown["_atlas_mlflow_plan"]["proxy_names"], shown
+    assert platform.node().partition(".")[0] in shown["_atlas_mlflow_plan"]["called_names"], shown
 
 
 def test_a_host_left_out_that_cannot_be_read_ends_the_run_by_its_name(run: Any) -> None:

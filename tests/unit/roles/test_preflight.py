@@ -38,6 +38,9 @@ AUTHORITY = str(ROOT / "tests/stack/embedded/authority.pem")
 BASIC = {"mlflow_server_auth": "basic", "mlflow_server_admin_password": "long-enough-password", "mlflow_server_flask_secret_key": "long-enough-secret"}
 DATABASE = "postgresql+psycopg2://u:canary-secret@db/m"
 
+#: What a proxy asks.
+SERVERS = [{"name": "one", "address": "10.0.0.7:5001"}]
+
 #: Two tracking servers.
 TWO = {"mlflow_servers": ["case", "two"]}
 #: Stores that a tracking server already serves, as the facts tell of it.
@@ -301,8 +304,22 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     (
         "haproxy",
-        {"_atlas_mlflow_plan": {"first_server_has_certificate": True}},
-        ["mlflow_server_tls_certificate is set, and haproxy_servers_tls is not"],
+        {"_atlas_mlflow_plan": {"servers_with_tls": {"one": False, "two": True}}},
+        ["mlflow_server_tls_certificate is set, and haproxy_servers_tls is not", "plain HTTP to two"],
+    ),
+    (
+        "haproxy",
+        {
+            "haproxy_servers": SERVERS,
+            "haproxy_servers_tls": True,
+            "_atlas_mlflow_plan": {"proxied_servers": SERVERS, "servers_with_tls": {"one": False, "two": True}},
+        },
+        ["haproxy_servers_tls is true, and mlflow_server_tls_certificate is empty for one,", "atlas_mlflow_tls to true"],
+    ),
+    (
+        "mlflow_server",
+        {"mlflow_server_deployment": "container", "mlflow_server_container_network": "apart", "_atlas_mlflow_plan": {"container_networks": {"minio": "team"}}},
+        ["mlflow_server_container_network is apart, and minio_container_network is team", "atlas_mlflow_container_network"],
     ),
     ("backup", {"backup_passphrase": "short"}, ["backup_passphrase has 5 characters"]),
     ("backup", {"backup_repository": "backups"}, ["backup_repository is backups", "absolute path"]),
