@@ -39,7 +39,7 @@ def mlflow_lock_is_built(given: RoleSettings) -> str:
 def mlflow_shares_the_network(given: RoleSettings) -> str:
     """Containers of one host are on one network, on which they reach one another by their names."""
     own = given.text("mlflow_server_container_network")
-    others = {role: network for role, network in (given.planned("container_networks") or {}).items() if network != own}
+    others = {role: network for role, network in (given.planned("container_networks") or {}).items() if role != given.role and network != own}
     if not given.in_container or not others:
         return ""
     seen = ", and ".join(f"{role}_container_network is {network}" for role, network in others.items())

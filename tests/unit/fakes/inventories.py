@@ -25,7 +25,7 @@ from in_process import LOADER, ROOT, act, load, role_variables, trusted
 Hosts = dict[str, dict[str, Any]]
 Groups = dict[str, list[str]]
 
-settings.register_profile("quick", max_examples=6, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+settings.register_profile("quick", max_examples=5, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 settings.register_profile("deep", max_examples=300, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 
 #: The group of each role.
@@ -126,7 +126,8 @@ def cases(draw: st.DrawFn, most: int = 4, **fixed: st.SearchStrategy[list[str]])
     names = list(draw(st.permutations(HOST_NAMES[:most])))[: draw(st.integers(1, most))]
     some = functools.partial(st.lists, st.sampled_from(names), unique=True)
     sizes = {"mlflow_servers": (1, most), "postgres": (0, 1), "minio": (0, 1), "haproxy": (0, most)}
-    groups = {group: draw(fixed.get(group) or some(min_size=least, max_size=largest)) for group, (least, largest) in sizes.items()}
+    free = {group: some(min_size=least, max_size=largest) for group, (least, largest) in sizes.items()}
+    groups = {group: draw(strategy) for group, strategy in {**free, **fixed}.items()}
     groups = {group: hosts for group, hosts in groups.items() if hosts}
     common = _some(draw, SWITCHES, 2)
     by_group: dict[str, dict[str, Any]] = {}
@@ -217,6 +218,11 @@ CORNERS = (
             "Two.Example.com": {**TLS, "haproxy_servers_tls": False, "mlflow_server_artifact_mode": "direct"},
             "ml_three": {**TLS, "haproxy_servers_tls": False, "haproxy_port": 8443},
         },
+    ),
+    # A container that asks a service of its own host through the firewall.
+    Case(
+        {"mlflow_servers": ["one"], "minio": ["one"]},
+        {"one": {**TLS, "mlflow_server_deployment": "container", "mlflow_server_container_network": "apart"}},
     ),
     # A store on all addresses beside its server, which clients are sent to, or whose certificate is not for loopback.
     Case({"mlflow_servers": ["one"], "minio": ["one"]}, {"one": {"minio_listen_address": "0.0.0.0", "mlflow_server_artifact_mode": "direct"}}),
