@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ UNIT = Path(__file__).resolve().parent
 sys.path.insert(0, str(UNIT / "fakes"))
 # As ansible-playbook does it, so that templates find the collection's filters.
 init_plugin_loader([str(UNIT.parents[1] / "collections")])
+importlib.import_module("compile_once").install()
 
 
 @pytest.fixture(autouse=True)
