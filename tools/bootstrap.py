@@ -66,7 +66,7 @@ def version_of(python: str) -> tuple[int, int] | None:
     """Return the version of an interpreter, or None when it does not run: a version manager's shim may exist and refuse."""
     try:
         run = subprocess.run(
-            [python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, timeout=30
+            [python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, timeout=30, check=False
         )
         major, minor = run.stdout.split()
     except (OSError, ValueError, subprocess.TimeoutExpired):
@@ -118,7 +118,7 @@ def install_ensurepip(version: tuple[int, int]) -> None:
 
 def make_venv(python: str, version: tuple[int, int]) -> None:
     """Make .venv anew, with pip and the pinned uv in it."""
-    if subprocess.run([python, "-c", "import ensurepip"], stderr=subprocess.DEVNULL).returncode:
+    if subprocess.run([python, "-c", "import ensurepip"], stderr=subprocess.DEVNULL, check=False).returncode:
         install_ensurepip(version)
     run([python, "-m", "venv", "--clear", VENV])
     run([VENV_PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", UV_LOCK])
@@ -127,7 +127,7 @@ def make_venv(python: str, version: tuple[int, int]) -> None:
 def pip_settings() -> dict[str, str]:
     """Return uv's environment, with the index that pip is set to on this machine, which uv does not read."""
     environment = {"UV_SYSTEM_CERTS": "1", **os.environ}
-    listed = subprocess.run([VENV_PYTHON, "-m", "pip", "config", "list"], capture_output=True, text=True).stdout
+    listed = subprocess.run([VENV_PYTHON, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False).stdout
     index = re.search(r"^[^=]*\.index-url='([^']+)'", listed, re.MULTILINE)
     if index and "UV_DEFAULT_INDEX" not in environment:
         environment["UV_DEFAULT_INDEX"] = index.group(1)
@@ -174,7 +174,7 @@ def extract(carrier: zipfile.ZipFile, wanted: Iterable[str], target: Path) -> di
 
 def install_collections() -> None:
     """Install the collections of requirements.yml beside this one."""
-    asked = subprocess.run([VENV_PYTHON, "-c", GALAXY_ANSWERS], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    asked = subprocess.run([VENV_PYTHON, "-c", GALAXY_ANSWERS], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
     if asked.returncode == 0:
         try:
             run([VENV / "bin" / "ansible-galaxy", "collection", "install", "-r", REQUIREMENTS, "-p", COLLECTIONS])

@@ -33,7 +33,8 @@ class ActionModule(ActionBase):
 
         def resolver(variables: dict[str, Any]) -> Callable[[Any], Any]:
             templar = self._templar.copy_with_new_env(available_variables=variables)
-            return lambda value: templar.template(value)
+            template: Callable[[Any], Any] = templar.template
+            return template
 
         @functools.cache
         def host(name: str) -> Host:

@@ -57,7 +57,8 @@ FAULTS: dict[str, Fault] = {
         Fault("file-denied", "process", "The server may not read or write a file or folder that it needs.",
               "Make it its user's own (chown), mount it into the container, or open it in the unit (ReadWritePaths=)."),
         Fault("out-of-memory", "memory", "The memory that the server may use ran out, and the kernel killed the server or a worker of it.",
-              "Raise the limit (MemoryMax= of the unit, --memory of the container, mlflow_server_container_memory), run fewer workers, or give the host more memory."),
+              "Raise the limit (MemoryMax= of the unit, --memory of the container, mlflow_server_container_memory), run fewer workers, "
+     "or give the host more memory."),
         Fault("disk-full", "disk", "A disk that the server or a store writes to is full, so nothing can be logged.",
               "Free space there, or give the folder a larger disk. Nothing was removed."),
         Fault("stale-container", "configuration", "The container was started before its configuration was changed, and a restart keeps the old command line.",
@@ -74,7 +75,8 @@ FAULTS: dict[str, Fault] = {
         Fault("ignored-environment", "environment", "The address was set in a variable that MLflow does not read, so it listens on its default 127.0.0.1:5000.",
               "Remove the variable, and pass --host and --port, or set MLFLOW_HOST and MLFLOW_PORT."),
         Fault("default-port", "sockets", "The server was started without --host and --port, so it listens on MLflow's default 127.0.0.1:5000.",
-              "Pass --host 0.0.0.0 and --port, or set MLFLOW_HOST and MLFLOW_PORT. If the command has them, its arguments did not arrive: a newline cut its shell string. "
+              "Pass --host 0.0.0.0 and --port, or set MLFLOW_HOST and MLFLOW_PORT. "
+     "If the command has them, its arguments did not arrive: a newline cut its shell string. "
               "MLflow ignores GUNICORN_CMD_ARGS and PORT."),
         Fault("bound-to-loopback", "sockets", "The server listens on a loopback address, so only its own host, or its own container, reaches it.",
               "Pass --host 0.0.0.0 (mlflow_server_host), and restart the server."),
@@ -125,11 +127,13 @@ FAULTS: dict[str, Fault] = {
         Fault("values-changed", "database", "The backend store does not return what was written.",
               "Look for a database with another encoding than UTF-8, a replica of it that lags behind, and replicas of the server with different databases."),
         Fault("data-gone", "database", "The server uses another database than then, or its data are gone.",
-              "Compare the stores in its settings with those of then, restore a backup, or set mlflow_server_allow_store_change to true for one run if the present "
+              "Compare the stores in its settings with those of then, restore a backup, "
+     "or set mlflow_server_allow_store_change to true for one run if the present "
               "database is the right one."),
         Fault("webhooks-not-decrypted", "database", "MLflow answers 500 to the question for its webhooks. Most likely one of them has a secret that was encrypted by a key which "
               "this server does not have, as after a restore without the keys from then.",
-              "The log of the service names the webhook. Add that key to mlflow_server_former_webhook_keys, or remove the webhook from the database as the log says."),
+              "The log of the service names the webhook. Add that key to mlflow_server_former_webhook_keys, "
+     "or remove the webhook from the database as the log says."),
         # The artifact store
         Fault("clock-skew", "clock", "Clocks differ by more than five minutes, so S3 refuses the server's signed requests, and links expire at once.",
               "Set the clocks by NTP (timedatectl, chrony) on all hosts."),
@@ -167,7 +171,8 @@ FAULTS: dict[str, Fault] = {
               f"Name the folder by --artifacts-destination, and {WITHOUT_ROOT}"),
         Fault("links-advertised", "artifact store", "MLflow advertises links by itself for an S3 destination, and clients then fetch artifacts from the S3 endpoint as the server "
               "knows it.",
-              "Answer server-info without multipart_downloads_enabled (mlflow_server_artifact_mode: proxied), or make the endpoint one that clients reach, and choose the mode direct."),
+              "Answer server-info without multipart_downloads_enabled (mlflow_server_artifact_mode: proxied), "
+     "or make the endpoint one that clients reach, and choose the mode direct."),
         Fault("links-not-advertised", "artifact store", "The release is too old for links to the S3 endpoint, the artifact destination is no S3 bucket, or something in front of the "
               "server answers server-info.",
               "Choose the artifact mode proxied, or name an S3 bucket as the artifact destination of a newer release."),

@@ -21,7 +21,7 @@ CHALLENGE = "S256"  # how the plugin binds a code to the login that asked for it
 NO_CODE = "atlas-mlflow-probe"  # a code that no provider has given out
 VERIFIER = "atlas-mlflow-probe-of-a-code-that-was-never-given-out"  # as long as RFC 7636 asks for
 
-Response = Union[Answer, NoAnswer]
+Response = Answer | NoAnswer
 
 
 @dataclass(frozen=True)

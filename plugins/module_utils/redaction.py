@@ -29,7 +29,7 @@ _PLAIN_NAME = re.compile(r"^(?:OLDPWD|PWD)$|(?:file|path|dir|_id|version|_url|_n
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _IN_URI = re.compile(r"(://).*@", re.DOTALL)
 _NO_HOST = re.compile(r"(://[^\s/@:\[]*:)(?!(?:\d{1,5}|\*)(?:[/?#,;\s\"')\]]|$))\S+")
-_ASSIGNED = re.compile(rf"""([\w.-]*(?:pass|pwd|secret|token|credential|(?:api|access|private|encryption|account|signing)[_-]?key)[\w.-]*["']?\s*[=:]\s*)[^\n]+""", re.IGNORECASE)
+_ASSIGNED = re.compile(r"""([\w.-]*(?:pass|pwd|secret|token|credential|(?:api|access|private|encryption|account|signing)[_-]?key)[\w.-]*["']?\s*[=:]\s*)[^\n]+""", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z0-9]+")
 _HEADER = re.compile(r"\b(Basic|Bearer)\s+(?!auth)[A-Za-z0-9+/=._~-]{8,}")
 #: Words that tell nothing of a secret that is made of them: names and defaults that everybody has, and what servers and drivers say.
@@ -39,8 +39,8 @@ PUBLIC = frozenset(
     default root allowed hosts cors origins static prefix gunicorn uvicorn opts serve app name basic auth bind timeout localhost psycopg psycopg2 mysql pymysql
     mssql pyodbc sqlite http https docker container proxy python python3 bin usr opt var lib etc tmp run current db database bucket user admin administrator
     password passwords secret true false none null 0 1 127 5000 5001 5432 9000 active running failed exited restarting
-    connection failed fatal error authentication does not exist could translate address resolve known refused permission denied for schema public remaining slots are
-    reserved occurred when calling operation access connect endpoint url validation certificate verify module named such option already use
+    connection failed fatal error authentication does not exist could translate address resolve known refused permission denied for schema public remaining
+    slots are reserved occurred when calling operation access connect endpoint url validation certificate verify module named such option already use
     """.split()
 )
 

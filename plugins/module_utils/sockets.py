@@ -15,7 +15,7 @@ from typing import Any, Union
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.processes import PROC, all_pids, describe
 
-IPAddress = Union[IPv4Address, IPv6Address]
+IPAddress = IPv4Address | IPv6Address
 
 TCP_LISTEN = "0A"  # the kernel's state code, include/net/tcp_states.h
 

@@ -21,7 +21,7 @@ SEARCH = (f"{API}/experiments/search", {"max_results": 1})  # the least that ask
 SERVER_INFO = {"client": "/api/3.0/mlflow/server-info", "page": "/ajax-api/3.0/mlflow/server-info"}
 INVALID_HOST = "Invalid Host header"
 
-Response = Union[Answer, NoAnswer]
+Response = Answer | NoAnswer
 
 
 @dataclass(frozen=True)

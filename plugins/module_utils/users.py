@@ -86,7 +86,8 @@ class Users:
 
     def __init__(self, server: TrackingServer, make_experiments: bool = False, only_look: bool = False) -> None:
         """Take the server; whether an experiment that is not there is made; and whether nothing may be changed."""
-        assert server.credentials
+        if not server.credentials:
+            raise AssertionError("The users are asked for by a login.")
         self.server, self.make_experiments, self.only_look = server, make_experiments, only_look
         self.before: dict[str, Any] = {}
         self.after: dict[str, Any] = {}

@@ -48,7 +48,8 @@ def tags_fault(selected: Iterable[str], own: Iterable[str]) -> str:
     if "all" in wanted or wanted & (set(own) - {"always"}):
         return ""
     return (
-        f"--tags {','.join(sorted(wanted))} selects nothing: the playbooks of atlas.mlflow have no tags, as each part needs what the parts before it have found. "
+        f"--tags {','.join(sorted(wanted))} selects nothing: the playbooks of atlas.mlflow have no tags, as each part needs "
+        "what the parts before it have found. "
         "Run the playbook without --tags: what is as asked for is left alone. atlas.mlflow.verify is the proof alone."
     )
 

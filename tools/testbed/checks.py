@@ -1,4 +1,4 @@
-"""The checks that need no host: lint with the syntax of all playbooks, types, unit tests, locks, and that the collection builds."""
+"""The checks that need no host: lint with the syntax of all playbooks, format, types, unit tests, locks, and the built collection."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .shell import BIN, ROOT, TestbedError, environment, say
 
 #: Parts without which the built collection is none, and the beginnings of names that a checkout has and a collection has not.
 SHIPPED = ("roles/mlflow_server/tasks/main.yml", "plugins/modules/mlflow_probe.py", "playbooks/site.yml", "MANIFEST.json")
-NOT_SHIPPED = (".venv", ".git/", ".demo", ".logs", ".ansible/", "collections/", ".cache")
+NOT_SHIPPED = (".venv", ".git/", ".demo", ".logs", ".ansible/", "collections/", ".cache", "molecule/", "tests/unit/", "tests/stack/", "tools/")
 
 
 def commands() -> dict[str, list[str]]:
@@ -21,22 +21,25 @@ def commands() -> dict[str, list[str]]:
     inventories = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "inventories").glob("*/hosts.yml"))
     listed = {f"inventory {name}": [str(BIN / "ansible-inventory"), "--list", "-i", name] for name in inventories}
     return {
-        "ansible-lint": [str(BIN / "python"), "-m", "tools.lint", "--offline", "--profile", "production", "-q"],
         "unit tests": [str(BIN / "python"), "-m", "pytest", "-q", "tests/unit"],
+        "ansible-lint": [str(BIN / "python"), "-m", "tools.lint", "--offline", "--profile", "production", "-q"],
+        "ruff": [str(BIN / "ruff"), "check", "--no-cache", "--quiet", "--output-format=concise", "."],
+        "format": [str(BIN / "ruff"), "format", "--no-cache", "--quiet", "--diff", "."],
         "types": [str(BIN / "mypy")],
+        "READMEs of the roles": [str(BIN / "python"), "tools/readmes.py", "--check"],
         "locks": [str(BIN / "python"), "tools/locks.py", "--check"],
         **listed,
     }
 
 
 def run_all() -> None:
-    """Run the checks, two at a time, and show what those that fail said.
+    """Run the checks, two at a time and the longest first, and show what those that fail said.
 
     :raises TestbedError: when one fails.
     """
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-        checks = {pool.submit(_command, argv): name for name, argv in commands().items()}
-        checks[pool.submit(_build)] = "collection builds"
+        checks = {pool.submit(_collection): "built collection"}
+        checks |= {pool.submit(_command, argv): name for name, argv in commands().items()}
         failed = []
         for check in concurrent.futures.as_completed(checks):
             complaint, last, seconds = check.result()
@@ -48,14 +51,20 @@ def run_all() -> None:
         raise TestbedError(f"Failed: {', '.join(failed)}")
 
 
-def _command(argv: list[str]) -> tuple[str, str, float]:
-    """Run a command, and return what it said if it failed, its last line if that is a count of tests, and its seconds."""
+def _command(argv: list[str], folder: Path = ROOT, **extra: str) -> tuple[str, str, float]:
+    """Run a command, and return what it said if it failed, its last line if that is a count of tests, and its seconds.
+
+    :param argv: The command.
+    :param folder: Where it runs.
+    :param extra: More of its environment.
+    """
     started = time.monotonic()
     done = subprocess.run(
         argv,
-        cwd=ROOT,
+        cwd=folder,
+        check=False,
         # Of an inventory that it cannot read, Ansible says so and goes on without, unless told otherwise.
-        env=environment({"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true"}),
+        env=environment({"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true", **extra}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -68,15 +77,26 @@ def _command(argv: list[str]) -> tuple[str, str, float]:
     return complaint, f"\n{last}" if " passed" in last else "", time.monotonic() - started
 
 
-def _build() -> tuple[str, str, float]:
-    """Build the collection, and look at what is in it."""
-    with tempfile.TemporaryDirectory() as folder:
-        result = _command([str(BIN / "ansible-galaxy"), "collection", "build", "--output-path", folder, str(ROOT)])
-        if not result[0]:
-            (archive,) = Path(folder).glob("*.tar.gz")
-            with tarfile.open(archive) as content:
-                result = (contents(content.getnames()), *result[1:])
-    return result
+def _collection() -> tuple[str, str, float]:
+    """Build the collection, and check what is in it as Galaxy and Ansible do."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        complaint = _command([str(BIN / "ansible-galaxy"), "collection", "build", "--output-path", name, str(ROOT)])[0] or _built(folder)
+    return complaint, "", time.monotonic() - started
+
+
+def _built(folder: Path) -> str:
+    """Return what is wrong with the collection whose archive is in a folder, or nothing."""
+    (archive,) = folder.glob("*.tar.gz")
+    unpacked = folder / "ansible_collections" / "atlas" / "mlflow"
+    with tarfile.open(archive) as content:
+        complaint = contents(content.getnames())
+        content.extractall(unpacked, filter="data")
+    # Each rule of ansible-lint is asked on its own, for the whole checkout.
+    imported = _command([str(BIN / "python"), "-m", "galaxy_importer.main", str(archive)], folder, GALAXY_IMPORTER_RUN_ANSIBLE_LINT="false")[0]
+    sanity = _command([str(BIN / "python"), "-m", "tools.sanity"], unpacked, PYTHONPATH=str(ROOT))[0]
+    return "\n".join(filter(None, (complaint, imported, sanity)))
 
 
 def contents(names: list[str]) -> str:

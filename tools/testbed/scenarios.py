@@ -204,7 +204,7 @@ def _stop(item: Scenario) -> None:
         os.killpg(item.process.pid, signal.SIGTERM)
         item.process.wait()
         with item.log.open("ab") as output:
-            subprocess.run(_molecule("destroy", item), cwd=ROOT, env=_settings(item), stdout=output, stderr=output)
+            subprocess.run(_molecule("destroy", item), cwd=ROOT, env=_settings(item), stdout=output, stderr=output, check=False)
 
 
 def _tell(item: Scenario) -> None:

@@ -59,7 +59,7 @@ def which(name: str) -> str | None:
 def ask(command: Argv, timeout: float = 30) -> str | None:
     """Return what a command prints, stripped, or None when it fails, is missing or takes longer than ``timeout`` seconds."""
     try:
-        done = subprocess.run(_words(command), capture_output=True, text=True, timeout=timeout, env=environment(), cwd=ROOT)
+        done = subprocess.run(_words(command), capture_output=True, text=True, timeout=timeout, env=environment(), cwd=ROOT, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
@@ -75,7 +75,7 @@ def run(command: Argv, quiet: bool = True, **extra: str) -> None:
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
     try:
         done = subprocess.run(
-            _words(command), cwd=ROOT, env=environment(extra), stdin=subprocess.DEVNULL, text=True, errors="replace", **pipes
+            _words(command), cwd=ROOT, env=environment(extra), stdin=subprocess.DEVNULL, text=True, errors="replace", check=False, **pipes
         )  # type: ignore[call-overload]
     except FileNotFoundError as error:
         raise TestbedError(f"`{error.filename}` is not installed.") from error

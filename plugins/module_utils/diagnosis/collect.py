@@ -21,7 +21,10 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.units import parse_en
 
 IGNORED_BY_MLFLOW = ("GUNICORN_CMD_ARGS", "PORT", "HOST")
 #: What a small program reads from its input and runs: neither it nor the settings stand in an argument.
-BOOT = "import sys, json; given = json.loads(sys.stdin.readline()); sys.stdin = __import__('io').StringIO(json.dumps(given['input'])); exec(given['program'], {'__name__': '__main__'})"
+BOOT = (
+    "import sys, json; given = json.loads(sys.stdin.readline()); "
+    "sys.stdin = __import__('io').StringIO(json.dumps(given['input'])); exec(given['program'], {'__name__': '__main__'})"
+)
 STORES_TIMEOUT = 12  # seconds for both stores together
 PROXIES = (containers.PROXY, "conmon", "rootlessport", "slirp4netns", "pasta", "pasta.avx2", "exe")  # the last is what Podman calls rootlessport
 MEMORY_ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory"))
@@ -166,9 +169,9 @@ class Server(find.Finder):
         program = source.decode() if isinstance(source, bytes) else source
         text = json.dumps({"program": program, "input": {"environment": settings, "uri": given, "destination": destination}}) + "\n"
         plain = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": "/tmp"}
-        limits: dict[str, Any] = {"timeout": STORES_TIMEOUT, "cwd": "/", "env": plain, "check": False, **self._user()}
+        limits: dict[str, Any] = {"timeout": STORES_TIMEOUT, "cwd": "/", "env": plain, **self._user()}
         try:
-            done = subprocess.run([*python, "-c", BOOT], input=text, capture_output=True, text=True, **limits)
+            done = subprocess.run([*python, "-c", BOOT], input=text, capture_output=True, text=True, check=False, **limits)
             return self._placed(json.loads(done.stdout.splitlines()[-1]), uri, exact=bool(self.argv) or not given)
         except (OSError, subprocess.SubprocessError, ValueError, IndexError):
             return None  # its Python cannot be run: the log has to tell

@@ -80,7 +80,8 @@ class Finder:
     def find(self) -> None:
         """Find the server: the unit or container of the given name, any process of a server, or what starts one and does not run.
 
-        A unit that was given up (disabled, and stopped) stands behind a server that runs. For a unit that runs its server in a container, the container is taken.
+        A unit that was given up (disabled, and stopped) stands behind a server that runs. For a unit that runs its server in a container, the
+        container is taken.
         """
         unit, container = self._unit(self.wanted["unit"]), self._container(self.wanted["container"])
         stands_behind = False

@@ -25,9 +25,9 @@ def find(facts: Mapping[str, Any], host: str, port: int) -> Optional[dict[str, A
     """Return the listener at the server's place that is not the server's own, nothing if the server has its place itself, or nobody has it."""
     if not facts.get("argv") or any(one["port"] == port for one in facts.get("published") or ()):
         return None
-    if facts.get("kind") != "container" or facts.get("network_mode") == "host":
-        if any(one["port"] == port for one in facts.get("sockets") or ()):
-            return None
+    on_host = facts.get("kind") != "container" or facts.get("network_mode") == "host"
+    if on_host and any(one["port"] == port for one in facts.get("sockets") or ()):
+        return None
     place = Listener(ip_address(host), port)
     others = [one for one in facts.get("host_listeners") or () if not one["own"] and collide(Listener(ip_address(one["address"]), one["port"]), place)]
     return {key: others[0][key] for key in ("process", "pid", "address", "port")} if others else None

@@ -44,7 +44,8 @@ EMPTY = re.compile(
     # What Podman writes into the journal of a unit that runs it.
     r'^[0-9a-f]{64}$|^time="[^"]*" level=(debug|info|warning) |'
     r"^\S+ \S+ \S+ \S+ m=\+\S+ (container|image|pod|network|volume|system) |"
-    r"^(Starting|Started|Stopping|Stopped) |Deactivated successfully|Consumed .* CPU time|Failed with result|(Main|Control) process exited|Scheduled restart job|Failed to start |Start request repeated|Dependency failed|"
+    r"^(Starting|Started|Stopping|Stopped) |Deactivated successfully|Consumed .* CPU time|"
+    r"Failed with result|(Main|Control) process exited|Scheduled restart job|Failed to start |Start request repeated|Dependency failed|"
     r"Worker failed to boot|HaltServer|[Ss]ee the logs above|Child process \[\d+\] died|Non-zero exit ?code|ShellCommandException|"
     r"Can't connect to \(|was sent SIG(TERM|INT|QUIT)|CancelledError|KeyboardInterrupt|SystemExit|ERROR mlflow\.cli: Error initializing"
 )

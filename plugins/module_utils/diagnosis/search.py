@@ -8,6 +8,7 @@ import json
 import pwd
 import re
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Callable, Optional, Union
 
@@ -49,7 +50,7 @@ def monitored(argv: list[str]) -> str:
     """Return the identity of the container that a process is Podman's monitor of (conmon), empty if it is none."""
     if not argv or argv[0].rpartition("/")[2] != "conmon":
         return ""
-    return next((value for name, value in zip(argv, argv[1:]) if name in ("-c", "--cid")), "")
+    return next((value for name, value in pairwise(argv) if name in ("-c", "--cid")), "")
 
 
 def starts_server(command: str, moved: Optional[Mapping[str, str]] = None) -> bool:

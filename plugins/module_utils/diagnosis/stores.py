@@ -213,5 +213,6 @@ def ask(environment: Mapping[str, str], uri: str, destination: str) -> dict[str,
 
 if __name__ == "__main__":
     given = json.loads(sys.stdin.readline())
-    print("\n" + json.dumps(ask(given["environment"], given["uri"], given["destination"])), flush=True)
+    sys.stdout.write("\n" + json.dumps(ask(given["environment"], given["uri"], given["destination"])) + "\n")
+    sys.stdout.flush()
     os._exit(0)  # a thread that still waits for a store must not hold this up

@@ -36,7 +36,7 @@ def port_conflicts(listeners: Iterable[Mapping[str, Any]], address: Union[str, l
     taken = []
     for fact in listeners:
         other = Listener(ip_address(fact["address"]), fact["port"], fact["pid"], fact["process"], fact["group"])
-        if other.group not in own and any(collide(other, one) for one in wanted):
+        if other.group not in own and any(collide(other, listener) for listener in wanted):
             taken.append(f"{other.endpoint}, held by {other.owner}")
     return taken
 

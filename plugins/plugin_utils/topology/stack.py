@@ -163,7 +163,7 @@ class Stack:
 
     @property
     def store_clients(self) -> list[str]:
-        """Return who asks the artifact store over the network: everybody in the artifact mode "direct", or the servers and the backup's host, the database's."""
+        """Return who asks the artifact store over the network: all in the artifact mode "direct", or the servers and the backup's host, the database's."""
         if any(server.direct for server in self.servers):
             return [ANYBODY]
         asking = {service.name: service.host for service in [*self.servers, *self.databases]}

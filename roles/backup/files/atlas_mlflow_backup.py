@@ -33,7 +33,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import served_stores  # noqa: E402 - it lies beside this file
+import served_stores  # it lies beside this file
 
 HOST_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 SETTINGS = Path("/etc/atlas-mlflow/backup.json")
@@ -151,7 +151,7 @@ class Files:
         # rclone takes one file for both sides; a side with none goes by what the host trusts.
         trusted = [side.get("authority") or HOST_AUTHORITIES for side in (artifacts, store) if "s3" in side]
         if trusted != [HOST_AUTHORITIES] * len(trusted):
-            self.authorities = tempfile.NamedTemporaryFile(mode="w", suffix=".pem")
+            self.authorities = tempfile.NamedTemporaryFile(mode="w", suffix=".pem")  # noqa: SIM115 - rclone reads it as long as this is there
             self.authorities.write("\n".join(Path(path).read_text() for path in sorted(set(trusted))))
             self.authorities.flush()
             self.environment["RCLONE_CA_CERT"] = self.authorities.name
@@ -502,9 +502,9 @@ class Sqlite:
             for role, path in self.paths.items():
                 counts[role] = self._copy(role, path, f"repository:sqlite/{point}{ENDINGS[role]}")
         except BaseException:
-            for role in [*counts, role]:
-                if f"{point}{ENDINGS[role]}" in self.files.names("sqlite"):
-                    self.files.rclone("deletefile", f"repository:sqlite/{point}{ENDINGS[role]}")
+            for copied in [*counts, role]:
+                if f"{point}{ENDINGS[copied]}" in self.files.names("sqlite"):
+                    self.files.rclone("deletefile", f"repository:sqlite/{point}{ENDINGS[copied]}")
             raise
         return {"kind": "full", "copies": list(self.paths), "counts": counts, "read_back": list(counts)}
 
@@ -630,7 +630,7 @@ def choose(points: Rows, wanted: str) -> tuple[dict[str, Any], datetime | None]:
         if point["name"] == wanted:
             return point, None
     try:
-        moment = datetime.fromisoformat(wanted.replace("Z", "+00:00"))
+        moment = datetime.fromisoformat(wanted)
     except ValueError:
         moment = None
     names = ", ".join(point["name"] for point in points)

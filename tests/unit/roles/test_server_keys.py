@@ -62,7 +62,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(LIB))
     crypto: Any = ModuleType("mlflow.utils.crypto")
     crypto.DEFAULT_KEK_PASSPHRASE = "everybody-knows"
-    crypto.KEKManager = lambda passphrase, version: SimpleNamespace(get_kek=lambda: f"{passphrase}/{version}".encode())
+    crypto.KEKManager = lambda passphrase, version: SimpleNamespace(get_kek=f"{passphrase}/{version}".encode)
     crypto.unwrap_dek, crypto.wrap_dek = unwrap, lambda key, kek: kek + b":" + key
     exceptions: Any = ModuleType("mlflow.exceptions")
     exceptions.MlflowException = WrongKey

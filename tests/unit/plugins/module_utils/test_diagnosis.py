@@ -178,7 +178,7 @@ def test_a_server_that_asks_for_a_login_that_nobody_gave_is_not_at_fault() -> No
 def test_a_place_of_artifacts_that_clients_may_have_access_to_is_told_and_no_fault(kind: str) -> None:
     seen = changed(CLIENT, s3={"endpoint": "http://s3:9000", "error": ""} if kind == "s3" else None)
     checks = judge.diagnose(WANTED, changed(UNIT, artifact_root={"kind": kind, "where": "s3://mlflow"}), seen)
-    assert [check.seen for check in checks if check.verdict == "unknown"][0].startswith("clients write to s3://mlflow themselves")
+    assert next(check.seen for check in checks if check.verdict == "unknown").startswith("clients write to s3://mlflow themselves")
     assert [check for check in checks if check.verdict == "fault"] == []
 
 

@@ -110,8 +110,8 @@ def bring(engine: Any, kind: Kind) -> list[str]:
     lost: list[tuple[Any, Any]] = []
     with engine.begin() as connection:
         select = f"SELECT {kind.key}, {kind.name}, {kind.value} FROM {kind.table} WHERE {kind.value} IS NOT NULL"
-        for key, name, value in list(connection.execute(sqlalchemy.text(select))):
-            value = bytes(value) if isinstance(value, memoryview) else value
+        for key, name, stored in list(connection.execute(sqlalchemy.text(select))):
+            value = bytes(stored) if isinstance(stored, memoryview) else stored
             if kind.opens(value):
                 continue
             renewed = kind.renew(value)

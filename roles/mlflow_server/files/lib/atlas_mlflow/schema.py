@@ -76,8 +76,8 @@ def bring_up_sqlite(engine: Any, revision: str, schema: Schema) -> str:
 def backend_schema() -> Schema:
     """Return the schema of the release's backend store."""
     # MLflow takes seconds to import, and is needed only if there is something to do.
-    import mlflow.store.db.utils as utils
     from alembic.script import ScriptDirectory
+    from mlflow.store.db import utils
 
     return Schema(
         "the backend store",
