@@ -19,8 +19,8 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Iterable, Mapping, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -65,9 +65,7 @@ def digest(inputs: Iterable[Path], *words: str) -> str:
 def version_of(python: str) -> tuple[int, int] | None:
     """Return the version of an interpreter, or None when it does not run: a version manager's shim may exist and refuse."""
     try:
-        run = subprocess.run(
-            [python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, timeout=30, check=False
-        )
+        run = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, timeout=30, check=False)
         major, minor = run.stdout.split()
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
@@ -88,8 +86,7 @@ def find_python(asked_for: str | None) -> tuple[str, tuple[int, int]]:
     if found is None:
         where = asked_for or "the PATH"
         raise BootstrapError(
-            f"No Python {'.'.join(map(str, MINIMUM))} or newer that runs was found in {where}. "
-            "Install one, or name one: make ... PYTHON=/path/to/python3.12"
+            f"No Python {'.'.join(map(str, MINIMUM))} or newer that runs was found in {where}. Install one, or name one: make ... PYTHON=/path/to/python3.12"
         )
     return found
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Write the locks: every Python package that hosts, clients and tools install, by version and sha256.
 
-    python tools/locks.py               write all locks
-    python tools/locks.py uv mlflow-3.17.2   write these alone
-    python tools/locks.py --check       hold the locks against the pins, offline
+python tools/locks.py               write all locks
+python tools/locks.py uv mlflow-3.17.2   write these alone
+python tools/locks.py --check       hold the locks against the pins, offline
 """
 
 from __future__ import annotations
@@ -132,7 +132,12 @@ def locks(root: Path) -> list[Lock]:
         Lock("tools", root / "tools/requirements.txt", read_input(root / "tools/requirements.in"), CONTROL_PYTHON),
         Lock("examples", root / "examples/requirements.txt", read_input(root / "examples/requirements.in")),
         *(
-            Lock(f"mlflow-{version}", releases / version / "requirements.txt", (f"mlflow[auth]=={version}", *DRIVERS, "boto3", *METRICS), exclude_newer=str(day or ""))
+            Lock(
+                f"mlflow-{version}",
+                releases / version / "requirements.txt",
+                (f"mlflow[auth]=={version}", *DRIVERS, "boto3", *METRICS),
+                exclude_newer=str(day or ""),
+            )
             for version, day in pins["mlflow"].items()
         ),
         *(
@@ -220,7 +225,12 @@ def faults(lock: Lock) -> list[str]:
     if lock.name.startswith("mlflow-"):
         facts = json.loads(options.read_text()) if options.exists() else {"options": []}
         flags = {flag for option in facts["options"] for flag in option["flags"]}
-        if not {"--host", "--port", "--workers"} <= flags or not facts.get("web_server_options") or not facts.get("schema_revision") or not facts.get("auth_schema_revision"):
+        if (
+            not {"--host", "--port", "--workers"} <= flags
+            or not facts.get("web_server_options")
+            or not facts.get("schema_revision")
+            or not facts.get("auth_schema_revision")
+        ):
             found.append(f"{options} does not say what `mlflow server` takes: run tools/locks.py {lock.name}")
     return found
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Write the README of each role from its specification.
 
-    python tools/readmes.py             write all
-    python tools/readmes.py --check     say which are not what the specifications give
+python tools/readmes.py             write all
+python tools/readmes.py --check     say which are not what the specifications give
 """
 
 from __future__ import annotations
@@ -82,7 +82,10 @@ def wanted(root: Path) -> dict[Path, str]:
     found = sorted((root / "roles").glob("*/meta/argument_specs.yml"))
     roles = [path.parents[1] for path in found]
     files = [{tasks.stem for tasks in (role / "tasks").glob("*.yml")} for role in roles]
-    return {role / "README.md": readme(role.name, yaml.safe_load(path.read_text())["argument_specs"], names) for role, path, names in zip(roles, found, files, strict=True)}
+    return {
+        role / "README.md": readme(role.name, yaml.safe_load(path.read_text())["argument_specs"], names)
+        for role, path, names in zip(roles, found, files, strict=True)
+    }
 
 
 def stale(root: Path) -> list[str]:

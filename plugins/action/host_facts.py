@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
@@ -33,7 +33,7 @@ class ActionModule(ActionBase):
 
     _VALID_ARGS = frozenset({"folders"})
 
-    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the result of the module."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         given = task_vars or {}

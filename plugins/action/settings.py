@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Optional
+from typing import Any
 
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
@@ -33,7 +33,7 @@ class ActionModule(ActionBase):
     _requires_connection = False
     _VALID_ARGS = frozenset({"acts_on"})
 
-    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return a failed result with one sentence for each fault, or nothing but that all is well."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         given = task_vars or {}
@@ -81,7 +81,7 @@ class ActionModule(ActionBase):
 
 def _undefined(error: Exception) -> str:
     """Return the variable that a template lacks. Facts are read later and are no variables; the collection's own names come with its roles."""
-    cause: Optional[BaseException] = error
+    cause: BaseException | None = error
     found = ""
     while cause is not None:
         named = re.search(r"'(\w+)' is undefined", str(cause))

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Optional
+from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import wanted_stamp
@@ -18,11 +18,9 @@ class ActionModule(ActionBase):
     """Compare what is asked for with the stamp that the facts have, and run the module if they differ."""
 
     _supports_async = True
-    _VALID_ARGS = frozenset(
-        {"path", "requirements", "extra_files", "uv_path", "uv_requirements", "python", "index_url", "warm_imports", "ca_bundle"}
-    )
+    _VALID_ARGS = frozenset({"path", "requirements", "extra_files", "uv_path", "uv_requirements", "python", "index_url", "warm_imports", "ca_bundle"})
 
-    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the result of the module, or what the module would return of an environment that is as asked for."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         path = str(self._task.args.get("path", ""))

@@ -17,7 +17,9 @@ def backup_plan(servers: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str
     :param servers: The stores of each tracking server's host, as the module served_stores returns them.
     :param here: What the backup's host has.
     """
-    texts: dict[str, Any] = {name: [str(item) for item in value if str(item)] if isinstance(value, (list, tuple)) else str(value) for name, value in here.items()}
+    texts: dict[str, Any] = {
+        name: [str(item) for item in value if str(item)] if isinstance(value, (list, tuple)) else str(value) for name, value in here.items()
+    }
     places = [place for stores in servers.values() if stores for place in own_places(stores["artifacts"])]
     plan = make_plan({server: stores or None for server, stores in servers.items()}, Here(**texts))
     return {**asdict(plan), "places": list(dict.fromkeys(places))}

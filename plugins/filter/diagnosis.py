@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 # Ansible loads each filter file of a collection if a task uses any of its filters, so the rules are imported only when they are used.
 
 
-def diagnosis(wanted: Mapping[str, Any], server: Mapping[str, Any], client: Optional[Mapping[str, Any]] = None) -> list[dict[str, str]]:
+def diagnosis(wanted: Mapping[str, Any], server: Mapping[str, Any], client: Mapping[str, Any] | None = None) -> list[dict[str, str]]:
     """Return the checks of a server, in the order of its layers.
 
     :param wanted: ``host`` and ``port`` where it should listen, and ``static_prefix``.

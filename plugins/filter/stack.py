@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import matches
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import Hosts, aliases
@@ -73,7 +73,7 @@ def providers(groups: Mapping[str, list[str]], name: str) -> list[str]:
     return groups.get(OF_A_STORE[name][0], []) if name in OF_A_STORE else []
 
 
-def given(hostvars: Hosts, groups: Mapping[str, list[str]], name: str, host: str) -> Optional[str]:
+def given(hostvars: Hosts, groups: Mapping[str, list[str]], name: str, host: str) -> str | None:
     """Return the secret that the inventory gives instead of a generated one, none if it gives none."""
     variables = hostvars[(providers(groups, name) or [host])[0]]
     return str(variables[VARIABLES[name]]) if VARIABLES[name] in variables else None

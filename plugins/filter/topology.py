@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import ip_version
 
 
-def host_calls(variables: Mapping[str, Any], facts: Optional[Mapping[str, Any]] = None) -> dict[str, Any]:
+def host_calls(variables: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what the other hosts call a host by: its address, its IP address and its names.
 
     :param variables: The host's variables with its facts, an entry of ``hostvars``. ``atlas_mlflow_address`` may be a name, for which a certificate is.

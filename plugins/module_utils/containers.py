@@ -59,7 +59,9 @@ def parse_container(text: str) -> Container:
         for binding in bindings or ()
         if port.endswith("/tcp")
     )
-    return Container(container["Name"].lstrip("/"), state["Status"], int(state.get("Pid") or 0), published, int(container.get("RestartCount") or 0), container.get("Id", ""))
+    return Container(
+        container["Name"].lstrip("/"), state["Status"], int(state.get("Pid") or 0), published, int(container.get("RestartCount") or 0), container.get("Id", "")
+    )
 
 
 def read_publishers(listed: str) -> dict[tuple[str, int], str]:

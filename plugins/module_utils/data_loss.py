@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
-from typing import Any, Optional
+from datetime import UTC, datetime
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
@@ -22,7 +22,7 @@ COUNTED, REMEMBERED = 200, 10
 RUNS_COUNTED = 50
 
 
-def creation_time(server: TrackingServer, identity: str) -> Optional[int]:
+def creation_time(server: TrackingServer, identity: str) -> int | None:
     """Return when an experiment was made, in milliseconds since 1970; 0 if there is none, or this is not noted, and nothing if the server did not answer."""
     answer = server.attempt("GET", f"{API}/experiments/get", {"experiment_id": identity})
     if not isinstance(answer, Answer) or answer.status not in (200, 404):
@@ -30,7 +30,7 @@ def creation_time(server: TrackingServer, identity: str) -> Optional[int]:
     return int(answer.json().get("experiment", {}).get("creation_time") or 0)
 
 
-def has_run(server: TrackingServer, identity: str) -> Optional[bool]:
+def has_run(server: TrackingServer, identity: str) -> bool | None:
     """Say whether there is a run, and nothing if the server did not answer."""
     answer = server.attempt("GET", f"{API}/runs/get", {"run_id": identity})
     return answer.status == 200 if isinstance(answer, Answer) and answer.status in (200, 404) else None
@@ -59,11 +59,9 @@ def look(server: TrackingServer) -> dict[str, Any]:
     if made is None or not isinstance(answer, Answer) or answer.status != 200:
         return {}
     content = answer.json()
-    experiments = [
-        one for one in content.get("experiments", []) if one.get("experiment_id") != DEFAULT and not str(one.get("name", "")).startswith(EXPERIMENT)
-    ]
+    experiments = [one for one in content.get("experiments", []) if one.get("experiment_id") != DEFAULT and not str(one.get("name", "")).startswith(EXPERIMENT)]
     return {
-        "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "made": made,
         "experiments": len(experiments),
         "more": bool(content.get("next_page_token")),
@@ -72,7 +70,7 @@ def look(server: TrackingServer) -> dict[str, Any]:
     }
 
 
-def vanished(server: TrackingServer, before: Mapping[str, Any], now: Mapping[str, Any]) -> Optional[Finding]:
+def vanished(server: TrackingServer, before: Mapping[str, Any], now: Mapping[str, Any]) -> Finding | None:
     """Return the finding that a server's data are gone, if none of the experiments and runs that were seen before is there any more.
 
     In the same database they may all have been deleted by their owners: that is none.

@@ -7,7 +7,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
-from typing import Optional
 from urllib.parse import unquote, urlsplit
 
 #: Folders whose content is the system's own.
@@ -54,7 +53,7 @@ def folder_of(value: str) -> str:
     return posixpath.normpath(value).replace("//", "/") if value.startswith("/") else ""
 
 
-def named_folders(settings: Mapping[str, Optional[str]], outermost: bool = False) -> list[str]:
+def named_folders(settings: Mapping[str, str | None], outermost: bool = False) -> list[str]:
     """Return the folders that settings name, each once, those that contain others first. What is memory anyway is left out.
 
     :param settings: Values by the names of their variables.
@@ -93,7 +92,11 @@ def _what_is_wrong(value: str, user: str, reserved: Mapping[str, str], kept: boo
         return "whose folder has a character with a meaning of its own for systemd or Docker. Use letters, digits, spaces and the signs . _ - + @ = ~"
     own = "Name a folder of its own"
     if is_below(folder, *VOLATILE):
-        return "" if not kept else f"which lies in {next(one for one in VOLATILE if is_below(folder, one))}: what is stored there is gone after a restart. {own} on a disk"
+        return (
+            ""
+            if not kept
+            else f"which lies in {next(one for one in VOLATILE if is_below(folder, one))}: what is stored there is gone after a restart. {own} on a disk"
+        )
     if folder in SHARED or folder in SYSTEM or is_below(folder, *SYSTEM) and not is_below(folder, *EXCEPTIONS):
         return f"and the service must own that folder, while {folder} belongs to the system. {own}, such as /srv/mlflow/data"
     if is_below(folder, "/home") and folder.count("/") == 2 and folder != f"/home/{user}":
@@ -104,9 +107,7 @@ def _what_is_wrong(value: str, user: str, reserved: Mapping[str, str], kept: boo
     return ""
 
 
-def folder_faults(
-    settings: Mapping[str, Optional[str]], user: str, reserved: Optional[Mapping[str, str]] = None, scratch: Iterable[str] = ()
-) -> list[str]:
+def folder_faults(settings: Mapping[str, str | None], user: str, reserved: Mapping[str, str] | None = None, scratch: Iterable[str] = ()) -> list[str]:
     """Return a sentence for each setting that names a folder which a service cannot have.
 
     Only a path, a ``file:`` URI and a URI of SQLite is ever shown: other URIs hold passwords, and name no folder.

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, Callable, Optional
+from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import Fault, fault
@@ -80,7 +80,7 @@ def artifact_fault(server: TrackingServer, response: Response) -> Fault:
 
 
 # -- findings of the probe
-def wait_for_answer(server: TrackingServer, wait: float, gone: Callable[[], bool] = lambda: False) -> Optional[Finding]:
+def wait_for_answer(server: TrackingServer, wait: float, gone: Callable[[], bool] = lambda: False) -> Finding | None:
     """Wait until the server answers at all, at most C(wait) seconds; C(gone) tells that waiting has no point any more."""
     end = time.monotonic() + wait
     while True:
@@ -158,7 +158,7 @@ def check_foreign_host(server: TrackingServer, name: str, version: str) -> list[
 def check_login(server: TrackingServer) -> list[Finding]:
     """Check that a server with users answers nobody who does not log in, and not by the login that old releases came with."""
     findings: list[Finding] = []
-    questions: tuple[tuple[str, Optional[tuple[str, str]], str, dict[str, int]], ...] = (
+    questions: tuple[tuple[str, tuple[str, str] | None, str, dict[str, int]], ...] = (
         ("the API without a login", None, *SEARCH),
         ("the page without a login", None, "/", {}),
         ("the API by MLflow's old default login", PUBLIC_LOGIN, *SEARCH),

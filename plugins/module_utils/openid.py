@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import ssl
 from dataclasses import dataclass, field
-from typing import Any, Optional, Union
+from typing import Any, Union
 from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import fault
@@ -21,7 +21,7 @@ CHALLENGE = "S256"  # how the plugin binds a code to the login that asked for it
 NO_CODE = "atlas-mlflow-probe"  # a code that no provider has given out
 VERIFIER = "atlas-mlflow-probe-of-a-code-that-was-never-given-out"  # as long as RFC 7636 asks for
 
-Response = Answer | NoAnswer
+Response = Union[Answer, NoAnswer]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Client:
     redirect_uri: str = ""
 
 
-def attempt(method: str, url: str, timeout: float, form: Optional[dict[str, str]] = None, client: Optional[Client] = None) -> Response:
+def attempt(method: str, url: str, timeout: float, form: dict[str, str] | None = None, client: Client | None = None) -> Response:
     """Send one request to a URL, by the authorities that this machine trusts, and return its answer or its failure."""
     parts = urlsplit(url)
     headers = {"Accept": "application/json" if form else "application/json, text/html"}
@@ -87,7 +87,7 @@ def check_client(endpoint: str, client: Client, timeout: float) -> list[Finding]
     return [Finding("client secret", f"{endpoint} to let the client {client.client_id} in", seen, found)]
 
 
-def check_login(base: Base, tls: Optional[ssl.SSLContext], described: dict[str, Any], client: Client, timeout: float) -> list[Finding]:
+def check_login(base: Base, tls: ssl.SSLContext | None, described: dict[str, Any], client: Client, timeout: float) -> list[Finding]:
     """See the tracking server send a browser to its provider, and the provider take it."""
     host = canonical_host(urlsplit(client.redirect_uri).netloc)
     expected = f"a redirect to {described['authorization_endpoint']} as {client.client_id}, and back to {client.redirect_uri}"

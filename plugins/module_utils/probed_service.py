@@ -10,7 +10,7 @@ import re
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils import containers, judge_sockets, sockets, units
@@ -137,7 +137,7 @@ class Watch:
         self.begin = time.monotonic()
         self.since = f"{time.time():.0f}"
         self.looked = self.begin
-        self.first: Optional[int] = None
+        self.first: int | None = None
         #: Why the wait ended: the state, or how often the server has ended.
         self.end = ""
 
@@ -156,9 +156,11 @@ class Watch:
     def _log(self) -> str:
         """Return what the server wrote during the wait."""
         params = self.module.params
-        command = ["docker", "logs", "--since", self.since, "--", params["container"]] if params["container"] else [
-            "journalctl", "--unit", params["unit"], "--since", f"@{self.since}", "--no-pager", "--output", "cat"
-        ]
+        command = (
+            ["docker", "logs", "--since", self.since, "--", params["container"]]
+            if params["container"]
+            else ["journalctl", "--unit", params["unit"], "--since", f"@{self.since}", "--no-pager", "--output", "cat"]
+        )
         _code, out, err = self.module.run_command(command)
         return f"{out}\n{err}"
 

@@ -25,11 +25,15 @@ SHORTEST_LOWERED = 6
 _NAME = r"pass(?!ive)|pwd|secret|token|credential|(?:api|access|private|encryption|account|signing)[_-]?key|connection[_-]?string|(?<![a-z])key$"
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 #: Names that look like those and have no secret: a folder, a file, the identity that belongs to a key.
-_PLAIN_NAME = re.compile(r"^(?:OLDPWD|PWD)$|(?:file|path|dir|_id|version|_url|_name|timeout|algorithm|expir\w*|enabled?|type|location|provider)$", re.IGNORECASE)
+_PLAIN_NAME = re.compile(
+    r"^(?:OLDPWD|PWD)$|(?:file|path|dir|_id|version|_url|_name|timeout|algorithm|expir\w*|enabled?|type|location|provider)$", re.IGNORECASE
+)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _IN_URI = re.compile(r"(://).*@", re.DOTALL)
 _NO_HOST = re.compile(r"(://[^\s/@:\[]*:)(?!(?:\d{1,5}|\*)(?:[/?#,;\s\"')\]]|$))\S+")
-_ASSIGNED = re.compile(r"""([\w.-]*(?:pass|pwd|secret|token|credential|(?:api|access|private|encryption|account|signing)[_-]?key)[\w.-]*["']?\s*[=:]\s*)[^\n]+""", re.IGNORECASE)
+_ASSIGNED = re.compile(
+    r"""([\w.-]*(?:pass|pwd|secret|token|credential|(?:api|access|private|encryption|account|signing)[_-]?key)[\w.-]*["']?\s*[=:]\s*)[^\n]+""", re.IGNORECASE
+)
 _WORD = re.compile(r"[A-Za-z0-9]+")
 _HEADER = re.compile(r"\b(Basic|Bearer)\s+(?!auth)[A-Za-z0-9+/=._~-]{8,}")
 #: Words that tell nothing of a secret that is made of them: names and defaults that everybody has, and what servers and drivers say.

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import Fault, fault
@@ -78,7 +78,7 @@ class RoundTrip:
     artifact_bytes: int
     facts: dict[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    _uploaded: Optional[tuple[TrackingServer, str]] = None
+    _uploaded: tuple[TrackingServer, str] | None = None
 
     def run(self) -> None:
         """Take all steps, and clean up also when one failed. Waits for another round trip of this prober on this machine.

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 #: The settings of a unit and of a container. A move from one to the other removes the former's.
@@ -94,7 +94,7 @@ def read_stores(environment: Mapping[str, Any], users: str = "") -> dict[str, St
     return stores
 
 
-def read_host(root: Path = Path("/")) -> Optional[dict[str, Store]]:
+def read_host(root: Path = Path("/")) -> dict[str, Store] | None:
     """Return the stores of the tracking server of this host, nothing if the host has none.
 
     :param root: The folder that stands for the host's root.
@@ -154,7 +154,7 @@ class Plan:
     faults: list[str] = field(default_factory=list)
 
 
-def make_plan(servers: Mapping[str, Optional[Mapping[str, Store]]], here: Here) -> Plan:
+def make_plan(servers: Mapping[str, Mapping[str, Store] | None], here: Here) -> Plan:
     """Return what a backup takes of the stores that the tracking servers use.
 
     :param servers: The stores of each tracking server's host, nothing for a host that has no tracking server.

@@ -15,7 +15,7 @@ from typing import Any, Union
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.processes import PROC, all_pids, describe
 
-IPAddress = IPv4Address | IPv6Address
+IPAddress = Union[IPv4Address, IPv6Address]
 
 TCP_LISTEN = "0A"  # the kernel's state code, include/net/tcp_states.h
 
@@ -47,7 +47,7 @@ class Listener:
         """Return the socket that C(as_dict) made plain."""
         return cls(ip_address(plain["address"]), plain["port"], plain["pid"], plain["process"])
 
-    def as_dict(self, own: bool) -> dict[str, Union[str, int, bool]]:
+    def as_dict(self, own: bool) -> dict[str, str | int | bool]:
         """Return the socket as plain data; own says whether the unit holds it."""
         return {"address": str(self.address), "port": self.port, "pid": self.pid, "process": self.process, "own": own}
 

@@ -68,7 +68,7 @@ def database(uri: str) -> dict[str, str]:
     kind = uri.partition(":")[0].partition("+")[0]
     if kind == "sqlite":
         path = uri.partition("://")[2].partition("?")[0]
-        return {"kind": kind, "host": "", "port": "", "name": posixpath.normpath(path[1:] if path.startswith("/") else path)}
+        return {"kind": kind, "host": "", "port": "", "name": posixpath.normpath(path.removeprefix("/"))}
     parts = read_uri(uri)
     if not kind or parts.place.endswith("***"):
         return {}

@@ -9,7 +9,7 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Optional, Union
+from typing import Any, Union
 from urllib.parse import quote, urlencode
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
@@ -21,7 +21,7 @@ SEARCH = (f"{API}/experiments/search", {"max_results": 1})  # the least that ask
 SERVER_INFO = {"client": "/api/3.0/mlflow/server-info", "page": "/ajax-api/3.0/mlflow/server-info"}
 INVALID_HOST = "Invalid Host header"
 
-Response = Answer | NoAnswer
+Response = Union[Answer, NoAnswer]
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class TrackingServer:
     base: Base
     host: str
     timeout: float = 10
-    credentials: Optional[tuple[str, str]] = None
-    tls: Optional[ssl.SSLContext] = None
+    credentials: tuple[str, str] | None = None
+    tls: ssl.SSLContext | None = None
 
     def called(self, host: str) -> TrackingServer:
         """Return the same server, called by another Host header."""
@@ -47,10 +47,10 @@ class TrackingServer:
         self,
         method: str,
         path: str,
-        query: Optional[Mapping[str, Any]] = None,
-        body: Optional[bytes] = None,
-        headers: Optional[Mapping[str, str]] = None,
-        timeout: Optional[float] = None,
+        query: Mapping[str, Any] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> Answer:
         """Send one request below the base's path; raises NoAnswer."""
         sent = dict(headers or {})
@@ -63,7 +63,7 @@ class TrackingServer:
         """Post JSON to the tracking API."""
         return self.ask("POST", API + path, body=json.dumps(content).encode(), headers={"Content-Type": "application/json"})
 
-    def attempt(self, method: str, path: str, query: Optional[Mapping[str, Any]] = None, timeout: Optional[float] = None) -> Response:
+    def attempt(self, method: str, path: str, query: Mapping[str, Any] | None = None, timeout: float | None = None) -> Response:
         """Send one request and return its answer or its failure."""
         try:
             return self.ask(method, path, query, timeout=timeout)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API, SEARCH, TrackingServer
@@ -55,7 +55,7 @@ class Wanted:
     """A user as it should be; C(None) leaves the password as it is."""
 
     name: str
-    password: Optional[str] = None
+    password: str | None = None
     admin: bool = False
     present: bool = True
     permissions: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class Users:
                 continue
             self._apply(user, present)
 
-    def _apply(self, user: Wanted, present: Optional[dict[str, Any]]) -> None:
+    def _apply(self, user: Wanted, present: dict[str, Any] | None) -> None:
         before: dict[str, Any] = {"state": "absent"}
         if present is not None:
             before = {"state": "present", "admin": bool(present["is_admin"]), "password": "as given" if self._logs_in(user) else "another"}
@@ -154,7 +154,7 @@ class Users:
             raise Refused(fault("login-refused", user=self.server.credentials[0] if self.server.credentials else "nobody").cause)
         return answer
 
-    def _get(self, path: str, **content: Any) -> Optional[dict[str, Any]]:
+    def _get(self, path: str, **content: Any) -> dict[str, Any] | None:
         """Return what is there, C(None) where the server says that it is not."""
         answer = self._ask("GET", path, **content)
         if answer.status == 200:
@@ -173,7 +173,7 @@ class Users:
             raise Refused(f"{method} {path} was answered by {answer.seen}")
         return answer.json()
 
-    def _user(self, name: str) -> Optional[dict[str, Any]]:
+    def _user(self, name: str) -> dict[str, Any] | None:
         found = self._get(f"{API}/users/get", username=name)
         return found["user"] if found else None
 
@@ -199,7 +199,7 @@ class Users:
         return self._experiments[name]
 
     # -- permissions
-    def _given(self, name: str, present: Optional[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    def _given(self, name: str, present: dict[str, Any] | None) -> dict[str, dict[str, str]]:
         """Return what has been given to a user by name."""
         if present is None:
             return {kind.option: {} for kind in KINDS}

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_host, canonical_name
@@ -177,7 +177,7 @@ class Deadline:
         self.sock.close()
 
 
-def tls_context(ca_path: Optional[str], validate: bool) -> ssl.SSLContext:
+def tls_context(ca_path: str | None, validate: bool) -> ssl.SSLContext:
     """Return the context for https; OSError where the bundle cannot be read."""
     context = ssl.create_default_context(cafile=ca_path)
     if not validate:
@@ -191,11 +191,11 @@ def ask(
     method: str,
     target: str,
     *,
-    host: Optional[str] = None,
-    headers: Optional[Mapping[str, str]] = None,
-    body: Optional[bytes] = None,
+    host: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
     timeout: float = 10,
-    tls: Optional[ssl.SSLContext] = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Answer:
     """Send one request to a base's address and return the answer, whatever its status.
 
@@ -227,7 +227,7 @@ def ask(
 
 
 def _exchange(
-    connection: http.client.HTTPConnection, method: str, target: str, host: str, headers: Mapping[str, str], body: Optional[bytes]
+    connection: http.client.HTTPConnection, method: str, target: str, host: str, headers: Mapping[str, str], body: bytes | None
 ) -> tuple[int, dict[str, str], bytes]:
     """Send a request over an open connection, and return status, headers by lower-case name, and body."""
     connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)

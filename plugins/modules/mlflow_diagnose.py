@@ -118,7 +118,7 @@ facts:
 """
 
 import ssl
-from typing import Any, Optional
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils import uris
@@ -166,7 +166,7 @@ def offers_links(base: Base, host: str, timeout: float, tls: ssl.SSLContext) -> 
         return False
 
 
-def login(module: AnsibleModule) -> Optional[tuple[str, str]]:
+def login(module: AnsibleModule) -> tuple[str, str] | None:
     """Return the name and password to log in with."""
     return (module.params["username"], module.params["password"]) if module.params["username"] else None
 
@@ -193,7 +193,7 @@ def see_as_server(module: AnsibleModule, server: collect.Server) -> dict[str, An
     return facts
 
 
-def see_front(module: AnsibleModule, server: collect.Server, base: Base, tls: ssl.SSLContext) -> Optional[dict[str, Any]]:
+def see_front(module: AnsibleModule, server: collect.Server, base: Base, tls: ssl.SSLContext) -> dict[str, Any] | None:
     """Return the proxy that has the server's port, what the server answers without it, and what it does to requests; nothing if there is none."""
     facts, params = server.facts, module.params
     found = front.find(facts, params["host"], params["port"])

@@ -248,9 +248,7 @@ class Environment:
 
     def write_files(self, previous: dict[str, object]) -> None:
         """Write the extra files, and take away those that an earlier run wrote and nobody asks for now."""
-        packages = os.path.join(
-            self.path, "lib", os.path.basename(os.path.realpath(os.path.join(self.path, "bin", "python"))), "site-packages"
-        )
+        packages = os.path.join(self.path, "lib", os.path.basename(os.path.realpath(os.path.join(self.path, "bin", "python"))), "site-packages")
         for name in set(previous) - set(self.extra_files):
             remove_file(packages, name)
         for name, text in self.extra_files.items():

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
 
@@ -35,7 +35,7 @@ def covers(certificate: x509.Certificate, name: str) -> bool:
     return wanted in patterns or "*." + wanted.partition(".")[2] in patterns
 
 
-def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now: Optional[datetime] = None) -> list[str]:
+def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now: datetime | None = None) -> list[str]:
     """Return in words what keeps a server from using a certificate, or its clients from trusting it.
 
     :param path: PEM file on the control node; what it holds after the first certificate leads to the authority. Nothing is wrong where it is empty.
@@ -61,7 +61,7 @@ def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now:
         return [f"the key {key_path} is protected by a passphrase, which no service can enter"]
     except ValueError:
         return [f"{key_path} holds no private key in PEM"]
-    now = now or datetime.now(timezone.utc)
+    now = now or datetime.now(UTC)
     if key.public_key() != certificate.public_key():
         faults.append(f"{key_path} is not the key of {path}")
     if certificate.not_valid_after_utc <= now:
@@ -74,7 +74,7 @@ def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now:
     return faults
 
 
-def own_is_current(plan: Mapping[str, Any], renew_days: int, now: Optional[datetime] = None) -> bool:
+def own_is_current(plan: Mapping[str, Any], renew_days: int, now: datetime | None = None) -> bool:
     """Say whether nothing is to be made of what ``playbooks/certificates.yml`` makes for a host: keys and certificates are there and belong together.
 
     :param plan: The host's plan, with the paths on the control node (``tls_dir``, ``tls_authority``, ``tls_certificate``, ``tls_key``) and the names that
@@ -99,7 +99,7 @@ def own_is_current(plan: Mapping[str, Any], renew_days: int, now: Optional[datet
     except (OSError, ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         return False
     found = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
-    until = (now or datetime.now(timezone.utc)) + timedelta(days=renew_days)
+    until = (now or datetime.now(UTC)) + timedelta(days=renew_days)
     return (
         made_for == [authority.public_key(), certificate.public_key()]
         and sorted(found) == sorted(set(map(str, plan["certificate_names"])))

@@ -42,7 +42,9 @@ def most_connections(servers: Iterable[Mapping[str, Any]]) -> int:
         pools = 0 if server.get("mlflow_server_backend_store_uri") else (workers + jobs) * POOLS
         if str(server.get("mlflow_server_auth") or "none") != "none" and not server.get("mlflow_server_auth_store_uri"):
             pools += workers
-        total += pools * (_number(settings, "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", POOL_SIZE) + _number(settings, "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW", MAX_OVERFLOW))
+        total += pools * (
+            _number(settings, "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", POOL_SIZE) + _number(settings, "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW", MAX_OVERFLOW)
+        )
     return total
 
 

@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 #: Options of `mlflow server` that have a variable, or that would undo what the role promises, each with the way out.
 REFUSED = {
@@ -41,7 +41,7 @@ SECRET = {
     "--workspace-store-uri": "MLFLOW_WORKSPACE_STORE_URI",
 }
 #: Options that start, each with a value that does.
-STARTABLE: dict[str, Optional[str]] = {
+STARTABLE: dict[str, str | None] = {
     "--serve-artifacts": None,
     "--expose-prometheus": "/var/lib/mlflow/metrics",
     "--gunicorn-opts": "--timeout 300",
@@ -90,8 +90,8 @@ class Given:
     """An option that was given: its flag as it was written, the option if it is known, and its value if it takes one."""
 
     flag: str
-    option: Optional[Option] = None
-    value: Optional[str] = None
+    option: Option | None = None
+    value: str | None = None
 
     @property
     def names(self) -> list[str]:
@@ -102,7 +102,7 @@ class Given:
         return [flag for flag in self.option["flags"] if same or flag == self.flag or not flag.startswith("--")]
 
 
-def find(options: Iterable[Option], flag: str) -> Optional[Option]:
+def find(options: Iterable[Option], flag: str) -> Option | None:
     """Return the option with a flag."""
     return next((option for option in options if flag in option["flags"]), None)
 
@@ -230,9 +230,7 @@ def argument_faults(arguments: Iterable[Any], release: Release, version: str = "
         elif one.option is None and version:
             known = sorted(flag for option in options for flag in option["flags"] if flag.startswith("--"))
             faults.append(f"{one.flag}, which `mlflow server` of release {version} does not know. It knows {', '.join(known)}.")
-        elif fault := value_fault(one):
-            faults.append(fault)
-        elif one.flag == METRICS and (fault := metrics_fault(str(one.value), data_dir)):
+        elif (fault := value_fault(one)) or one.flag == METRICS and (fault := metrics_fault(str(one.value), data_dir)):
             faults.append(fault)
         if one.flag in WEB_SERVERS and one.value:
             faults += web_faults(one.flag, one.value, release, version)
@@ -274,7 +272,7 @@ def environment_faults(environment: Mapping[str, Any], release: Release, version
     return faults
 
 
-def option_value(arguments: Iterable[Any], flag: str, release: Release, environment: Optional[Mapping[str, Any]] = None) -> str:
+def option_value(arguments: Iterable[Any], flag: str, release: Release, environment: Mapping[str, Any] | None = None) -> str:
     """Return the value that an option has, from the arguments or by its name in the environment, or nothing.
 
     :param arguments: One item an argument.

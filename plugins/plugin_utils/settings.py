@@ -121,7 +121,9 @@ def value_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
 
 def _deep_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
     """Return what Ansible's own validation finds: choices, elements, the keys of dictionaries."""
-    result = ArgumentSpecValidator({name: {key: item for key, item in option.items() if key not in ("description", "default", "required")}}).validate({name: value})
+    result = ArgumentSpecValidator({name: {key: item for key, item in option.items() if key not in ("description", "default", "required")}}).validate(
+        {name: value}
+    )
     return "" if not result.error_messages else f"{result.error_messages[0].rstrip('.')}."
 
 

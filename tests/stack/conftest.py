@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from stack.support import Service, host_of, hosts_of, secrets_folder, service_of
 from testinfra.host import Host
+
+from stack.support import Service, host_of, hosts_of, secrets_folder, service_of
 
 
 @pytest.fixture(scope="session")

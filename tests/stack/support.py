@@ -272,7 +272,9 @@ def playbook(name: str, over: dict[str, Any], folder: Path) -> list[str]:
 
 def play(command: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a playbook to its end."""
-    return subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False, env={**os.environ, "ANSIBLE_NOCOLOR": "1"})
+    return subprocess.run(
+        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}
+    )
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:

@@ -91,9 +91,7 @@ def parser() -> argparse.ArgumentParser:
     add("diagnose", "say why a tracking server cannot be used", lambda given: demo.diagnose(given.inventory)).add_argument(
         "--inventory", default="", help="an inventory in place of the running demo's"
     )
-    add("down", "remove the demo", lambda given: demo.down(given.purge)).add_argument(
-        "--purge", action="store_true", help="images, downloads and tools too"
-    )
+    add("down", "remove the demo", lambda given: demo.down(given.purge)).add_argument("--purge", action="store_true", help="images, downloads and tools too")
     add("check", "lint, unit tests, syntax, locks, build", lambda _: check())
     add("test", "the checks, then all scenarios", lambda given: test(given.scenario)).add_argument(
         "scenario", nargs="*", help="these alone, without the checks"

@@ -171,9 +171,7 @@ def answer(url: str) -> int:
 
     :raises TestbedError: when it does not answer as it should.
     """
-    request = urllib.request.Request(
-        url + QUESTION, data=b'{"max_results": 100}', headers={"Content-Type": "application/json"}, method="POST"
-    )
+    request = urllib.request.Request(url + QUESTION, data=b'{"max_results": 100}', headers={"Content-Type": "application/json"}, method="POST")
     try:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as response:
             return len(json.load(response)["experiments"])
@@ -184,9 +182,7 @@ def answer(url: str) -> int:
 
 
 def _summary(topology: str, experiments: int, seconds: float) -> str:
-    hosts = "\n".join(
-        f"  {NAME}-{host:<9} {address(host):<15}  {', '.join(groups)}" for host, groups in TOPOLOGIES[topology].items()
-    )
+    hosts = "\n".join(f"  {NAME}-{host:<9} {address(host):<15}  {', '.join(groups)}" for host, groups in TOPOLOGIES[topology].items())
     return f"""
 The demo {topology} is up after {seconds:.0f} s. Its API answers this machine, and has {experiments} experiments.
 {hosts}

@@ -174,9 +174,7 @@ def pull(image: str) -> bool:
 
     The client says nothing until the registry answers, so its first line tells whether a wait is worth it.
     """
-    client = subprocess.Popen(
-        ["docker", "pull", image], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=environment()
-    )
+    client = subprocess.Popen(["docker", "pull", image], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=environment())
     with client, selectors.DefaultSelector() as selector:
         selector.register(client.stdout, selectors.EVENT_READ)  # type: ignore[arg-type]
         if not selector.select(REGISTRY_TIMEOUT):

@@ -27,7 +27,9 @@ TAIL = 150
 ACTION = re.compile(r"^INFO +\[\S+ > (\w+)\] Executing", re.MULTILINE)
 TASK = re.compile(r"^\W*TASK \[(.+?)\]?\s*\**$", re.MULTILINE)
 #: What a line of Ansible's, Molecule's and pytest's output begins with when it tells of a failure, and how many such lines are repeated at the end.
-FAILURE = re.compile(r"^(TASK \[.+\n(?=fatal:|failed:|\[ERROR\])|(?:fatal|failed): .+|\[ERROR\]: .+|(?:FAILED|ERROR|CRITICAL) (?!- RETRYING).+|E   .+)", re.MULTILINE)
+FAILURE = re.compile(
+    r"^(TASK \[.+\n(?=fatal:|failed:|\[ERROR\])|(?:fatal|failed): .+|\[ERROR\]: .+|(?:FAILED|ERROR|CRITICAL) (?!- RETRYING).+|E   .+)", re.MULTILINE
+)
 MOST_FAILURES = 8
 WIDTH = 800
 

@@ -40,9 +40,7 @@ def known(kind: str, names: Iterable[str], present: Iterable[str]) -> None:
     there = sorted(present)
     for name in sorted(set(names) - set(there)):
         renamed = RENAMED.get(name)
-        raise TestbedError(
-            f"There is no {kind} {name}. " + (f"It is called {renamed} now." if renamed in there else f"There are {', '.join(there)}.")
-        )
+        raise TestbedError(f"There is no {kind} {name}. " + (f"It is called {renamed} now." if renamed in there else f"There are {', '.join(there)}."))
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -74,9 +72,7 @@ def run(command: Argv, quiet: bool = True, **extra: str) -> None:
     """
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
     try:
-        done = subprocess.run(
-            _words(command), cwd=ROOT, env=environment(extra), stdin=subprocess.DEVNULL, text=True, errors="replace", check=False, **pipes
-        )  # type: ignore[call-overload]
+        done = subprocess.run(_words(command), cwd=ROOT, env=environment(extra), stdin=subprocess.DEVNULL, text=True, errors="replace", check=False, **pipes)  # type: ignore[call-overload]
     except FileNotFoundError as error:
         raise TestbedError(f"`{error.filename}` is not installed.") from error
     if done.returncode:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import ssl
 import time
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.arguments import option
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SEARCH, TrackingServer
@@ -15,7 +15,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Ba
 
 
 def ask_names(
-    base: Base, names: list[str], timeout: float, tls: Optional[ssl.SSLContext] = None, credentials: Optional[tuple[str, str]] = None
+    base: Base, names: list[str], timeout: float, tls: ssl.SSLContext | None = None, credentials: tuple[str, str] | None = None
 ) -> list[dict[str, Any]]:
     """Return the status that the API and the health path give by each name; one that gets no answer at all ends the round."""
     facts: list[dict[str, Any]] = []
@@ -32,7 +32,7 @@ def ask_names(
     return facts
 
 
-def answers_below(base: Base, host: str, argv: list[str], timeout: float, tls: Optional[ssl.SSLContext] = None) -> Optional[str]:
+def answers_below(base: Base, host: str, argv: list[str], timeout: float, tls: ssl.SSLContext | None = None) -> str | None:
     """Return the path below which the API answers in place of the expected one, nothing where it does not."""
     for path in {option(argv, "--static-prefix").rstrip("/"), ""} - {base.path}:
         response = TrackingServer(replace(base, path=path), host, timeout, tls=tls).attempt("GET", *SEARCH)
@@ -42,7 +42,7 @@ def answers_below(base: Base, host: str, argv: list[str], timeout: float, tls: O
 
 
 def see_as_client(
-    base: Base, names: list[str], s3_endpoint: str, timeout: float, tls: Optional[ssl.SSLContext] = None, credentials: Optional[tuple[str, str]] = None
+    base: Base, names: list[str], s3_endpoint: str, timeout: float, tls: ssl.SSLContext | None = None, credentials: tuple[str, str] | None = None
 ) -> dict[str, Any]:
     """Return what a client sees: each name resolved, connected to and asked; and the S3 endpoint that the server sends clients to."""
     facts: dict[str, Any] = {"now": time.time(), "names": [], "s3": None}

@@ -8,7 +8,23 @@ from collections.abc import Mapping
 from pathlib import Path
 
 #: Kinds of file systems that several machines may have at the same path.
-SHARED = ("nfs", "nfs4", "cifs", "smb3", "ceph", "fuse.ceph", "fuse.glusterfs", "glusterfs", "lustre", "beegfs", "gpfs", "fuse.juicefs", "fuse.s3fs", "9p", "virtiofs")
+SHARED = (
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "ceph",
+    "fuse.ceph",
+    "fuse.glusterfs",
+    "glusterfs",
+    "lustre",
+    "beegfs",
+    "gpfs",
+    "fuse.juicefs",
+    "fuse.s3fs",
+    "9p",
+    "virtiofs",
+)
 
 
 def is_shared(path: str, mounts: str) -> bool:

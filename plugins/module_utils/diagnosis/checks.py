@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, Optional, Union
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import Fault, fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener
@@ -23,7 +23,7 @@ class Check:
     expected: str
     seen: str
     verdict: str = "ok"
-    found: Optional[Fault] = None
+    found: Fault | None = None
 
     @property
     def fault(self) -> str:
@@ -49,7 +49,7 @@ def endpoints(sockets: Iterable[Listener]) -> str:
 class Diagnosis:
     """The facts of one server, and its checks in the order of its layers."""
 
-    def __init__(self, wanted: Mapping[str, Any], server: Mapping[str, Any], client: Optional[Mapping[str, Any]] = None) -> None:
+    def __init__(self, wanted: Mapping[str, Any], server: Mapping[str, Any], client: Mapping[str, Any] | None = None) -> None:
         self.wanted, self.server, self.client = wanted, server, client or {}
         self.address, self.port = ip_address(wanted["host"]), int(wanted["port"])
         self.wanted_socket = Listener(self.address, self.port)
@@ -62,7 +62,7 @@ class Diagnosis:
         """Return the checks that found a fault."""
         return [check for check in self.checks if check.verdict == "fault"]
 
-    def note(self, layer: str, expected: str, seen: str, found: Union[Fault, str, None] = None, follows: bool = False) -> None:
+    def note(self, layer: str, expected: str, seen: str, found: Fault | str | None = None, follows: bool = False) -> None:
         """Note what a layer showed.
 
         :param found: The fault that it means, or the name of one of which nothing is to be filled in.

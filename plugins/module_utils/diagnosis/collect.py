@@ -11,7 +11,7 @@ import shlex
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils import containers, sockets, uris
 from ansible_collections.atlas.mlflow.plugins.module_utils.arguments import option
@@ -43,7 +43,7 @@ def newer_files(paths: list[str], since: float) -> list[str]:
     return newer
 
 
-def find_python(argv: list[str], configured: str, environment: Optional[Mapping[str, str]] = None, root: str = "") -> str:
+def find_python(argv: list[str], configured: str, environment: Mapping[str, str] | None = None, root: str = "") -> str:
     """Return the Python of a server; empty if none is known.
 
     It is the one that it was started with, the one beside a command of its environment, or the one that its search path leads to, which
@@ -109,9 +109,7 @@ class Server(find.Finder):
             if self.facts["network_mode"] != "host":
                 _none, others = sockets.read_listeners((), port, self.proc)
         mine = {(address, outer) for address, outer, _inner in published}
-        self.facts["host_listeners"] = [
-            other.as_dict(own=other.process in PROXIES and (other.address, other.port) in mine) for other in others
-        ]
+        self.facts["host_listeners"] = [other.as_dict(own=other.process in PROXIES and (other.address, other.port) in mine) for other in others]
 
     def _read_stale(self) -> None:
         if not self.pid:
@@ -148,7 +146,7 @@ class Server(find.Finder):
         self._learn([], settings)
         return settings
 
-    def _ask_stores(self, environment: dict[str, str]) -> Optional[dict[str, Any]]:
+    def _ask_stores(self, environment: dict[str, str]) -> dict[str, Any] | None:
         """Return what the stores answer to the server's own Python, nothing if that cannot be run."""
         # A server that ended has no arguments: those that it is configured with.
         argv = self.argv or [word.strip("\"'") for word in self.configured.split()]
@@ -264,7 +262,9 @@ class Server(find.Finder):
             since = [] if earlier or state["StartedAt"].startswith("0001") else ["--since", state["StartedAt"]]
             code, out, err = self.run([*self.engine, "logs", "--tail", "60", *since, self.facts["name"]])
             # A unit may make its container again at each start: what the one before said is in the unit's journal.
-            before = self.run(["journalctl", "--unit", self.starter[0], "--lines", "60", "--no-pager", "--output", "cat"])[1] if earlier and self.starter[1] else ""
+            before = (
+                self.run(["journalctl", "--unit", self.starter[0], "--lines", "60", "--no-pager", "--output", "cat"])[1] if earlier and self.starter[1] else ""
+            )
             return before + "\n" + ("" if code else f"{out}\n{err}\n") + str(state.get("Error", ""))
         invocation = self.unit.get("InvocationID")
         # What the unit's processes wrote, and what systemd says of it: why it could not start them.
@@ -283,7 +283,11 @@ class Server(find.Finder):
         return memory.of_unit(self.run, self.facts["name"], self.unit, runs, now) if self.facts["kind"] == "unit" else ""
 
     def _disks(self) -> list[dict[str, Any]]:
-        paths = [*DATA_FOLDERS, *self.wanted.get("folders", ()), *(mount["Source"] for mount in self.inspected.get("Mounts", []) if os.path.isdir(mount["Source"]))]
+        paths = [
+            *DATA_FOLDERS,
+            *self.wanted.get("folders", ()),
+            *(mount["Source"] for mount in self.inspected.get("Mounts", []) if os.path.isdir(mount["Source"])),
+        ]
         disks: dict[tuple[int, int], dict[str, Any]] = {}
         for path in paths:
             try:
@@ -292,7 +296,9 @@ class Server(find.Finder):
                 continue
             if room.f_blocks:
                 inodes = room.f_favail if room.f_files else 1
-                disks.setdefault((device, room.f_blocks), {"path": path, "free": room.f_bavail * room.f_frsize, "size": room.f_blocks * room.f_frsize, "inodes": inodes})
+                disks.setdefault(
+                    (device, room.f_blocks), {"path": path, "free": room.f_bavail * room.f_frsize, "size": room.f_blocks * room.f_frsize, "inodes": inodes}
+                )
         return list(disks.values())
 
     def _firewall(self) -> list[str]:

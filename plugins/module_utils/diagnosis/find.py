@@ -9,9 +9,9 @@ import os
 import pwd
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils import containers, redaction, units
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import memory, search
@@ -38,7 +38,11 @@ UNIT_PROPERTIES = (
 
 def is_server(argv: list[str]) -> bool:
     """Say whether these are a tracking server's arguments: C(mlflow server), or a web server that is given MLflow's application."""
-    if any(word.startswith(("atlas_mlflow.start", "/sbin/docker-init", "/run/podman-init")) for word in argv) or argv[:1] and argv[0].rpartition("/")[2] in search.ENGINES:
+    if (
+        any(word.startswith(("atlas_mlflow.start", "/sbin/docker-init", "/run/podman-init")) for word in argv)
+        or argv[:1]
+        and argv[0].rpartition("/")[2] in search.ENGINES
+    ):
         return False
     commands = [index for index, word in enumerate(argv[:4]) if word.rpartition("/")[2] == "mlflow"]
     return any(argv[index + 1 : index + 2] in (["server"], ["ui"]) for index in commands) or any(word.startswith("mlflow.server") for word in argv[1:])
@@ -59,14 +63,14 @@ def podman_of(uid: int) -> list[str]:
 class Finder:
     """Finds the server, and holds what was found; C(facts) is what goes out."""
 
-    def __init__(self, run: Run, wanted: Mapping[str, Any], proc: Path = PROC, redactor: Optional[redaction.Redactor] = None) -> None:
+    def __init__(self, run: Run, wanted: Mapping[str, Any], proc: Path = PROC, redactor: redaction.Redactor | None = None) -> None:
         self.run, self.wanted, self.proc = run, wanted, proc
         self.facts: dict[str, Any] = {"kind": "", "name": "", "state": "", "now": time.time()}
         self.pids: list[int] = []
         self.pid = 0
         self.inspected: dict[str, Any] = {}
         self.unit: dict[str, str] = {}
-        self.container: Optional[containers.Container] = None
+        self.container: containers.Container | None = None
         self.engine = ["docker"]
         #: The unit that runs the container, and how often systemd has started it again.
         self.starter = ("", 0)
@@ -154,7 +158,7 @@ class Finder:
             pass  # it ended meanwhile
         return [], ""
 
-    def _container_of_unit(self, pids: Iterable[int], command: str) -> Optional[Callable[[], bool]]:
+    def _container_of_unit(self, pids: Iterable[int], command: str) -> Callable[[], bool] | None:
         """Return what takes the container in which a unit runs its server, nothing if the unit runs it itself, or the container is gone."""
         for pid in pids:
             argv = read_argv(pid, self.proc)
@@ -165,7 +169,7 @@ class Finder:
         called, name = search.named_container(command)
         return self._container_by([called], name) if name else None
 
-    def _unit(self, name: str) -> Optional[Callable[[], bool]]:
+    def _unit(self, name: str) -> Callable[[], bool] | None:
         code, out, _err = self.run(["systemctl", "show", "--property", ",".join(UNIT_PROPERTIES), "--", name])
         values: dict[str, str] = {}
         for line in out.splitlines():  # a unit with several files for its environment has a line for each
@@ -194,14 +198,14 @@ class Finder:
 
         return take
 
-    def _container(self, name: str) -> Optional[Callable[[], bool]]:
+    def _container(self, name: str) -> Callable[[], bool] | None:
         for engine in search.ENGINES:
             take = self._container_by([engine], name)
             if take:
                 return take
         return None
 
-    def _container_by(self, engine: list[str], name: str) -> Optional[Callable[[], bool]]:
+    def _container_by(self, engine: list[str], name: str) -> Callable[[], bool] | None:
         code, out, _err = self.run([*engine, "inspect", "--type", "container", "--", name])
         if code:
             return None
@@ -215,7 +219,9 @@ class Finder:
                 self.inspected["NetworkSettings"] = self.inspected["NetworkSettings"] if code else json.loads(shown)[0]["NetworkSettings"]
             self.container = container = containers.parse_container(json.dumps([self.inspected]))
             config = self.inspected["Config"]
-            self._learn([*search.words(config.get("Entrypoint")), *search.words(config.get("Cmd"))], dict(word.partition("=")[::2] for word in config.get("Env") or []))
+            self._learn(
+                [*search.words(config.get("Entrypoint")), *search.words(config.get("Cmd"))], dict(word.partition("=")[::2] for word in config.get("Env") or [])
+            )
             self._take("container", container.name, container.state, list(container.unit(self.proc).pids), search.command_of(self.inspected))
             return container.runs
 

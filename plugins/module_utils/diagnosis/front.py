@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Any, Callable, Optional
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, read_publishers
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener, collide
@@ -21,7 +21,7 @@ LARGE = 100 * 1024**2
 PATIENCE = 1.0  # seconds in which a proxy refuses a large request
 
 
-def find(facts: Mapping[str, Any], host: str, port: int) -> Optional[dict[str, Any]]:
+def find(facts: Mapping[str, Any], host: str, port: int) -> dict[str, Any] | None:
     """Return the listener at the server's place that is not the server's own, nothing if the server has its place itself, or nobody has it."""
     if not facts.get("argv") or any(one["port"] == port for one in facts.get("published") or ()):
         return None
@@ -33,7 +33,7 @@ def find(facts: Mapping[str, Any], host: str, port: int) -> Optional[dict[str, A
     return {key: others[0][key] for key in ("process", "pid", "address", "port")} if others else None
 
 
-def own_place(facts: Mapping[str, Any], inspected: Mapping[str, Any]) -> Optional[tuple[str, int]]:
+def own_place(facts: Mapping[str, Any], inspected: Mapping[str, Any]) -> tuple[str, int] | None:
     """Return address and port at which this host reaches the server itself: that of a container on its network."""
     sockets = [(ip_address(one["address"]), int(one["port"])) for one in facts.get("sockets") or ()]
     if facts.get("kind") == "container" and facts.get("network_mode") != "host":
@@ -45,7 +45,7 @@ def own_place(facts: Mapping[str, Any], inspected: Mapping[str, Any]) -> Optiona
     return places[0] if places else None
 
 
-def refuses_large(base: Base, host: str, tls: Optional[ssl.SSLContext]) -> bool:
+def refuses_large(base: Base, host: str, tls: ssl.SSLContext | None) -> bool:
     """Say whether a large request is refused. Its length alone is sent: who lets it through waits for the rest, and gets none."""
     headers = {"Content-Type": "application/json", "Content-Length": str(LARGE)}
     try:
@@ -54,7 +54,7 @@ def refuses_large(base: Base, host: str, tls: Optional[ssl.SSLContext]) -> bool:
         return False
 
 
-def refuses_host(base: Base, host: str, timeout: float, tls: Optional[ssl.SSLContext], credentials: Optional[tuple[str, str]]) -> bool:
+def refuses_host(base: Base, host: str, timeout: float, tls: ssl.SSLContext | None, credentials: tuple[str, str] | None) -> bool:
     """Say whether the server, asked through the proxy, refuses the name that it gets from there."""
     response = TrackingServer(base, host, timeout, credentials, tls).attempt("GET", *SEARCH)
     return isinstance(response, Answer) and response.status == 403 and INVALID_HOST in response.text

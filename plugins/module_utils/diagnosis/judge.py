@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import judge_process, judge_stores, judge_use
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.checks import Check, Diagnosis
@@ -26,7 +26,7 @@ LAYERS = (
 )
 
 
-def diagnose(wanted: Mapping[str, Any], server: Mapping[str, Any], client: Optional[Mapping[str, Any]] = None) -> list[Check]:
+def diagnose(wanted: Mapping[str, Any], server: Mapping[str, Any], client: Mapping[str, Any] | None = None) -> list[Check]:
     """Return the checks of a server.
 
     :param wanted: ``host`` and ``port`` where it should listen, and ``static_prefix``.

@@ -51,7 +51,9 @@ def check_stores(diagnosis: Diagnosis) -> None:
         found = S3_FAULTS.get(s3["outcome"])
         network = found == "s3-down" and _is_elsewhere(diagnosis, s3)
         seen = f"{s3.get('endpoint') or 'Amazon S3'}, bucket {s3['bucket']}: {s3.get('detail') or 'may be listed and written to'}"
-        diagnosis.note("artifact store", "answers, and may be written to", seen, "wrong-network" if network else found, follows=network and diagnosis.has("wrong-network"))
+        diagnosis.note(
+            "artifact store", "answers, and may be written to", seen, "wrong-network" if network else found, follows=network and diagnosis.has("wrong-network")
+        )
     said = diagnosis.server.get("log_fault") or {}
     if said and not diagnosis.faults:
         diagnosis.note(FAULTS[said["fault"]].layer, "nothing in the log that explains it", said["line"], said["fault"])

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.checks import UNKNOWN, Diagnosis
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import Fault, fault
@@ -33,7 +33,13 @@ def check_answers(diagnosis: Diagnosis) -> None:
     failing = [one for one in names if one["api"] != 200]
     if names and not refused and elsewhere is None:
         closed = {one["api"] for one in failing} == {401}
-        diagnosis.note("login" if closed else "API", "200 by every name", seen, _closed(diagnosis) if closed else "api-fails" if failing else "", follows=bool(diagnosis.faults))
+        diagnosis.note(
+            "login" if closed else "API",
+            "200 by every name",
+            seen,
+            _closed(diagnosis) if closed else "api-fails" if failing else "",
+            follows=bool(diagnosis.faults),
+        )
 
 
 def _changed_by_proxy(diagnosis: Diagnosis, names: list[dict[str, Any]]) -> bool:
@@ -56,7 +62,7 @@ def _changed_by_proxy(diagnosis: Diagnosis, names: list[dict[str, Any]]) -> bool
     return bool(found) and found != "proxy-body-limit"
 
 
-def _closed(diagnosis: Diagnosis) -> Union[Fault, str]:
+def _closed(diagnosis: Diagnosis) -> Fault | str:
     """Return what it means that the server asks for a login: without one to give, nothing more can be seen."""
     return login_fault("its administrator") if diagnosis.server.get("logs_in") else UNKNOWN
 
@@ -78,7 +84,9 @@ def check_client(diagnosis: Diagnosis) -> None:
         elif one["kind"]:
             # The server's own layers explain it, where they show a fault.
             rejected = bool(rules) and one["kind"] == "refused" and works
-            diagnosis.note("network", f"{who} gets an answer", one["error"], "firewall-drop" if rejected else "client-cannot-connect", follows=bool(diagnosis.faults))
+            diagnosis.note(
+                "network", f"{who} gets an answer", one["error"], "firewall-drop" if rejected else "client-cannot-connect", follows=bool(diagnosis.faults)
+            )
         else:
             known = {200: None, 401: _closed(diagnosis), 403: name_fault([one.get("host") or one["name"]])}
             diagnosis.note("API", f"200 for {who}", str(one["api"]), known.get(one["api"], "api-fails"), follows=bool(diagnosis.faults))
@@ -97,4 +105,6 @@ def _artifacts(diagnosis: Diagnosis) -> None:
     if direct:
         by_link = fault("s3-unreachable-for-clients", endpoint=direct["endpoint"], why=f"{direct['error']}.")
         found = None if not direct["error"] else "artifact-root-not-served" if kind == "s3" else by_link
-        diagnosis.note("artifact store", f"the client reaches {direct['endpoint']}", direct["error"] or "it does", found, diagnosis.has("s3-down", "s3-wrong-scheme"))
+        diagnosis.note(
+            "artifact store", f"the client reaches {direct['endpoint']}", direct["error"] or "it does", found, diagnosis.has("s3-down", "s3-wrong-scheme")
+        )

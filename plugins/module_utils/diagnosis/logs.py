@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import re
-from typing import Optional
 
 from ansible_collections.atlas.mlflow.plugins.module_utils import redaction
 
@@ -25,18 +24,30 @@ LOG_FAULTS = (
     ("database-down", r"(backend store|store of users).* did not answer|could not connect to server|connection to server at .* failed"),
     ("s3-down", r"artifact store, .* did not answer|Could not connect to the endpoint"),
     ("port-taken", r"[Aa]ddress already in use|port is already allocated|Connection in use: \("),
-    ("address-refused", r"bind on address .*(permission denied|assign requested address)|Invalid address: \(|"
-                        r"connection to \(.* failed: \[Errno (13|99)\]|\[Errno 99\]"),
+    (
+        "address-refused",
+        r"bind on address .*(permission denied|assign requested address)|Invalid address: \(|"
+        r"connection to \(.* failed: \[Errno (13|99)\]|\[Errno 99\]",
+    ),
     ("disk-full", r"No space left on device"),
     ("out-of-memory", r"^MemoryError\b|Cannot allocate memory"),
-    ("arguments-refused", r"^Error: (No such (option|command)|Invalid value|Missing (option|argument|parameter)|Got unexpected|Option .* requires|"
-                          r".*(only supported|cannot be used))|^\S+: error: (unrecognized arguments|argument |ambiguous option|the following arguments)"),
-    ("program-missing", r"executable file .*not found|Failed to (locate|execute) |(exec|env|sh|bash)\b.*: (command )?not found|"
-                        r"^(env|exec|/\S+): .*No such file or directory|exec \S+: no such file or directory|No module named '?mlflow'?$|"
-                        r"can't open file '\S+': \[Errno 2\]"),
-    ("packages-do-not-fit", r"cannot import name '|No module named '|undefined symbol|cannot open shared object file|PackageNotFoundError|"
-                            r"(Version|Distribution)(Conflict|NotFound)|multiarray failed to import|compiled using NumPy|"
-                            r"^(AttributeError: (partially initialized )?module '|TypeError: .*unexpected keyword argument)|numpy\.dtype size changed"),
+    (
+        "arguments-refused",
+        r"^Error: (No such (option|command)|Invalid value|Missing (option|argument|parameter)|Got unexpected|Option .* requires|"
+        r".*(only supported|cannot be used))|^\S+: error: (unrecognized arguments|argument |ambiguous option|the following arguments)",
+    ),
+    (
+        "program-missing",
+        r"executable file .*not found|Failed to (locate|execute) |(exec|env|sh|bash)\b.*: (command )?not found|"
+        r"^(env|exec|/\S+): .*No such file or directory|exec \S+: no such file or directory|No module named '?mlflow'?$|"
+        r"can't open file '\S+': \[Errno 2\]",
+    ),
+    (
+        "packages-do-not-fit",
+        r"cannot import name '|No module named '|undefined symbol|cannot open shared object file|PackageNotFoundError|"
+        r"(Version|Distribution)(Conflict|NotFound)|multiarray failed to import|compiled using NumPy|"
+        r"^(AttributeError: (partially initialized )?module '|TypeError: .*unexpected keyword argument)|numpy\.dtype size changed",
+    ),
     ("file-denied", r"\bPermissionError\b|Read-only file system|unable to open database file|[Pp]ermission denied: ['\"]?/"),
 )
 #: A line that says no more than that something went wrong before.
@@ -69,7 +80,7 @@ def was_stopped(state: str, result: str) -> bool:
     return (state, result) in {("inactive", "success"), ("failed", "signal"), ("exited", "0"), ("exited", "137"), ("exited", "143")}
 
 
-def log_fault(text: str) -> Optional[dict[str, str]]:
+def log_fault(text: str) -> dict[str, str] | None:
     """Return the fault that the last telling line of a log means."""
     for line in reversed(text.splitlines()):
         for fault, pattern in LOG_FAULTS:

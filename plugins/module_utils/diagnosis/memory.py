@@ -9,11 +9,11 @@ of the server, so their messages and events of the last day are read too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any
 
 Run = Callable[[list[str]], tuple[int, str, str]]
 
@@ -33,7 +33,7 @@ class Kill:
     group: str
 
 
-def kernel_kills(run: Run) -> Optional[list[Kill]]:
+def kernel_kills(run: Run) -> list[Kill] | None:
     """Return what the kernel's log tells of processes that it killed for memory, nothing if the log cannot be read."""
     code, out, _err = run(["dmesg", "--time-format", "iso"])
     if code:
@@ -58,7 +58,7 @@ def megabytes(limit: Any) -> str:
 
 def told(kill: Kill, limit: str) -> str:
     """Return in words that the kernel killed a process."""
-    return f"the kernel killed {kill.task} at {datetime.fromtimestamp(kill.when, timezone.utc):%Y-%m-%d %H:%M:%S} UTC{limit}"
+    return f"the kernel killed {kill.task} at {datetime.fromtimestamp(kill.when, UTC):%Y-%m-%d %H:%M:%S} UTC{limit}"
 
 
 def counted(groups: Iterable[Path]) -> int:
@@ -142,5 +142,11 @@ def how_it_ended(unit: Mapping[str, str], state: Mapping[str, Any]) -> str:
     if unit.get("Result") in ("exit-code", "signal", "core-dump"):
         status = unit.get("ExecMainStatus", "")
         signal = unit.get("ExecMainCode") != "1"
-        return SIGKILL if signal and status == "9" or status == "137" else f"{'signal' if signal else 'exit code'} {status}" if status not in ("", "0") else unit["Result"]
+        return (
+            SIGKILL
+            if signal and status == "9" or status == "137"
+            else f"{'signal' if signal else 'exit code'} {status}"
+            if status not in ("", "0")
+            else unit["Result"]
+        )
     return "" if unit.get("Result") in (None, "", "success") else str(unit["Result"])

@@ -58,7 +58,10 @@ def page(hosts: Mapping[str, list[Mapping[str, str]]], when: str) -> str:
 
     :param when: The time of the diagnosis, as it is to be read.
     """
-    parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>Diagnosis of MLflow</title><style>{STYLE}</style>", f"<h1>Diagnosis of MLflow</h1><p>{html.escape(when)}</p>"]
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Diagnosis of MLflow</title><style>{STYLE}</style>",
+        f"<h1>Diagnosis of MLflow</h1><p>{html.escape(when)}</p>",
+    ]
     for host, checks in hosts.items():
         parts.append(f"<h2>{html.escape(host)}</h2><p>{html.escape(summary(checks))}</p>")
         for check in faults(checks):

@@ -7,21 +7,24 @@ from __future__ import annotations
 import json
 import pwd
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Callable, Optional, Union
+from typing import Any
 
 Run = Callable[[list[str]], tuple[int, str, str]]
 
 ENGINES = ("docker", "podman")
-UNIT_FOLDERS = tuple(Path(folder) for folder in ("/etc/systemd/system", "/run/systemd/system", "/run/systemd/generator", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"))
+UNIT_FOLDERS = tuple(
+    Path(folder)
+    for folder in ("/etc/systemd/system", "/run/systemd/system", "/run/systemd/generator", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
+)
 SCRIPT_SIZE = 65536  # bytes of a script that are read
 #: A command that starts a tracking server, also behind options and across a continued line.
 STARTS = re.compile(r"(?<![\w-])mlflow['\"]?(?:[\\\s]+--?[\w-]+(?:=\S+)?)*[\\\s,'\"]+(?:server|ui)\b|(?<![\w./-])mlflow\.server\b")
 
 
-def words(value: Union[str, Iterable[str], None]) -> list[str]:
+def words(value: str | Iterable[str] | None) -> list[str]:
     """Return a container's command or entry point as a list: Podman gives a string where Docker gives a list."""
     return [value] if isinstance(value, str) and value else list(value or ())
 
@@ -53,7 +56,7 @@ def monitored(argv: list[str]) -> str:
     return next((value for name, value in pairwise(argv) if name in ("-c", "--cid")), "")
 
 
-def starts_server(command: str, moved: Optional[Mapping[str, str]] = None) -> bool:
+def starts_server(command: str, moved: Mapping[str, str] | None = None) -> bool:
     """Say whether a command starts a tracking server: by itself, or by a script that it names.
 
     :param moved: Where a file of a container is on the host, by its path in the container.

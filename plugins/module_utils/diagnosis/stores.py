@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 PATIENCE = 3  # seconds for a connection to a store
 KEY = "atlas-mlflow-diagnosis"  # of an upload that is begun and given up, so that nothing is stored
@@ -31,9 +31,15 @@ DATABASE_ERRORS = (
     ("denied", r"permission denied for (schema|table|relation|sequence)|(INSERT|CREATE|SELECT) command denied"),
     ("refused", r"no pg_hba.conf entry|is not allowed to connect|permission denied for database"),
     ("missing", r'database "[^"]*" does not exist|Unknown database'),
-    ("unresolved", r"could not translate host name|failed to resolve host|Name or service not known|Temporary failure in name resolution|No address associated"),
-    ("down", r"onnection refused|timed? ?out|timeout expired|No route to host|Network is unreachable|server closed the connection|No such file or directory|"
-             r"starting up|shutting down|Can't connect"),
+    (
+        "unresolved",
+        r"could not translate host name|failed to resolve host|Name or service not known|Temporary failure in name resolution|No address associated",
+    ),
+    (
+        "down",
+        r"onnection refused|timed? ?out|timeout expired|No route to host|Network is unreachable|server closed the connection|No such file or directory|"
+        r"starting up|shutting down|Can't connect",
+    ),
 )
 #: What S3 says, by the outcome that it means.
 S3_CODES = {
@@ -141,7 +147,7 @@ def ask_database(uri: str) -> dict[str, Any]:
         return {"outcome": outcome, "detail": first_line(error), "not_encoded": outcome == "wrong-password" and knows_as_written(uri)}
 
 
-def s3_target(environment: Mapping[str, str], destination: str) -> Optional[tuple[str, str]]:
+def s3_target(environment: Mapping[str, str], destination: str) -> tuple[str, str] | None:
     """Return bucket and prefix of an artifact store on S3, nothing where it is none."""
     match = re.match(r"(?:proxied-)?s3://([^/]+)/?(.*)", destination or environment.get("MLFLOW_ARTIFACTS_DESTINATION", ""))
     return (match.group(1), match.group(2).strip("/")) if match else None

@@ -83,14 +83,24 @@ def data_fault(
 def postgres_keeps_its_data(given: RoleSettings) -> str:
     """PostgreSQL has its data where they are, or the user says that others are meant."""
     return data_fault(
-        given.stack, "postgres", given.text("postgres_deployment"), given.text("postgres_container_volume"), image=given.text("postgres_image"),
-        version=str(given.variable("_postgres_image_version")), present_clusters=clusters(given), allowed=given.flag("postgres_allow_data_change"),
+        given.stack,
+        "postgres",
+        given.text("postgres_deployment"),
+        given.text("postgres_container_volume"),
+        image=given.text("postgres_image"),
+        version=str(given.variable("_postgres_image_version")),
+        present_clusters=clusters(given),
+        allowed=given.flag("postgres_allow_data_change"),
     )
 
 
 def minio_keeps_its_data(given: RoleSettings) -> str:
     """MinIO has its data where they are, or the user says that others are meant."""
     return data_fault(
-        given.stack, "minio", given.text("minio_deployment"), given.text("minio_container_volume"), folder=given.text("minio_data_dir"),
+        given.stack,
+        "minio",
+        given.text("minio_deployment"),
+        given.text("minio_container_volume"),
+        folder=given.text("minio_data_dir"),
         allowed=given.flag("minio_allow_data_change"),
     )

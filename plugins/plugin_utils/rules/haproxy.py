@@ -23,18 +23,14 @@ def check_has_a_password(given: RoleSettings) -> str:
     """The checks log in with a name and a password, or do not."""
     if bool(given.text("haproxy_check_user")) == bool(given.text("haproxy_check_password")):
         return ""
-    return (
-        "One of haproxy_check_user and haproxy_check_password is set and the other is empty. Set both, or neither where the servers have no users."
-    )
+    return "One of haproxy_check_user and haproxy_check_password is set and the other is empty. Set both, or neither where the servers have no users."
 
 
 def servers_are_there(given: RoleSettings) -> str:
     """There is a server behind the proxy."""
     if given.items("haproxy_servers"):
         return ""
-    return (
-        "haproxy_servers is empty. Put hosts in the group mlflow_servers, and use the playbook atlas.mlflow.site, or give each server's name and address."
-    )
+    return "haproxy_servers is empty. Put hosts in the group mlflow_servers, and use the playbook atlas.mlflow.site, or give each server's name and address."
 
 
 def servers_have_names(given: RoleSettings) -> str:
@@ -67,8 +63,7 @@ def limits_are_numbers(given: RoleSettings) -> str:
     if connections > 0 and size >= 0:
         return ""
     return (
-        f"haproxy_max_connections is {connections}, and haproxy_max_body_bytes is {size}. Set 1 connection or more, and a number of bytes, or 0 for no "
-        "limit."
+        f"haproxy_max_connections is {connections}, and haproxy_max_body_bytes is {size}. Set 1 connection or more, and a number of bytes, or 0 for no limit."
     )
 
 

@@ -71,9 +71,7 @@ def minio_passwords_are_long(given: RoleSettings) -> str:
     """MinIO's administrator and the tracking server's account have long passwords."""
     if not is_short(given, "minio_root_password") and not is_short(given, "minio_secret_key"):
         return ""
-    return (
-        "minio_root_password or minio_secret_key has fewer than 12 characters. Set both, or use the playbook atlas.mlflow.site, which generates them."
-    )
+    return "minio_root_password or minio_secret_key has fewer than 12 characters. Set both, or use the playbook atlas.mlflow.site, which generates them."
 
 
 def backup_passphrase_is_long(given: RoleSettings) -> str:

@@ -70,9 +70,7 @@ def accounts_differ(given: RoleSettings) -> str:
     root, account = given.text("minio_root_user"), given.text("minio_access_key")
     if len(root) >= 3 and len(account) >= 3 and root != account:
         return ""
-    return (
-        "minio_root_user and minio_access_key must differ and have 3 characters or more: the tracking server never holds the administrator's credentials."
-    )
+    return "minio_root_user and minio_access_key must differ and have 3 characters or more: the tracking server never holds the administrator's credentials."
 
 
 def bucket_has_a_name_of_s3(given: RoleSettings) -> str:

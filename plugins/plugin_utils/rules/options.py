@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.releases import known_version, options_facts
@@ -58,7 +58,7 @@ OF_MINIO = {
 }
 
 
-def invalid_settings(settings: Mapping[str, Any], refused: Optional[Mapping[str, str]] = None) -> list[str]:
+def invalid_settings(settings: Mapping[str, Any], refused: Mapping[str, str] | None = None) -> list[str]:
     """Return what is wrong in a dictionary of settings, a part of a sentence for each fault, without the values: one may be a secret.
 
     :param settings: Names and values.
@@ -75,7 +75,7 @@ def invalid_settings(settings: Mapping[str, Any], refused: Optional[Mapping[str,
     return faults
 
 
-def _table_fault(given: RoleSettings, name: str, refused: Optional[Mapping[str, str]] = None) -> str:
+def _table_fault(given: RoleSettings, name: str, refused: Mapping[str, str] | None = None) -> str:
     """Return what is wrong in a dictionary of settings, or nothing."""
     faults = invalid_settings(given.table(name), refused)
     return f"{name} has {'; '.join(faults)}" if faults else ""

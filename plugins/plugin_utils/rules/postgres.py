@@ -70,7 +70,7 @@ def data_are_of_the_version(given: RoleSettings) -> str:
     version = former(given)["version"]
     return (
         f"postgres_version is {version_of(given)}, and the data are those of PostgreSQL {version}: an empty database would be set up beside them. Run "
-        f"upgrade_postgres.yml, which takes them along, or set postgres_version to \"{version}\"."
+        f'upgrade_postgres.yml, which takes them along, or set postgres_version to "{version}".'
     )
 
 
@@ -133,9 +133,7 @@ def upgrade_has_the_former_programs(given: RoleSettings) -> str:
     """The former version is installed, as its programs read the data."""
     if not former(given) or f"postgresql-{former(given)['version']}" in (given.facts.get("packages") or {}):
         return ""
-    return (
-        f"The package postgresql-{former(given)['version']} is not installed, and its programs read the data that are to be taken along. Install it."
-    )
+    return f"The package postgresql-{former(given)['version']} is not installed, and its programs read the data that are to be taken along. Install it."
 
 
 def upgrade_overwrites_nothing(given: RoleSettings) -> str:

@@ -131,9 +131,7 @@ def server_tells_its_release(given: RoleSettings) -> str:
     if _upgrade_from(given):
         return ""
     port = given.number("mlflow_server_port")
-    return (
-        f"The tracking server does not say its release at port {port}. Run site.yml with the release that is installed, and upgrade a server that works."
-    )
+    return f"The tracking server does not say its release at port {port}. Run site.yml with the release that is installed, and upgrade a server that works."
 
 
 def upgrade_leads_to_a_newer_release(given: RoleSettings) -> str:

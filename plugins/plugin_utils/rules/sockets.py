@@ -8,7 +8,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
-from typing import Any, Union
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener, collide
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
@@ -20,7 +20,7 @@ STAY = "Data do not move between a service and a container by themselves"
 ADDRESS = r"^([0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$"
 
 
-def port_conflicts(listeners: Iterable[Mapping[str, Any]], address: Union[str, list[str]], port: int, own: Iterable[str]) -> list[str]:
+def port_conflicts(listeners: Iterable[Mapping[str, Any]], address: str | list[str], port: int, own: Iterable[str]) -> list[str]:
     """Return in words the sockets in whose way a service's socket would be, or that would take its traffic.
 
     :param listeners: The fact ``listeners`` of ``atlas.mlflow.host_facts``.
@@ -56,7 +56,7 @@ def port_fault(name: str, port: int) -> str:
     return "" if is_port(port) else f"{name} is {port}. Set a port between 1 and 65535."
 
 
-def port_taken(given: RoleSettings, address: Union[str, list[str]], own: Iterable[str], way: str, *others: int) -> str:
+def port_taken(given: RoleSettings, address: str | list[str], own: Iterable[str], way: str, *others: int) -> str:
     """Return what is said of a role's port that something else has, or nothing.
 
     :param address: Where the role's service listens.

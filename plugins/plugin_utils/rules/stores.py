@@ -78,10 +78,7 @@ def backend_is_a_database(given: RoleSettings) -> str:
     """The backend store is a database."""
     if re.match("(?!file:)[a-z0-9+]+://", given.text(BACKEND)):
         return ""
-    return (
-        f"{BACKEND} is not a database URI. Set postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE, or leave it out for SQLite in "
-        "mlflow_server_data_dir."
-    )
+    return f"{BACKEND} is not a database URI. Set postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE, or leave it out for SQLite in mlflow_server_data_dir."
 
 
 def _encoding_fault(name: str, uri: str) -> str:

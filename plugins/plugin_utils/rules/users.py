@@ -129,8 +129,7 @@ def oidc_provider_describes_itself(given: RoleSettings) -> str:
     if not with_oidc(given) or re.match("https://[^/]+/.*[.]well-known/", url):
         return ""
     return (
-        f"mlflow_server_oidc_discovery_url is {url or 'empty'}. Set the provider's, which starts with https:// and ends with "
-        "/.well-known/openid-configuration."
+        f"mlflow_server_oidc_discovery_url is {url or 'empty'}. Set the provider's, which starts with https:// and ends with /.well-known/openid-configuration."
     )
 
 
@@ -138,9 +137,7 @@ def oidc_client_is_known(given: RoleSettings) -> str:
     """The provider knows the tracking server."""
     if not with_oidc(given) or given.text("mlflow_server_oidc_client_id") and given.text("mlflow_server_oidc_client_secret"):
         return ""
-    return (
-        "mlflow_server_oidc_client_id or mlflow_server_oidc_client_secret is empty. Set both to what the provider gave for the tracking server."
-    )
+    return "mlflow_server_oidc_client_id or mlflow_server_oidc_client_secret is empty. Set both to what the provider gave for the tracking server."
 
 
 def oidc_leads_back_by_https(given: RoleSettings) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.common.validation import check_type_int
@@ -120,7 +120,7 @@ class Host:
         return self.given_text("atlas_mlflow_secrets_dir") or f"{self.given_text('inventory_dir')}/.secrets"
 
     @functools.cached_property
-    def own_tls(self) -> Optional[Certificate]:
+    def own_tls(self) -> Certificate | None:
         """Return the certificate that the inventory's own authority makes for the host, none without that authority."""
         return Certificate(f"{self.secrets_dir}/tls", self.name) if self.flag("atlas_mlflow_tls") else None
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
@@ -62,7 +62,7 @@ class Link:
     """How a tracking server reaches the database."""
 
     #: None is the socket of the service on the same host.
-    endpoint: Optional[Endpoint]
+    endpoint: Endpoint | None
     #: PostgreSQL's word for how much of its certificate is proved; nothing without TLS.
     verify: str = ""
     over_network: bool = False

@@ -7,7 +7,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Optional
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import most_connections
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import host_names, name_in, unique
@@ -50,17 +49,17 @@ class Stack:
         self.proxies = [Proxy(host(name)) for name in groups.get("haproxy") or []]
 
     @property
-    def first_server(self) -> Optional[TrackingServer]:
+    def first_server(self) -> TrackingServer | None:
         """Return the server whose settings stand for what all have in common."""
         return self.servers[0] if self.servers else None
 
     @property
-    def database(self) -> Optional[Database]:
+    def database(self) -> Database | None:
         """Return the database. The rules of an inventory refuse a second one."""
         return self.databases[0] if self.databases else None
 
     @property
-    def store(self) -> Optional[ArtifactStore]:
+    def store(self) -> ArtifactStore | None:
         """Return the artifact store. The rules of an inventory refuse a second one."""
         return self.stores[0] if self.stores else None
 

@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,7 @@ def locked(action: str, wait: float = 0, shared: bool = False) -> Iterator[None]
                 told = True
                 time.sleep(0.5)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"the {action} of process {os.getpid()}, begun at {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC,\n".encode(), 0)
+        os.pwrite(descriptor, f"the {action} of process {os.getpid()}, begun at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC,\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -393,10 +393,22 @@ class Postgres:
         quoted = ", ".join(f"'{name}'" for name in STANDBY_SETTINGS)
         settings = {row["name"]: row["setting"] for row in self.asker("postgres")(f"SELECT name, setting FROM pg_settings WHERE name IN ({quoted})")}
         settings |= {
-            "listen_addresses": "", "unix_socket_directories": str(folder), "port": "5432", "hba_file": f"{folder}/pg_hba.conf", "ssl": "off",
-            "shared_buffers": "32MB", "huge_pages": "off", "fsync": "off", "autovacuum": "off", "archive_mode": "off", "hot_standby": "on",
+            "listen_addresses": "",
+            "unix_socket_directories": str(folder),
+            "port": "5432",
+            "hba_file": f"{folder}/pg_hba.conf",
+            "ssl": "off",
+            "shared_buffers": "32MB",
+            "huge_pages": "off",
+            "fsync": "off",
+            "autovacuum": "off",
+            "archive_mode": "off",
+            "hot_standby": "on",
         }
-        contents = {data / "postgresql.conf": "".join(f"{name} = '{value}'\n" for name, value in settings.items()), folder / "pg_hba.conf": "local all all peer\n"}
+        contents = {
+            data / "postgresql.conf": "".join(f"{name} = '{value}'\n" for name, value in settings.items()),
+            folder / "pg_hba.conf": "local all all peer\n",
+        }
         for path, content in contents.items():
             path.write_text(content)
             shutil.chown(path, *self.owner)
@@ -606,7 +618,7 @@ def put(copy: Path, path: Path) -> None:
 
 def stamp() -> str:
     """Return this moment as a name that sorts by time."""
-    return datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def copies_of(point: dict[str, Any]) -> list[str]:
@@ -738,7 +750,7 @@ class Repository:
             made = side.back_up(name)
             together = {"counts": {**point["counts"], **made.get("counts", {})}, "read_back": point["read_back"] + made.get("read_back", [])}
             point = {**point, **made, **together}
-        point["time"] = datetime.now(timezone.utc).isoformat()
+        point["time"] = datetime.now(UTC).isoformat()
         artifacts = self.files.mirror(name)
         unknown, listed = self.elsewhere()
         point |= {"artifacts": artifacts, "elsewhere": unknown + listed}
@@ -780,8 +792,7 @@ class Repository:
         if needed and needed != present:
             has = f"PostgreSQL {present}" if present else "no PostgreSQL that is backed up"
             raise BackupError(
-                f"{point['name']} is of PostgreSQL {needed}, and this host has {has}. Restore it to a host with "
-                f'postgres_version: "{needed}", and upgrade that.'
+                f'{point["name"]} is of PostgreSQL {needed}, and this host has {has}. Restore it to a host with postgres_version: "{needed}", and upgrade that.'
             )
         databases = self.postgres.databases if self.postgres else {}
         for role, words in served_stores.DATABASES.items():

@@ -18,8 +18,19 @@ def experiment(client: Host, base: str, name: str, who: tuple[str, str]) -> str:
     return str(ask(client, f"{base}{API}/experiments/create", method="POST", body={"name": name}, login=who).json()["experiment_id"])
 
 
-@pytest.mark.parametrize("path", [SEARCH, "/", "/version", f"{API}/users/get?username=admin", "/ajax-api/2.0/mlflow/experiments/search?max_results=1",
-                                  "/api/2.0/mlflow-artifacts/artifacts?path=0", "/graphql", "/signup"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        SEARCH,
+        "/",
+        "/version",
+        f"{API}/users/get?username=admin",
+        "/ajax-api/2.0/mlflow/experiments/search?max_results=1",
+        "/api/2.0/mlflow-artifacts/artifacts?path=0",
+        "/graphql",
+        "/signup",
+    ],
+)
 def test_nobody_is_answered_without_a_login(client: Host, server_name: str, path: str) -> None:
     answer = ask(client, f"{base_url(server_name)}{path}", login=None)
     assert answer.status == 401, answer

@@ -47,7 +47,8 @@ def test_the_garbage_collection_logs_in(server: Host) -> None:
     assert ask(server, f"{api}/mlflow/runs/delete", method="POST", body={"run_id": run}).status == 200
     server.check_output(
         "sleep 2; systemd-run --wait --pipe --uid mlflow --property EnvironmentFile=/etc/default/mlflow-server "
-        "/opt/mlflow/current/bin/python -I -m atlas_mlflow.gc --older-than 1s --tracking-uri %s", base_url("localhost")
+        "/opt/mlflow/current/bin/python -I -m atlas_mlflow.gc --older-than 1s --tracking-uri %s",
+        base_url("localhost"),
     )
     assert ask(server, f"{api}/mlflow/runs/get?run_id={run}").status == 404
     assert ask(server, artifact).status != 200

@@ -65,7 +65,7 @@ def test_the_metrics_are_read_by_an_administrator_alone(client: Host, server_nam
     url = f"{base_url(server_name)}/metrics"
     assert [ask(client, url, login=who).status for who in (None, login_of("writer"))] == [401, 403]
     answer = ask(client, url)
-    assert answer.status == 200 and 'mlflow_http_request_total{' in answer.body, answer
+    assert answer.status == 200 and "mlflow_http_request_total{" in answer.body, answer
 
 
 def test_the_health_check_fails_when_the_database_is_down(server: Host) -> None:

@@ -13,7 +13,7 @@ def test_runs_and_artifacts_are_in_the_data_folder(server: Host) -> None:
     assert (folder.user, folder.group, folder.mode) == ("mlflow", "mlflow", 0o750)
     database = server.file("/var/lib/mlflow/tracking.db")
     assert database.is_file and database.user == "mlflow"
-    assert "MLFLOW_ARTIFACTS_DESTINATION=\"/var/lib/mlflow/artifacts\"" in server.file("/etc/default/mlflow-server").content_string
+    assert 'MLFLOW_ARTIFACTS_DESTINATION="/var/lib/mlflow/artifacts"' in server.file("/etc/default/mlflow-server").content_string
 
 
 def test_it_answers_to_its_names_as_clients_send_them(client: Host, server_name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ def pages(result: dict[str, Any]) -> list[str]:
 @pytest.fixture(scope="module")
 def ann(client: Host, server_name: str) -> dict[str, Any]:
     """Return what came of the login of a person who may, and who logs a run and makes a token."""
-    ends = (datetime.now(timezone.utc) + timedelta(days=30)).isoformat()
+    ends = (datetime.now(UTC) + timedelta(days=30)).isoformat()
     return person(client, server_name, "ann", experiment=f"of-ann-{time.time_ns()}", token_ends=ends)
 
 
@@ -145,5 +145,8 @@ def test_data_are_in_the_folders_that_are_named(server: Host) -> None:
     server.check_output("mkdir -p /home/somebody")
     server.check_output("grep '^tmpfs /home tmpfs ro,' /proc/%s/mounts", pid)
     assert server.check_output("ls -A /proc/%s/root/home /proc/%s/root/home/mlflow", pid, pid).split() == [
-        f"/proc/{pid}/root/home:", "mlflow", f"/proc/{pid}/root/home/mlflow:", "data",
+        f"/proc/{pid}/root/home:",
+        "mlflow",
+        f"/proc/{pid}/root/home/mlflow:",
+        "data",
     ]

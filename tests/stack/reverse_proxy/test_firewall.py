@@ -87,7 +87,9 @@ def test_it_outlives_the_distributions_own_rules(server: Host, verb: str) -> Non
 
 def test_rules_that_nobody_confirmed_are_taken_back(second: Host, client: Host) -> None:
     """As when Ansible does not come through the new ones: the role arms this before it loads them."""
-    second.check_output("systemd-run --unit=atlas-mlflow-firewall-undo --on-active=1 --timer-property=AccuracySec=100ms systemctl stop atlas-mlflow-firewall.service")
+    second.check_output(
+        "systemd-run --unit=atlas-mlflow-firewall-undo --on-active=1 --timer-property=AccuracySec=100ms systemctl stop atlas-mlflow-firewall.service"
+    )
     second.check_output("sh -c %s", "for i in $(seq 100); do systemctl is-active --quiet atlas-mlflow-firewall.service || exit 0; sleep 0.3; done; exit 1")
     assert second.run(TABLE).rc != 0
     assert connect(client, second, PORT) == ["open"]

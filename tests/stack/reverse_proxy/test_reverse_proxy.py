@@ -116,9 +116,7 @@ def test_metrics_are_for_those_who_ask_a_server_itself(client: Host, url: str) -
         assert answer.status == 200 and "mlflow_http_request_total" in answer.body, (server, answer)
 
 
-def headers(
-    client: Host, name: str, path: str, scheme: str = "https", port: int = 443, sent: dict[str, str] | None = None
-) -> tuple[int, dict[str, str]]:
+def headers(client: Host, name: str, path: str, scheme: str = "https", port: int = 443, sent: dict[str, str] | None = None) -> tuple[int, dict[str, str]]:
     """Ask from a host, and return the status and the headers of the answer, which may be a redirect."""
     status, answered = json.loads(client.check_output("python3 -c %s %s", HEADERS, json.dumps([scheme, name, port, path, sent or {}, authority()])))
     return status, answered

@@ -166,7 +166,9 @@ def test_minio_is_gone_during_an_upload(stack: Stack, client: Host, minio: Host,
         # As soon as the first part of it has come; of an upload before this one, there may be some left.
         come = f"find {parts} -newer /run/begun -name 'part.*' | grep --quiet part"
         minio.check_output("touch /run/begun && systemd-run --collect --unit=stopper sh -c %s", f"until {come}; do :; done; {gone}")
-        client.check_output("systemd-run --collect --unit=upload --wait %s %s %s %s --once %s || true", PYTHON, f"{FOLDER}/writer.py", stack.uri, JOURNAL, str(UPLOAD))
+        client.check_output(
+            "systemd-run --collect --unit=upload --wait %s %s %s %s --once %s || true", PYTHON, f"{FOLDER}/writer.py", stack.uri, JOURNAL, str(UPLOAD)
+        )
         minio.check_output(back)
         fault.mended = time.time()
         assert [entry["failed"] for entry in stack.failed(fault.begun) if entry.get("size") == UPLOAD] == ["artifact"]

@@ -63,7 +63,7 @@ except psycopg2.OperationalError as error:
 def test_the_tracking_server_checks_the_certificates_of_its_stores(server: Host, service: Service) -> None:
     settings = server.check_output(f"cat {service.settings}")
     assert "sslmode=verify-full&sslrootcert=/etc/atlas-mlflow/tls/authority.pem" in settings
-    assert "AWS_CA_BUNDLE=" in settings and "MLFLOW_S3_ENDPOINT_URL=\"https://" in settings
+    assert "AWS_CA_BUNDLE=" in settings and 'MLFLOW_S3_ENDPOINT_URL="https://' in settings
 
 
 def test_backups_are_on_s3_and_read_well_and_nothing_of_them_is_in_the_clear(postgres: Host, minio: Host) -> None:

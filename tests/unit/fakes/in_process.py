@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Optional
+from typing import Any
 
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
@@ -31,7 +31,7 @@ def trusted(value: Any) -> Any:
     return trust_as_template(value) if isinstance(value, str) else value
 
 
-def role_variables(role: str, given: dict[str, Any], play: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+def role_variables(role: str, given: dict[str, Any], play: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the variables of a task of a role, the ones of the role's own files as Ansible ranks them.
 
     :param role: The role.

@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Any
 
 from ansible.template import Templar
 from ansible_collections.atlas.mlflow.plugins.action.plan import ActionModule
@@ -157,16 +157,16 @@ def cases(draw: st.DrawFn, most: int = 4, **fixed: st.SearchStrategy[list[str]])
 
 def _possible(case: Case, draw: st.DrawFn) -> Case:
     """Return the case without settings that rules refuse beside the others."""
-    hosts = {name: dict(given) for name, given in case.hosts.items()}
-    for given in hosts.values():
-        own = given.get("haproxy_tls_certificate")
-        if not (own if own is not None else given.get("atlas_mlflow_tls")):
-            given.pop("haproxy_redirect_port", None)
+    hosts = {name: dict(of_host) for name, of_host in case.hosts.items()}
+    for of_host in hosts.values():
+        own = of_host.get("haproxy_tls_certificate")
+        if not (own if own is not None else of_host.get("atlas_mlflow_tls")):
+            of_host.pop("haproxy_redirect_port", None)
         # Certificates of the inventory's own authority, or others, but no mix: the authority of the others is not known.
-        if given.get("atlas_mlflow_tls"):
+        if of_host.get("atlas_mlflow_tls"):
             for role in ("mlflow_server", "haproxy"):
-                if given.get(f"{role}_tls_certificate"):
-                    del given[f"{role}_tls_certificate"], given[f"{role}_tls_key"]
+                if of_host.get(f"{role}_tls_certificate"):
+                    del of_host[f"{role}_tls_certificate"], of_host[f"{role}_tls_key"]
     # The URL that people are given, which a balancer before the proxies may have.
     if draw(st.integers(1, 3)) == 3:
         role = "haproxy" if case.of("haproxy") else "mlflow_server"
@@ -196,7 +196,12 @@ CORNERS = (
         {"mlflow_servers": ["one"], "postgres": ["Two.Example.com"], "minio": ["ml_three"]},
         {
             "one": {"atlas_mlflow_firewall": True, "mlflow_server_auth": "basic"},
-            "Two.Example.com": {"atlas_mlflow_firewall": True, "postgres_port": 6432, "postgres_tls_certificate": "/own/db.pem", "postgres_tls_key": "/own/db.key"},
+            "Two.Example.com": {
+                "atlas_mlflow_firewall": True,
+                "postgres_port": 6432,
+                "postgres_tls_certificate": "/own/db.pem",
+                "postgres_tls_key": "/own/db.key",
+            },
             "ml_three": {"atlas_mlflow_firewall": True, "minio_port": 9100, "minio_tls_certificate": "/own/s3.pem", "minio_tls_key": "/own/s3.key"},
         },
     ),
@@ -244,7 +249,7 @@ def on_every_case(test: Callable[[Case], None]) -> Callable[[], None]:
 class Run:
     """What a run knows of a case: the plan of each host, and what each role makes of it."""
 
-    def __init__(self, case: Case, part: str = "all", secrets: Optional[dict[str, Any]] = None) -> None:
+    def __init__(self, case: Case, part: str = "all", secrets: dict[str, Any] | None = None) -> None:
         """Plan."""
         self.case = case
         self.hosts = {name: host(name, number, **(SECRETS if secrets is None else secrets), **own) for number, (name, own) in enumerate(case.hosts.items(), 1)}

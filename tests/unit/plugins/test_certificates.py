@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 
-NOW = datetime(2026, 6, 1, tzinfo=timezone.utc)
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
 NAMES = ["mlflow.example.com", "xn--mlle-0ra.example", "*.lab.example.com", "10.0.0.7"]
 
 
@@ -37,7 +37,10 @@ def pair(tmp_path: Path) -> tuple[str, str]:
 
 
 def test_a_good_one_has_no_fault(pair: tuple[str, str]) -> None:
-    assert certificate_faults(*pair, ["mlflow.example.com", "MLflow.example.com", "MÜlle.example", "a.lab.example.com", "10.0.0.7"], now=NOW + timedelta(days=1)) == []
+    assert (
+        certificate_faults(*pair, ["mlflow.example.com", "MLflow.example.com", "MÜlle.example", "a.lab.example.com", "10.0.0.7"], now=NOW + timedelta(days=1))
+        == []
+    )
     assert certificate_faults("", "", ["mlflow.example.com"]) == []
 
 

@@ -72,11 +72,21 @@ OURS = [{"version": "17", "name": "main", "ours": True}]
 @pytest.mark.parametrize(
     ("role", "section", "wanted", "words"),
     [
-        ("minio", {"volume": "old"}, {"deployment": "container", "volume": "new"}, ["minio_container_volume is new", "the volume old", "minio_allow_data_change"]),
+        (
+            "minio",
+            {"volume": "old"},
+            {"deployment": "container", "volume": "new"},
+            ["minio_container_volume is new", "the volume old", "minio_allow_data_change"],
+        ),
         ("minio", {"volume": "old"}, {"deployment": "systemd", "folder": "/var/lib/minio"}, ["minio_deployment is systemd", "the volume old", "mc mirror"]),
         ("minio", {"folder": "/srv"}, {"deployment": "container"}, ["minio_deployment is container", "its data in /srv"]),
         ("minio", {"folder": "/srv"}, {"deployment": "systemd", "folder": "/mnt"}, ["minio_data_dir is /mnt", "its data in /srv", "move the folder"]),
-        ("postgres", {"volume": "old", "version": "17"}, {"deployment": "container", "volume": "new", "version": "17"}, ["postgres_container_volume is new", "pg_dumpall"]),
+        (
+            "postgres",
+            {"volume": "old", "version": "17"},
+            {"deployment": "container", "volume": "new", "version": "17"},
+            ["postgres_container_volume is new", "pg_dumpall"],
+        ),
         ("postgres", {"volume": "old"}, {"deployment": "systemd"}, ["postgres_deployment is systemd", "the volume old", "postgres_allow_data_change"]),
         ("postgres", {}, {"deployment": "container", "present_clusters": OURS}, ["postgres_deployment is container", "the cluster 17/main"]),
     ],

@@ -11,7 +11,6 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.atlas.mlflow.plugins.action import host_facts
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import defaults_of
 
-
 CASES = [(None, "auto_silent"), ("auto", "auto_silent"), ("auto_legacy_silent", "auto_legacy_silent"), ("/usr/bin/python3.12", "/usr/bin/python3.12")]
 
 

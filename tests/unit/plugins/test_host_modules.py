@@ -279,9 +279,12 @@ def test_the_facts_are_those_that_setup_gives() -> None:
     ansible = str(Path(sys.executable).parent / "ansible")
     printed = subprocess.run(
         [ansible, "localhost", "-m", "ansible.builtin.setup", "-a", f"gather_subset={asked}"],
-        capture_output=True, text=True, check=True, env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
     ).stdout
-    theirs = json.loads(printed[printed.index("{"):])["ansible_facts"]
+    theirs = json.loads(printed[printed.index("{") :])["ansible_facts"]
     for name in ("architecture", "hostname", "fqdn", "processor_nproc", "distribution_release"):
         assert ours[name] == theirs[f"ansible_{name}"], name
     assert ours["default_ipv4"].get("address") == theirs["ansible_default_ipv4"].get("address")
@@ -309,7 +312,10 @@ def test_an_environment_is_made_once_and_its_files_follow(environment: dict[str,
     former = {"plugin/one.py": "ONE = 1\n", "former/deep/one.py": "ONE = 1\n", "former-1.0.0.dist-info/METADATA": "Name: former\n"}
     made = run_module("uv_environment", extra_files=former, **environment)
     assert made["changed_parts"] == ["packages", "files"], made
-    assert subprocess.run([made["python"], "-c", "import six, plugin.one; print(six.__version__)"], capture_output=True, text=True, check=True).stdout == "1.16.0\n"
+    assert (
+        subprocess.run([made["python"], "-c", "import six, plugin.one; print(six.__version__)"], capture_output=True, text=True, check=True).stdout
+        == "1.16.0\n"
+    )
     assert run_module("uv_environment", extra_files=former, **environment)["changed"] is False
     packages = next(Path(environment["path"]).glob("lib/python*/site-packages"))
     subprocess.run([made["python"], "-m", "compileall", "-q", str(packages / "former")], check=True)

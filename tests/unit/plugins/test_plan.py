@@ -15,6 +15,8 @@ from in_process import act, trusted
 Groups = dict[str, list[str]]
 Hosts = dict[str, dict[str, Any]]
 Plans = dict[str, dict[str, Any]]
+
+
 def host(name: str, number: int, **given: Any) -> dict[str, Any]:
     """Return the variables of a host as playbooks/facts.yml leaves them."""
     ip = f"10.0.0.{number}"
@@ -28,7 +30,9 @@ def plans(groups: Groups, hosts: Hosts, part: str = "all") -> Plans:
     return {name: act(ActionModule, {"part": part}, {**variables, "groups": groups, "hostvars": hostvars}) for name, variables in hostvars.items()}
 
 
-@pytest.mark.parametrize(("settings", "connections"), [({}, 4 * 2 * 15), ({"mlflow_server_workers": "1"}, 2 * 15), ({"mlflow_server_auth": "basic"}, 4 * 3 * 15)])
+@pytest.mark.parametrize(
+    ("settings", "connections"), [({}, 4 * 2 * 15), ({"mlflow_server_workers": "1"}, 2 * 15), ({"mlflow_server_auth": "basic"}, 4 * 3 * 15)]
+)
 def test_connections_are_counted_by_the_workers_of_the_settings_or_the_cores(settings: dict[str, Any], connections: int) -> None:
     hosts = {"web": host("web", 1, **settings), "db": host("db", 2)}
     assert plans({"mlflow_servers": ["web"], "postgres": ["db"]}, hosts)["db"]["postgres_connections"] == connections
@@ -92,7 +96,9 @@ def test_the_backup_asks_a_store_in_a_container_by_the_address_if_that_listens_t
 
 def test_people_call_each_server_behind_a_proxy_by_the_names_of_all() -> None:
     names = {"a": ["a.corp"], "b": ["b.corp"], "edge": []}
-    hosts = {name: host(name, number, mlflow_server_names=own, mlflow_server_url="https://Front.corp:8443") for number, (name, own) in enumerate(names.items(), 1)}
+    hosts = {
+        name: host(name, number, mlflow_server_names=own, mlflow_server_url="https://Front.corp:8443") for number, (name, own) in enumerate(names.items(), 1)
+    }
     known = plans({"mlflow_servers": ["a", "b"], "haproxy": ["edge"]}, hosts)
     assert known["a"]["called_names"] == known["b"]["called_names"] == ["edge", "edge.example.com", "10.0.0.3", "a.corp", "b.corp", "Front.corp"]
     # Without a proxy, a server is called by its own.

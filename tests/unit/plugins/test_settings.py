@@ -69,7 +69,7 @@ def test_a_secret_is_not_shown() -> None:
     ("name", "value", "words"),
     [
         ("mlflow_server_auth", "ldap", ["mlflow_server_auth", "none, basic"]),
-        ("mlflow_server_names", "a.example", ["mlflow_server_names is 'a.example'", "-e '{\"mlflow_server_names\""]),
+        ("mlflow_server_names", "a.example", ["mlflow_server_names is 'a.example'", '-e \'{"mlflow_server_names"']),
         ("mlflow_server_version", 3.1, ["3.1", "quotes"]),
         ("postgres_password", 123456789012, ["postgres_password", "quotes"]),
         ("postgres_port", None, ["postgres_port is empty (null)"]),
@@ -202,10 +202,18 @@ def test_a_selection_by_tags_that_would_leave_parts_out_is_refused(selected: lis
 
 
 def test_each_tag_that_is_listed_and_one_that_is_not_ends_with_the_way_out(tmp_path: Path) -> None:
-    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"mlflow_servers": {"hosts": {"one": {"ansible_connection": "local", "ansible_python_interpreter": "/no-such-python"}}}}))
+    (tmp_path / "hosts.yml").write_text(
+        yaml.safe_dump({"mlflow_servers": {"hosts": {"one": {"ansible_connection": "local", "ansible_python_interpreter": "/no-such-python"}}}})
+    )
 
     def run(playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(tmp_path / "hosts.yml"), str(ROOT / "playbooks" / f"{playbook}.yml"), *arguments]
+        command = [
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            "-i",
+            str(tmp_path / "hosts.yml"),
+            str(ROOT / "playbooks" / f"{playbook}.yml"),
+            *arguments,
+        ]
         return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}, cwd=ROOT)
 
     listed = {tag.strip() for tags in re.findall(r"TAGS: \[(.*)\]", run("site", "--list-tags").stdout) for tag in tags.split(",")} - {""}

@@ -41,8 +41,15 @@ ENVIRONMENT = {
 def test_a_server_tells_its_stores_and_no_secret(tmp_path: Path, deployment: str) -> None:
     text = systemd_environment(ENVIRONMENT) if deployment == "default" else json.dumps(ENVIRONMENT)
     ini = "[mlflow]\ndatabase_uri = postgresql+psycopg2://mlflow:x@/mlflow_auth?host=/var/run/postgresql\nadmin_password = 100%%canary\napp = basic\n"
-    write(tmp_path, **{deployment: text}, ini=ini, minio='MINIO_ROOT_PASSWORD="root-canary"\n', unit=f"[Service]\nExecStart={systemd_argv(['/opt/minio', 'server', '--address', ':9000', FOLDER])}\nRestart=always\n",
-          superuser="super-canary", backup='{"repository": "/var/backups/x", "passphrase": "pass-canary"}')
+    write(
+        tmp_path,
+        **{deployment: text},
+        ini=ini,
+        minio='MINIO_ROOT_PASSWORD="root-canary"\n',
+        unit=f"[Service]\nExecStart={systemd_argv(['/opt/minio', 'server', '--address', ':9000', FOLDER])}\nRestart=always\n",
+        superuser="super-canary",
+        backup='{"repository": "/var/backups/x", "passphrase": "pass-canary"}',
+    )
     found = stack.read_stack(tmp_path)
     assert "canary" not in json.dumps(found)
     assert found["mlflow_server"]["stores"] == {
@@ -121,7 +128,9 @@ def keep(folder: Path, **secrets: str) -> str:
 def test_the_control_node_of_the_stack_may_go_on_and_another_may_not(tmp_path: Path) -> None:
     assert secret_faults(hosts(**STACK), GROUPS, keep(tmp_path, **STACK)) == []
     (fault,) = secret_faults(hosts(**STACK), GROUPS, str(tmp_path / "none"))
-    assert fault.startswith("server, store already runs with postgres_password, minio_secret_key, minio_root_password, and this control node does not have them")
+    assert fault.startswith(
+        "server, store already runs with postgres_password, minio_secret_key, minio_root_password, and this control node does not have them"
+    )
     assert "Vault" in fault and "atlas_mlflow_secrets_dir" in fault and "password " not in fault.replace("postgres_password ", "")
     assert not (tmp_path / "none").exists()
     assert secret_faults(hosts(), GROUPS, str(tmp_path / "none")) == []
@@ -229,7 +238,10 @@ SQLITE = {"backend": "sqlite:////var/lib/mlflow/mlflow.db", "users": "sqlite:///
         ({"users": f"{PG}10.0.0.7:5432/mlflow_oidc", "login": "oidc"}, []),
         (SQLITE, ["its backend store, the postgresql database mlflow on db, for the file /var/lib/mlflow/mlflow.db", "its store of users, "]),
         ({"backend": f"{PG}10.0.0.7:5432/mlflow2"}, ["its backend store, the postgresql database mlflow on db, for the postgresql database mlflow2 on db"]),
-        ({"backend": f"{PG}elsewhere:5432/mlflow"}, ["its backend store, the postgresql database mlflow on db, for the postgresql database mlflow on elsewhere:5432"]),
+        (
+            {"backend": f"{PG}elsewhere:5432/mlflow"},
+            ["its backend store, the postgresql database mlflow on db, for the postgresql database mlflow on elsewhere:5432"],
+        ),
         ({"registry": f"{PG}10.0.0.7/registry"}, ["its registry store, "]),
         ({"artifacts": "/var/lib/mlflow/artifacts"}, ["its artifact store, the bucket mlflow on store, for the folder /var/lib/mlflow/artifacts"]),
         ({"artifacts": "s3://mlflow/prefix"}, ["its artifact store, the bucket mlflow on store, for the bucket mlflow/prefix on store"]),

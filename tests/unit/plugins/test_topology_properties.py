@@ -10,7 +10,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from random import Random
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
@@ -26,6 +26,7 @@ from cryptography import x509
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from in_process import ROOT
+
 from inventories import CORNERS, GROUPS, HOST_NAMES, SECRETS, Case, Run, cases, on_every_case
 
 settings.load_profile(os.environ.get("PROPERTIES", "quick"))
@@ -85,7 +86,7 @@ def unheard(run: Run, caller: Service, peer: Service, role: str, name: str, port
     return "" if is_open(run, peer.host, port, caller) else "a closed firewall"
 
 
-def is_open(run: Run, name: str, port: int, caller: Optional[Service] = None) -> bool:
+def is_open(run: Run, name: str, port: int, caller: Service | None = None) -> bool:
     """Say whether the firewall of a host has a port open for a service, or for people."""
     rules = run.value(name, "firewall", "{'on': firewall_enabled | bool, 'needed': firewall_needed, 'network': firewall_container_network}")
     if not rules["on"] or caller and caller.host == name and caller.network in ("", rules["network"]):
@@ -289,7 +290,7 @@ def test_no_plan_has_a_secret_or_needs_one(case: Case) -> None:
     run = Run(case)
     assert "canary" not in json.dumps([run.plans, Run(case, "users").plans])
     # Who reads such a secret ends in an error, and a generated one would be made.
-    unread = {name: "{{ 1 / 0 }}" for name in SECRETS}
+    unread = dict.fromkeys(SECRETS, "{{ 1 / 0 }}")
     assert Run(case, secrets=unread).plans == run.plans
 
 

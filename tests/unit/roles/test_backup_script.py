@@ -142,9 +142,15 @@ def embedded(program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     remote.missing = program.BackupError
     monkeypatch.setattr(program.served_stores, "read_host", lambda: None)
     settings = {
-        "repository": str(tmp_path / "remote"), "passphrase": "p", "keep_full": 1, "full_every_days": 2, "postgres": {},
-        "sqlite": {"backend": str(data / "tracking.db")}, "artifacts": {"folder": str(data / "artifacts")},
-        "served": {}, "elsewhere": [],
+        "repository": str(tmp_path / "remote"),
+        "passphrase": "p",
+        "keep_full": 1,
+        "full_every_days": 2,
+        "postgres": {},
+        "sqlite": {"backend": str(data / "tracking.db")},
+        "artifacts": {"folder": str(data / "artifacts")},
+        "served": {},
+        "elsewhere": [],
         "own_places": program.served_stores.own_places({"kind": "folder", "path": f"{data}/artifacts"}),
     }
 
@@ -258,7 +264,10 @@ def test_old_copies_are_removed_with_their_points(embedded: Any, program: Module
             embedded.remote("copyto", str(embedded.database), f"repository:sqlite/{point['name']}{program.ENDINGS[role]}")
     assert repository.kept(points) == points[2:]
     assert sorted(path.name for path in (embedded.remote.folder / "sqlite").iterdir()) == [
-        "atlas-3.db", "atlas-3.users.db", "atlas-4.db", "atlas-4.users.db",
+        "atlas-3.db",
+        "atlas-3.users.db",
+        "atlas-4.db",
+        "atlas-4.users.db",
     ]
 
 
@@ -409,9 +418,7 @@ def test_the_timer_waits_for_the_lock(program: ModuleType, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize(("moment", "target"), [("", "--target=atlas-1"), ("2026-05-04 12:00:00+00:00", "--target=2026-05-04 12:00:00+00:00")])
-def test_a_restore_begins_with_the_backup_of_its_point(
-    program: ModuleType, postgres: Any, monkeypatch: pytest.MonkeyPatch, moment: str, target: str
-) -> None:
+def test_a_restore_begins_with_the_backup_of_its_point(program: ModuleType, postgres: Any, monkeypatch: pytest.MonkeyPatch, moment: str, target: str) -> None:
     """By itself, pgBackRest begins with the last one before a moment, which an earlier restore may have left behind."""
     ran: list[list[str]] = []
     monkeypatch.setattr(program, "run", lambda argv, *_user: ran.append(argv) or "")
@@ -435,8 +442,14 @@ def contained(program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(program, "run", run)
     monkeypatch.setattr(program.time, "sleep", lambda _seconds: None)
     given = {
-        "service": "", "container": "atlas-postgres", "user": f"{os.getuid()}:{os.getgid()}", "version": "17", "port": 5432, "databases": {"backend": "mlflow"},
-        "test_restore": True, "state": str(tmp_path),
+        "service": "",
+        "container": "atlas-postgres",
+        "user": f"{os.getuid()}:{os.getgid()}",
+        "version": "17",
+        "port": 5432,
+        "databases": {"backend": "mlflow"},
+        "test_restore": True,
+        "state": str(tmp_path),
     }
     seen.side = program.Postgres({"postgres": given, "full_every_days": 7})
     return seen
@@ -449,7 +462,9 @@ def test_a_postgres_in_a_container_is_restored_beside_it_and_started_again(conta
     assert [argv[1] for argv in contained.ran] == ["inspect", "stop", "run", "start", "exec", "exec", "exec"]
     restore = contained.ran[2]
     assert restore[restore.index("--volumes-from") + 1] == "atlas-postgres" and restore[restore.index("--entrypoint") :][:3] == [
-        "--entrypoint", "pgbackrest", "sha256:c0ffee",
+        "--entrypoint",
+        "pgbackrest",
+        "sha256:c0ffee",
     ]
     assert {"--delta", "--type=name", "--target=atlas-1", "--set=20260504-023000F", "restore"} <= set(restore)
 

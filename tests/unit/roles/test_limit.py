@@ -59,7 +59,10 @@ def run(tmp_path: Path) -> Any:
 def test_the_stores_of_a_limited_run_have_the_addresses_of_hosts_left_out(run: Any, tmp_path: Path) -> None:
     facts = tmp_path / "facts.yml"
     secrets = str(PLAYBOOKS / "vars/secrets.yml")
-    show = {"ansible.builtin.copy": {"dest": str(tmp_path / "shown.json"), "content": "{{ {" + ", ".join(f"'{name}': {name}" for name in SHOWN) + "} | to_json }}"}, "delegate_to": "localhost"}
+    show = {
+        "ansible.builtin.copy": {"dest": str(tmp_path / "shown.json"), "content": "{{ {" + ", ".join(f"'{name}': {name}" for name in SHOWN) + "} | to_json }}"},
+        "delegate_to": "localhost",
+    }
     plays = [
         {"ansible.builtin.import_playbook": str(PLAYBOOKS / "facts.yml")},
         {"hosts": "mlflow_servers", "gather_facts": False, "vars_files": [secrets], "tasks": [show]},

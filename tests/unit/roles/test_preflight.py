@@ -106,13 +106,25 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_environment": {"PORT": "5001"}}, ["PORT: MLflow does not read it"]),
     ("mlflow_server", {"mlflow_server_backend_store_uri": "postgresql://u:canary-secret@db/m"}, ["names no driver", "postgresql+psycopg2://"]),
     ("mlflow_server", {"mlflow_server_backend_store_uri": "/var/lib/mlflow"}, ["not a database URI"]),
-    ("mlflow_server", {"mlflow_server_backend_store_uri": "postgresql+psycopg2://u:can@ry#7@db/m"}, ["mlflow_server_backend_store_uri", "percent-encoded", "@ as %40"]),
+    (
+        "mlflow_server",
+        {"mlflow_server_backend_store_uri": "postgresql+psycopg2://u:can@ry#7@db/m"},
+        ["mlflow_server_backend_store_uri", "percent-encoded", "@ as %40"],
+    ),
     ("mlflow_server", {"mlflow_server_backend_store_uri": "file:///srv/mlruns"}, ["not a database URI"]),
-    ("mlflow_server", {"mlflow_server_backend_store_uri": "sqlite:////srv/tracking.db"}, ["mlflow_server_backend_store_uri is sqlite", "/srv belongs to the system"]),
+    (
+        "mlflow_server",
+        {"mlflow_server_backend_store_uri": "sqlite:////srv/tracking.db"},
+        ["mlflow_server_backend_store_uri is sqlite", "/srv belongs to the system"],
+    ),
     ("mlflow_server", {"mlflow_server_artifacts_destination": "mlartifacts"}, ["mlflow_server_artifacts_destination is mlartifacts", "not an absolute path"]),
     ("mlflow_server", {"mlflow_server_data_dir": "/home/ada"}, ["mlflow_server_data_dir is /home/ada", "the home folder of a user"]),
     ("mlflow_server", {"mlflow_server_environment": {"MLFLOW_REGISTRY_STORE_URI": "sqlite:///registry.db"}}, ["MLFLOW_REGISTRY_STORE_URI of", "four slashes"]),
-    ("mlflow_server", {"mlflow_server_static_prefix": "/mlflow", "mlflow_server_version": "3.10.1"}, ["mlflow_server_static_prefix is /mlflow", "3.12.0 or newer"]),
+    (
+        "mlflow_server",
+        {"mlflow_server_static_prefix": "/mlflow", "mlflow_server_version": "3.10.1"},
+        ["mlflow_server_static_prefix is /mlflow", "3.12.0 or newer"],
+    ),
     ("mlflow_server", {"mlflow_server_url": "http://fd00::7:5001"}, ["mlflow_server_url has an IPv6 address without brackets"]),
     ("mlflow_server", {"mlflow_server_webhook_key": ""}, ["mlflow_server_webhook_key is empty", "atlas.mlflow.site"]),
     ("mlflow_server", {"mlflow_server_webhook_key": "canary-secret"}, ["mlflow_server_webhook_key is no Fernet key", "the same on all servers"]),
@@ -159,7 +171,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_users": [{"name": "ada", "password": "adas-own-password"}]}, ["mlflow_server_auth is none", "has no users"]),
     ("mlflow_server", {**BASIC, "mlflow_server_users": [{"name": "ada"}]}, ["mlflow_server_users gives ada no password of 12 or more"]),
     ("mlflow_server", {**BASIC, "mlflow_server_users": [{"name": "ada", "password": "too-short"}]}, ["gives ada no password of 12 or more"]),
-    ("mlflow_server", {**BASIC, "mlflow_server_users": [{"name": "admin", "password": "adas-own-password"}]}, ["mlflow_server_users are admin. Give each a name of its own"]),
+    (
+        "mlflow_server",
+        {**BASIC, "mlflow_server_users": [{"name": "admin", "password": "adas-own-password"}]},
+        ["mlflow_server_users are admin. Give each a name of its own"],
+    ),
     ("mlflow_server", {**BASIC, "mlflow_server_users": [{"name": "a da", "state": "absent"}]}, ["mlflow_server_users are a da."]),
     (
         "mlflow_server",
@@ -173,7 +189,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_port": TAKEN}, ["mlflow_server_port is", "127.0.0.1:", "held by", "Stop that process"]),
     ("mlflow_server", {**OIDC, "mlflow_server_oidc_discovery_url": ""}, ["mlflow_server_oidc_discovery_url is empty", "/.well-known/openid-configuration"]),
     ("mlflow_server", {**OIDC, "mlflow_server_oidc_discovery_url": "http://login.example.org/.well-known/openid-configuration"}, ["starts with https://"]),
-    ("mlflow_server", {**OIDC, "mlflow_server_oidc_discovery_url": "https://login.example.org/"}, ["mlflow_server_oidc_discovery_url is https://login.example.org/"]),
+    (
+        "mlflow_server",
+        {**OIDC, "mlflow_server_oidc_discovery_url": "https://login.example.org/"},
+        ["mlflow_server_oidc_discovery_url is https://login.example.org/"],
+    ),
     ("mlflow_server", {**OIDC, "mlflow_server_oidc_client_id": ""}, ["mlflow_server_oidc_client_id or mlflow_server_oidc_client_secret is empty"]),
     ("mlflow_server", {**OIDC, "mlflow_server_oidc_client_secret": ""}, ["mlflow_server_oidc_client_id or mlflow_server_oidc_client_secret is empty"]),
     ("mlflow_server", {**OIDC, "mlflow_server_oidc_redirect_uri": "http://mlflow.example.org/callback"}, ["never by plain HTTP", "atlas_mlflow_tls"]),
@@ -186,8 +206,16 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {**OIDC, "mlflow_server_version": "3.10.1"}, ["fits no release older than 3.17.2", "mlflow_server_version is 3.10.1"]),
     ("mlflow_server", {**OIDC, "mlflow_server_lock_file": "/etc/hostname"}, ["mlflow_server_lock_file has no mlflow-oidc-auth"]),
     ("mlflow_server", {**OIDC, "mlflow_server_deployment": "container"}, ["mlflow_server_image_source is official", "Set mlflow_server_image_source to build"]),
-    ("mlflow_server", {**OIDC, "mlflow_server_environment": {"OIDC_CLIENT_SECRET": "canary-secret"}}, ["OIDC_CLIENT_SECRET: Set mlflow_server_oidc_client_secret"]),
-    ("mlflow_server", {**OIDC, "mlflow_server_users": [{"name": "ada", "password": "adas-own-password"}]}, ["mlflow_server_auth is oidc", "has no users from here"]),
+    (
+        "mlflow_server",
+        {**OIDC, "mlflow_server_environment": {"OIDC_CLIENT_SECRET": "canary-secret"}},
+        ["OIDC_CLIENT_SECRET: Set mlflow_server_oidc_client_secret"],
+    ),
+    (
+        "mlflow_server",
+        {**OIDC, "mlflow_server_users": [{"name": "ada", "password": "adas-own-password"}]},
+        ["mlflow_server_auth is oidc", "has no users from here"],
+    ),
     ("mlflow_server", {**OIDC, "mlflow_server_auth": "saml"}, ["mlflow_server_auth", "none, basic, oidc"]),
     ("postgres", {"postgres_deployment": "container"}, ["postgres_superuser_password has 0 characters"]),
     ("postgres", {"postgres_deployment": "container", "postgres_repository": "pgdg"}, ["postgres_repository is pgdg", "whose image holds PostgreSQL"]),
@@ -197,8 +225,16 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("minio", {"minio_image": "minio:RELEASE.2025"}, ["minio_deployment is systemd", "Set minio_deployment to container"]),
     ("minio", {"minio_deployment": "container", "minio_image": "minio:latest"}, ["another release tomorrow"]),
     ("minio", {"minio_port": TAKEN}, ["minio_port is", "held by", "mc mirror"]),
-    ("postgres", {"postgres_version": "17", "ansible_facts": {"postgres_clusters": [FORMER]}}, ["postgres_version is 17", "the data are those of PostgreSQL 15", "upgrade_postgres.yml"]),
-    ("postgres", {"postgres_version": "15", "ansible_facts": {"postgres_clusters": [{**FORMER, "upgrade": "begun"}]}}, ["was cut short", "upgrade_postgres.yml again"]),
+    (
+        "postgres",
+        {"postgres_version": "17", "ansible_facts": {"postgres_clusters": [FORMER]}},
+        ["postgres_version is 17", "the data are those of PostgreSQL 15", "upgrade_postgres.yml"],
+    ),
+    (
+        "postgres",
+        {"postgres_version": "15", "ansible_facts": {"postgres_clusters": [{**FORMER, "upgrade": "begun"}]}},
+        ["was cut short", "upgrade_postgres.yml again"],
+    ),
     (
         "postgres",
         {"postgres_settings": {"max_connections": 100}, "postgres_connections": 98},
@@ -233,9 +269,17 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_workers": "many"}, ["mlflow_server_workers", "int"]),
     ("mlflow_server", {"mlflow_server_jobs_enabled": "perhaps"}, ["mlflow_server_jobs_enabled", "bool"]),
     ("mlflow_server", {"mlflow_server_host": "everywhere"}, ["mlflow_server_host is everywhere"]),
-    ("mlflow_server", {"mlflow_server_deployment": "container", "mlflow_server_image_source": "custom", "mlflow_server_image": "mlflow@sha256:abc"}, ["mlflow_server_image is mlflow@sha256:abc"]),
+    (
+        "mlflow_server",
+        {"mlflow_server_deployment": "container", "mlflow_server_image_source": "custom", "mlflow_server_image": "mlflow@sha256:abc"},
+        ["mlflow_server_image is mlflow@sha256:abc"],
+    ),
     ("postgres", {"postgres_listen_addresses": ["db.example.com"]}, ["postgres_listen_addresses has db.example.com"]),
-    ("minio", {"minio_data_dir": "/mnt/minio", "ansible_facts": {"stack": {"minio": {"folder": "/var/lib/minio"}}}}, ["minio_data_dir is /mnt/minio", "MinIO has its data in /var/lib/minio", "minio_allow_data_change"]),
+    (
+        "minio",
+        {"minio_data_dir": "/mnt/minio", "ansible_facts": {"stack": {"minio": {"folder": "/var/lib/minio"}}}},
+        ["minio_data_dir is /mnt/minio", "MinIO has its data in /var/lib/minio", "minio_allow_data_change"],
+    ),
     (
         "minio",
         {"minio_deployment": "container", "minio_container_volume": "new", "ansible_facts": {"stack": {"minio": {"volume": "atlas-minio-data"}}}},
@@ -343,7 +387,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("minio", {"minio_download_environment": {"HTTPS-PROXY": "http://proxy:3128"}}, ["minio_download_environment has HTTPS-PROXY"]),
     ("postgres", {"postgres_version": "", "ansible_facts": {"distribution_release": "sid"}}, ["postgres_version is empty and sid is not known"]),
-    ("mlflow_server", {"groups": TWO}, ["The group mlflow_servers has 2 hosts, and the backend store is SQLite", "mlflow_server_artifacts_destination is a folder of each"]),
+    (
+        "mlflow_server",
+        {"groups": TWO},
+        ["The group mlflow_servers has 2 hosts, and the backend store is SQLite", "mlflow_server_artifacts_destination is a folder of each"],
+    ),
     ("mlflow_server", {**BASIC, "groups": TWO, "mlflow_server_backend_store_uri": DATABASE}, ["2 hosts, and mlflow_server_auth_store_uri is SQLite"]),
     ("mlflow_server", {**BASIC, "mlflow_server_auth_store_uri": "postgresql+psycopg2://u:can@ry#7@db/m"}, ["mlflow_server_auth_store_uri has a password"]),
     (
@@ -473,7 +521,11 @@ UPGRADES: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     (
         "postgres",
-        {"ansible_facts": {"postgres_clusters": [FORMER]}, "__postgres_measured": {"stdout": "2147483648\t/var"}, "__postgres_left": {"stdout": "Avail\n1073741824\n"}},
+        {
+            "ansible_facts": {"postgres_clusters": [FORMER]},
+            "__postgres_measured": {"stdout": "2147483648\t/var"},
+            "__postgres_left": {"stdout": "Avail\n1073741824\n"},
+        },
         ["PostgreSQL 15 take 2.00 GB", "3.00 GB at most", "has 1.00 GB left"],
     ),
 ]
@@ -560,7 +612,9 @@ def test_every_rule_of_the_package_is_in_the_table_of_a_role() -> None:
         value
         for module in modules
         for name, value in vars(module).items()
-        if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__ and getattr(value, "__annotations__", {}) == RULE
+        if not name.startswith("_")
+        and getattr(value, "__module__", "") == module.__name__
+        and getattr(value, "__annotations__", {}) == RULE
         # What returns a value of the settings says so.
         and not value.__doc__.startswith("Return ")
     }
@@ -619,11 +673,22 @@ def test_ansible_playbook_refuses_in_roles_used_alone_and_in_the_playbooks(tmp_p
     # Text, as `-e postgres_port=...` gives it.
     inventory["postgres"] = {"hosts": {"db": {**readable, **own, "postgres_port": port}}}
     inventory["mlflow_servers"] = {"hosts": {"server": {**readable, **own}}}
-    write = {"ansible.builtin.copy": {"content": "{{ dict(__names | zip(__names | map('extract', hostvars, 'seen'))) | to_json }}", "dest": str(tmp_path / "seen.json")}}
+    write = {
+        "ansible.builtin.copy": {
+            "content": "{{ dict(__names | zip(__names | map('extract', hostvars, 'seen'))) | to_json }}",
+            "dest": str(tmp_path / "seen.json"),
+        }
+    }
     gather = {"hosts": next(iter(ALONE)), "gather_facts": False, "tasks": [{**write, "vars": {"__names": list(ALONE)}, "delegate_to": "localhost"}]}
     (tmp_path / "alone.yml").write_text(yaml.safe_dump([*(play(role) for role in dict.fromkeys(role for role, *_ in ALONE.values())), gather], sort_keys=False))
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "alone.yml"), str(ROOT / "playbooks/site.yml")]
+    command = [
+        str(Path(sys.executable).parent / "ansible-playbook"),
+        "-i",
+        str(tmp_path / "hosts.yml"),
+        str(tmp_path / "alone.yml"),
+        str(ROOT / "playbooks/site.yml"),
+    ]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_LOCALHOST_WARNING": "false"}
     with listener:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)

@@ -49,7 +49,14 @@ def test_no_module_imports_another_in_a_circle() -> None:
 
 @pytest.mark.parametrize(
     "statement",
-    ["import pack.two", "from pack import two", "from pack.two import name", "from . import two", "from .two import name", "def f():\n    from pack import two"],
+    [
+        "import pack.two",
+        "from pack import two",
+        "from pack.two import name",
+        "from . import two",
+        "from .two import name",
+        "def f():\n    from pack import two",
+    ],
 )
 def test_a_circle_is_found_however_it_is_written(tmp_path: Path, statement: str) -> None:
     package = tmp_path / "pack"
@@ -91,7 +98,15 @@ def test_what_is_run_by_its_name_is_there() -> None:
     """By a unit, a container, a timer, a playbook or a test on a host."""
     text = "\n".join(
         path.read_text(encoding="utf-8")
-        for folder in (ROLE / "tasks", ROLE / "vars", ROLE / "templates", ROOT / "tests/stack", ROOT / "molecule", ROOT / "playbooks", ROOT / "plugins/module_utils")
+        for folder in (
+            ROLE / "tasks",
+            ROLE / "vars",
+            ROLE / "templates",
+            ROOT / "tests/stack",
+            ROOT / "molecule",
+            ROOT / "playbooks",
+            ROOT / "plugins/module_utils",
+        )
         for path in folder.rglob("*")
         if path.suffix in (".yml", ".j2", ".py")
     )
@@ -112,7 +127,9 @@ def test_each_file_is_shipped_and_no_other_is_left_where_a_container_looks() -> 
     paths = [path for path in LIB.glob("[!.]*/**/*") if path.is_file() and path.suffix != ".pyc"]
     files = {str(path.relative_to(LIB)): path.read_text(encoding="utf-8") for path in paths}
     assert resolve("_mlflow_server_lib") == files
-    written = {entry["path"]: entry for entry in resolve("_mlflow_server_container_files", mlflow_server_backend_store_uri="sqlite:////var/lib/mlflow/mlflow.db")}
+    written = {
+        entry["path"]: entry for entry in resolve("_mlflow_server_container_files", mlflow_server_backend_store_uri="sqlite:////var/lib/mlflow/mlflow.db")
+    }
     folder = resolve("_mlflow_server_container_lib_dir")
     assert {path.removeprefix(f"{folder}/"): entry["content"] for path, entry in written.items() if path.startswith(folder) and "content" in entry} == files
     assert written[folder]["purge"] is True

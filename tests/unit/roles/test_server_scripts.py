@@ -118,7 +118,12 @@ class FakeDatabase:
             ),
             "alembic": module("alembic"),
             "alembic.script": module("alembic.script", ScriptDirectory=SimpleNamespace(from_config=lambda _config: scripts)),
-            "sqlalchemy": module("sqlalchemy", exc=SimpleNamespace(SQLAlchemyError=Refused), text=str, inspect=lambda _engine: SimpleNamespace(get_table_names=lambda: self.tables)),
+            "sqlalchemy": module(
+                "sqlalchemy",
+                exc=SimpleNamespace(SQLAlchemyError=Refused),
+                text=str,
+                inspect=lambda _engine: SimpleNamespace(get_table_names=lambda: self.tables),
+            ),
         }
 
 
@@ -298,9 +303,7 @@ def start(folder: Path, settings: dict[str, Any], command: list[str]) -> subproc
     (folder / "atlas_mlflow").mkdir()
     (folder / "atlas_mlflow" / "__init__.py").write_text(f"__path__.append({str(LIB / 'atlas_mlflow')!r})\n")
     (folder / "atlas_mlflow" / "prepare.py").write_text(
-        "import argparse, os\n"
-        "def parser(description):\n    return argparse.ArgumentParser()\n"
-        "def run(given):\n    return int(os.environ.get('FAILS', 0))\n"
+        "import argparse, os\ndef parser(description):\n    return argparse.ArgumentParser()\ndef run(given):\n    return int(os.environ.get('FAILS', 0))\n"
     )
     (folder / "settings.json").write_text(json.dumps(settings))
     environment = {**os.environ, "PYTHONPATH": str(folder)}
@@ -310,7 +313,7 @@ def start(folder: Path, settings: dict[str, Any], command: list[str]) -> subproc
 
 def test_the_start_script_becomes_the_server_with_its_settings(tmp_path: Path) -> None:
     show = [sys.executable, "-c", "import os, sys; print(os.environ['TEXT'], os.environ['TRUTH'], os.environ['NUMBER'], sys.argv[1:])", "--host", "a b\nc"]
-    done = start(tmp_path, {"TEXT": "a $b \"c\"", "TRUTH": True, "NUMBER": 5}, show)
+    done = start(tmp_path, {"TEXT": 'a $b "c"', "TRUTH": True, "NUMBER": 5}, show)
     assert done.stdout == "a $b \"c\" true 5 ['--host', 'a b\\nc']\n", done.stderr
 
 

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from tools import bootstrap
 
 
@@ -104,8 +105,6 @@ def test_a_command_that_fails_shows_what_it_said():
 
 
 def test_tells_how_to_name_an_interpreter_where_none_will_do():
-    done = subprocess.run(
-        [sys.executable, bootstrap.__file__, "--python", "/nowhere/python9"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, bootstrap.__file__, "--python", "/nowhere/python9"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "PYTHON=" in done.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
 from tools import lint
 
 GOOD, BAD = "- ansible.builtin.ping:\n", "- ansible.builtin.no_such_module:\n"

@@ -13,6 +13,7 @@ from threading import Thread
 
 import pytest
 import yaml
+
 from tools.testbed import __main__ as main
 from tools.testbed import checks, demo, images, minio, scenarios, shell
 from tools.testbed.shell import ROOT, TestbedError, ask, run

@@ -36,7 +36,9 @@ def test_no_run_warns(output: list[str]) -> None:
 
 def test_the_runs_came_by_ssh_as_an_ordinary_user(hosts: list[Host]) -> None:
     for host in hosts:
-        assert "Accepted publickey for debian" in host.check_output("journalctl --unit ssh.service --no-pager --grep 'Accepted publickey'"), host.backend.hostname
+        assert "Accepted publickey for debian" in host.check_output("journalctl --unit ssh.service --no-pager --grep 'Accepted publickey'"), (
+            host.backend.hostname
+        )
 
 
 def test_the_runs_took_the_installed_collection() -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import port_conflicts
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, Container, parse_container, read_publishers
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
 from ansible_collections.atlas.mlflow.plugins.module_utils.judge_sockets import judge_container
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener
 from ansible_collections.atlas.mlflow.plugins.module_utils.units import Unit
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import port_conflicts
 
 ANY = ip_address("0.0.0.0")
 RIGHT = Container("atlas-mlflow-server", "running", 812, ((ANY, 5001, 5001),))
@@ -34,7 +34,11 @@ def judged(container: Container, inside: str, *on_host: Listener) -> list[Findin
 
 def described(**state: Any) -> str:
     """Return what Docker says of a container."""
-    ports = {"5001/tcp": [{"HostIp": "0.0.0.0", "HostPort": "5001"}, {"HostIp": "::", "HostPort": "5001"}], "8080/tcp": None, "53/udp": [{"HostIp": "", "HostPort": "53"}]}
+    ports = {
+        "5001/tcp": [{"HostIp": "0.0.0.0", "HostPort": "5001"}, {"HostIp": "::", "HostPort": "5001"}],
+        "8080/tcp": None,
+        "53/udp": [{"HostIp": "", "HostPort": "53"}],
+    }
     return json.dumps([{"Name": "/atlas-mlflow-server", "State": {"Status": "running", "Pid": 812, **state}, "NetworkSettings": {"Ports": ports}}])
 
 
@@ -53,7 +57,11 @@ def test_a_container_that_is_right_gives_no_finding() -> None:
 def test_the_case_is_named() -> None:
     """Published on 0.0.0.0:5001, and bound to 127.0.0.1:5000 inside: it looks open, and each connection is reset."""
     (finding,) = judged(RIGHT, "127.0.0.1:5000")
-    assert (finding.check, finding.seen) == ("listen", "127.0.0.1:5000") and finding.fault.id == "default-port" and "its arguments did not arrive" in finding.fault.fix
+    assert (
+        (finding.check, finding.seen) == ("listen", "127.0.0.1:5000")
+        and finding.fault.id == "default-port"
+        and "its arguments did not arrive" in finding.fault.fix
+    )
 
 
 def test_a_port_that_is_not_published_is_named() -> None:
@@ -63,9 +71,7 @@ def test_a_port_that_is_not_published_is_named() -> None:
 
 
 def test_a_port_published_on_loopback_is_named() -> None:
-    (finding,) = judge_container(
-        Container("c", "running", 812, ((ip_address("127.0.0.1"), 5001, 5001),)), UNIT, [on("0.0.0.0:5001")], [], ANY, 5001
-    )
+    (finding,) = judge_container(Container("c", "running", 812, ((ip_address("127.0.0.1"), 5001, 5001),)), UNIT, [on("0.0.0.0:5001")], [], ANY, 5001)
     assert finding.check == "publish" and finding.seen == "127.0.0.1:5001 to 5001"
 
 

@@ -8,7 +8,7 @@ import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.module_utils.arguments import option
@@ -18,18 +18,34 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.units import parse_en
 WANTED = {"host": "0.0.0.0", "port": 5001, "static_prefix": ""}
 ARGV = ["/opt/mlflow/bin/python", "/opt/mlflow/bin/mlflow", "server", "--host", "0.0.0.0", "--port", "5001"]
 UNIT: dict[str, Any] = {
-    "kind": "unit", "name": "mlflow-server.service", "state": "active/running", "pid": 812, "now": 1_000_000.0, "argv": ARGV,
-    "configured": " ".join(ARGV), "ignored_environment": {}, "sockets": [{"address": "0.0.0.0", "port": 5001, "pid": 812, "process": "mlflow"}],
-    "host_listeners": [], "stale": [], "firewall": [], "disks": [{"path": "/", "free": 10**10, "size": 10**11, "inodes": 1000}],
+    "kind": "unit",
+    "name": "mlflow-server.service",
+    "state": "active/running",
+    "pid": 812,
+    "now": 1_000_000.0,
+    "argv": ARGV,
+    "configured": " ".join(ARGV),
+    "ignored_environment": {},
+    "sockets": [{"address": "0.0.0.0", "port": 5001, "pid": 812, "process": "mlflow"}],
+    "host_listeners": [],
+    "stale": [],
+    "firewall": [],
+    "disks": [{"path": "/", "free": 10**10, "size": 10**11, "inodes": 1000}],
     "stores": {
         "database": {"where": "postgresql+psycopg://db:5432/mlflow", "host": "db", "outcome": "ok", "revision": "a", "head": "a", "schema": "right"},
         "s3": {"endpoint": "http://s3:9000", "bucket": "mlflow", "host": "s3", "skew": 0, "outcome": "ok"},
     },
     "names": [{"host": "localhost:5001", "api": 200, "health": 200}, {"host": "mlflow:5001", "api": 200, "health": 200}],
 }
-CONTAINER = {**UNIT, "kind": "container", "name": "atlas-mlflow-server", "network_mode": "atlas-network", "elsewhere": {},
-             "published": [{"address": "0.0.0.0", "port": 5001, "inner": 5001}],
-             "host_listeners": [{"address": "0.0.0.0", "port": 5001, "pid": 9, "process": "docker-proxy", "own": True}]}
+CONTAINER = {
+    **UNIT,
+    "kind": "container",
+    "name": "atlas-mlflow-server",
+    "network_mode": "atlas-network",
+    "elsewhere": {},
+    "published": [{"address": "0.0.0.0", "port": 5001, "inner": 5001}],
+    "host_listeners": [{"address": "0.0.0.0", "port": 5001, "pid": 9, "process": "docker-proxy", "own": True}],
+}
 CLIENT: dict[str, Any] = {"now": 1_000_001.0, "names": [{"name": "mlflow", "kind": "", "connected": True, "error": "", "api": 200}], "s3": None}
 SILENT = [{"host": "localhost:5001", "api": 0, "health": 0, "error": "connection refused (127.0.0.1:5001)"}]
 UNHEARD = {"name": "mlflow", "kind": "refused", "connected": False, "error": "connection refused", "api": 0}
@@ -53,7 +69,10 @@ def changed(facts: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 #: A server on loopback behind a proxy, and what the proxy makes of its answer.
-BEHIND = {"sockets": [{"address": "127.0.0.1", "port": 5000, "pid": 812, "process": "mlflow"}], "host_listeners": [{"address": "0.0.0.0", "port": 5001, "pid": 7, "process": "nginx"}]}
+BEHIND = {
+    "sockets": [{"address": "127.0.0.1", "port": 5000, "pid": 812, "process": "mlflow"}],
+    "host_listeners": [{"address": "0.0.0.0", "port": 5001, "pid": 7, "process": "nginx"}],
+}
 FRONT: dict[str, Any] = {"process": "nginx", "pid": 7, "address": "0.0.0.0", "port": 5001, "direct": [{"host": "localhost:5001", "api": 200, "health": 200}]}
 
 
@@ -76,31 +95,55 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("port-taken", changed(UNIT, **NOT_RUNNING, host_listeners=[socket("0.0.0.0", 5001)]), CLIENT),
     ("arguments-cut", changed(UNIT, **DEAF, argv=BARE, configured="bash -c mlflow server\n --host 0.0.0.0 --port 5001"), CLIENT),
     ("arguments-refused", changed(UNIT, **NOT_RUNNING, log_fault={"fault": "arguments-refused", "line": "Error: No such option: --x"}), CLIENT),
-    ("packages-do-not-fit", changed(CONTAINER, **NOT_RUNNING, stores=None, log_fault={"fault": "packages-do-not-fit", "line": "ImportError: cannot import name 'x'"}), CLIENT),
+    (
+        "packages-do-not-fit",
+        changed(CONTAINER, **NOT_RUNNING, stores=None, log_fault={"fault": "packages-do-not-fit", "line": "ImportError: cannot import name 'x'"}),
+        CLIENT,
+    ),
     ("program-missing", changed(UNIT, **NOT_RUNNING, log_fault={"fault": "program-missing", "line": "Failed to locate executable /x/mlflow"}), CLIENT),
     ("address-refused", changed(UNIT, **NOT_RUNNING, log_fault={"fault": "address-refused", "line": "Invalid address: ('10.9.9.9', 5001)"}), CLIENT),
-    ("file-denied", changed(UNIT, **NOT_RUNNING, log_fault={"fault": "file-denied", "line": "PermissionError: [Errno 13] Permission denied: '/srv/x'"}), CLIENT),
+    (
+        "file-denied",
+        changed(UNIT, **NOT_RUNNING, log_fault={"fault": "file-denied", "line": "PermissionError: [Errno 13] Permission denied: '/srv/x'"}),
+        CLIENT,
+    ),
     ("out-of-memory", changed(UNIT, **NOT_RUNNING, killed="the kernel killed mlflow"), changed(CLIENT, names=[UNHEARD])),
     ("out-of-memory", changed(CONTAINER, killed="docker tells that the kernel killed it for memory"), CLIENT),
     ("ignored-environment", changed(UNIT, **DEAF, argv=BARE, configured="mlflow server", ignored_environment={"PORT": "5001"}), CLIENT),
     ("default-port", changed(UNIT, **DEAF, argv=BARE, configured="mlflow server"), CLIENT),
-    ("default-port", changed(CONTAINER, **DEAF, argv=BARE, configured="mlflow server"), changed(CLIENT, names=[{**UNHEARD, "kind": "reset", "connected": True}])),
+    (
+        "default-port",
+        changed(CONTAINER, **DEAF, argv=BARE, configured="mlflow server"),
+        changed(CLIENT, names=[{**UNHEARD, "kind": "reset", "connected": True}]),
+    ),
     ("bound-to-loopback", changed(UNIT, sockets=[socket("127.0.0.1", 5001)]), changed(CLIENT, names=[UNHEARD])),
     ("wrong-socket", changed(UNIT, sockets=[socket("0.0.0.0", 5002)], names=SILENT), changed(CLIENT, names=[UNHEARD])),
     ("extra-socket", changed(UNIT, sockets=[socket("0.0.0.0", 5001), socket("0.0.0.0", 8265)]), CLIENT),
-    ("bind-in-gunicorn-opts", changed(UNIT, sockets=[socket("0.0.0.0", 5001), socket("127.0.0.1", 5000)], argv=[*ARGV, "--gunicorn-opts", "--bind 127.0.0.1:5000"]), CLIENT),
+    (
+        "bind-in-gunicorn-opts",
+        changed(UNIT, sockets=[socket("0.0.0.0", 5001), socket("127.0.0.1", 5000)], argv=[*ARGV, "--gunicorn-opts", "--bind 127.0.0.1:5000"]),
+        CLIENT,
+    ),
     ("shadowing-listener", changed(UNIT, host_listeners=[socket("127.0.0.1", 5001)]), CLIENT),
     ("shadowing-listener", changed(CONTAINER, host_listeners=[*CONTAINER["host_listeners"], socket("127.0.0.1", 5001)]), CLIENT),
     ("port-not-published", changed(CONTAINER, published=[], names=SILENT), changed(CLIENT, names=[UNHEARD])),
     ("port-not-published", changed(CONTAINER, published=[{"address": "127.0.0.1", "port": 5001, "inner": 5001}]), changed(CLIENT, names=[UNHEARD])),
-    ("stale-container", changed(CONTAINER, sockets=[socket("0.0.0.0", 5000)], argv=[*BARE, "--port", "5000"], configured="mlflow server --port 5000", names=SILENT), changed(CLIENT, names=[UNHEARD])),
+    (
+        "stale-container",
+        changed(CONTAINER, sockets=[socket("0.0.0.0", 5000)], argv=[*BARE, "--port", "5000"], configured="mlflow server --port 5000", names=SILENT),
+        changed(CLIENT, names=[UNHEARD]),
+    ),
     ("stale-container", changed(CONTAINER, stale=["/etc/atlas-mlflow/mlflow-server.json"]), CLIENT),
     ("stale-service", changed(UNIT, argv=BARE, sockets=[socket("0.0.0.0", 5001)], stale=["/etc/default/mlflow-server"]), CLIENT),
     ("stale-service", changed(UNIT, stale=["/etc/default/mlflow-server"]), CLIENT),
     ("wrong-network", changed(CONTAINER, stores__database__outcome="unresolved", elsewhere={"db": ["other"]}), CLIENT),
     ("wrong-network", changed(CONTAINER, stores__s3__outcome="down", elsewhere={"s3": ["other"]}), CLIENT),
     ("database-driver-missing", changed(UNIT, **NOT_RUNNING, stores__database__outcome="no-driver"), changed(CLIENT, names=[UNHEARD])),
-    ("database-driver-missing", changed(CONTAINER, **NOT_RUNNING, stores=None, log_fault={"fault": "database-driver-missing", "line": "No module named 'psycopg'"}), CLIENT),
+    (
+        "database-driver-missing",
+        changed(CONTAINER, **NOT_RUNNING, stores=None, log_fault={"fault": "database-driver-missing", "line": "No module named 'psycopg'"}),
+        CLIENT,
+    ),
     ("database-password-not-encoded", changed(UNIT, **NOT_RUNNING, not_encoded=True, stores__database__outcome="unresolved"), CLIENT),
     ("database-password-not-encoded", changed(UNIT, **NOT_RUNNING, not_encoded=True), CLIENT),
     ("database-password-not-encoded", changed(CONTAINER, **NOT_RUNNING, not_encoded=True, stores=None), CLIENT),
@@ -130,24 +173,44 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("server-not-running", changed(CONTAINER, sockets=[], restarts=7, last_words="Segmentation fault", names=SILENT), changed(CLIENT, names=[UNHEARD])),
     ("server-not-running", changed(UNIT, **NOT_RUNNING, host_listeners=[socket("0.0.0.0", 5001, "nginx")], configured="mlflow server --port 5000"), CLIENT),
     ("server-starting", changed(UNIT, sockets=[], starting="INFO: Waiting for application startup.", names=SILENT), changed(CLIENT, names=[UNHEARD])),
-    ("server-starting", changed(CONTAINER, sockets=[], starting="", names=[{**SILENT[0], "error": "connection reset by peer"}]), changed(CLIENT, names=[UNHEARD])),
+    (
+        "server-starting",
+        changed(CONTAINER, sockets=[], starting="", names=[{**SILENT[0], "error": "connection reset by peer"}]),
+        changed(CLIENT, names=[UNHEARD]),
+    ),
     ("database-down", changed(CONTAINER, sockets=[], starting="", names=SILENT, stores__database__outcome="down"), changed(CLIENT, names=[UNHEARD])),
     ("port-taken", changed(UNIT, **NOT_RUNNING, host_listeners=[socket("0.0.0.0", 5001, "nginx")]), CLIENT),
     ("proxy-upstream", changed(UNIT, **through(502)), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 502}])),
     ("proxy-upstream", changed(UNIT, **through(0)), changed(CLIENT, names=[UNHEARD])),
     ("proxy-host-header", changed(UNIT, **through(403, refuses_host=True)), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 403}])),
-    ("host-header-refused", changed(UNIT, **through(403, refuses_host=True, direct=[{"host": "localhost:5001", "api": 403}])), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 403}])),
+    (
+        "host-header-refused",
+        changed(UNIT, **through(403, refuses_host=True, direct=[{"host": "localhost:5001", "api": 403}])),
+        changed(CLIENT, names=[{**CLIENT["names"][0], "api": 403}]),
+    ),
     ("proxy-path", changed(UNIT, **through(404)), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 404}])),
     ("static-prefix", changed(UNIT, **through(404), answers_below="/ml"), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 404}])),
     ("proxy-body-limit", changed(UNIT, **through(200, refuses_large=True)), CLIENT),
-    ("host-header-refused", changed(UNIT, names=[UNIT["names"][0], {"host": "mlflow:5001", "api": 403, "health": 200}]), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 403}])),
+    (
+        "host-header-refused",
+        changed(UNIT, names=[UNIT["names"][0], {"host": "mlflow:5001", "api": 403, "health": 200}]),
+        changed(CLIENT, names=[{**CLIENT["names"][0], "api": 403}]),
+    ),
     ("login-refused", changed(UNIT, logs_in=True, names=CLOSED), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 401}])),
-    ("static-prefix", changed(UNIT, names=[{"host": "localhost:5001", "api": 404, "health": 404}], answers_below="/ml"), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 404}])),
+    (
+        "static-prefix",
+        changed(UNIT, names=[{"host": "localhost:5001", "api": 404, "health": 404}], answers_below="/ml"),
+        changed(CLIENT, names=[{**CLIENT["names"][0], "api": 404}]),
+    ),
     ("name-does-not-resolve", UNIT, changed(CLIENT, names=[{**UNHEARD, "kind": "resolve"}])),
     ("firewall-drop", UNIT, changed(CLIENT, names=[{**UNHEARD, "kind": "timeout"}])),
     ("firewall-drop", changed(UNIT, firewall=["tcp dport 5001 reject"]), changed(CLIENT, names=[UNHEARD])),
     ("s3-unreachable-for-clients", UNIT, changed(CLIENT, s3={"endpoint": "http://127.0.0.1:9000", "error": "connection refused"})),
-    ("artifact-root-not-served", changed(UNIT, artifact_root={"kind": "s3", "where": "s3://mlflow"}), changed(CLIENT, s3={"endpoint": "http://minio:9000", "error": "the name does not resolve"})),
+    (
+        "artifact-root-not-served",
+        changed(UNIT, artifact_root={"kind": "s3", "where": "s3://mlflow"}),
+        changed(CLIENT, s3={"endpoint": "http://minio:9000", "error": "the name does not resolve"}),
+    ),
     ("artifact-root-on-clients", changed(UNIT, artifact_root={"kind": "path", "where": "/mlartifacts"}), CLIENT),
     ("api-fails", changed(UNIT, names=[{"host": "localhost:5001", "api": 500, "health": 200}]), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 500}])),
     ("client-cannot-connect", UNIT, changed(CLIENT, names=[UNHEARD])),
@@ -161,7 +224,9 @@ def test_a_fault_is_named_and_no_other(fault: str, server: dict[str, Any], clien
 
 
 @pytest.mark.parametrize(
-    "server", [UNIT, CONTAINER, changed(UNIT, **through(200)), changed(CONTAINER, **through(200), published=[])], ids=["unit", "container", "behind a proxy", "container behind a proxy"]
+    "server",
+    [UNIT, CONTAINER, changed(UNIT, **through(200)), changed(CONTAINER, **through(200), published=[])],
+    ids=["unit", "container", "behind a proxy", "container behind a proxy"],
 )
 def test_a_healthy_stack_gives_no_finding(server: dict[str, Any]) -> None:
     checks = judge.diagnose(WANTED, server, CLIENT)
@@ -239,7 +304,12 @@ def test_what_s3_says_is_understood() -> None:
     assert stores.classify_s3(ClientError("400", 400))[0] == "wrong-scheme"
     assert stores.classify_s3(Exception("SSL validation failed for https://s3 [SSL: WRONG_VERSION_NUMBER]"))[0] == "wrong-scheme"
     assert stores.classify_s3(EndpointConnectionError("Could not connect"))[0] == "down"
-    for said in ("self-signed certificate", "unable to get local issuer certificate", "Hostname mismatch, certificate is not valid for 's3'", "certificate has expired"):
+    for said in (
+        "self-signed certificate",
+        "unable to get local issuer certificate",
+        "Hostname mismatch, certificate is not valid for 's3'",
+        "certificate has expired",
+    ):
         error = Exception(f"SSL validation failed for https://s3:9000/b [SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: {said} (_ssl.c:1000)")
         assert stores.classify_s3(error)[0] == "untrusted"
     for said in ("hostname '127.0.0.1' doesn't match 'localhost'", "[Errno 2] No such file or directory"):
@@ -248,10 +318,12 @@ def test_what_s3_says_is_understood() -> None:
 
 
 @pytest.mark.parametrize(("setting", "verify"), [("true", False), ("1", False), ("false", None), ("", None)])
-def test_an_artifact_store_is_asked_with_as_much_trust_as_the_server_has(setting: str, verify: Optional[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_artifact_store_is_asked_with_as_much_trust_as_the_server_has(setting: str, verify: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, Any] = {}
     listing = {"ResponseMetadata": {"HTTPHeaders": {}}}
-    client = SimpleNamespace(list_objects_v2=lambda **_: listing, create_multipart_upload=lambda **_: {"UploadId": "u"}, abort_multipart_upload=lambda **_: None)
+    client = SimpleNamespace(
+        list_objects_v2=lambda **_: listing, create_multipart_upload=lambda **_: {"UploadId": "u"}, abort_multipart_upload=lambda **_: None
+    )
     boto3 = SimpleNamespace(client=lambda _name, **options: given.update(options) or client)
     config = SimpleNamespace(Config=lambda **_: None)
     for name, module in {"boto3": boto3, "botocore": SimpleNamespace(config=config), "botocore.config": config}.items():
@@ -297,15 +369,25 @@ def test_a_configured_command_with_a_line_break_is_read_whole(tmp_path: Path) ->
         "MainPID=0\nLoadState=loaded\nActiveState=failed\nSubState=failed\nControlGroup=\n"
         "ExecStart={ path=/bin/bash ; argv[]=/bin/bash -c /x/mlflow server\n --host 0.0.0.0 --port 5001 ; ignore_errors=no ; pid=0 }\nUser=mlflow\n"
     )
-    server = collect.Server(lambda command: (0, shown, "") if command[0] == "systemctl" else (1, "", ""), {"unit": "x.service", "container": "x", "port": 5001}, tmp_path)
+    server = collect.Server(
+        lambda command: (0, shown, "") if command[0] == "systemctl" else (1, "", ""), {"unit": "x.service", "container": "x", "port": 5001}, tmp_path
+    )
     server.find()
     assert (server.facts["kind"], "--port 5001" in server.facts["configured"]) == ("unit", True)
     assert server.facts["log"] == "journalctl -u x.service"
 
 
 def test_a_configured_command_is_told_without_its_password(tmp_path: Path) -> None:
-    shown = json.dumps([{"Name": "/x", "State": {"Status": "exited", "Pid": 0}, "NetworkSettings": {},
-                         "Config": {"Cmd": ["mlflow", "server", "--backend-store-uri", "postgresql://u:canary@db/m"]}}])
+    shown = json.dumps(
+        [
+            {
+                "Name": "/x",
+                "State": {"Status": "exited", "Pid": 0},
+                "NetworkSettings": {},
+                "Config": {"Cmd": ["mlflow", "server", "--backend-store-uri", "postgresql://u:canary@db/m"]},
+            }
+        ]
+    )
     server = collect.Server(lambda command: (0, shown, "") if command[0] == "docker" else (1, "", ""), {"unit": "x", "container": "x", "port": 5001}, tmp_path)
     server.find()
     assert server.facts["kind"] == "container" and server.facts["configured"].endswith("postgresql://***@db/m")
@@ -349,6 +431,8 @@ def test_all_files_of_a_units_environment_are_read(tmp_path: Path) -> None:
     (tmp_path / "first").write_text('MLFLOW_S3_ENDPOINT_URL="http://s3:9000"\nAWS_ACCESS_KEY_ID="old"\n')
     (tmp_path / "second").write_text("AWS_ACCESS_KEY_ID=new\n")
     shown = f"MainPID=0\nLoadState=loaded\nActiveState=failed\nEnvironmentFiles={tmp_path}/first (ignore_errors=no)\nEnvironmentFiles={tmp_path}/second (ignore_errors=no)\n"
-    server = collect.Server(lambda command: (0, shown, "") if command[0] == "systemctl" else (1, "", ""), {"unit": "x.service", "container": "x", "port": 5001}, tmp_path)
+    server = collect.Server(
+        lambda command: (0, shown, "") if command[0] == "systemctl" else (1, "", ""), {"unit": "x.service", "container": "x", "port": 5001}, tmp_path
+    )
     server.find()
     assert server._settings({}) == {"MLFLOW_S3_ENDPOINT_URL": "http://s3:9000", "AWS_ACCESS_KEY_ID": "new"}

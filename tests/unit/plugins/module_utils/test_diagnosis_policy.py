@@ -6,7 +6,7 @@ import importlib
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import stores
@@ -48,14 +48,17 @@ class Client:
         return self._allow("abort", Bucket, Key)
 
 
-@pytest.fixture()
+@pytest.fixture
 def account(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return what sets the account that the code under test gets from boto3."""
 
     def give(client: Client) -> None:
-        modules = {"boto3": SimpleNamespace(client=lambda *_names, **_options: client), "botocore": ModuleType("botocore"),
-                   "botocore.config": SimpleNamespace(Config=lambda **_options: None),
-                   "botocore.exceptions": SimpleNamespace(ClientError=ClientError, BotoCoreError=OSError)}
+        modules = {
+            "boto3": SimpleNamespace(client=lambda *_names, **_options: client),
+            "botocore": ModuleType("botocore"),
+            "botocore.config": SimpleNamespace(Config=lambda **_options: None),
+            "botocore.exceptions": SimpleNamespace(ClientError=ClientError, BotoCoreError=OSError),
+        }
         for name, module in modules.items():
             monkeypatch.setitem(sys.modules, name, module)
         for name in ("config", "exceptions"):
@@ -91,7 +94,7 @@ def test_a_policy_for_a_prefix_is_asked_for_that_prefix(account: Any, allowed: s
         ("mlflow/", "s3://none/mlflow", "there is no such bucket"),
     ],
 )
-def test_a_server_starts_with_a_policy_for_a_prefix(account: Any, monkeypatch: pytest.MonkeyPatch, allowed: str, destination: str, said: Optional[str]) -> None:
+def test_a_server_starts_with_a_policy_for_a_prefix(account: Any, monkeypatch: pytest.MonkeyPatch, allowed: str, destination: str, said: str | None) -> None:
     monkeypatch.syspath_prepend(str(LIB))
     reached = importlib.import_module("atlas_mlflow.stores")
     account(Client(allowed))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import collect, judge, search
@@ -17,7 +18,7 @@ LIVE, NAMED = "b" * 64, "a" * 64
 class Host:
     """A host's commands: each unit and container is shown by its name, and an engine lists its containers."""
 
-    def __init__(self, units: Optional[dict[str, str]] = None, docker: Optional[list[dict[str, Any]]] = None, podman: Optional[list[dict[str, Any]]] = None) -> None:
+    def __init__(self, units: dict[str, str] | None = None, docker: list[dict[str, Any]] | None = None, podman: list[dict[str, Any]] | None = None) -> None:
         self.units, self.engines = units or {}, {"docker": docker, "podman": podman}
         self.asked: list[list[str]] = []
 
@@ -46,19 +47,29 @@ def unit(command: str = "/x/mlflow server", active: str = "failed", enabled: str
     return f"MainPID=0\nLoadState=loaded\nActiveState={active}\nSubState=x\nUnitFileState={enabled}\nExecStart={{ path=/x ; argv[]={command} ; ignore_errors=no }}\nResult=exit-code\n"
 
 
-def container(name: str, identity: str = NAMED, command: Any = ("mlflow", "server"), pid: int = 0, ended: str = "2026-11-26T00:43:05Z", **values: Any) -> dict[str, Any]:
+def container(
+    name: str, identity: str = NAMED, command: Any = ("mlflow", "server"), pid: int = 0, ended: str = "2026-11-26T00:43:05Z", **values: Any
+) -> dict[str, Any]:
     """Return what an engine shows of a container, which runs if it has a process."""
     state = {"Status": "running" if pid else "exited", "Pid": pid, "ExitCode": 1, "StartedAt": "2026-11-26T00:43:03Z", "FinishedAt": ended}
-    return {"Id": identity, "Name": f"/{name}", "State": state, "NetworkSettings": {"Networks": {}, "Ports": {}}, "Mounts": [],
-            "HostConfig": {"NetworkMode": "bridge", "PortBindings": {}}, "Config": {"Entrypoint": None, "Cmd": command, "Image": "python:3"}, **values}
+    return {
+        "Id": identity,
+        "Name": f"/{name}",
+        "State": state,
+        "NetworkSettings": {"Networks": {}, "Ports": {}},
+        "Mounts": [],
+        "HostConfig": {"NetworkMode": "bridge", "PortBindings": {}},
+        "Config": {"Entrypoint": None, "Cmd": command, "Image": "python:3"},
+        **values,
+    }
 
 
-@pytest.fixture()
+@pytest.fixture
 def process(tmp_path: Path) -> Callable[..., int]:
     """Return what makes a process in a /proc of the test's own."""
     (tmp_path / "self" / "net").mkdir(parents=True)
 
-    def make(pid: int, argv: list[str], group: str = "/", parent: int = 1, environment: Optional[dict[str, str]] = None) -> int:
+    def make(pid: int, argv: list[str], group: str = "/", parent: int = 1, environment: dict[str, str] | None = None) -> int:
         folder = tmp_path / str(pid)
         folder.mkdir()
         (folder / "cmdline").write_text("".join(f"{word}\0" for word in argv))
@@ -202,7 +213,17 @@ def test_a_users_own_container_of_podman_is_asked_for_as_that_user(tmp_path: Pat
     server.inspected["NetworkSettings"] = {"Ports": {}}
     server._find_networks()
     assert server.facts["elsewhere"] == {}
-    assert server.engine == ["setpriv", "--reuid=1000", "--regid=100", "--init-groups", "env", "--chdir=/", "HOME=/home/ann", "XDG_RUNTIME_DIR=/run/user/1000", "podman"]
+    assert server.engine == [
+        "setpriv",
+        "--reuid=1000",
+        "--regid=100",
+        "--init-groups",
+        "env",
+        "--chdir=/",
+        "HOME=/home/ann",
+        "XDG_RUNTIME_DIR=/run/user/1000",
+        "podman",
+    ]
 
 
 def test_the_ports_of_a_pod_are_those_of_its_first_container(tmp_path: Path, process: Callable[..., int]) -> None:
@@ -212,15 +233,42 @@ def test_the_ports_of_a_pod_are_those_of_its_first_container(tmp_path: Path, pro
     server = find(Host(podman=[infra, container("atlas-mlflow-server", pid=70, HostConfig={"NetworkMode": f"container:{'f' * 64}"})]), tmp_path)
     assert [(str(address), outer, inner) for address, outer, inner in server.container.published] == [("0.0.0.0", 5001, 5001)]
 
+
 #: What Podman 4.3 shows of a container, but for what is not read; 5.4 gives the address and no entry point.
 PODMAN: dict[str, Any] = {
-    "Id": LIVE, "Name": "healthy", "RestartCount": 0,
-    "State": {"Status": "running", "OOMKilled": False, "Pid": 70, "ConmonPid": 69, "ExitCode": 0, "Error": "",
-              "StartedAt": "2026-11-26T06:02:26.994635441Z", "FinishedAt": "0001-01-01T00:00:00Z", "Health": {"Status": "", "FailingStreak": 0, "Log": None}},
+    "Id": LIVE,
+    "Name": "healthy",
+    "RestartCount": 0,
+    "State": {
+        "Status": "running",
+        "OOMKilled": False,
+        "Pid": 70,
+        "ConmonPid": 69,
+        "ExitCode": 0,
+        "Error": "",
+        "StartedAt": "2026-11-26T06:02:26.994635441Z",
+        "FinishedAt": "0001-01-01T00:00:00Z",
+        "Health": {"Status": "", "FailingStreak": 0, "Log": None},
+    },
     "Mounts": [{"Type": "bind", "Source": "/var/lib/mlflow", "Destination": "/opt/mlflow", "Driver": "", "Mode": "", "Options": ["rbind"], "RW": False}],
-    "NetworkSettings": {"IPAddress": "10.88.0.5", "Ports": {"5001/tcp": [{"HostIp": "", "HostPort": "5001"}]}, "Networks": {"podman": {"IPAddress": "10.88.0.5"}}},
-    "Config": {"Env": ["PATH=/opt/mlflow/bin:/usr/bin", "TERM=xterm", "container=podman"], "Cmd": ["mlflow", "server", "--port", "5001"], "Image": "localhost/python:3", "Entrypoint": ""},
-    "HostConfig": {"NetworkMode": "bridge", "PortBindings": {"5001/tcp": [{"HostIp": "", "HostPort": "5001"}]}, "Memory": 0, "CgroupMode": "host", "Cgroups": "default"},
+    "NetworkSettings": {
+        "IPAddress": "10.88.0.5",
+        "Ports": {"5001/tcp": [{"HostIp": "", "HostPort": "5001"}]},
+        "Networks": {"podman": {"IPAddress": "10.88.0.5"}},
+    },
+    "Config": {
+        "Env": ["PATH=/opt/mlflow/bin:/usr/bin", "TERM=xterm", "container=podman"],
+        "Cmd": ["mlflow", "server", "--port", "5001"],
+        "Image": "localhost/python:3",
+        "Entrypoint": "",
+    },
+    "HostConfig": {
+        "NetworkMode": "bridge",
+        "PortBindings": {"5001/tcp": [{"HostIp": "", "HostPort": "5001"}]},
+        "Memory": 0,
+        "CgroupMode": "host",
+        "Cgroups": "default",
+    },
 }
 CONMON = ["/usr/bin/conmon", "--api-version", "1", "-c", LIVE, "-u", LIVE, "-r", "/usr/bin/crun", "-n", "healthy", "-l", "journald"]
 #: What starts a container, as `podman generate systemd` and as Quadlet write it, and systemd shows it.
@@ -260,11 +308,17 @@ def test_a_unit_that_runs_dockers_client_is_read_as_the_container(tmp_path: Path
     process(69, ["/usr/bin/docker", "run", "--rm", "--name", "tracking", "python:3", "mlflow", "server"], "/system.slice/mlflow-server.service")
     process(70, MLFLOW, f"/docker/{LIVE}")
     running = container("tracking", LIVE, pid=70)
-    for command in ("/usr/bin/docker run --rm --name tracking python:3 mlflow server", "/usr/bin/docker compose -f /srv/compose.yaml up", "/usr/bin/docker run python:3 mlflow server"):
+    for command in (
+        "/usr/bin/docker run --rm --name tracking python:3 mlflow server",
+        "/usr/bin/docker compose -f /srv/compose.yaml up",
+        "/usr/bin/docker run python:3 mlflow server",
+    ):
         assert find(Host(active(command), docker=[running]), tmp_path).facts["name"] == "tracking"
 
 
-def test_a_unit_of_podman_whose_container_is_gone_is_the_unit_and_asks_no_python_of_the_host(tmp_path: Path, process: Callable[..., int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_unit_of_podman_whose_container_is_gone_is_the_unit_and_asks_no_python_of_the_host(
+    tmp_path: Path, process: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     server = find(Host({"mlflow-server.service": unit(GENERATED.replace("mlflow server", "/usr/bin/mlflow server"))}, podman=[]), tmp_path)
     assert (server.facts["kind"], server.facts["name"]) == ("unit", "mlflow-server.service")
     monkeypatch.setattr(collect, "find_python", lambda *_words: pytest.fail("a Python of the host was looked for"))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -45,7 +45,7 @@ class Canned(TrackingServer):
     host: str = "mlflow.example:5001"
     said: Mapping[str, Response] = field(default_factory=dict)
 
-    def attempt(self, method: str, path: str, query: Optional[Mapping[str, Any]] = None, timeout: Optional[float] = None) -> Response:
+    def attempt(self, method: str, path: str, query: Mapping[str, Any] | None = None, timeout: float | None = None) -> Response:
         """Return the answer."""
         return self.said.get(path, answer(404))
 
@@ -76,7 +76,7 @@ def unreadable() -> list[Finding]:
         return probed_service.check_sockets(module, {}, ANY, 5001)
 
 
-def answered(status: int, text: str = "", credentials: Optional[tuple[str, str]] = None, healthy: bool = False, **headers: str) -> Fault:
+def answered(status: int, text: str = "", credentials: tuple[str, str] | None = None, healthy: bool = False, **headers: str) -> Fault:
     """Return what an answer of the API means."""
     said: dict[str, Response] = {"/health": answer(200 if healthy else 500)}
     return judge_answers.answer_fault(Canned(said=said, credentials=credentials), answer(status, text, **headers))
@@ -107,7 +107,7 @@ def login(public: bool) -> list[Finding]:
     """Ask without a login, or by the one that old releases came with, and be let in."""
 
     class Open(Canned):
-        def attempt(self, method: str, path: str, query: Optional[Mapping[str, Any]] = None, timeout: Optional[float] = None) -> Response:
+        def attempt(self, method: str, path: str, query: Mapping[str, Any] | None = None, timeout: float | None = None) -> Response:
             return answer(200 if (self.credentials is not None) == public else 401)
 
     return judge_answers.check_login(Open())
@@ -296,7 +296,12 @@ def test_no_text_of_the_catalogue_is_written_elsewhere() -> None:
 
 
 def test_what_names_faults_by_a_table_names_those_of_the_catalogue() -> None:
-    tables = [*web.FAULT_OF_KIND.values(), *(name for name, _pattern in logs.LOG_FAULTS), *judge_stores.DATABASE_FAULTS.values(), *judge_stores.S3_FAULTS.values()]
+    tables = [
+        *web.FAULT_OF_KIND.values(),
+        *(name for name, _pattern in logs.LOG_FAULTS),
+        *judge_stores.DATABASE_FAULTS.values(),
+        *judge_stores.S3_FAULTS.values(),
+    ]
     assert set(tables) <= set(FAULTS)
     for name in tables:
         assert faults.fault(name) == FAULTS[name]

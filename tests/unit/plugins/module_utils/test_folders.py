@@ -65,7 +65,8 @@ def test_a_folder_that_a_service_cannot_have_is_refused_by_its_variable(value: s
 
 
 @pytest.mark.parametrize(
-    "value", ["/srv/mlartifacts", "/home/mlflow", "/home/ada/mlflow", "/root/mlflow", "/usr/local/mlflow", "/opt/mlflow-data", "/mnt/my disk/a", "s3://b", "", None]
+    "value",
+    ["/srv/mlartifacts", "/home/mlflow", "/home/ada/mlflow", "/root/mlflow", "/usr/local/mlflow", "/opt/mlflow-data", "/mnt/my disk/a", "s3://b", "", None],
 )
 def test_a_folder_of_its_own_is_taken(value: str | None) -> None:
     assert folder_faults({"the_variable": value}, "mlflow", RESERVED) == []

@@ -78,9 +78,16 @@ def diagnosed(fake: FakeTracking, way: str, process: str, monkeypatch: pytest.Mo
     with serving(proxy):
         fake.allowed = {f"localhost:{proxy.port}", "127.0.0.1:5000"}
         argv = ["/x/python", "/x/mlflow", "server", "--host", "127.0.0.1", "--port", str(fake.port)]
-        facts: dict[str, Any] = {"kind": kind, "name": "x", "argv": argv, "state": "running", "published": [], "network_mode": "host",
-                                 "sockets": [{"address": "127.0.0.1", "port": fake.port, "pid": 1, "process": "python", "own": True}],
-                                 "host_listeners": [{"address": "0.0.0.0", "port": proxy.port, "pid": 7, "process": process, "own": False}]}
+        facts: dict[str, Any] = {
+            "kind": kind,
+            "name": "x",
+            "argv": argv,
+            "state": "running",
+            "published": [],
+            "network_mode": "host",
+            "sockets": [{"address": "127.0.0.1", "port": fake.port, "pid": 1, "process": "python", "own": True}],
+            "host_listeners": [{"address": "0.0.0.0", "port": proxy.port, "pid": 7, "process": process, "own": False}],
+        }
         base = Base("http", "127.0.0.1", proxy.port)
         facts["names"] = ask_names(base, ["localhost"], 5)
         module = SimpleNamespace(params={"host": "0.0.0.0", "port": proxy.port, "timeout": 5, "username": None})
@@ -121,8 +128,12 @@ def test_another_tracking_server_on_the_port_is_no_proxy(fake: FakeTracking, mon
     ],
 )
 def test_what_has_the_port_of_a_server_that_has_its_own_is_no_proxy(facts: dict[str, Any]) -> None:
-    behind = {"kind": "unit", "argv": ["mlflow"], "sockets": [{"address": "127.0.0.1", "port": 5000}],
-              "host_listeners": [{"address": "0.0.0.0", "port": 5001, "pid": 7, "process": "nginx", "own": False}]}
+    behind = {
+        "kind": "unit",
+        "argv": ["mlflow"],
+        "sockets": [{"address": "127.0.0.1", "port": 5000}],
+        "host_listeners": [{"address": "0.0.0.0", "port": 5001, "pid": 7, "process": "nginx", "own": False}],
+    }
     assert front.find(behind, "0.0.0.0", 5001) is not None
     assert front.find({**behind, **facts}, "0.0.0.0", 5001) is None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from functools import lru_cache
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SHARED = PLUGINS / "module_utils"
 PREFIX = "ansible_collections.atlas.mlflow.plugins."
 
 
-@lru_cache(maxsize=None)
+@cache
 def imported(path: Path) -> frozenset[Path]:
     """Return the files of the collection that a file imports, wherever in it."""
     found: set[Path] = set()

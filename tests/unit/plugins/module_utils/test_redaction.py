@@ -31,7 +31,20 @@ PARAMS = {**WANTED, "unit": "mlflow-server.service", "container": "atlas-mlflow-
 
 def canaries() -> list[str]:
     """Return passwords that have each sign in the middle, at the ends and in a row, and some of signs alone."""
-    by_hand = ["Red@hat321#", "Se/cret", "p@ss:w0rd/7?x#y", "100%25zQ", "%40%41zQx", "a&password=Qzx7", "Zq://Xw@9v", "Zq9@x?k=Xw7v", "[Zq9Xw]", "Zq'\"Xw9\\v", "@Zq9X", "Zq9X@"]
+    by_hand = [
+        "Red@hat321#",
+        "Se/cret",
+        "p@ss:w0rd/7?x#y",
+        "100%25zQ",
+        "%40%41zQx",
+        "a&password=Qzx7",
+        "Zq://Xw@9v",
+        "Zq9@x?k=Xw7v",
+        "[Zq9Xw]",
+        "Zq'\"Xw9\\v",
+        "@Zq9X",
+        "Zq9X@",
+    ]
     each = [f"Zq9{sign}Xw{sign}K4v" for sign in SIGNS] + [f"{sign}Jk7{sign * 4}Vb{sign}" for sign in SIGNS]
     chance = random.Random(11)
     return by_hand + each + ["".join(chance.choices(SIGNS + string.ascii_letters + string.digits, k=chance.randint(8, 20))) for _ in range(120)]
@@ -96,14 +109,34 @@ class Host:
         """Answer as systemctl, journalctl and docker do."""
         if command[0] == "systemctl" and self.form != "container":
             runs = self.form == "unit"
-            shown = {"LoadState": "loaded", "ActiveState": "active" if runs else "failed", "SubState": "running" if runs else "failed", "MainPID": "812" if runs else "0",
-                     "ControlGroup": "", "InvocationID": "i", "EnvironmentFiles": f"{self.settings} (ignore_errors=no)",
-                     "ExecStart": "{ path=/x ; argv[]=" + " ".join(self.argv) + " ; ignore_errors=no }"}
+            shown = {
+                "LoadState": "loaded",
+                "ActiveState": "active" if runs else "failed",
+                "SubState": "running" if runs else "failed",
+                "MainPID": "812" if runs else "0",
+                "ControlGroup": "",
+                "InvocationID": "i",
+                "EnvironmentFiles": f"{self.settings} (ignore_errors=no)",
+                "ExecStart": "{ path=/x ; argv[]=" + " ".join(self.argv) + " ; ignore_errors=no }",
+            }
             return 0, "".join(f"{name}={value}\n" for name, value in shown.items()), ""
         if command[:2] == ["docker", "inspect"] and self.form == "container":
             config = {"Cmd": ["sh", "-c", " ".join(self.argv)], "Env": [f"{name}={value}" for name, value in self.environment.items()]}
-            return 0, json.dumps([{"Name": "/atlas-mlflow-server", "Config": config, "HostConfig": {}, "NetworkSettings": {"Networks": {}},
-                                   "State": {"Status": "exited", "Pid": 0, "StartedAt": "", "Error": self.said[1]}}]), ""
+            return (
+                0,
+                json.dumps(
+                    [
+                        {
+                            "Name": "/atlas-mlflow-server",
+                            "Config": config,
+                            "HostConfig": {},
+                            "NetworkSettings": {"Networks": {}},
+                            "State": {"Status": "exited", "Pid": 0, "StartedAt": "", "Error": self.said[1]},
+                        }
+                    ]
+                ),
+                "",
+            )
         if command[0] == "journalctl" or command[:2] == ["docker", "logs"]:
             return 0, "\n".join(["Traceback", *(f"sqlalchemy.exc.OperationalError: could not connect to server: {line}" for line in self.said)]), ""
         return 1, "", ""
@@ -162,9 +195,13 @@ def test_the_module_shows_no_piece_of_a_password(canary: str, tmp_path: Path) ->
         handed_over = {"_ANSIBLE_ARGS": json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode(), "_ANSIBLE_PROFILE": "legacy"}
         printed = io.StringIO()
         with (
-            mock.patch.multiple(basic, create=True, **handed_over), mock.patch.object(mlflow_diagnose, "run_quietly", lambda module, host=host: host.run),
-            mock.patch.object(mlflow_diagnose.collect, "Server", partial(collect.Server, proc=host.proc)), mock.patch.object(collect.subprocess, "run", host.stores(host.said[0])),
-            mock.patch.dict(mlflow_diagnose.ARGUMENTS["s3_endpoint"], {"default": endpoint}), redirect_stdout(printed), pytest.raises(SystemExit),
+            mock.patch.multiple(basic, create=True, **handed_over),
+            mock.patch.object(mlflow_diagnose, "run_quietly", lambda module, host=host: host.run),
+            mock.patch.object(mlflow_diagnose.collect, "Server", partial(collect.Server, proc=host.proc)),
+            mock.patch.object(collect.subprocess, "run", host.stores(host.said[0])),
+            mock.patch.dict(mlflow_diagnose.ARGUMENTS["s3_endpoint"], {"default": endpoint}),
+            redirect_stdout(printed),
+            pytest.raises(SystemExit),
         ):
             mlflow_diagnose.main()
         result = json.loads(printed.getvalue())
@@ -175,8 +212,15 @@ def test_the_module_shows_no_piece_of_a_password(canary: str, tmp_path: Path) ->
 
 def test_what_is_no_secret_stays() -> None:
     redactor = redaction.Redactor(["mlflow", "minioadmin", "atlas-mlflow-server1"], public=["shop.example.org"])
-    for text in ("mlflow server --host 0.0.0.0 --port 5001", "unit mlflow-server.service, active/running", "shop.example.org:5001", "http://minio:9000, bucket mlflow: Access Denied",
-                 'FATAL: password authentication failed for user "mlflow"', "http://localhost:*", "postgresql://db:5432/mlflow"):
+    for text in (
+        "mlflow server --host 0.0.0.0 --port 5001",
+        "unit mlflow-server.service, active/running",
+        "shop.example.org:5001",
+        "http://minio:9000, bucket mlflow: Access Denied",
+        'FATAL: password authentication failed for user "mlflow"',
+        "http://localhost:*",
+        "postgresql://db:5432/mlflow",
+    ):
         assert redactor.text(text) == text
     assert redactor.text("postgresql://mlflow:mlflow@db/mlflow") == "postgresql://***@db/mlflow"
     assert redactor.text("said server1x") == "said ***x"

@@ -31,7 +31,10 @@ def users(uri: str) -> str:
         ("sqlite:////srv/a.db?timeout=30", {"kind": "sqlite", "path": "/srv/a.db"}),
         ("sqlite:///mlflow.db", {"kind": "sqlite", "path": "mlflow.db"}),
         (POSTGRES, {"kind": "postgresql", "host": "10.0.0.7", "port": "5432", "database": "mlflow"}),
-        ("postgresql+psycopg2://u:p@/m?host=/var/run/postgresql&port=5433", {"kind": "postgresql", "host": "/var/run/postgresql", "port": "5433", "database": "m"}),
+        (
+            "postgresql+psycopg2://u:p@/m?host=/var/run/postgresql&port=5433",
+            {"kind": "postgresql", "host": "/var/run/postgresql", "port": "5433", "database": "m"},
+        ),
         ("postgresql+psycopg2://u:p@[fd00::7]:5432/m", {"kind": "postgresql", "host": "fd00::7", "port": "5432", "database": "m"}),
         ("mysql+pymysql://u:canary@db/m", {"kind": "other", "what": "mysql+pymysql://db/m"}),
         # A password that is not percent-encoded: what SQLAlchemy does not understand is not repeated.
@@ -84,15 +87,31 @@ SQLITE_ELSEWHERE = {**ON_POSTGRES, "MLFLOW_REGISTRY_STORE_URI": "sqlite:////srv/
     [
         ({"one": None}, ONE, ["one has no settings of a tracking server", "Run site.yml"]),
         ({"one": read_stores({**PLAIN, "MLFLOW_BACKEND_STORE_URI": "sqlite:///mlflow.db"})}, ONE, ["no absolute path", "mlflow_server_backend_store_uri"]),
-        ({"one": read_stores({**PLAIN, "MLFLOW_BACKEND_STORE_URI": "mssql+pyodbc://u:canary@h/m"})}, ONE, ["neither SQLite nor PostgreSQL", "mssql+pyodbc://h/m"]),
+        (
+            {"one": read_stores({**PLAIN, "MLFLOW_BACKEND_STORE_URI": "mssql+pyodbc://u:canary@h/m"})},
+            ONE,
+            ["neither SQLite nor PostgreSQL", "mssql+pyodbc://h/m"],
+        ),
         # A registry store of its own, and users' stores elsewhere.
         ({"one": read_stores({**PLAIN, "MLFLOW_REGISTRY_STORE_URI": POSTGRES})}, ONE, ["registry store of one", "10.0.0.7:5432", "MLFLOW_REGISTRY_STORE_URI"]),
         ({"app": read_stores(SQLITE_ELSEWHERE)}, DB, ["registry store of app is the file /srv/registry.db of that host", "made on db"]),
-        ({"app": read_stores(ON_POSTGRES, users(POSTGRES.replace("10.0.0.7", "10.0.0.9")))}, DB, ["store of users of app", "10.0.0.9", "mlflow_server_auth_store_uri"]),
-        ({"app": read_stores({**ON_POSTGRES, "MLFLOW_BACKEND_STORE_URI": POSTGRES.replace(":5432", ":6432")})}, DB, ["10.0.0.7:6432", "which is not the PostgreSQL"]),
+        (
+            {"app": read_stores(ON_POSTGRES, users(POSTGRES.replace("10.0.0.7", "10.0.0.9")))},
+            DB,
+            ["store of users of app", "10.0.0.9", "mlflow_server_auth_store_uri"],
+        ),
+        (
+            {"app": read_stores({**ON_POSTGRES, "MLFLOW_BACKEND_STORE_URI": POSTGRES.replace(":5432", ":6432")})},
+            DB,
+            ["10.0.0.7:6432", "which is not the PostgreSQL"],
+        ),
         # Loopback is the tracking server's own host.
         ({"app": read_stores({**ON_POSTGRES, "MLFLOW_BACKEND_STORE_URI": POSTGRES.replace("10.0.0.7", "localhost")})}, DB, ["localhost:5432"]),
-        ({"app": read_stores(ON_POSTGRES), "two": read_stores({**ON_POSTGRES, "MLFLOW_BACKEND_STORE_URI": POSTGRES.replace("/mlflow?", "/other?")})}, DB, ["alike"]),
+        (
+            {"app": read_stores(ON_POSTGRES), "two": read_stores({**ON_POSTGRES, "MLFLOW_BACKEND_STORE_URI": POSTGRES.replace("/mlflow?", "/other?")})},
+            DB,
+            ["alike"],
+        ),
         # Artifacts in another folder, bucket or service.
         ({"app": read_stores({**ON_POSTGRES, "MLFLOW_ARTIFACTS_DESTINATION": "/srv/mlartifacts"})}, DB, ["folder /srv/mlartifacts of that host", "made on db"]),
         ({"db": read_stores({**ON_POSTGRES, "MLFLOW_ARTIFACTS_DESTINATION": "/srv/mlartifacts"})}, DB, ["/srv/mlartifacts", "the bucket mlflow"]),

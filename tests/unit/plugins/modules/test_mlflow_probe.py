@@ -367,7 +367,7 @@ def systemd(folder: Path, monkeypatch: pytest.MonkeyPatch, looks: list[str]) -> 
     (folder / "journal").write_text(JOURNAL)
     show = f"""#!{sys.executable}
 import pathlib
-looks = pathlib.Path({str(folder / 'looks')!r})
+looks = pathlib.Path({str(folder / "looks")!r})
 first, *rest = looks.read_text().splitlines()
 looks.write_text("\\n".join(rest or [first]))
 state, restarts = first.split()
@@ -513,9 +513,7 @@ def numbered(count: int) -> list[str]:
         (numbered(60), {"churn": 2000, "fraud": 3000}, "2 experiments (churn, fraud) and 50 or more runs"),
     ],
 )
-def test_runs_are_counted_and_missed_as_experiments_are(
-    fake: FakeTracking, tmp_path: Path, runs: list[str], experiments: dict[str, int], words: str
-) -> None:
+def test_runs_are_counted_and_missed_as_experiments_are(fake: FakeTracking, tmp_path: Path, runs: list[str], experiments: dict[str, int], words: str) -> None:
     memory = tmp_path / "seen.json"
     fill(fake, 1000, runs, **experiments)
     assert probe(fake.url, memory=str(memory))["findings"] == []

@@ -134,9 +134,7 @@ def _migrate(engine: Any, upgrade: bool, schema: Schema) -> str:
     return done
 
 
-def needs_migration(
-    engine: Any, schema_revision: str, lone_server: bool, noted_in: tuple[str, ...] = NOTED_IN, store: str = "the backend store"
-) -> bool:
+def needs_migration(engine: Any, schema_revision: str, lone_server: bool, noted_in: tuple[str, ...] = NOTED_IN, store: str = "the backend store") -> bool:
     """Return whether a database must be looked at with MLflow, which takes seconds to import.
 
     An empty one need not if no other server can make its tables at the same moment: the server makes them itself.

@@ -101,17 +101,22 @@ def rights_problem(engine: Any, store: str = "the backend store") -> str:
     question = "SELECT current_user, current_database(), coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
     with engine.connect() as connection:
         user, database, may = connection.execute(sqlalchemy.text(question)).fetchone()
-    return "" if may else (
-        f"The user {user} may not make tables in the schema public of the database {database}, {store}: since PostgreSQL 15, GRANT ALL ON DATABASE "
-        f'does not give that right. Run ALTER DATABASE "{database}" OWNER TO "{user}", or in that database GRANT ALL ON SCHEMA public TO "{user}".'
+    return (
+        ""
+        if may
+        else (
+            f"The user {user} may not make tables in the schema public of the database {database}, {store}: since PostgreSQL 15, GRANT ALL ON DATABASE "
+            f'does not give that right. Run ALTER DATABASE "{database}" OWNER TO "{user}", or in that database GRANT ALL ON SCHEMA public TO "{user}".'
+        )
     )
 
 
 def denied(store: str, error: BaseException) -> StoreError:
     """Return what is said if a database refuses what MLflow needs to do in it."""
     hint = (
-        ' Another user owns the tables: run GRANT ALL ON ALL TABLES IN SCHEMA public TO the user of the URI, or name their owner in the URI.'
-        if "permission denied for" in first_line(error) else ""
+        " Another user owns the tables: run GRANT ALL ON ALL TABLES IN SCHEMA public TO the user of the URI, or name their owner in the URI."
+        if "permission denied for" in first_line(error)
+        else ""
     )
     return StoreError(f"The database of {store} answers with an error: {first_line(error)}.{hint}")
 

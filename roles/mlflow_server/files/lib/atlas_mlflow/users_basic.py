@@ -47,7 +47,8 @@ def give_password(engine: Any, config: Config) -> str:
         if row and row[1] and check_password_hash(row[0], config.password):
             return ""
         sql = (
-            "UPDATE users SET password_hash = :hash, is_admin = :yes WHERE username = :name" if row
+            "UPDATE users SET password_hash = :hash, is_admin = :yes WHERE username = :name"
+            if row
             else "INSERT INTO users (username, password_hash, is_admin) VALUES (:name, :hash, :yes)"
         )
         connection.execute(sqlalchemy.text(sql), {"name": config.name, "hash": generate_password_hash(config.password), "yes": True})
