@@ -75,7 +75,7 @@ def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now:
 
 
 def own_is_current(plan: Mapping[str, Any], renew_days: int, now: datetime | None = None) -> bool:
-    """Say whether nothing is to be made of what ``playbooks/certificates.yml`` makes for a host: keys and certificates are there and belong together.
+    """Say whether nothing is to be made of what ``playbooks/internal/certificates.yml`` makes for a host: keys and certificates are there and belong together.
 
     :param plan: The host's plan, with the paths on the control node (``tls_dir``, ``tls_authority``, ``tls_certificate``, ``tls_key``) and the names that
         the certificate is for (``certificate_names``).

@@ -18,7 +18,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 
 #: The roles whose settings the topology reads.
 SERVICES = ("mlflow_server", "postgres", "minio", "haproxy")
-#: The variable in which playbooks/facts.yml leaves each host its plan.
+#: The variable in which playbooks/internal/facts.yml leaves each host its plan.
 PLAN = "_atlas_mlflow_plan"
 #: A host's variables, to a function that resolves templates by them.
 Resolver = Callable[[dict[str, Any]], Callable[[Any], Any]]
@@ -93,10 +93,10 @@ class Host:
         return self._given.get("ansible_facts") or {}
 
     def _known(self, name: str) -> Any:
-        """Return what playbooks/facts.yml has found of the host, and never nothing in its place."""
+        """Return what playbooks/internal/facts.yml has found of the host, and never nothing in its place."""
         value = self.given(name)
         if not value:
-            raise AnsibleError(f"{name} of {self.name} is not known in this run: import playbooks/facts.yml before, or set atlas_mlflow_address of {self.name}")
+            raise AnsibleError(f"{name} of {self.name} is not known in this run: import playbooks/internal/facts.yml before, or set atlas_mlflow_address of {self.name}")
         return value
 
     @property

@@ -180,7 +180,7 @@ def _possible(case: Case, draw: st.DrawFn) -> Case:
 
 
 def host(name: str, number: int, **given: Any) -> dict[str, Any]:
-    """Return the variables of a host as playbooks/facts.yml leaves them."""
+    """Return the variables of a host as playbooks/internal/facts.yml leaves them."""
     short = name.partition(".")[0].lower() if name[0].isalpha() else f"host{number}"
     facts = {"processor_nproc": 4, "hostname": short, "fqdn": f"{short}.internal", "default_ipv4": {"address": f"10.0.0.{number}"}}
     variables = {"inventory_hostname": name, "inventory_dir": "/inventory", "ansible_facts": facts, **given}

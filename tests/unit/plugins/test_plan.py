@@ -18,7 +18,7 @@ Plans = dict[str, dict[str, Any]]
 
 
 def host(name: str, number: int, **given: Any) -> dict[str, Any]:
-    """Return the variables of a host as playbooks/facts.yml leaves them."""
+    """Return the variables of a host as playbooks/internal/facts.yml leaves them."""
     ip = f"10.0.0.{number}"
     known = {"inventory_hostname": name, "inventory_dir": "/inventory", "ansible_facts": {"processor_nproc": 4, "hostname": name}}
     return {**known, "atlas_mlflow_ip": ip, "atlas_mlflow_address": ip, "atlas_mlflow_names": [name, f"{name}.example.com", ip], **given}
@@ -42,7 +42,7 @@ def test_connections_are_counted_by_the_workers_of_the_settings_or_the_cores(set
 def test_an_address_that_is_not_known_is_an_error_that_names_the_host(value: Any) -> None:
     hosts = {"web": host("web", 1), "db": host("db", 2, atlas_mlflow_ip=value, atlas_mlflow_address=value)}
     groups = {"mlflow_servers": ["web"], "postgres": ["db"]}
-    with pytest.raises(AnsibleError, match=r"atlas_mlflow_(ip|address) of db is not known in this run: import playbooks/facts.yml before"):
+    with pytest.raises(AnsibleError, match=r"atlas_mlflow_(ip|address) of db is not known in this run: import playbooks/internal/facts.yml before"):
         plans(groups, hosts)
     # Who only asks as people do needs no address.
     assert plans(groups, hosts, "users")["web"]["client_url"] == "http://web:5001"

@@ -221,5 +221,5 @@ def test_each_tag_that_is_listed_and_one_that_is_not_ends_with_the_way_out(tmp_p
     for tag in [*listed, "mlflow_server_configure"]:
         assert f"--tags {tag} selects nothing" in act(ActionModule, {}, {"ansible_run_tags": [tag]}, tags=["always"])["msg"]
     # With which site.yml begins.
-    done = run("facts", "--tags", "mlflow_server_configure")
+    done = run("internal/facts", "--tags", "mlflow_server_configure")
     assert done.returncode != 0 and "--tags mlflow_server_configure selects nothing" in " ".join(done.stdout.split()), done.stdout + done.stderr

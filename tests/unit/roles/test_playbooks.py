@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
+PLAYBOOKS = sorted(path for folder in ("playbooks", "playbooks/internal") for path in (ROOT / folder).glob("*.yml"))
 #: Playbooks that are about a group, so that a warning of its absence is right.
 NEEDS = {"demo.yml": "clients", "update_postgres.yml": "postgres", "upgrade_postgres.yml": "postgres"}
 
@@ -39,7 +39,7 @@ def test_no_play_names_a_group_that_an_inventory_need_not_have(path: Path) -> No
 
 def test_a_task_has_a_name_whatever_is_known_at_that_time() -> None:
     """Ansible names a task that it skips as well, and warns of a variable that an earlier task would have made."""
-    files = [*PLAYBOOKS, *ROOT.glob("playbooks/tasks/*.yml"), *ROOT.glob("roles/*/tasks/*.yml")]
+    files = [*PLAYBOOKS, *ROOT.glob("playbooks/internal/tasks/*.yml"), *ROOT.glob("roles/*/tasks/*.yml")]
     names = [(path.relative_to(ROOT), task["name"]) for path in files for task in tasks_of(yaml.safe_load(path.read_text())) if "name" in task]
     assert len(names) > 300
     assert [entry for entry in names if re.search(r"{{.*(\b__|ansible_facts|hostvars)", entry[1])] == []

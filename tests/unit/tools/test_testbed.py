@@ -42,11 +42,14 @@ class TestImages:
             main.test(["embedded", "no_such"])
 
     @pytest.mark.parametrize(("former", "name"), [("full_stack", "one_host"), ("default", "embedded")])
-    def test_a_former_name_is_refused_with_the_name(self, former: str, name: str):
+    def test_a_former_name_is_refused_with_the_name(self, former: str, name: str, monkeypatch: pytest.MonkeyPatch):
+        # A name that is not refused must not run a scenario from here.
+        monkeypatch.setattr(main, "prepare", lambda _: pytest.fail("it was not refused"))
         with pytest.raises(TestbedError, match=rf"There is no scenario {former}\. It is called {name} now\."):
             main.test([former])
 
-    def test_a_former_topology_is_refused_with_its_name_before_anything_is_made(self):
+    def test_a_former_topology_is_refused_with_its_name_before_anything_is_made(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(demo, "standing", lambda: pytest.fail("it was not refused"))
         with pytest.raises(TestbedError, match=r"There is no topology full_stack\. It is called one_host now\."):
             demo.up("full_stack")
         with pytest.raises(TestbedError, match=r"There is no topology no_such\. There are containers, embedded, one_host, three_hosts\."):
