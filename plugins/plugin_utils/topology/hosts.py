@@ -96,7 +96,9 @@ class Host:
         """Return what playbooks/internal/facts.yml has found of the host, and never nothing in its place."""
         value = self.given(name)
         if not value:
-            raise AnsibleError(f"{name} of {self.name} is not known in this run: import playbooks/internal/facts.yml before, or set atlas_mlflow_address of {self.name}")
+            raise AnsibleError(
+                f"{name} of {self.name} is not known in this run: import playbooks/internal/facts.yml before, or set atlas_mlflow_address of {self.name}"
+            )
         return value
 
     @property

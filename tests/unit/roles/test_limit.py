@@ -83,7 +83,9 @@ def test_a_host_left_out_that_cannot_be_read_ends_the_run_by_its_name(run: Any) 
 
 def refusal(playbook: str, *selected: str) -> str:
     """Return what a playbook says of a run on these hosts, one of each group, or nothing."""
-    imported = next(play for play in yaml.safe_load((PLAYBOOKS / f"{playbook}.yml").read_text()) if play.get("ansible.builtin.import_playbook") == "internal/facts.yml")
+    imported = next(
+        play for play in yaml.safe_load((PLAYBOOKS / f"{playbook}.yml").read_text()) if play.get("ansible.builtin.import_playbook") == "internal/facts.yml"
+    )
     groups = {"mlflow_servers": ["server"], "postgres": ["db"], "minio": ["store"], "haproxy": ["proxy"]}
     run = {"groups": groups, "ansible_play_hosts_all": list(selected), "ansible_limit": ",".join(selected), "inventory_hostname": selected[0]}
     hostvars = {host: {"inventory_dir": "/inventory"} for hosts in groups.values() for host in hosts}
@@ -121,5 +123,7 @@ def test_the_refusal_ends_the_run_before_a_host_is_touched(run: Any) -> None:
 
 @pytest.mark.parametrize("playbook", ["backup", "remove", "restore", "rotate_secrets", "update_postgres", "upgrade", "upgrade_postgres", "verify"])
 def test_each_playbook_but_site_says_on_which_hosts_it_has_to_act(playbook: str) -> None:
-    facts = [play for play in yaml.safe_load((PLAYBOOKS / f"{playbook}.yml").read_text()) if play.get("ansible.builtin.import_playbook") == "internal/facts.yml"]
+    facts = [
+        play for play in yaml.safe_load((PLAYBOOKS / f"{playbook}.yml").read_text()) if play.get("ansible.builtin.import_playbook") == "internal/facts.yml"
+    ]
     assert facts and "_atlas_mlflow_acts_on" in facts[0].get("vars", {})
