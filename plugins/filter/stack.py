@@ -9,21 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import matches
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import defaults_of
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import SECRETS
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import Hosts, aliases
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import topology_hosts
 
-#: Each generated secret, by its file's name, with the variable that gives it instead.
-VARIABLES = {
-    "postgres_password": "postgres_password",
-    "postgres_superuser_password": "postgres_superuser_password",
-    "minio_root_password": "minio_root_password",
-    "minio_secret_key": "minio_secret_key",
-    "mlflow_admin_password": "mlflow_server_admin_password",
-    "mlflow_flask_secret_key": "mlflow_server_flask_secret_key",
-    "mlflow_webhook_key": "mlflow_server_webhook_key",
-    "mlflow_kek_passphrase": "mlflow_server_kek_passphrase",
-    "backup_passphrase": "backup_passphrase",
-}
+#: The variable that gives each generated secret instead, by the name of its file.
+VARIABLES = {name: secret.variable for name, secret in SECRETS.items()}
 #: Secrets of a store's host, each with the group of that host, the store that a tracking server uses it for, and the server's own variable for it.
 OF_A_STORE = {
     "postgres_password": ("postgres", "backend", "mlflow_server_backend_store_uri"),
@@ -31,7 +23,9 @@ OF_A_STORE = {
 }
 #: Secrets of users, which a server without users does not have.
 OF_USERS = ("mlflow_admin_password", "mlflow_flask_secret_key")
-REPOSITORY = "/var/backups/atlas-mlflow"
+#: The defaults of what is read here of a host.
+AUTH = defaults_of("mlflow_server")["mlflow_server_auth"]
+REPOSITORY = defaults_of("backup")["backup_repository"]
 
 
 def stack_of(variables: Mapping[str, Any], role: str) -> Mapping[str, Any]:
@@ -55,7 +49,7 @@ def holders(hostvars: Hosts, groups: Mapping[str, list[str]], name: str) -> dict
             mark = (section.get("secrets") or {}).get(name)
             if not mark or (group and host not in groups.get(group, [])):
                 continue
-            if name in OF_USERS and str(variables.get("mlflow_server_auth", "none")) == "none":
+            if name in OF_USERS and str(variables.get("mlflow_server_auth", AUTH)) == "none":
                 continue
             if name == "postgres_superuser_password" and variables.get("postgres_deployment", variables.get("atlas_mlflow_deployment")) != "container":
                 continue

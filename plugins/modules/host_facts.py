@@ -39,6 +39,11 @@ ansible_facts:
   returned: always
   type: dict
   contains:
+    added_packages:
+      description: Empty. M(atlas.mlflow.packages) notes here what it adds to C(packages) later.
+      type: list
+      elements: str
+      sample: []
     architecture:
       description: The machine's architecture.
       type: str
@@ -274,6 +279,8 @@ def main() -> None:
     except OSError:
         os_release = {}
     facts = {
+        # An earlier playbook of this run may have added some, which are among the packages now.
+        "added_packages": [],
         "architecture": platform.machine(),
         "default_ipv4": {"address": default_address()} if default_address() else {},
         "distribution_release": os_release.get("VERSION_CODENAME", ""),

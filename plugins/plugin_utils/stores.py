@@ -8,9 +8,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import artifacts, database
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import defaults_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import topology_hosts
 
 Hosts = Mapping[str, Mapping[str, Any]]
+#: The names of the stores' containers, unless others are set.
+CONTAINERS = {role: str(defaults_of(role)[f"{role}_container_name"]) for role in ("postgres", "minio")}
 #: The stores of a tracking server in words.
 STORES = {"backend": "backend store", "registry": "registry store", "artifacts": "artifact store", "users": "store of users"}
 
@@ -26,11 +29,13 @@ def aliases(hostvars: Hosts, groups: Mapping[str, list[str]], own: str) -> dict[
         calls = [host, *(variables.get("atlas_mlflow_names") or []), variables.get("atlas_mlflow_address"), variables.get("atlas_mlflow_ip")]
         known.update({str(name).lower(): host for name in calls if name})
     beside = [
-        hostvars[host].get(f"{group}_container_name", default)
-        for group, default in (("postgres", "atlas-postgres"), ("minio", "atlas-minio"))
-        for host in groups.get(group, [])[:1] or [own]
+        name
+        for role in ("postgres", "minio")
+        for host in groups.get(role, [])[:1] or [own]
+        for name in (CONTAINERS[role], hostvars[host].get(f"{role}_container_name"))
+        if name
     ]
-    known.update(dict.fromkeys(["", "localhost", "127.0.0.1", "::1", "0.0.0.0", "atlas-postgres", "atlas-minio", *beside], own))
+    known.update(dict.fromkeys(["", "localhost", "127.0.0.1", "::1", "0.0.0.0", *beside], own))
     return known
 
 

@@ -8,6 +8,7 @@ import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import image_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.postgres import clusters
 
@@ -88,7 +89,7 @@ def postgres_keeps_its_data(given: RoleSettings) -> str:
         given.text("postgres_deployment"),
         given.text("postgres_container_volume"),
         image=given.text("postgres_image"),
-        version=str(given.variable("_postgres_image_version")),
+        version=image_version(given.text("postgres_image"), given.text("postgres_version")),
         present_clusters=clusters(given),
         allowed=given.flag("postgres_allow_data_change"),
     )

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import image_version
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings, defaults_of
 
 #: An image that is the same tomorrow: with a tag other than latest, or with its digest.
 PINNED = r"[^@]*(:(?!latest$)[^:/@]+|@sha256:[0-9a-f]{64})$"
@@ -17,7 +18,7 @@ ALPINE_USER = "70:70"
 def mlflow_has_no_folder_of_releases(given: RoleSettings) -> str:
     """In a container, the image holds the server."""
     folder = given.text("mlflow_server_install_dir")
-    if not given.in_container or folder == "/opt/mlflow":
+    if not given.in_container or folder == defaults_of("mlflow_server")["mlflow_server_install_dir"]:
         return ""
     return (
         f"mlflow_server_install_dir is {folder}, and mlflow_server_deployment is container, whose image holds the server. Remove the folder, or set "
@@ -104,7 +105,7 @@ def postgres_has_no_repository(given: RoleSettings) -> str:
 
 def postgres_image_has_a_version(given: RoleSettings) -> str:
     """The major version in the image is known."""
-    if not given.in_container or str(given.variable("_postgres_image_version")):
+    if not given.in_container or image_version(given.text("postgres_image"), given.text("postgres_version")):
         return ""
     image = given.text("postgres_image")
     return f"postgres_image is {image}, which does not tell the major version in it, and where its data lie goes by that. Set postgres_version."

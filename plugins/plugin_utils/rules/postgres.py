@@ -11,17 +11,20 @@ from typing import Any
 from ansible.module_utils.common.text.formatters import bytes_to_human
 from ansible.module_utils.compat.version import LooseVersion
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import DEFAULT, RESERVED, max_connections
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters as other_clusters
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 
 
 def version_of(given: RoleSettings) -> str:
     """Return the major version that is wanted, empty if it is not known."""
-    return str(given.variable("_postgres_version"))
+    return major_version(given.text("postgres_version"), given.facts)
 
 
 def former(given: RoleSettings) -> Mapping[str, Any]:
     """Return the cluster whose data the wanted version lacks, empty if there is none."""
-    return given.variable("_postgres_former") or {}
+    found: Mapping[str, Any] = other_clusters(given.facts, version_of(given))["former"]
+    return found
 
 
 def clusters(given: RoleSettings) -> list[Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener, collide
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters, major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 
 #: Words that PostgreSQL's setting knows an address by.
@@ -101,8 +102,9 @@ def postgres_port_is_free(given: RoleSettings) -> str:
     if given.in_container:
         own = [f"container {given.text('postgres_container_name')}"]
     else:
-        former = given.variable("_postgres_former", {}).get("version", "")
-        own = [f"postgresql@{version}-main.service" for version in (given.variable("_postgres_version"), former)]
+        version = major_version(given.text("postgres_version"), given.facts)
+        former = clusters(given.facts, version)["former"].get("version", "")
+        own = [f"postgresql@{version}-main.service" for version in (version, former)]
     addresses = [str(address) for address in given.items("postgres_listen_addresses")]
     return port_taken(given, addresses, own, f". {STAY}: dump them (pg_dump), stop the old one, and load them.")
 

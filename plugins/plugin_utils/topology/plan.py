@@ -15,6 +15,31 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services imp
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import Stack
 
 
+def server_plan(stack: Stack, host: Host) -> dict[str, Any]:
+    """Return how the tracking server of a host is asked on the host itself, by whoever made it."""
+    own, given = host.own_tls, host.given("mlflow_server_tls_certificate")
+    speaks_tls = bool(own and stack.servers_speak_tls) if given is None else bool(given)
+    authority = host.given("mlflow_server_tls_authority")
+    return {
+        "scheme": "https" if speaks_tls else "http",
+        "host": host.text("mlflow_server_host"),
+        "port": host.number("mlflow_server_port"),
+        "static_prefix": host.text("mlflow_server_static_prefix"),
+        "authority": host.authority if authority is None else str(authority),
+        "users": host.text("mlflow_server_auth") != "none",
+        "admin_user": host.text("mlflow_server_admin_user"),
+        "names": [str(name) for name in host.items("mlflow_server_names")],
+        "container_name": host.text("mlflow_server_container_name"),
+        "data_dir": host.text("mlflow_server_data_dir"),
+    }
+
+
+def removal_plan(stack: Stack, host: Host) -> list[str]:
+    """Return the roles whose data playbooks/remove.yml removes, of the stores that a host uses. A store without a host of its own is of this one."""
+    owners = {"mlflow_server": host, "postgres": stack.database.host if stack.database else host, "minio": stack.store.host if stack.store else host}
+    return [role for role, owner in owners.items() if owner.flag(f"{role}_remove_data")]
+
+
 def users_plan(stack: Stack, host: Host) -> dict[str, Any]:
     """Return what a host needs to know to ask the stack as its users do. No address of another host is in it."""
     own, first = host.own_tls, stack.first_server
@@ -27,6 +52,10 @@ def users_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "tls_key": key,
         "server_tls_certificate": certificate if stack.servers_speak_tls else "",
         "server_tls_key": key if stack.servers_speak_tls else "",
+        "tls_renew_days": host.number("atlas_mlflow_tls_renew_days"),
+        "tracking_server": server_plan(stack, host),
+        "uv_dir": host.text("mlflow_server_uv_dir"),
+        "verifies": host.flag("mlflow_server_verify"),
         "server_in_container": host.in_container("mlflow_server"),
         "proxies": [proxy.name for proxy in stack.proxies],
         "proxy_scheme": stack.proxy_scheme,
@@ -37,6 +66,7 @@ def users_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "static_prefix": stack.static_prefix,
         "auth": stack.auth,
         "admin_user": first.host.text("mlflow_server_admin_user") if first else "",
+        "servers": [server.name for server in stack.servers],
         "first_server": first.name if first else "",
         "servers_with_tls": stack.servers_with_tls,
         "server_names": stack.public_names,
@@ -64,6 +94,8 @@ def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
     auth = host.text("mlflow_server_auth")
     return {
         "container_postgres": bool(database and database.in_container),
+        "postgres_container_name": database.container_name if database and database.in_container else "",
+        "postgres_container_user": database.host.text("postgres_container_user") if database else "",
         "postgres_port": database.port if database else 0,
         # Loopback, and the host's address only if a tracking server is elsewhere.
         "postgres_listen_addresses": ["localhost", *([host.ip] if clients else [])],
@@ -99,6 +131,8 @@ def host_plan(stack: Stack, host: Host) -> dict[str, Any]:
         **proxies_plan(stack, host),
         **database_plan(stack, host),
         **artifacts_plan(stack, host),
+        "data_removed": removal_plan(stack, host),
+        "own_names": [*host.names, host.address, host.ip],
         "certificate_names": stack.certificate_names(host),
         "firewall_needed": [{**asdict(opening), "sources": list(opening.sources)} for opening in stack.openings(host)],
         "container_networks": stack.container_networks(host),

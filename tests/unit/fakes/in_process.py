@@ -22,6 +22,14 @@ def load(path: Path) -> dict[str, Any]:
     return loaded
 
 
+def role_vars(folder: Path) -> dict[str, Any]:
+    """Return the variables of a role that nobody sets, from its file or from its files by subject."""
+    found: dict[str, Any] = {}
+    for path in sorted([*folder.glob("vars/main.yml"), *folder.glob("vars/main/*.yml")]):
+        found.update(load(path))
+    return found
+
+
 def trusted(value: Any) -> Any:
     """Return a value in which templates are resolved, as in one that an inventory gives."""
     if isinstance(value, dict):
@@ -31,12 +39,11 @@ def trusted(value: Any) -> Any:
     return trust_as_template(value) if isinstance(value, str) else value
 
 
-def role_variables(role: str, given: dict[str, Any], play: dict[str, Any] | None = None) -> dict[str, Any]:
+def role_variables(role: str, given: dict[str, Any]) -> dict[str, Any]:
     """Return the variables of a task of a role, the ones of the role's own files as Ansible ranks them.
 
     :param role: The role.
     :param given: What the inventory sets for the host, and its facts.
-    :param play: The variables of the play.
     """
     folder = ROOT / "roles" / role
     return {
@@ -45,8 +52,7 @@ def role_variables(role: str, given: dict[str, Any], play: dict[str, Any] | None
         "hostvars": {"case": {}, "two": {}},
         **load(folder / "defaults/main.yml"),
         **trusted(given),
-        **(play or {}),
-        **load(folder / "vars/main.yml"),
+        **role_vars(folder),
         "role_path": str(folder),
         "ansible_search_path": [str(folder)],
     }

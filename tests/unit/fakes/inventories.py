@@ -20,7 +20,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import Rule
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import specifications
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from in_process import LOADER, ROOT, act, load, role_variables, trusted
+from in_process import LOADER, ROOT, act, role_variables, trusted
 
 Hosts = dict[str, dict[str, Any]]
 Groups = dict[str, list[str]]
@@ -269,7 +269,7 @@ class Run:
         key = (name, role, expression)
         if key[:2] not in self._templars:
             known = {"groups": self.case.groups, "hostvars": self.hosts, "_atlas_mlflow_plan": self.plans[name]}
-            variables = role_variables(role, {**self.hosts[name], **known}, load(ROOT / "playbooks/vars/secrets.yml"))
+            variables = role_variables(role, {**self.hosts[name], **known})
             self._templars[key[:2]] = Templar(loader=LOADER, variables=variables)
         if key not in self._values:
             self._values[key] = self._templars[key[:2]].template(trusted("{{ " + expression + " }}"))

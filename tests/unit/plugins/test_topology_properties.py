@@ -352,6 +352,7 @@ CHANGED = {
         "s3_endpoint_url",
         "backup_s3_endpoint_url",
         "proxied_servers",
+        "servers",
         "servers_with_tls",
         "server_names",
         "called_names",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from in_process import role_vars
 
 ROLES = sorted(path for path in (Path(__file__).resolve().parents[3] / "roles").iterdir() if path.name != "common")
 
@@ -29,8 +30,18 @@ def test_a_default_that_both_give_is_the_same(role: Path) -> None:
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 def test_internal_variables_say_that_they_are(role: Path) -> None:
-    internal = yaml.safe_load((role / "vars/main.yml").read_text())
-    assert [name for name in internal if not name.startswith(f"_{role.name}_")] == []
+    assert [name for name in role_vars(role) if not name.startswith(f"_{role.name}_")] == []
+
+
+@pytest.mark.parametrize("path", sorted(path for role in ROLES for path in role.glob("vars/**/*.yml")), ids=lambda path: "/".join(path.parts[-4:]))
+def test_a_file_of_variables_is_short_and_of_one_subject(path: Path) -> None:
+    assert path.read_text().count("\n") <= 80
+
+
+def test_no_variable_is_in_two_files_of_a_role() -> None:
+    for role in ROLES:
+        names = [name for path in role.glob("vars/**/*.yml") for name in yaml.safe_load(path.read_text())]
+        assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
@@ -44,7 +55,7 @@ def test_a_secret_is_called_one(role: Path) -> None:
 
 def test_the_releases_listed_are_those_with_a_lock() -> None:
     role = next(role for role in ROLES if role.name == "mlflow_server")
-    listed = yaml.safe_load((role / "vars/main.yml").read_text())["_mlflow_server_releases"]
+    listed = role_vars(role)["_mlflow_server_releases"]
     shipped = [path.name for path in (role / "files/releases").iterdir() if (path / "requirements.txt").stat().st_size and (path / "options.json").exists()]
     assert sorted(listed) == sorted(shipped)
     assert yaml.safe_load((role / "defaults/main.yml").read_text())["mlflow_server_version"] == listed[0]

@@ -590,13 +590,13 @@ def test_all_faults_of_a_host_are_told_at_once_in_the_order_of_the_rules() -> No
     assert [fault.split()[0] for fault in told] == ["mlflow_server_host", "mlflow_server_port", "mlflow_server_workers"]
 
 
-def test_a_secret_that_no_rule_reads_is_not_looked_up(tmp_path: Path) -> None:
-    """A look-up makes one that is not there."""
-    made = "{{ lookup('ansible.builtin.password', '" + str(tmp_path / "secret") + "') }}"
-    assert preflight("mlflow_server", {"_atlas_mlflow_generated_mlflow_admin_password": made}).passed
-    assert not (tmp_path / "secret").exists()
-    assert preflight("mlflow_server", {**BASIC, "mlflow_server_admin_password": made}).passed
-    assert (tmp_path / "secret").exists()
+def test_a_secret_that_no_rule_reads_is_not_generated(tmp_path: Path) -> None:
+    plan = {"_atlas_mlflow_plan": {"secrets_dir": str(tmp_path)}}
+    assert preflight("mlflow_server", plan).passed
+    assert not (tmp_path / "mlflow_admin_password").exists()
+    unset = ("mlflow_server_admin_password", "mlflow_server_flask_secret_key")
+    assert preflight("mlflow_server", {**{name: value for name, value in BASIC.items() if name not in unset}, **plan}).passed
+    assert (tmp_path / "mlflow_admin_password").exists()
 
 
 def test_postgres_tells_how_many_connections_there_may_be() -> None:
@@ -628,6 +628,10 @@ def test_every_rule_is_broken_by_a_case(seen: dict[int, Seen], seen_of_upgrades:
     assert sorted((listed | {(role, rule.__name__) for role, rule in rules.FIRST.items()}) - broken) == []
 
 
+#: What a role that is used alone has planned.
+PLANNED = "{{ _atlas_mlflow_plan | default({}) }}"
+
+
 def play(role: str) -> dict[str, Any]:
     """Return a play that runs a role alone on the hosts of a group of its name, and notes where it stopped and why."""
     return {
@@ -637,7 +641,11 @@ def play(role: str) -> dict[str, Any]:
             {
                 "block": [{"ansible.builtin.include_role": {"name": f"atlas.mlflow.{role}"}}],
                 "rescue": [
-                    {"ansible.builtin.set_fact": {"seen": {"task": "{{ ansible_failed_task.name }}", "message": "{{ ansible_failed_result | to_json }}"}}}
+                    {
+                        "ansible.builtin.set_fact": {
+                            "seen": {"task": "{{ ansible_failed_task.name }}", "message": "{{ ansible_failed_result | to_json }}", "plan": PLANNED}
+                        }
+                    }
                 ],
             }
         ],
@@ -650,25 +658,30 @@ ALONE: dict[str, tuple[str, dict[str, Any], str, list[str]]] = {
     "typed": ("mlflow_server", {"mlflow_server_port": "http"}, "Validating arguments", ["mlflow_server_port", "int"]),
     "proxy": ("haproxy", {"haproxy_port": 0, "haproxy_hsts_seconds": 60}, "The settings fit", ["haproxy_port is 0", "haproxy_hsts_seconds is 60"]),
     "keeper": ("backup", {"backup_passphrase": "canary"}, "The settings fit", ["backup_passphrase has 6 characters"]),
-    "good": ("mlflow_server", {}, "", ["no-such-"]),
+    "good": ("mlflow_server", {}, "Make the service's user", ['"rc": 126']),
+    "database": ("postgres", {}, "Install postgresql-17", ['"rc": 126']),
 }
 
 
 def test_ansible_playbook_refuses_in_roles_used_alone_and_in_the_playbooks(tmp_path: Path) -> None:
-    """No host can be reached, so the first task that tries to fails, and the message shows that it did."""
+    """No module runs on a host but the one for the facts, so the first task that changes something fails, and the message shows that it did."""
     listener = socket.create_server(("127.0.0.1", 0))
     port = str(listener.getsockname()[1])
     sudo, python = tmp_path / "sudo", tmp_path / "python"
     sudo.write_text('#!/bin/sh\nwhile [ "$1" != /bin/sh ]; do shift; done\nexec "$@"\n')
     # Nothing but the facts is read on the hosts of the playbook, which are this machine.
     python.write_text(f'#!/bin/sh\ncase "$*" in *host_facts*) exec {sys.executable} "$@";; esac\nexit 126\n')
-    for program in (sudo, python):
+    # A role alone has made-up facts.
+    (tmp_path / "facts.json").write_text(json.dumps({"changed": False, "ansible_facts": FACTS}))
+    made_up = tmp_path / "made_up"
+    made_up.write_text(f'#!/bin/sh\ncase "$*" in *host_facts*) exec cat {tmp_path}/facts.json;; esac\nexit 126\n')
+    for program in (sudo, python, made_up):
         program.chmod(0o755)
-    unreachable = {"ansible_connection": "local", "ansible_python_interpreter": "/no-such-python", "ansible_become_exe": "no-such-sudo"}
+    alone = {"ansible_connection": "local", "ansible_python_interpreter": str(made_up), "ansible_become_exe": str(sudo), "ansible_pipelining": False}
     inventory: dict[str, dict[str, Any]] = {f"alone_{role}": {"hosts": {}} for role, *_ in ALONE.values()}
     for name, (role, given, *_) in ALONE.items():
-        inventory[f"alone_{role}"]["hosts"][name] = {**unreachable, **GOOD[role], **given}
-    readable = {**unreachable, "ansible_become_exe": str(sudo), "ansible_python_interpreter": str(python), "ansible_pipelining": False}
+        inventory[f"alone_{role}"]["hosts"][name] = {**alone, **GOOD[role], **given}
+    readable = {**alone, "ansible_python_interpreter": str(python)}
     own = {"atlas_mlflow_secrets_dir": str(tmp_path / "secrets"), "atlas_mlflow_address": "192.0.2.7"}
     # Text, as `-e postgres_port=...` gives it.
     inventory["postgres"] = {"hosts": {"db": {**readable, **own, "postgres_port": port}}}
@@ -696,7 +709,8 @@ def test_ansible_playbook_refuses_in_roles_used_alone_and_in_the_playbooks(tmp_p
     seen = json.loads((tmp_path / "seen.json").read_text())
     for name, (_, _, task, words) in ALONE.items():
         assert task in seen[name]["task"] and all(word in seen[name]["message"] for word in words), seen[name]
-        assert ("no-such-" in seen[name]["message"]) is (name == "good")
+    # A role alone knows the other hosts of the inventory.
+    assert seen["good"]["plan"]["backend_store"].startswith(f"postgresql+psycopg2://mlflow@192.0.2.7:{port}/mlflow?")
     assert done.returncode != 0
     said = " ".join(done.stdout.partition("PLAY [Read what the roles need")[2].split())
     assert f"postgres_port is {port}, and" in said and "held by" in said, said[-3000:]

@@ -1,0 +1,24 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that make lists of files, mounts and ports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.files import as_files, binds, owned_by, published_ports, socket_address, under
+
+
+class FilterModule:
+    """Make the filters known to Ansible."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters by their names."""
+        return {
+            "as_files": as_files,
+            "files_under": under,
+            "owned_by": owned_by,
+            "binds": binds,
+            "published_ports": published_ports,
+            "socket_address": socket_address,
+        }

@@ -1,0 +1,17 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that tell versions and clusters of PostgreSQL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters, image_version, major_version
+
+
+class FilterModule:
+    """Make the filters known to Ansible."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters by their names."""
+        return {"postgres_version": major_version, "postgres_image_version": image_version, "postgres_clusters": clusters}

@@ -1,0 +1,52 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of the action plugin of the same name, which does the work."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: packages
+short_description: Install packages of the distribution that a host lacks
+version_added: 0.1.0
+extends_documentation_fragment: [atlas.mlflow.attributes]
+description:
+  - Compares the packages with the facts of M(atlas.mlflow.host_facts), and runs M(ansible.builtin.apt) only if some are missing. Without these facts it
+    always runs it.
+  - The roles install their packages by it. It installs no recommended packages.
+options:
+  names:
+    description: The packages, without versions.
+    type: list
+    elements: str
+    required: true
+attributes:
+  check_mode:
+    support: full
+    description: Tells whether packages would be installed.
+  diff_mode:
+    support: full
+    description: As M(ansible.builtin.apt).
+author:
+  - atlas.mlflow maintainers (@atlas-mlflow)
+"""
+
+EXAMPLES = r"""
+- name: Install what Python needs
+  atlas.mlflow.packages:
+    names: [python3-venv, ca-certificates]
+  become: true
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: Facts to add to those of M(atlas.mlflow.host_facts).
+  returned: if packages were installed, or would be
+  type: dict
+  contains:
+    added_packages:
+      description: Packages that were added since the facts were read, or would have been in check mode.
+      type: list
+      elements: str
+      sample: [python3-venv]
+"""

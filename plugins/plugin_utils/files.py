@@ -1,0 +1,76 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lists of files for the module atlas.mlflow.files, and what containers need of them."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ansible_collections.atlas.mlflow.plugins.module_utils.names import bracketed
+
+#: Words for addresses to listen on, as Docker takes them.
+ADDRESSES = {"localhost": "127.0.0.1", "*": "0.0.0.0"}
+
+
+def as_files(paths: Iterable[str] | Mapping[str, str], **attributes: Any) -> list[dict[str, Any]]:
+    """Return entries of ``atlas.mlflow.files`` that have the same attributes.
+
+    :param paths: The paths, or the texts of files by their paths.
+    :param attributes: The attributes of all of them, such as ``state`` and ``mode``.
+    """
+    if isinstance(paths, Mapping):
+        return [{"path": path, "content": content, **attributes} for path, content in paths.items()]
+    return [{"path": path, **attributes} for path in paths]
+
+
+def under(contents: Mapping[str, str], folder: str) -> list[dict[str, Any]]:
+    """Return entries of ``atlas.mlflow.files`` for files that everybody can read, and for their folders.
+
+    :param contents: The texts by their paths below the folder.
+    :param folder: The folder, which is among the entries.
+    """
+    folders = dict.fromkeys(posixpath.normpath(posixpath.join(folder, posixpath.dirname(path))) for path in contents)
+    return as_files(folders, state="directory", mode="0755") + as_files({f"{folder}/{path}": text for path, text in contents.items()}, mode="0644")
+
+
+def owned_by(user: str) -> dict[str, str]:
+    """Return the owner and the group of files.
+
+    :param user: Both as ``USER:GROUP``.
+    """
+    owner, _colon, group = user.partition(":")
+    return {"owner": owner, "group": group or owner}
+
+
+def binds(sources: Iterable[str | tuple[str, str]], **attributes: Any) -> list[dict[str, Any]]:
+    """Return bind mounts of a container.
+
+    :param sources: The places on the host, each with its place in the container if that is another.
+    :param attributes: More attributes of all of them, such as ``read_only``.
+    """
+    pairs = [(source, source) if isinstance(source, str) else tuple(source) for source in sources]
+    return [{"type": "bind", "source": source, "target": target, **attributes} for source, target in pairs]
+
+
+def published_ports(addresses: str | Iterable[str], port: Any, inner: Any) -> list[str]:
+    """Return where Docker publishes a port of a container.
+
+    :param addresses: The addresses of the host, ``localhost``, or ``*`` for all.
+    :param port: The port of the host. With 0, it is not published.
+    :param inner: The port in the container.
+    """
+    if not int(port):
+        return []
+    listed = [addresses] if isinstance(addresses, str) else addresses
+    return [f"{address}:{int(port)}:{int(inner)}" for address in dict.fromkeys(bracketed(ADDRESSES.get(address, address)) for address in listed)]
+
+
+def socket_address(host: str, port: Any = "") -> str:
+    """Return a host with a port as it stands in a URL: an IPv6 address in brackets.
+
+    :param host: The name or address.
+    :param port: The port; without it, the host alone.
+    """
+    return bracketed(host) + (f":{port}" if str(port) else "")
