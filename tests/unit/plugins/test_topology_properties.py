@@ -15,8 +15,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 
-pytest.importorskip("hypothesis", reason="the tools are older than their lock: make tools")
-
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import bracketed, canonical_host, canonical_name
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import covers
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import allowed_hosts, host_names
