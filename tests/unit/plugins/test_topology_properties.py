@@ -13,8 +13,6 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import pytest
-
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import bracketed, canonical_host, canonical_name
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import covers
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import allowed_hosts, host_names
