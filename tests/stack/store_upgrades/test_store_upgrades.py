@@ -132,7 +132,7 @@ def test_one_whose_servers_do_not_verify_is_rolled_back(server: Host, command: l
     [
         ("atlas.mlflow.postgres : Keep the database", "begun"),
         ("atlas.mlflow.postgres : Copy the cluster to the new version, and analyze it", "begun"),
-        ("atlas.mlflow.postgres : Make the databases", "begun"),
+        ("atlas.mlflow.postgres : Create the databases", "begun"),
         ("atlas.mlflow.mlflow_server : Ask the tracking server on its own host", "switched"),
     ],
 )
