@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import bracketed
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import unique
 
 #: Words for addresses to listen on, as Docker takes them.
 ADDRESSES = {"localhost": "127.0.0.1", "*": "0.0.0.0"}
@@ -31,7 +32,7 @@ def under(contents: Mapping[str, str], folder: str) -> list[dict[str, Any]]:
     :param contents: The texts by their paths below the folder.
     :param folder: The folder, which is among the entries.
     """
-    folders = dict.fromkeys(posixpath.normpath(posixpath.join(folder, posixpath.dirname(path))) for path in contents)
+    folders = unique(posixpath.normpath(posixpath.join(folder, posixpath.dirname(path))) for path in contents)
     return as_files(folders, state="directory", mode="0755") + as_files({f"{folder}/{path}": text for path, text in contents.items()}, mode="0644")
 
 
