@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host, resolver_of
 
 #: Ansible looks for Python on a host, and warns that another one may be found later.
 DISCOVERY = "auto"
@@ -43,12 +42,7 @@ class ActionModule(ActionBase):
 
     def _folders(self, task_vars: dict[str, Any]) -> list[str]:
         """Return the folders into which the roles install on the task's host."""
-
-        def resolver(variables: dict[str, Any]) -> Callable[[Any], Any]:
-            template: Callable[[Any], Any] = self._templar.copy_with_new_env(available_variables=variables).template
-            return template
-
-        host = Host(task_vars["inventory_hostname"], task_vars, resolver)
+        host = Host(task_vars["inventory_hostname"], task_vars, resolver_of(self._templar))
         return [host.text(name) for name in FOLDERS]
 
     def _quiet(self, task_vars: dict[str, Any]) -> dict[str, Any]:

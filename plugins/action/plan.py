@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host, resolver_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.plan import host_plan, users_plan
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import Stack
 
@@ -31,10 +31,7 @@ class ActionModule(ActionBase):
         given = task_vars or {}
         own, hostvars = given["inventory_hostname"], given["hostvars"]
 
-        def resolver(variables: dict[str, Any]) -> Callable[[Any], Any]:
-            templar = self._templar.copy_with_new_env(available_variables=variables)
-            template: Callable[[Any], Any] = templar.template
-            return template
+        resolver = resolver_of(self._templar)
 
         @functools.cache
         def host(name: str) -> Host:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_host, canonical_name
+from ansible_collections.atlas.mlflow.plugins.module_utils.names import bracketed, canonical_host, canonical_name
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 EXCERPT = 160  # characters of an answer that a finding may quote
@@ -56,7 +56,7 @@ class Base:
 
 def with_port(host: str, port: int) -> str:
     """Return C(host:port), with brackets around an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{bracketed(host)}:{port}"
 
 
 @dataclass(frozen=True)

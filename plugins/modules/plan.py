@@ -9,6 +9,7 @@ DOCUMENTATION = r"""
 module: plan
 short_description: Tell a host what it needs to know of the other hosts of the stack
 version_added: 0.1.0
+extends_documentation_fragment: [atlas.mlflow.attributes.control_node]
 description:
   - Reads what is set for all hosts in the groups V(mlflow_servers), V(postgres), V(minio) and V(haproxy), with the types and the defaults of the
     collection's roles, and returns what one host needs to know of them - endpoints, addresses to listen on, names, clients, and ports to open.
@@ -21,20 +22,6 @@ options:
     type: str
     choices: [all, users]
     default: all
-attributes:
-  platform:
-    support: full
-    description: The control node.
-    platforms: posix
-  action:
-    support: full
-    description: Runs on the control node.
-  check_mode:
-    support: full
-    description: Changes nothing.
-  diff_mode:
-    support: none
-    description: Changes nothing.
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 """

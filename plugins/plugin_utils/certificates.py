@@ -84,24 +84,18 @@ def own_is_current(plan: Mapping[str, Any], renew_days: int, now: datetime | Non
     """
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    folder = Path(plan["tls_dir"]).expanduser()
-    keys = [folder / "authority.key", Path(plan["tls_key"]).expanduser()]
-    papers = [Path(plan[name]).expanduser() for name in ("tls_authority", "tls_certificate")]
+    folder, until = Path(plan["tls_dir"]).expanduser(), (now or datetime.now(UTC)) + timedelta(days=renew_days)
+    pairs = [(plan["tls_authority"], str(folder / "authority.key")), (plan["tls_certificate"], plan["tls_key"])]
+    if any(certificate_faults(path, key, now=until) for path, key in pairs):
+        return False
+    if any(stat.S_IMODE(Path(path).expanduser().stat().st_mode) & 0o077 for path in (folder, *(key for _path, key in pairs))):
+        return False
+    authority, certificate = (x509.load_pem_x509_certificate(Path(path).expanduser().read_bytes()) for path, _key in pairs)
     try:
-        if any(stat.S_IMODE(path.stat().st_mode) & 0o077 for path in (folder, *keys)):
-            return False
-        authority, certificate = (x509.load_pem_x509_certificate(path.read_bytes()) for path in papers)
-        made_for = [load_pem_private_key(path.read_bytes(), password=None).public_key() for path in keys]
         certificate.verify_directly_issued_by(authority)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (OSError, ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         return False
     found = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
-    until = (now or datetime.now(UTC)) + timedelta(days=renew_days)
-    return (
-        made_for == [authority.public_key(), certificate.public_key()]
-        and sorted(found) == sorted(set(map(str, plan["certificate_names"])))
-        and all(one.not_valid_after_utc > until for one in (authority, certificate))
-    )
+    return sorted(found) == sorted(set(map(str, plan["certificate_names"])))

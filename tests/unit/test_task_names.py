@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ NAME = re.compile(r'^\s*- name: "?([A-Z].*?)"?\s*$', re.MULTILINE)
 PRINTED = re.compile(r'atlas\.mlflow\.(\w+) : ([^"\'\]\\\n]+)["\'\]]')
 
 
+@functools.cache
 def task_names(role: str) -> list[re.Pattern[str]]:
     """Return what the names of a role's tasks look like when they are printed, a template as any text."""
     folders = [ROOT / "roles" / role / "tasks", ROOT / "roles" / role / "handlers"]

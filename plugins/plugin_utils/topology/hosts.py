@@ -24,6 +24,19 @@ PLAN = "_atlas_mlflow_plan"
 Resolver = Callable[[dict[str, Any]], Callable[[Any], Any]]
 
 
+def resolver_of(templar: Any) -> Resolver:
+    """Return the resolver of an action plugin.
+
+    :param templar: The plugin's ``Templar``.
+    """
+
+    def resolver(variables: dict[str, Any]) -> Callable[[Any], Any]:
+        template: Callable[[Any], Any] = templar.copy_with_new_env(available_variables=variables).template
+        return template
+
+    return resolver
+
+
 @functools.cache
 def defaults() -> dict[str, Any]:
     """Return the defaults of the services' roles and of the collection's switches, with their templates."""
@@ -130,6 +143,12 @@ class Host:
     def authority(self) -> str:
         """Return the file on the control node with the authority that certificates are checked by, empty for those that each host trusts."""
         return self.own_tls.authority if self.own_tls else self.given_text("atlas_mlflow_tls_authority")
+
+    @property
+    def server_authority(self) -> str:
+        """Return the same for the tracking server on the host, to which the inventory may give another one, or none."""
+        given = self.given("mlflow_server_tls_authority")
+        return self.authority if given is None else str(given)
 
     def own_certificate(self, role: str) -> bool:
         """Say whether the inventory gives the service of a role a certificate, which is for no loopback address and no container's name."""

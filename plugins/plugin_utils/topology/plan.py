@@ -11,24 +11,21 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import LOOPBACK
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import LOOPBACK, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import Stack
 
 
 def server_plan(stack: Stack, host: Host) -> dict[str, Any]:
     """Return how the tracking server of a host is asked on the host itself, by whoever made it."""
-    own, given = host.own_tls, host.given("mlflow_server_tls_certificate")
-    speaks_tls = bool(own and stack.servers_speak_tls) if given is None else bool(given)
-    authority = host.given("mlflow_server_tls_authority")
     return {
-        "scheme": "https" if speaks_tls else "http",
+        "scheme": "https" if stack.serves_tls(host) else "http",
         "host": host.text("mlflow_server_host"),
         "port": host.number("mlflow_server_port"),
         "static_prefix": host.text("mlflow_server_static_prefix"),
-        "authority": host.authority if authority is None else str(authority),
+        "authority": host.server_authority,
         "users": host.text("mlflow_server_auth") != "none",
         "admin_user": host.text("mlflow_server_admin_user"),
-        "names": [str(name) for name in host.items("mlflow_server_names")],
+        "names": TrackingServer(host).public_names,
         "container_name": host.text("mlflow_server_container_name"),
         "data_dir": host.text("mlflow_server_data_dir"),
     }
@@ -126,6 +123,7 @@ def host_plan(stack: Stack, host: Host) -> dict[str, Any]:
     :param stack: The services of the inventory. What is known of the hosts includes their addresses.
     :param host: The host.
     """
+    networks = stack.container_networks(host)
     return {
         **users_plan(stack, host),
         **proxies_plan(stack, host),
@@ -135,7 +133,7 @@ def host_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "own_names": [*host.names, host.address, host.ip],
         "certificate_names": stack.certificate_names(host),
         "firewall_needed": [{**asdict(opening), "sources": list(opening.sources)} for opening in stack.openings(host)],
-        "container_networks": stack.container_networks(host),
+        "container_networks": networks,
         # Of these, the tracking server alone asks others.
-        "firewall_container_network": next(iter(stack.container_networks(host).values()), ""),
+        "firewall_container_network": next(iter(networks.values()), ""),
     }

@@ -171,8 +171,7 @@ class Database(Service):
         """Return the options of a URI for a link."""
         if link.endpoint is None:
             return [f"host={POSTGRES_SOCKETS}", f"port={self.port}"]
-        own = host.given("mlflow_server_tls_authority")
-        authority = AUTHORITY_ON_HOST if (host.authority if own is None else own) else "system"
+        authority = AUTHORITY_ON_HOST if host.server_authority else "system"
         return [*(NETWORK_OPTIONS if link.over_network else ()), *([f"sslmode={link.verify}", f"sslrootcert={authority}"] if link.verify else ())]
 
     def uri(self, host: Host, database: str) -> str:
@@ -213,20 +212,25 @@ class ArtifactStore(Service):
     def _beside(self, host: Host) -> bool:
         """Say whether the tracking server on a host reaches it by the name of its container."""
         both = host.name == self.name and host.in_container("mlflow_server") and self.in_container
-        return both and host.text("mlflow_server_artifact_mode") != "direct" and not self.host.own_certificate(self.ROLE)
+        return both and not TrackingServer(host).direct and not self.host.own_certificate(self.ROLE)
 
     def endpoint(self, host: Host, servers: list[TrackingServer]) -> Endpoint:
         """Return where the tracking server on a host reaches it, and where it sends clients in the artifact mode "direct"."""
         if self._beside(host):
             return self.inside
-        direct, own = host.text("mlflow_server_artifact_mode") == "direct", self.host.own_certificate(self.ROLE)
-        here = host.name == self.name and not host.in_container("mlflow_server") and not direct and not own
-        by_loopback = here and self.listen_address(servers) in REACHED_BY_LOOPBACK
-        return Endpoint(LOOPBACK if by_loopback else self.host.address, self.port)
+        server = TrackingServer(host)
+        return self._outside(host, servers, by_address=server.in_container or server.direct)
 
     def endpoint_of_backup(self, host: Host, servers: list[TrackingServer]) -> Endpoint:
         """Return where the backup reaches it, which is made on a host and not in a container."""
-        here = host.name == self.name and not self.host.own_certificate(self.ROLE)
+        return self._outside(host, servers)
+
+    def _outside(self, host: Host, servers: list[TrackingServer], by_address: bool = False) -> Endpoint:
+        """Return where a host reaches it: on its own host by loopback if it listens there and has no certificate of the inventory, or else by its address.
+
+        :param by_address: Whether who asks reaches no loopback of the host.
+        """
+        here = host.name == self.name and not by_address and not self.host.own_certificate(self.ROLE)
         by_loopback = here and self.listen_address(servers) in REACHED_BY_LOOPBACK
         return Endpoint(LOOPBACK if by_loopback else self.host.address, self.port)
 

@@ -75,9 +75,12 @@ class Stack:
 
     @property
     def servers_with_tls(self) -> dict[str, bool]:
-        """Say of each tracking server, by its name, whether it speaks TLS: by a certificate that is given, or by that of the own authority."""
-        given = {server.name: server.host.given("mlflow_server_tls_certificate") for server in self.servers}
-        return {server.name: server.tls and (self.servers_speak_tls or given[server.name] is not None) for server in self.servers}
+        """Say of each tracking server, by its name, whether it speaks TLS."""
+        return {server.name: self.serves_tls(server.host) for server in self.servers}
+
+    def serves_tls(self, host: Host) -> bool:
+        """Say whether the tracking server on a host speaks TLS: by a certificate that is given, or by that of the own authority."""
+        return host.speaks_tls("mlflow_server") and (self.servers_speak_tls or host.given("mlflow_server_tls_certificate") is not None)
 
     @property
     def servers_speak_tls(self) -> bool:

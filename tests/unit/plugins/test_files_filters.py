@@ -18,6 +18,7 @@ def test_files_below_a_folder_come_after_their_folders() -> None:
     made = under({"a.py": "1", "package/b.py": "2"}, "/opt/lib")
     assert [entry["path"] for entry in made] == ["/opt/lib", "/opt/lib/package", "/opt/lib/a.py", "/opt/lib/package/b.py"]
     assert [entry.get("state", entry.get("content")) for entry in made] == ["directory", "directory", "1", "2"]
+    assert ["content" in entry for entry in made] == [False, False, True, True]
 
 
 def test_a_user_without_a_group_has_one_of_its_name() -> None:

@@ -122,12 +122,15 @@ def logs_in(rules: str, database: str, user: str, tls: bool, sources: list[str])
     return False
 
 
+def accepted_servers(run: Run, case: Case) -> list[str]:
+    """Return the tracking servers that are not refused for the network of their container."""
+    return [name for name in case.of("mlflow_servers") if not run.told(name, "mlflow_server", images.mlflow_shares_the_network)]
+
+
 @on_every_case
 def test_each_server_asks_a_database_that_hears_it_and_lets_it_in(case: Case) -> None:
     run = Run(case)
-    for name in case.of("mlflow_servers"):
-        if run.told(name, "mlflow_server", images.mlflow_shares_the_network):
-            continue
+    for name in accepted_servers(run, case):
         own = run.value(
             name,
             "mlflow_server",
@@ -165,9 +168,7 @@ def test_each_server_asks_a_database_that_hears_it_and_lets_it_in(case: Case) ->
 @on_every_case
 def test_each_server_asks_an_artifact_store_that_hears_it(case: Case) -> None:
     run = Run(case)
-    for name in case.of("mlflow_servers"):
-        if run.told(name, "mlflow_server", images.mlflow_shares_the_network):
-            continue
+    for name in accepted_servers(run, case):
         own = run.value(
             name,
             "mlflow_server",
