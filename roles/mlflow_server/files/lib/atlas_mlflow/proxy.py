@@ -5,6 +5,9 @@ then fetch artifacts by links to the S3 endpoint as the *server* knows it, which
 downloads hang). The server decides so by the type of its repository: whether it is a ``MultipartDownloadMixin`` and the like. This
 one is not. It takes ``proxied-s3://bucket/prefix`` and hands every request on to MLflow's own S3 repository, so clients with default
 settings send and fetch everything through the server.
+
+MLflow imports this module in each worker before it serves a request, wherever artifacts are stored, as it loads all repositories. So the
+import also sets what connections need.
 """
 
 from __future__ import annotations
@@ -14,7 +17,12 @@ from typing import Any
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
 
+from atlas_mlflow import sockets
+
 _SCHEME = "proxied-s3:"
+
+# No hook of MLflow or uvicorn is called with the sockets of a worker. They are there when MLflow is loaded.
+sockets.turn_off_nagle()
 
 
 class ProxiedS3ArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # The types of MLflow are not known here.
