@@ -1,4 +1,4 @@
-"""Molecule's scenarios: all that stand on disk, three at a time where memory allows, each with a log of its own."""
+"""Molecule's scenarios: all that stand on disk, four at a time if memory allows, each with a log of its own."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pathlib import Path
 from .shell import BIN, HEARTBEAT, ROOT, TestbedError, environment, say
 
 LOGS = ROOT / ".logs"
-#: Memory that a scenario's hosts may take, in bytes, and how many run side by side at most: two leave a third of two cores idle, as they often wait.
+#: Memory that a scenario's hosts may take, in bytes, and how many run side by side at most: three leave a quarter of two cores idle, as they often wait.
 SCENARIO_MEMORY = 3 * 1024**3
-MOST_AT_ONCE = 3
+MOST_AT_ONCE = 4
 #: The scenarios that were seen to take longest, so that none of them starts late and runs alone; the others follow by name.
 LONGEST_FIRST = ("survival", "containers", "faults_containers", "faults", "upgrade", "store_upgrades", "recovery", "one_host", "images")
 #: Seconds after which a scenario is given up.
