@@ -90,13 +90,13 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Look at the server on its own host
+- name: Diagnose the server on its own host
   atlas.mlflow.mlflow_diagnose:
     names: [mlflow.example.org]
   become: true
   register: server
 
-- name: Look at it from the control node
+- name: Diagnose the server from the control node
   atlas.mlflow.mlflow_diagnose:
     perspective: client
     names: [mlflow.example.org]
@@ -104,7 +104,7 @@ EXAMPLES = r"""
   delegate_to: localhost
   register: client
 
-- name: Say what it means
+- name: Show the diagnosis
   ansible.builtin.debug:
     msg: "{{ {'host': '0.0.0.0', 'port': 5001} | atlas.mlflow.diagnosis(server.facts, client.facts) }}"
 """

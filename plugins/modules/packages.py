@@ -32,7 +32,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Install what Python needs
+- name: Install the packages for Python environments
   atlas.mlflow.packages:
     names: [python3-venv, ca-certificates]
   become: true

@@ -27,7 +27,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Plan how the services reach one another
+- name: Plan how the services reach each other
   atlas.mlflow.plan:
   register: _atlas_mlflow_plan
 """

@@ -31,7 +31,7 @@ author:
 """
 
 EXAMPLES = r"""
-- name: The settings fit this release and one another
+- name: Check the settings of the tracking server
   atlas.mlflow.preflight:
     role: mlflow_server
 """

@@ -30,10 +30,10 @@ author:
 """
 
 EXAMPLES = r"""
-- name: Refuse settings that cannot be meant
+- name: Refuse unknown and contradictory settings
   atlas.mlflow.settings:
 
-- name: Refuse settings that cannot be meant, and an inventory that is no stack
+- name: Refuse unknown and contradictory settings, and hosts that --limit leaves out
   atlas.mlflow.settings:
     acts_on: "{{ groups.postgres | default([]) }}"
 """

@@ -65,7 +65,7 @@ def test_an_upgrade_that_fails_goes_back_to_the_image_and_the_database(server: H
 
 def test_an_upgrade_switches_the_image_to_the_variant_that_has_drivers(server: Host, server_name: str, tmp_path: Path) -> None:
     done = play(command("upgrade", server_name, tmp_path))
-    assert done.returncode == 0 and f"Release {NEW} serves, where {OLD} did." in said(done), done.stdout
+    assert done.returncode == 0 and f"Release {NEW} replaced {OLD}." in said(done), done.stdout
     assert (release(server), container(server, ".Config.Image")) == (NEW, f"{REGISTRY}:v{NEW}-full")
     assert_kept_run(server)
     assert_metrics(server)

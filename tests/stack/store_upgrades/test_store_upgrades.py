@@ -130,10 +130,10 @@ def test_one_whose_servers_do_not_verify_is_rolled_back(server: Host, command: l
 @pytest.mark.parametrize(
     ("task", "phase"),
     [
-        ("atlas.mlflow.postgres : Keep the database", "begun"),
-        ("atlas.mlflow.postgres : Copy the cluster to the new version, and analyze it", "begun"),
+        ("atlas.mlflow.postgres : Dump the database of the backend store", "begun"),
+        ("atlas.mlflow.postgres : Copy the cluster to the new version", "begun"),
         ("atlas.mlflow.postgres : Create the databases", "begun"),
-        ("atlas.mlflow.mlflow_server : Ask the tracking server on its own host", "switched"),
+        ("atlas.mlflow.mlflow_server : Probe the tracking server on its own host", "switched"),
     ],
 )
 def test_an_upgrade_may_be_cut_short_anywhere(server: Host, command: list[str], over: dict[str, object], tmp_path: Path, task: str, phase: str) -> None:
@@ -145,7 +145,7 @@ def test_and_is_run_again_to_its_end(server: Host, command: list[str], over: dic
     done = play(playbook("site", over, tmp_path))
     assert done.returncode and "was cut short. Run upgrade_postgres.yml again" in said(done), done.stdout
     done = play(command)
-    assert done.returncode == 0 and "PostgreSQL 17 serves, where 15 did." in said(done), done.stdout
+    assert done.returncode == 0 and "PostgreSQL 17 replaced 15." in said(done), done.stdout
     assert version(server).startswith(NEW)
     assert_kept_run(server)
 

@@ -229,17 +229,23 @@ def test_a_restarted_host(stack: Stack, group: str) -> None:
 
 #: Where the playbook is killed, and the setting that it is to change then.
 PHASES = {
-    "install": ("mlflow_server : Install the release beside the others", {"mlflow_server_install_dir": "/opt/mlflow-elsewhere"}),
+    "install": ("atlas.mlflow.mlflow_server : Install the release in its own folder", {"mlflow_server_install_dir": "/opt/mlflow-elsewhere"}),
     "configure": (
-        "mlflow_server : Make the release the current one, and write the unit and the settings with secrets that systemd reads as root",
+        "atlas.mlflow.mlflow_server : Activate the release, and write MLflow's unit and settings",
         {"mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 6}},
     ),
     "service": (
-        "mlflow_server : Start it, anew where something it runs with has changed",
+        "atlas.mlflow.mlflow_server : Start MLflow, or restart it if its files changed",
         {"mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 7}},
     ),
-    "verify": ("mlflow_server : Ask the tracking server on its own host", {"mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 8}}),
-    "PostgreSQL's handler": ("postgres : Reload PostgreSQL, or restart it where a setting needs that", {"postgres_settings": {"max_connections": 320}}),
+    "verify": (
+        "atlas.mlflow.mlflow_server : Probe the tracking server on its own host",
+        {"mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 8}},
+    ),
+    "PostgreSQL's handler": (
+        "atlas.mlflow.postgres : Reload PostgreSQL, or restart it if a setting requires it",
+        {"postgres_settings": {"max_connections": 320}},
+    ),
 }
 
 
@@ -262,7 +268,7 @@ def test_a_playbook_that_is_killed(
     changes[0].update(setting)
     command = site(changes)
     with stack.survives(f"site.yml killed: {phase}", healed_by="the play, run again") as fault:
-        cut_short([server, postgres, minio], command, f"atlas.mlflow.{task}", tmp_path / "log")
+        cut_short([server, postgres, minio], command, task, tmp_path / "log")
         done = play(command)
         fault.mended = time.time()
         assert done.returncode == 0, done.stdout[-3000:]

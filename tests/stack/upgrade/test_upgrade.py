@@ -65,7 +65,7 @@ def test_an_installation_that_fills_the_disk_leaves_the_server_as_it_is(server: 
         done = play(command)
     finally:
         server.check_output(f"umount {releases}/{OLD} && umount {releases} && umount /run/present")
-    assert done.returncode and "No space left on device" in said(done) and "Stop the service" not in done.stdout, done.stdout
+    assert done.returncode and "No space left on device" in said(done) and "Stop the tracking server's service" not in done.stdout, done.stdout
     assert release(server) == OLD
 
 
@@ -83,7 +83,7 @@ def test_a_dump_that_fills_the_disk_ends_the_upgrade_before_the_database_is_touc
 
 def test_a_database_that_is_lost_in_the_migration_comes_back_as_it_was(server: Host, command: list[str], tmp_path: Path) -> None:
     revision = query(server, "SELECT version_num FROM alembic_version")
-    starts = "atlas.mlflow.mlflow_server : Start it, anew where something it runs with has changed"
+    starts = "atlas.mlflow.mlflow_server : Start MLflow, or restart it if its files changed"
     process = play_until([*command, "--extra-vars", "mlflow_server_stores_timeout=5"], starts, tmp_path / "log")
     # The migration has begun when its revision is another.
     server.check_output(
@@ -117,11 +117,11 @@ def test_a_server_that_does_not_verify_is_rolled_back(server: Host, command: lis
 @pytest.mark.parametrize(
     "task",
     [
-        "atlas.mlflow.mlflow_server : Stop the service",
-        "atlas.mlflow.postgres : Keep the database",
-        "atlas.mlflow.mlflow_server : Make the release the current one, and write the unit and the settings with secrets that systemd reads as root",
-        "atlas.mlflow.mlflow_server : Start it, anew where something it runs with has changed",
-        "atlas.mlflow.mlflow_server : Ask the tracking server on its own host",
+        "atlas.mlflow.mlflow_server : Stop the tracking server's service",
+        "atlas.mlflow.postgres : Dump the database of the backend store",
+        "atlas.mlflow.mlflow_server : Activate the release, and write MLflow's unit and settings",
+        "atlas.mlflow.mlflow_server : Start MLflow, or restart it if its files changed",
+        "atlas.mlflow.mlflow_server : Probe the tracking server on its own host",
     ],
 )
 def test_an_upgrade_may_be_cut_short_anywhere(server: Host, command: list[str], tmp_path: Path, task: str) -> None:
@@ -136,7 +136,7 @@ def test_the_stack_is_not_set_up_over_an_upgrade_that_was_cut_short(server_name:
 
 def test_and_is_run_again_to_its_end(server: Host, command: list[str]) -> None:
     done = play(command)
-    assert done.returncode == 0 and f"Release {NEW} serves, where {OLD} did." in said(done), done.stdout
+    assert done.returncode == 0 and f"Release {NEW} replaced {OLD}." in said(done), done.stdout
     assert release(server) == NEW
     assert_kept_run(server)
     assert not server.file("/etc/atlas-mlflow/upgrade-from").exists

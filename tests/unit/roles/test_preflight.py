@@ -654,11 +654,11 @@ def play(role: str) -> dict[str, Any]:
 
 #: Hosts on which a role is used alone, with what is set for each; the task that it stops at, and what that says.
 ALONE: dict[str, tuple[str, dict[str, Any], str, list[str]]] = {
-    "mlflow": ("mlflow_server", {"mlflow_server_workers": "0"}, "The settings fit", ["mlflow_server_workers is 0. Set 1 or more."]),
+    "mlflow": ("mlflow_server", {"mlflow_server_workers": "0"}, "Check the settings", ["mlflow_server_workers is 0. Set 1 or more."]),
     "typed": ("mlflow_server", {"mlflow_server_port": "http"}, "Validating arguments", ["mlflow_server_port", "int"]),
-    "proxy": ("haproxy", {"haproxy_port": 0, "haproxy_hsts_seconds": 60}, "The settings fit", ["haproxy_port is 0", "haproxy_hsts_seconds is 60"]),
-    "keeper": ("backup", {"backup_passphrase": "canary"}, "The settings fit", ["backup_passphrase has 6 characters"]),
-    "good": ("mlflow_server", {}, "Make the service's user", ['"rc": 126']),
+    "proxy": ("haproxy", {"haproxy_port": 0, "haproxy_hsts_seconds": 60}, "Check the settings", ["haproxy_port is 0", "haproxy_hsts_seconds is 60"]),
+    "keeper": ("backup", {"backup_passphrase": "canary"}, "Check the settings", ["backup_passphrase has 6 characters"]),
+    "good": ("mlflow_server", {}, "Create MLflow's user", ['"rc": 126']),
     "database": ("postgres", {}, "Install postgresql-17", ['"rc": 126']),
 }
 
@@ -712,7 +712,7 @@ def test_ansible_playbook_refuses_in_roles_used_alone_and_in_the_playbooks(tmp_p
     # A role alone knows the other hosts of the inventory.
     assert seen["good"]["plan"]["backend_store"].startswith(f"postgresql+psycopg2://mlflow@192.0.2.7:{port}/mlflow?")
     assert done.returncode != 0
-    said = " ".join(done.stdout.partition("PLAY [Read what the roles need")[2].split())
+    said = " ".join(done.stdout.partition("PLAY [Read the hosts and plan the stack")[2].split())
     assert f"postgres_port is {port}, and" in said and "held by" in said, said[-3000:]
-    assert "PLAY [Make the certificates" not in said
+    assert "PLAY [Create the certificates" not in said
     assert "canary" not in done.stdout
