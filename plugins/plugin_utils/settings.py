@@ -127,7 +127,7 @@ def _deep_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
     return "" if not result.error_messages else f"{result.error_messages[0].rstrip('.')}."
 
 
-def misspelled(names: Iterable[str], known: Iterable[str], likeness: float = LIKENESS) -> list[str]:
+def similar_names(names: Iterable[str], known: Iterable[str], likeness: float = LIKENESS) -> list[str]:
     """Return the names that are not known and are nearly one that is, each with that one.
 
     :param names: Names that are set.
@@ -152,7 +152,7 @@ def near_misses(names: Iterable[str], known: Iterable[str]) -> list[str]:
         if LEFT_BEHIND.match(name) or name.startswith(("_", "ansible_")) or not any(abs(len(name) - length) <= 3 for length in lengths):
             continue
         ours = name.startswith(OWN_PREFIX)
-        found += misspelled([name], wanted, GROUP_LIKENESS if ours else LIKENESS) or ([name] if ours else [])
+        found += similar_names([name], wanted, GROUP_LIKENESS if ours else LIKENESS) or ([name] if ours else [])
     return found
 
 

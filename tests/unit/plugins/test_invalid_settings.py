@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.options import invalid_settings
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import misspelled
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import similar_names
 
 KNOWN = ["postgres_version", "postgres_password", "postgres_port"]
 
 
 def test_a_slip_is_found() -> None:
-    assert misspelled(["postgres_pasword", "postgres_prot"], KNOWN) == [
+    assert similar_names(["postgres_pasword", "postgres_prot"], KNOWN) == [
         "postgres_pasword (did you mean postgres_password?)",
         "postgres_prot (did you mean postgres_port?)",
     ]
 
 
 def test_a_known_name_and_another_roles_are_left_alone() -> None:
-    assert misspelled(["postgres_version", "postgres_exporter_version", "postgres_exporter_port"], KNOWN) == []
+    assert similar_names(["postgres_version", "postgres_exporter_version", "postgres_exporter_port"], KNOWN) == []
 
 
 def test_what_is_wrong_in_a_dictionary_is_said_without_its_value() -> None:
