@@ -38,6 +38,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         stores.no_store_is_left,
         releases.no_upgrade_was_cut_short,
         sockets.mlflow_listens_on_an_address,
+        sockets.mlflow_is_reached_by_proxies,
         options.mlflow_environment_is_passed_on,
         options.mlflow_download_environment_is_one,
         keys.webhook_key_is_one,

@@ -67,9 +67,9 @@ def ipv6_has_brackets(given: RoleSettings) -> str:
 
 
 def url_has_the_scheme(given: RoleSettings) -> str:
-    """The URL of a server with a certificate starts with https."""
+    """The URL of a server with a certificate starts with https. Behind proxies it is the URL of the proxies."""
     url = given.text("mlflow_server_url")
-    if not given.text("mlflow_server_tls_certificate") or url.startswith("https://"):
+    if given.planned("proxies") or not given.text("mlflow_server_tls_certificate") or url.startswith("https://"):
         return ""
     return f"mlflow_server_url is {url}, and mlflow_server_tls_certificate is set, with which the server speaks https alone. Start it with https://."
 

@@ -75,6 +75,18 @@ def mlflow_listens_on_an_address(given: RoleSettings) -> str:
     return address_fault("mlflow_server_host", given.text("mlflow_server_host"))
 
 
+def mlflow_is_reached_by_proxies(given: RoleSettings) -> str:
+    """The tracking server listens on more than loopback if a proxy is on another host."""
+    address = WORDS.get(given.text("mlflow_server_host"), given.text("mlflow_server_host"))
+    elsewhere = [name for name in given.planned("proxies") or [] if name != given.host]
+    if not elsewhere or not re.match(ADDRESS, address) or not ip_address(address).is_loopback:
+        return ""
+    return (
+        f"mlflow_server_host is {address}, and the proxy on {elsewhere[0]} reaches no loopback address of {given.host}. Set mlflow_server_host to 0.0.0.0, or "
+        "to an address of the host that the proxy reaches."
+    )
+
+
 def mlflow_port_is_one(given: RoleSettings) -> str:
     """The tracking server's port can be one."""
     return port_fault("mlflow_server_port", given.number("mlflow_server_port"))

@@ -65,6 +65,8 @@ def users_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "admin_user": first.host.text("mlflow_server_admin_user") if first else "",
         "servers": [server.name for server in stack.servers],
         "first_server": first.name if first else "",
+        "server_is_first": first is None or first.name == host.name,
+        "server_is_alone": len(stack.servers) < 2,
         "servers_with_tls": stack.servers_with_tls,
         "server_names": stack.public_names,
         "postgres_host": stack.database.name if stack.database else "",

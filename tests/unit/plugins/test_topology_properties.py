@@ -351,6 +351,7 @@ CHANGED = {
         "proxied_servers",
         "servers",
         "servers_with_tls",
+        "server_is_alone",
         "server_names",
         "called_names",
         "certificate_names",

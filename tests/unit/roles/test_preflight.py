@@ -362,6 +362,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     (
         "mlflow_server",
+        {"mlflow_server_host": "127.0.0.1", "_atlas_mlflow_plan": {"proxies": ["balancer"]}},
+        ["mlflow_server_host is 127.0.0.1", "the proxy on balancer", "0.0.0.0"],
+    ),
+    (
+        "mlflow_server",
         {"mlflow_server_deployment": "container", "mlflow_server_container_network": "apart", "_atlas_mlflow_plan": {"container_networks": {"minio": "team"}}},
         ["mlflow_server_container_network is apart, and minio_container_network is team", "atlas_mlflow_container_network"],
     ),
@@ -577,6 +582,18 @@ def test_values_that_come_as_text_pass_the_preflight() -> None:
     text = {"mlflow_server_port": "5001", "mlflow_server_jobs_enabled": "false", "mlflow_server_workers": " 2 ", "mlflow_server_tls_authority": AUTHORITY}
     assert preflight("mlflow_server", {**OIDC, **text}).passed
     assert preflight("haproxy", {"haproxy_servers_tls": "no", "haproxy_port": "8080"}).passed
+
+
+def test_a_server_behind_a_proxy_on_its_host_may_listen_on_loopback() -> None:
+    given = {"mlflow_server_host": "127.0.0.1", "_atlas_mlflow_plan": {"proxies": ["target"]}, "inventory_hostname": "target"}
+    found = preflight("mlflow_server", given)
+    assert found.passed, found.words
+
+
+def test_the_url_of_a_server_behind_proxies_has_the_scheme_of_the_proxies() -> None:
+    given = {"mlflow_server_tls_certificate": AUTHORITY, "mlflow_server_tls_key": AUTHORITY, "mlflow_server_url": "http://mlflow.example.org"}
+    assert rules.names.url_has_the_scheme in preflight("mlflow_server", given).broken
+    assert rules.names.url_has_the_scheme not in preflight("mlflow_server", {**given, "_atlas_mlflow_plan": {"proxies": ["balancer"]}}).broken
 
 
 def test_an_environment_may_leave_a_name_without_a_value() -> None:
