@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -51,6 +52,15 @@ def test_a_container_is_confined(containers: dict[str, dict[str, Any]], name: st
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "5"}}
     assert list(containers[name]["NetworkSettings"]["Networks"]) == ["atlas-network"]
+
+
+def test_a_start_compiles_no_module_of_mlflow(server: Host) -> None:
+    """The file system is read-only, so each start would compile again what the image has no bytecode for (python(1), -v)."""
+    imported = server.run("docker exec atlas-mlflow-server python -v -c 'import mlflow.cli, mlflow.server.fastapi_app'")
+    assert imported.rc == 0
+    modules = re.findall(r"^# code object from '?(/opt/mlflow/[^'\n]+)", imported.stderr, re.MULTILINE)
+    assert len(modules) > 500
+    assert [module for module in modules if not module.endswith(".pyc")] == []
 
 
 def test_the_tracking_server_has_limits_and_is_healthy(containers: dict[str, dict[str, Any]], server: Host) -> None:

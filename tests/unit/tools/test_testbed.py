@@ -201,7 +201,7 @@ class TestScenarios:
             platforms = yaml.safe_load((ROOT / "molecule" / name / "molecule.yml").read_text())["platforms"]
             assert all(host["name"].startswith(f"{name.replace('_', '-')}-") for host in platforms), name
 
-    @pytest.mark.parametrize(("gibibytes", "expected"), [(1, 1), (5, 1), (6, 2), (60, 3)])
+    @pytest.mark.parametrize(("gibibytes", "expected"), [(1, 1), (5, 1), (6, 2), (60, 4)])
     def test_memory_bounds_how_many_run_at_once(self, gibibytes: int, expected: int):
         assert scenarios.slots(gibibytes * 1024**3) == expected
 
