@@ -20,6 +20,14 @@ def topology_hosts(groups: Mapping[str, Iterable[str]]) -> list[str]:
     return list(dict.fromkeys(host for group in GROUPS for host in groups.get(group, ())))
 
 
+def backup_hosts(groups: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return the host that makes the backups, as a list: that of the database, or the first tracking server's if the database is embedded.
+
+    :param groups: The groups of the inventory with their hosts.
+    """
+    return (list(groups.get("postgres", ())) or list(groups.get("mlflow_servers", ())))[:1]
+
+
 def ip_version(text: Any) -> int:
     """Return the version of an IP address, with or without brackets: 4, 6, or 0 if the text is none."""
     try:

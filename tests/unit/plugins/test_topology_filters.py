@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.filter.topology import host_calls, unread_hosts
+from ansible_collections.atlas.mlflow.plugins.filter.topology import FilterModule, host_calls, unread_hosts
 
 FACTS = {"default_ipv4": {"address": "10.0.0.7"}, "hostname": "db", "fqdn": "db.example.com"}
 
@@ -38,3 +38,18 @@ def test_a_host_that_cannot_be_read_is_named_unless_its_address_is_given() -> No
     assert [sentence.split(",")[0] for sentence in said] == ["--limit leaves out dead", "--limit leaves out named", "--limit leaves out proxy"]
     assert "it cannot be reached" in said[0] and "its facts cannot be read" in said[1] and "set atlas_mlflow_address of dead to its IP address" in said[0]
     assert "atlas_mlflow_address" not in said[2]
+
+
+def test_the_hosts_of_the_stack_are_those_of_its_groups_each_once() -> None:
+    groups = {"all": ["one", "two", "other"], "minio": ["two", "three"], "mlflow_servers": ["one", "two"], "others": ["other"]}
+    hosts = FilterModule().filters()["topology_hosts"]
+    assert hosts(groups) == ["one", "two", "three"]
+    assert hosts({"all": ["other"]}) == []
+
+
+def test_the_host_of_the_database_makes_the_backups_or_else_the_first_tracking_server() -> None:
+    hosts = FilterModule().filters()["backup_hosts"]
+    assert hosts({"mlflow_servers": ["one", "two"], "postgres": ["db"]}) == ["db"]
+    assert hosts({"mlflow_servers": ["one", "two"], "postgres": []}) == ["one"]
+    assert hosts({"mlflow_servers": ["one", "two"]}) == ["one"]
+    assert hosts({}) == []
