@@ -51,3 +51,15 @@ def test_an_imported_playbook_is_asked_for_unless_it_passed(monkeypatch: pytest.
     assert not asked
     assert not lint._one_of_all(None, "playbooks/b.yml", basedir=tmp_path)
     assert asked == ["playbooks/b.yml"]
+
+
+def test_a_task_is_read_once_and_what_a_rule_adds_is_not_seen_by_the_next(monkeypatch: pytest.MonkeyPatch):
+    read = []
+    monkeypatch.setattr(lint, "_normalized", {})
+    monkeypatch.setattr(lint, "_normalize", lambda task: read.append(task.raw_task) or {"name": task.raw_task["name"], "action": {"src": "a"}})
+    first, second = ({"name": name} for name in "ab")
+    seen = lint._normalize_once(SimpleNamespace(raw_task=first))
+    seen["__raw_task__"] = seen["action"]["dest"] = "added"
+    assert lint._normalize_once(SimpleNamespace(raw_task=first)) == {"name": "a", "action": {"src": "a"}}
+    assert lint._normalize_once(SimpleNamespace(raw_task=second))["name"] == "b"
+    assert read == [first, second]
