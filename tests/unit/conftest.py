@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -16,6 +17,8 @@ sys.path.insert(0, str(UNIT / "fakes"))
 # As ansible-playbook does it, so that templates find the collection's filters.
 init_plugin_loader([str(UNIT.parents[1] / "collections")])
 importlib.import_module("compile_once").install()
+# What the tests read once, they keep: a sixth of their processor time was spent on looking for what of it may be forgotten.
+gc.disable()
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,9 @@ import subprocess
 import tarfile
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .shell import BIN, ROOT, TestbedError, environment, say
 
@@ -16,42 +18,66 @@ SHIPPED = ("roles/mlflow_server/tasks/main.yml", "plugins/modules/mlflow_probe.p
 NOT_SHIPPED = (".venv", ".git/", ".demo", ".logs", ".ansible/", "collections/", ".cache", "molecule/", "tests/unit/", "tests/stack/", "tools/")
 
 
+#: Where a collection of ours lies in a folder of collections.
+PLACE = Path("ansible_collections/atlas/mlflow")
+
+#: The checks that take longest, in their order; the others follow.
+LONGEST = ("unit tests of the plugins", "unit tests of the rest", "ansible-lint", "sanity, pylint", "sanity, the rest", "import into Galaxy", "types")
+#: How many checks run at a time: one more than there are cores, as some of the unit tests wait until a limit of time has passed.
+AT_ONCE = 3
+
+
 def commands() -> dict[str, list[str]]:
-    """Return the checks that are a command, by what they are called."""
+    """Return the checks of the checkout, by what they are called."""
     inventories = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "inventories").glob("*/hosts.yml"))
-    listed = {f"inventory {name}": [str(BIN / "ansible-inventory"), "--list", "-i", name] for name in inventories}
+    pytest = [str(BIN / "python"), "-m", "pytest", "-q"]
     return {
-        "unit tests": [str(BIN / "python"), "-m", "pytest", "-q", "tests/unit"],
+        "unit tests of the plugins": [*pytest, "tests/unit/plugins"],
+        "unit tests of the rest": [*pytest, "tests/unit", "--ignore=tests/unit/plugins"],
         "ansible-lint": [str(BIN / "python"), "-m", "tools.lint", "--offline", "--profile", "production", "-q"],
+        "types": [str(BIN / "mypy")],
         "ruff": [str(BIN / "ruff"), "check", "--no-cache", "--quiet", "--output-format=concise", "."],
         "format": [str(BIN / "ruff"), "format", "--no-cache", "--quiet", "--diff", "."],
-        "types": [str(BIN / "mypy")],
         "READMEs of the roles": [str(BIN / "python"), "tools/readmes.py", "--check"],
         "locks": [str(BIN / "python"), "tools/locks.py", "--check"],
-        **listed,
+        "inventories": [str(BIN / "ansible-inventory"), "--list", *(word for name in inventories for word in ("-i", name))],
     }
 
 
 def run_all() -> None:
-    """Run the checks, two at a time and the longest first, and show what those that fail said.
+    """Run the checks, some at a time and the longest first, and show what those that fail said.
 
     :raises TestbedError: when one fails.
     """
-    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-        checks = {pool.submit(_collection): "built collection"}
-        checks |= {pool.submit(_command, argv): name for name, argv in commands().items()}
-        failed = []
+    with tempfile.TemporaryDirectory() as name, concurrent.futures.ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
+        folder = Path(name)
+        built = _build(folder)
+        _tell("build of the collection", *built)
+        failed = ["build of the collection"] if built[0] else []
+        # What asks the collection is not run without one, and says nothing then.
+        given: dict[str, tuple[Any, ...]] = {name: (argv,) for name, argv in commands().items()} | ({} if failed else of_collection(folder))
+        checks = {pool.submit(_command, *given[name]): name for name in sorted(given, key=_rank)}
         for check in concurrent.futures.as_completed(checks):
-            complaint, last, seconds = check.result()
-            say(f"    {checks[check]}: {'FAILED' if complaint else 'ok'}, {seconds:.1f} s{last}")
-            if complaint:
+            _tell(checks[check], *check.result())
+            if check.result()[0]:
                 failed.append(checks[check])
-                say(complaint)
     if failed:
         raise TestbedError(f"Failed: {', '.join(failed)}")
 
 
-def _command(argv: list[str], folder: Path = ROOT, **extra: str) -> tuple[str, str, float]:
+def _rank(name: str) -> int:
+    """Return the place of a check in the order."""
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+
+def _tell(name: str, complaint: str, last: str, seconds: float) -> None:
+    """Say how a check ended, and what it said if it failed."""
+    say(f"    {name}: {'FAILED' if complaint else 'ok'}, {seconds:.1f} s{last}")
+    if complaint:
+        say(complaint)
+
+
+def _command(argv: list[str], folder: Path = ROOT, extra: Mapping[str, str] | None = None) -> tuple[str, str, float]:
     """Run a command, and return what it said if it failed, its last line if that is a count of tests, and its seconds.
 
     :param argv: The command.
@@ -64,7 +90,7 @@ def _command(argv: list[str], folder: Path = ROOT, **extra: str) -> tuple[str, s
         cwd=folder,
         check=False,
         # Of an inventory that it cannot read, Ansible says so and goes on without, unless told otherwise.
-        env=environment({"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true", **extra}),
+        env=environment({"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true", **(extra or {})}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -77,26 +103,32 @@ def _command(argv: list[str], folder: Path = ROOT, **extra: str) -> tuple[str, s
     return complaint, f"\n{last}" if " passed" in last else "", time.monotonic() - started
 
 
-def _collection() -> tuple[str, str, float]:
-    """Build the collection, and check what is in it as Galaxy and Ansible do."""
-    started = time.monotonic()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        complaint = _command([str(BIN / "ansible-galaxy"), "collection", "build", "--output-path", name, str(ROOT)])[0] or _built(folder)
-    return complaint, "", time.monotonic() - started
+def of_collection(folder: Path) -> dict[str, tuple[list[str], Path, dict[str, str]]]:
+    """Return the checks of the collection that ``_build`` has put into a folder, with the folder and the environment of each.
 
-
-def _built(folder: Path) -> str:
-    """Return what is wrong with the collection whose archive is in a folder, or nothing."""
+    Each of the two parts of `ansible-test sanity` has a copy of its own, as it writes there.
+    """
     (archive,) = folder.glob("*.tar.gz")
-    unpacked = folder / "ansible_collections" / "atlas" / "mlflow"
-    with tarfile.open(archive) as content:
-        complaint = contents(content.getnames())
-        content.extractall(unpacked, filter="data")
+    sanity, here = [str(BIN / "python"), "-m", "tools.sanity"], {"PYTHONPATH": str(ROOT)}
     # Each rule of ansible-lint is asked on its own, for the whole checkout.
-    imported = _command([str(BIN / "python"), "-m", "galaxy_importer.main", str(archive)], folder, GALAXY_IMPORTER_RUN_ANSIBLE_LINT="false")[0]
-    sanity = _command([str(BIN / "python"), "-m", "tools.sanity"], unpacked, PYTHONPATH=str(ROOT))[0]
-    return "\n".join(filter(None, (complaint, imported, sanity)))
+    alone = {"GALAXY_IMPORTER_RUN_ANSIBLE_LINT": "false"}
+    return {
+        "sanity, pylint": ([*sanity, "--test", "pylint"], folder / "one" / PLACE, here),
+        "sanity, the rest": ([*sanity, "--skip-test", "pylint"], folder / "two" / PLACE, here),
+        "import into Galaxy": ([str(BIN / "python"), "-m", "galaxy_importer.main", str(archive)], folder, alone),
+    }
+
+
+def _build(folder: Path) -> tuple[str, str, float]:
+    """Build the collection in a folder, and unpack it there twice; return as ``_command`` does."""
+    complaint, _, seconds = _command([str(BIN / "ansible-galaxy"), "collection", "build", "--output-path", str(folder), str(ROOT)])
+    if complaint:
+        return complaint, "", seconds
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as content:
+        for copy in ("one", "two"):
+            content.extractall(folder / copy / PLACE, filter="data")
+        return contents(content.getnames()), "", seconds
 
 
 def contents(names: list[str]) -> str:

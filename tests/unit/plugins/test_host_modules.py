@@ -1,9 +1,12 @@
-"""The modules files, host_facts and uv_environment, run as Ansible runs them."""
+"""The modules files, host_facts and uv_environment, with arguments as Ansible gives them."""
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import hashlib
+import importlib
+import io
 import json
 import os
 import pwd
@@ -14,26 +17,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.testing import patch_module_args
 from ansible_collections.atlas.mlflow.plugins.modules import host_facts
 
 ROOT = Path(__file__).resolve().parents[3]
 OWNER = {"owner": pwd.getpwuid(os.getuid()).pw_name, "group": grp.getgrgid(os.getgid()).gr_name}
 
 
-def run_module(name: str, check: bool = False, remote_tmp: Path = Path("/tmp"), **arguments: Any) -> dict[str, Any]:
-    """Run a module of the collection in a process of its own, and return what it printed."""
-    payload = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": check, "_ansible_diff": True, "_ansible_remote_tmp": str(remote_tmp)}}
-    program = (
-        "import json, sys\n"
-        "from ansible.module_utils.testing import patch_module_args\n"
-        f"from ansible_collections.atlas.mlflow.plugins.modules import {name}\n"
-        "with patch_module_args(json.load(sys.stdin)['ANSIBLE_MODULE_ARGS']):\n"
-        f"    {name}.main()\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "collections"), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run([sys.executable, "-c", program], input=json.dumps(payload), capture_output=True, text=True, env=environment, check=False)
-    assert done.stdout, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+def run_module(name: str, check: bool = False, remote_tmp: Path | None = None, **arguments: Any) -> dict[str, Any]:
+    """Run a module of the collection, and return what it printed.
+
+    :param remote_tmp: Where it puts what it needs for a while. If it is given, the module runs as a process of its own, and what it leaves can be looked at.
+    """
+    given = {**arguments, "_ansible_check_mode": check, "_ansible_diff": True, "_ansible_remote_tmp": str(remote_tmp or "/tmp")}
+    if remote_tmp:
+        program = (
+            "import json, sys\n"
+            "from ansible.module_utils.testing import patch_module_args\n"
+            f"from ansible_collections.atlas.mlflow.plugins.modules import {name}\n"
+            "with patch_module_args(json.load(sys.stdin)):\n"
+            f"    {name}.main()\n"
+        )
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "collections"), os.environ.get("PYTHONPATH", "")])}
+        done = subprocess.run([sys.executable, "-c", program], input=json.dumps(given), capture_output=True, text=True, env=environment, check=False)
+        assert done.stdout, done.stderr
+        printed = done.stdout
+    else:
+        module = importlib.import_module(f"ansible_collections.atlas.mlflow.plugins.modules.{name}")
+        said = io.StringIO()
+        with patch_module_args(json.loads(json.dumps(given))), contextlib.redirect_stdout(said), pytest.raises(SystemExit):
+            module.main()
+        printed = said.getvalue()
+    return json.loads(printed.splitlines()[-1])
 
 
 def entries(folder: Path, text: str = "one\n") -> list[dict[str, str]]:
@@ -212,7 +227,6 @@ def test_a_secret_is_in_no_output(tmp_path: Path) -> None:
 def test_a_secret_is_not_in_what_ansible_logs_to_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ansible logs a module's arguments; this looks at the very line, which masks only what stands in it to the letter."""
     from ansible.module_utils import basic
-    from ansible.module_utils.testing import patch_module_args
     from ansible_collections.atlas.mlflow.plugins.modules import files
 
     lines: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import sys
@@ -275,13 +276,31 @@ class TestChecks:
         assert ".venv/bin/python" in checks.contents([*checks.SHIPPED, ".venv/bin/python"])
 
     def test_every_inventory_is_read(self):
-        assert all(f"inventory inventories/{path.name}/hosts.yml" in checks.commands() for path in (ROOT / "inventories").iterdir())
+        assert all(f"inventories/{path.name}/hosts.yml" in checks.commands()["inventories"] for path in (ROOT / "inventories").iterdir())
 
     @pytest.mark.parametrize(("text", "good"), [("all: {hosts: {one: {}}}", True), ("all: {hosts: [", False)])
     def test_an_inventory_that_cannot_be_read_fails(self, tmp_path: Path, text: str, good: bool):
         (tmp_path / "hosts.yml").write_text(text)
-        complaint = checks._command([*checks.commands()["inventory inventories/embedded/hosts.yml"][:-1], str(tmp_path / "hosts.yml")])[0]
+        complaint = checks._command([*checks.commands()["inventories"], "-i", str(tmp_path / "hosts.yml")])[0]
         assert (complaint == "") == good, complaint
+
+    def test_the_longest_exist(self, tmp_path: Path):
+        (tmp_path / "a.tar.gz").touch()
+        assert set(checks.LONGEST) <= {*checks.commands(), *checks.of_collection(tmp_path)}
+
+    @pytest.mark.parametrize(("fails", "said"), [("", ""), ("two", "Failed: two"), ("build", "Failed: build of the collection")])
+    def test_what_fails_is_named_and_what_did_not_run_is_not_said_to_be_ok(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: str, said: str
+    ):
+        monkeypatch.setattr(checks, "_build", lambda _folder: ("broken" if fails == "build" else "", "", 0.0))
+        monkeypatch.setattr(checks, "commands", lambda: {"one": ["one"], "two": ["two"]})
+        monkeypatch.setattr(checks, "of_collection", lambda folder: {"three": (["three"], folder, {})})
+        monkeypatch.setattr(checks, "_command", lambda argv, *_: ("wrong" if argv == [fails] else "", "", 0.0))
+        with pytest.raises(TestbedError, match=said) if fails else contextlib.nullcontext():
+            checks.run_all()
+        shown = capsys.readouterr().out
+        assert ("one: ok" in shown, "two: ok" in shown, "three: ok" in shown) == (True, fails != "two", fails != "build")
+        assert ("wrong" in shown, "broken" in shown) == (fails == "two", fails == "build")
 
 
 class TestShell:
