@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from ansible.module_utils.testing import patch_module_args
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
 from ansible.template import Templar, trust_as_template
+from ansible_collections.atlas.mlflow.plugins.modules import host_facts
 
 ROOT = Path(__file__).resolve().parents[3]
 LOADER = DataLoader()
@@ -20,6 +24,14 @@ def load(path: Path) -> dict[str, Any]:
     """Return the variables in a file, whose templates are resolved."""
     loaded: dict[str, Any] = LOADER.load_from_file(str(path), trusted_as_template=True)
     return loaded
+
+
+def facts_of_this_machine() -> str:
+    """Return what the module host_facts prints on this machine."""
+    said = io.StringIO()
+    with patch_module_args({}), contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        host_facts.main()
+    return said.getvalue()
 
 
 def role_vars(folder: Path) -> dict[str, Any]:

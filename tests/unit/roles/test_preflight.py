@@ -16,7 +16,7 @@ import yaml
 from ansible_collections.atlas.mlflow.plugins.action.preflight import ActionModule
 from ansible_collections.atlas.mlflow.plugins.plugin_utils import rules
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
-from in_process import act, role_variables
+from in_process import act, facts_of_this_machine, role_variables
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -687,7 +687,8 @@ def test_ansible_playbook_refuses_in_roles_used_alone_and_in_the_playbooks(tmp_p
     sudo, python = tmp_path / "sudo", tmp_path / "python"
     sudo.write_text('#!/bin/sh\nwhile [ "$1" != /bin/sh ]; do shift; done\nexec "$@"\n')
     # Nothing but the facts is read on the hosts of the playbook, which are this machine.
-    python.write_text(f'#!/bin/sh\ncase "$*" in *host_facts*) exec {sys.executable} "$@";; esac\nexit 126\n')
+    (tmp_path / "here.json").write_text(facts_of_this_machine())
+    python.write_text(f'#!/bin/sh\ncase "$*" in *host_facts*) exec cat {tmp_path}/here.json;; esac\nexit 126\n')
     # A role alone has made-up facts.
     (tmp_path / "facts.json").write_text(json.dumps({"changed": False, "ansible_facts": FACTS}))
     made_up = tmp_path / "made_up"
