@@ -110,12 +110,11 @@ def of_collection(folder: Path) -> dict[str, tuple[list[str], Path, dict[str, st
     """
     (archive,) = folder.glob("*.tar.gz")
     sanity, here = [str(BIN / "python"), "-m", "tools.sanity"], {"PYTHONPATH": str(ROOT)}
-    # Each rule of ansible-lint is asked on its own, for the whole checkout.
-    alone = {"GALAXY_IMPORTER_RUN_ANSIBLE_LINT": "false"}
     return {
         "sanity, pylint": ([*sanity, "--test", "pylint"], folder / "one" / PLACE, here),
         "sanity, the rest": ([*sanity, "--skip-test", "pylint"], folder / "two" / PLACE, here),
-        "import into Galaxy": ([str(BIN / "python"), "-m", "galaxy_importer.main", str(archive)], folder, alone),
+        # Each rule of ansible-lint is asked on its own, for the whole checkout.
+        "import into Galaxy": ([str(BIN / "python"), "-m", "tools.galaxy", str(archive)], folder, {**here, "GALAXY_IMPORTER_RUN_ANSIBLE_LINT": "false"}),
     }
 
 
