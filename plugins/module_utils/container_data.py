@@ -1,22 +1,22 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the containers of PostgreSQL and MinIO have their data."""
+"""Find the data of PostgreSQL's and MinIO's containers."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-#: Files of the host that a container has, by the role that runs it. They tell its containers from all others, whatever their names are.
+#: Files of the host that each role mounts into its container. They identify the container, whatever its name is.
 MARKS = {"postgres": "/etc/atlas-mlflow/postgres/password", "minio": "/etc/atlas-mlflow/minio.env"}
-#: Where a container has its volume.
+#: The path of the volume in a container.
 TARGETS = {"postgres": ("/var/lib/postgresql", "/var/lib/postgresql/data"), "minio": ("/data",)}
 
 
 def read_data_version(folder: Path) -> str:
-    """Return the major version of the PostgreSQL that has written the data in a volume, empty if there are none.
+    """Return the major version of the PostgreSQL that wrote the data in a volume, empty if there are no data.
 
-    :param folder: The volume's folder on the host. From version 18 on, the data are in a folder of the version.
+    :param folder: The volume's folder on the host. From version 18 on, the data are in a subfolder of the version.
     """
     found = [path for path in (folder / "PG_VERSION", *folder.glob("*/docker/PG_VERSION")) if path.is_file()]
     versions = [path.read_text(encoding="utf-8").strip() for path in found]
@@ -24,9 +24,9 @@ def read_data_version(folder: Path) -> str:
 
 
 def read_container_data(described: str) -> dict[str, dict[str, str]]:
-    """Return the volume that each role's container has its data on, and for PostgreSQL the version of the data.
+    """Return the volume with the data of each role's container, and for PostgreSQL the version of the data.
 
-    :param described: What C(docker inspect) says of containers. Of two containers of one role, a running one counts, or else the newest.
+    :param described: Output of C(docker inspect) for containers. If a role has two containers, a running one counts, or else the newest.
     """
     found: dict[str, dict[str, str]] = {}
     for container in sorted(json.loads(described), key=lambda one: (bool(one["State"]["Running"]), str(one["Created"]))):

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A container of Docker as C(docker inspect) describes it: its processes and its published ports."""
+"""A container of Docker, from the output of C(docker inspect): its processes and its published ports."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ PROXY = "docker-proxy"  # Docker's own process that holds a published port on th
 
 @dataclass(frozen=True)
 class Container:
-    """A container's state, main process, and the host's sockets that lead to its ports."""
+    """The state and the main process of a container, and the host's sockets that lead to its ports."""
 
     name: str
     state: str
     pid: int
     published: tuple[tuple[IPAddress, int, int], ...]  # address and port on the host, port in the container
-    restarts: int = 0  # how often Docker has started it again since an operator did
-    identity: str = ""  # stands in the name of its control group
+    restarts: int = 0  # how often Docker has restarted it since an operator started it
+    identity: str = ""  # a part of the name of its control group
 
     @property
     def runs(self) -> bool:
-        """Say whether its main process runs."""
+        """Return whether the main process of the container runs."""
         return self.state == "running"
 
     def unit(self, proc: Path = PROC, cgroup_roots: Iterable[Path] = CGROUP_ROOTS) -> Unit:
-        """Return its processes, the main one first: those of its control group, or else the main one and its descendants."""
+        """Return the processes of the container, the main one first: those of its control group, or else the main process and its descendants."""
         pids: set[int] = set()
         if self.pid:
-            # A group is read only where it is the container's own, which bears its process; another namespace shows other paths.
-            # Podman may run a container in the group of what started it, beside other processes.
+            # A group is read only if it belongs to the container itself and has its process; in another namespace the paths are different.
+            # Podman may run a container in the group of the process that started it, together with other processes.
             found = (group_pids(group, cgroup_roots) for group in control_groups(self.pid, proc) if self.identity in group)
             pids = next((group for group in found if self.pid in group), set()) or descendants(self.pid, proc)
         return Unit(f"container {self.name}", self.state, main_first(pids, self.pid), f"docker logs {self.name}")
 
 
 def parse_container(text: str) -> Container:
-    """Return the container that the output of C(docker inspect) describes; ValueError where it describes none."""
+    """Return the container from the output of C(docker inspect); ValueError if the output describes no container."""
     described: list[dict[str, Any]] = json.loads(text)
     if not described:
         raise ValueError("there is no such container")
@@ -67,7 +67,7 @@ def parse_container(text: str) -> Container:
 def read_publishers(listed: str) -> dict[tuple[str, int], str]:
     """Return the containers that publish ports, by address and port on the host, from lines of C(docker ps): a name, then its ports.
 
-    A line reads C(db 127.0.0.1:5432->5432/tcp, :::80->80/tcp, 9000-9001/tcp); a range of ports is one of each.
+    An example of a line is C(db 127.0.0.1:5432->5432/tcp, :::80->80/tcp, 9000-9001/tcp). A range stands for each of its ports.
     """
     publishers = {}
     for line in listed.splitlines():

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""See what is in a tracking server's database, and hold it against what the last probe saw there."""
+"""Read the content of a tracking server's database, and compare it with what the last probe saw."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.seen import EXPERIMEN
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, NoAnswer
 
-#: The experiment that MLflow makes with the database itself.
+#: The experiment that MLflow creates together with the database.
 DEFAULT = "0"
-#: How many experiments are asked for and counted, and how many of them are remembered.
+#: How many experiments are requested and counted, and how many of them are recorded.
 COUNTED, REMEMBERED = 200, 10
-#: How many runs are asked for and counted. The server sends each with its metrics and parameters.
+#: How many runs are requested and counted. The server sends the metrics and parameters of each.
 RUNS_COUNTED = 50
 
 
 def creation_time(server: TrackingServer, identity: str) -> int | None:
-    """Return when an experiment was made, in milliseconds since 1970; 0 if there is none, or this is not noted, and nothing if the server did not answer."""
+    """Return when an experiment was created, in milliseconds since 1970. 0: it does not exist, or has no time. None: the server did not answer."""
     answer = server.attempt("GET", f"{API}/experiments/get", {"experiment_id": identity})
     if not isinstance(answer, Answer) or answer.status not in (200, 404):
         return None
@@ -31,13 +31,13 @@ def creation_time(server: TrackingServer, identity: str) -> int | None:
 
 
 def has_run(server: TrackingServer, identity: str) -> bool | None:
-    """Say whether there is a run, and nothing if the server did not answer."""
+    """Return whether a run exists, None if the server did not answer."""
     answer = server.attempt("GET", f"{API}/runs/get", {"run_id": identity})
     return answer.status == 200 if isinstance(answer, Answer) and answer.status in (200, 404) else None
 
 
 def look_for_runs(server: TrackingServer, experiments: list[str]) -> dict[str, Any]:
-    """Return how many runs these experiments have, and some of them; no count if the server did not answer."""
+    """Return how many runs these experiments have, and some of them. The count is missing if the server did not answer."""
     try:
         answer = server.post("/runs/search", {"experiment_ids": experiments, "run_view_type": "ALL", "max_results": RUNS_COUNTED})
     except NoAnswer:
@@ -50,9 +50,9 @@ def look_for_runs(server: TrackingServer, experiments: list[str]) -> dict[str, A
 
 
 def look(server: TrackingServer) -> dict[str, Any]:
-    """Return what is in the database: when it was made, how many experiments and runs it has, and some of them. Those of probes do not count.
+    """Return the content of the database: its creation time, the numbers of experiments and runs, and some of them. Those of probes do not count.
 
-    Empty if the server did not answer: then nothing is known.
+    The result is empty if the server did not answer.
     """
     answer = server.attempt("GET", f"{API}/experiments/search", {"max_results": COUNTED, "view_type": "ALL"})
     made = creation_time(server, DEFAULT)
@@ -71,9 +71,9 @@ def look(server: TrackingServer) -> dict[str, Any]:
 
 
 def vanished(server: TrackingServer, before: Mapping[str, Any], now: Mapping[str, Any]) -> Finding | None:
-    """Return the finding that a server's data are gone, if none of the experiments and runs that were seen before is there any more.
+    """Return a finding if the server's data are gone: none of the experiments and runs that were seen before exists now.
 
-    In the same database they may all have been deleted by their owners: that is none.
+    In the same database, their owners may have deleted all of them: this is no finding.
     """
     runs = before.get("some_runs", [])
     if not (before["some"] or runs) or (before["made"] and before["made"] == now["made"]):
@@ -82,7 +82,7 @@ def vanished(server: TrackingServer, before: Mapping[str, Any], now: Mapping[str
         time = creation_time(server, identity)
         if time is None or (made and time == made):
             return None
-    # A run's identity is never given again. The first that is there, or an answer that did not come, is enough.
+    # The identity of a run is never used again. One run that exists, or one missing answer, is enough.
     if any(has_run(server, identity) is not False for identity in runs):
         return None
     expected = f"the database that the verification saw at {before['at']}, with {words(before)}"

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The stamp of an environment that ``uv_environment`` makes: what was asked for when it was made."""
+"""The stamp of an environment that ``uv_environment`` makes: the inputs of the environment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 
-#: The stamp's name in the environment's folder.
+#: The name of the stamp in the environment's folder.
 STAMP = ".atlas-mlflow.json"
 
 
@@ -19,7 +19,7 @@ def digest(text: str) -> str:
 
 
 def read_stamp(path: str) -> dict[str, object]:
-    """Return what an environment's stamp says, empty if there is none or it cannot be read."""
+    """Return the content of an environment's stamp, empty if there is no stamp or it cannot be read."""
     try:
         with open(os.path.join(path, STAMP), encoding="utf-8") as stamp:
             content = json.load(stamp)
@@ -29,10 +29,10 @@ def read_stamp(path: str) -> dict[str, object]:
 
 
 def wanted_stamp(requirements: str, interpreter: str, extra_files: Mapping[str, str]) -> dict[str, object]:
-    """Return the stamp of the environment that is asked for.
+    """Return the stamp of the requested environment.
 
     :param requirements: Text of the lock.
-    :param interpreter: The file of the interpreter that the environment is made with, without symbolic links.
-    :param extra_files: Texts of the files beside the packages, by their relative paths.
+    :param interpreter: Path of the environment's interpreter, without symbolic links.
+    :param extra_files: Texts of the files next to the packages, by their relative paths.
     """
     return {"requirements": digest(requirements), "interpreter": interpreter, "files": {name: digest(text) for name, text in extra_files.items()}}

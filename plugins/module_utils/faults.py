@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every fault that the probes and the diagnosis can name: its layer, its cause and its fix, each in one place.
+"""Every fault that the probes and the diagnosis can name: its layer, its cause and its fix, in one place.
 
-A name in braces is filled in with what was seen. Which fault it is, is decided elsewhere: by C(judge_sockets), C(judge_answers),
-C(round_trip), C(data_loss) and C(openid) for the probes, and by C(diagnosis.judge), which shares the first two.
+A name in braces is replaced by an observed value. Other modules decide which fault applies: C(judge_sockets), C(judge_answers),
+C(round_trip), C(data_loss) and C(openid) for the probes, and C(diagnosis.judge), which also uses the first two.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.uris import ENCODED
 
-#: What makes a server take artifacts itself.
+#: The options that make a server proxy artifacts.
 WITHOUT_ROOT = "remove --default-artifact-root and --no-serve-artifacts. Experiments that exist keep their old place."
 
-#: How a socket of another process takes connections from the server.
+#: How a socket of another process receives the server's connections.
 SHARES = "both share the port (SO_REUSEPORT), and the kernel distributes connections to both"
 IS_IPV6 = "a client that resolves a name to IPv6 first, as is common for localhost, reaches that process"
 IS_SPECIFIC = "the more specific address takes the traffic to it"
@@ -23,7 +23,7 @@ IS_SPECIFIC = "the more specific address takes the traffic to it"
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault: the layer it is in, and a sentence or two each for the cause and for the way out."""
+    """A fault: its layer, and one or two sentences each for the cause and for the fix."""
 
     id: str
     layer: str
@@ -31,15 +31,15 @@ class Fault:
     fix: str
 
     def noting(self, note: str) -> Fault:
-        """Return the fault with one more sentence about the way out."""
+        """Return the fault with one more sentence in the fix."""
         return replace(self, fix=f"{self.fix} {note}")
 
 
-#: From the process outwards.
+#: The layers, from the process outwards.
 FAULTS: dict[str, Fault] = {
     fault.id: fault
     for fault in (
-        # The process
+        # The process of the server
         Fault(
             "server-not-found",
             "process",
@@ -108,7 +108,7 @@ FAULTS: dict[str, Fault] = {
             "The service was started before its unit or its settings were changed.",
             "systemctl daemon-reload, then systemctl restart, or run the playbook.",
         ),
-        # Its sockets
+        # The sockets of the server
         Fault("sockets-unreadable", "sockets", "The module does not run as root, and root alone may look into the processes of others.", "Set become."),
         Fault(
             "port-taken",
@@ -391,7 +391,7 @@ FAULTS: dict[str, Fault] = {
             "What answers at the S3 endpoint is not the artifact store that the server uses.",
             "Make the endpoint's name mean the same for server and clients (MLFLOW_S3_ENDPOINT_URL).",
         ),
-        # A proxy in front
+        # A proxy in front of the server
         Fault(
             "proxy-upstream",
             "proxy",
@@ -469,7 +469,7 @@ FAULTS: dict[str, Fault] = {
             "The URL lacks the server's static prefix, or another program answers on this port.",
             "Correct the URL's path (mlflow_server_static_prefix) or its port.",
         ),
-        # What it answers
+        # The answers of the server
         Fault(
             "api-fails",
             "API",
@@ -489,7 +489,7 @@ FAULTS: dict[str, Fault] = {
             "Probes of two machines use the experiment {experiment} at once, or somebody else changed it.",
             "Give each its own prober name.",
         ),
-        # The way to it
+        # The connection to the server
         Fault(
             "name-does-not-resolve",
             "name resolution",
@@ -552,7 +552,7 @@ FAULTS: dict[str, Fault] = {
             "The server answers on its own host, and the client cannot connect.",
             "Look at what is between the two: routes, proxies, published addresses.",
         ),
-        # Its OpenID provider
+        # The OpenID provider of the server
         Fault(
             "provider-untrusted",
             "OpenID",
@@ -591,9 +591,9 @@ FAULTS: dict[str, Fault] = {
 
 
 def fault(identity: str, **seen: str) -> Fault:
-    """Return a fault of the catalogue, with what was seen filled in.
+    """Return a fault of the catalogue, with the observed values filled in.
 
-    :raises KeyError: if there is no such fault, or it tells of something that is not given.
+    :raises KeyError: If there is no such fault, or a value for its text is missing.
     """
     plain = FAULTS[identity]
     return replace(plain, cause=plain.cause.format(**seen), fix=plain.fix.format(**seen))

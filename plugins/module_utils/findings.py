@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a probe reports when it does not see what it expects."""
+"""The findings of a probe: differences between what it sees and what it expects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.faults import Fault
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it should be, with the fault that explains it best."""
+    """One difference, with the fault that explains it best."""
 
     check: str
     expected: str
@@ -28,5 +28,5 @@ class Finding:
 
 
 def readable(findings: Iterable[Finding]) -> str:
-    """Return findings as text for people, one a line."""
+    """Return findings as text for people, one per line."""
     return "\n".join(str(finding) for finding in findings)

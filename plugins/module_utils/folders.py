@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which folders of its host a service's settings name, which of them it cannot have, and how a unit's sandbox opens them."""
+"""Find the folders that a service's settings name, check whether the service can have them, and open them in its unit's sandbox."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote, urlsplit
 
-#: Folders whose content is the system's own.
+#: Folders whose content belongs to the system.
 SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/proc", "/root", "/sbin", "/sys", "/usr")
-#: Folders below one of these that a service may have.
+#: Exceptions: a service may have a folder below one of these.
 EXCEPTIONS = ("/root", "/usr/local")
-#: Folders that are memory or are emptied, and of which a unit sees a private copy.
+#: Folders in memory, or folders that the system empties. A unit sees a private copy of them.
 VOLATILE = ("/dev/shm", "/run", "/tmp", "/var/run", "/var/tmp")
-#: Folders that many share, so that none of them can belong to one service.
+#: Folders that several services share, so that they cannot belong to one service.
 SHARED = (
     *("/", "/data", "/home", "/media", "/mnt", "/opt", "/srv", "/var", "/usr/local"),
     *("/var/backups", "/var/cache", "/var/lib", "/var/local", "/var/log", "/var/mail", "/var/opt", "/var/spool", "/var/www"),
 )
 #: Folders that ``ProtectHome=`` hides.
 HOMES = ("/home", "/root")
-#: A character that systemd or Docker would read as one of its own.
+#: A character that has a special meaning for systemd or Docker.
 AWKWARD = re.compile(r'[\x00-\x1f\x7f"\'\\%$:,]')
 
 
 def is_below(path: str, *folders: str) -> bool:
-    """Return whether a path is one of these folders, or lies in one."""
+    """Return whether a path is one of these folders, or is in one of them."""
     return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders)
 
 
@@ -38,7 +38,7 @@ def sqlite_file(uri: str) -> str:
 
 
 def folder_of(value: str) -> str:
-    """Return the folder that a path or a URI names, empty if it names none of this host.
+    """Return the folder that a path or a URI names, empty if it names no folder of this host.
 
     :param value: A path, a ``file:`` URI, or a URI of SQLite, whose folder is that of its file.
     """
@@ -54,17 +54,17 @@ def folder_of(value: str) -> str:
 
 
 def named_folders(settings: Mapping[str, str | None], outermost: bool = False) -> list[str]:
-    """Return the folders that settings name, each once, those that contain others first. What is memory anyway is left out.
+    """Return the folders that settings name, each once, parent folders first. Folders that are in memory are omitted.
 
     :param settings: Values by the names of their variables.
-    :param outermost: Whether a folder that lies in another one is left out.
+    :param outermost: Whether to omit a folder that is in another one.
     """
     folders = sorted({folder for folder in map(folder_of, filter(None, settings.values())) if folder and not is_below(folder, *VOLATILE)})
     return _outermost(folders) if outermost else folders
 
 
 def _outermost(folders: Iterable[str]) -> list[str]:
-    """Return the folders that lie in none of the others."""
+    """Return the folders that are in none of the other folders."""
     found: list[str] = []
     for folder in sorted(set(folders)):
         if not is_below(folder, *found):
@@ -73,7 +73,7 @@ def _outermost(folders: Iterable[str]) -> list[str]:
 
 
 def _what_is_wrong(value: str, user: str, reserved: Mapping[str, str], kept: bool) -> str:
-    """Return why a service cannot have what a setting names, empty if it can."""
+    """Return why a service cannot have the folder that a setting names, empty if it can."""
     if re.match(r"sqlite(?:[+]\w+)?:", value) and not sqlite_file(value).startswith("/"):
         return (
             "which names no file by an absolute path: the database would lie in memory or in the service's working folder, and be gone after a restart. "
@@ -110,12 +110,12 @@ def _what_is_wrong(value: str, user: str, reserved: Mapping[str, str], kept: boo
 def folder_faults(settings: Mapping[str, str | None], user: str, reserved: Mapping[str, str] | None = None, scratch: Iterable[str] = ()) -> list[str]:
     """Return a sentence for each setting that names a folder which a service cannot have.
 
-    Only a path, a ``file:`` URI and a URI of SQLite is ever shown: other URIs hold passwords, and name no folder.
+    A message shows only paths, ``file:`` URIs and URIs of SQLite: other URIs may contain passwords, and name no folder.
 
     :param settings: Values by the names of their variables.
     :param user: The user that runs the service.
     :param reserved: Folders that hold the installation and are removed with it, by the names of their variables.
-    :param scratch: Names of the settings whose folders may be memory.
+    :param scratch: Names of the settings whose folders may be in memory.
     """
     faults = [(name, str(value), _what_is_wrong(str(value), user, reserved or {}, name not in scratch)) for name, value in settings.items() if value]
     return [f"{name} is {value}, {wrong}." for name, value, wrong in faults if wrong]
@@ -124,11 +124,11 @@ def folder_faults(settings: Mapping[str, str | None], user: str, reserved: Mappi
 def sandbox(folders: Iterable[str], read_only: Iterable[str] = ()) -> list[str]:
     """Return the lines of a unit that open folders in a sandbox of ``ProtectSystem=strict`` and ``ProtectHome=yes``.
 
-    Home folders are hidden as a whole, so the ones that are named are mounted into an empty ``/home``. Those above them are then open to the
-    service, however private they are on the host.
+    All home folders are hidden, so the named folders are mounted into an empty ``/home``. The service can then also access their parent
+    folders, even if these are private on the host.
 
     :param folders: Folders that the service writes to.
-    :param read_only: Folders that it reads alone; they matter if they lie in a home folder.
+    :param read_only: Folders that the service only reads. They matter if they are in a home folder.
     """
 
     def quoted(paths: Iterable[str]) -> str:
@@ -139,7 +139,7 @@ def sandbox(folders: Iterable[str], read_only: Iterable[str] = ()) -> list[str]:
     read = [path for path in _outermost(read_only) if is_below(path, *HOMES) and not is_below(path, *homes)]
     lines = [f"ReadWritePaths={quoted(written)}"] if written else []
     if homes or read:
-        # The first alone leaves them writable with systemd 252, and the second alone leaves /run/user.
+        # With only the first line, systemd 252 leaves them writable. With only the second line, /run/user is visible.
         lines += ["ProtectHome=tmpfs", "TemporaryFileSystem=/home:ro /root:ro"]
     lines += [f"BindPaths={quoted(homes)}"] if homes else []
     lines += [f"BindReadOnlyPaths={quoted(read)}"] if read else []

@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask a tracking server what changes nothing, and say what its answers mean: does it answer, by which names, in which artifact mode.
+"""Ask a tracking server without changing anything, and judge its answers: does it answer, by which names, in which artifact mode.
 
-The health path alone proves nothing: it is exempt from the check of the Host header, and never asks the database.
+The health path alone is no proof: MLflow does not check the Host header there, and does not ask the database.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, No
 
 NOT_SERVED = "--no-serve-artifacts"
 APP_ROOT = re.compile(r"""<title>MLflow</title>.*<div id=["']root["']""", re.DOTALL)
-HOST_CHECK_SINCE = (3, 5)  # the first release that looks at the Host header
-PUBLIC_LOGIN = ("admin", "password1234")  # what releases up to 3.16.0 make, where nothing else is set
+HOST_CHECK_SINCE = (3, 5)  # the first release that checks the Host header
+PUBLIC_LOGIN = ("admin", "password1234")  # the default login of releases up to 3.16.0
 GATEWAY_STATUS = (502, 503, 504)
-RETRY_EVERY = 0.25  # seconds between attempts while waiting for the first answer
+RETRY_EVERY = 0.25  # seconds between attempts during the wait for the first answer
 
 
-# -- what an answer means
+# -- faults of answers
 def name_fault(hosts: Iterable[str]) -> Fault:
-    """Return the fault of a server that refuses to be called so, with a port or without."""
+    """Return the fault of a server that refuses a request because of its Host header, which may have a port."""
     refused = list(hosts)
     bare = [re.sub(r":\d*$", "", host) for host in refused]
     names = [f"'{name}'" for host in dict.fromkeys(bare) for name in (host, f"{host}:*")]
@@ -42,7 +42,7 @@ def login_fault(user: str) -> Fault:
 
 
 def answer_fault(server: TrackingServer, response: Response) -> Fault:
-    """Return the fault that explains best a response that is not the expected one."""
+    """Return the fault that best explains an unexpected response."""
     if isinstance(response, NoAnswer):
         return fault(response.fault)
     status = response.status
@@ -62,7 +62,7 @@ def answer_fault(server: TrackingServer, response: Response) -> Fault:
 
 
 def page_fault(server: TrackingServer, response: Response) -> Fault:
-    """Return the same for the page, also for MLflow's answer without its page's files."""
+    """Return the same for the page. MLflow also answers if the files of its page are missing."""
     if isinstance(response, Answer) and "landing page (index.html) not found" in response.text:
         return fault("page-missing")
     return fault("api-fails") if isinstance(response, Answer) and response.status == 500 else answer_fault(server, response)
@@ -81,7 +81,7 @@ def artifact_fault(server: TrackingServer, response: Response) -> Fault:
 
 # -- findings of the probe
 def wait_for_answer(server: TrackingServer, wait: float, gone: Callable[[], bool] = lambda: False) -> Finding | None:
-    """Wait until the server answers at all, at most C(wait) seconds; C(gone) tells that waiting has no point any more."""
+    """Wait until the server answers, at most C(wait) seconds; C(gone) returns whether the wait is useless."""
     end = time.monotonic() + wait
     while True:
         left = end - time.monotonic()
@@ -96,7 +96,7 @@ def wait_for_answer(server: TrackingServer, wait: float, gone: Callable[[], bool
 
 
 def webhooks_warning(server: TrackingServer) -> str:
-    """Return a warning if MLflow cannot decrypt the secret of a webhook; empty if it can, or has no webhooks."""
+    """Return a warning if MLflow cannot decrypt the secret of a webhook; empty if it can, or if there are no webhooks."""
     answer = server.attempt("GET", f"{API}/webhooks")
     if not isinstance(answer, Answer) or answer.status != 500:
         return ""
@@ -105,7 +105,7 @@ def webhooks_warning(server: TrackingServer) -> str:
 
 
 def check_names(server: TrackingServer, hosts: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[Finding]]:
-    """Ask the API and the page by each name, given with its Host header, and return the facts per name and the findings."""
+    """Ask the API and the page by each name, each with its Host header, and return the facts per name and the findings."""
     facts: list[dict[str, Any]] = []
     findings: list[Finding] = []
     questions: tuple[tuple[str, str, str, dict[str, int], Callable[[Answer], bool]], ...] = (
@@ -118,7 +118,7 @@ def check_names(server: TrackingServer, hosts: Mapping[str, str]) -> tuple[list[
         facts.append(fact)
         good = 0
         for what, expected, path, query, right in questions:
-            if hopeless:  # the address is the same for all names: ask it no more
+            if hopeless:  # the address is the same for all names: do not ask again
                 continue
             named = server.called(host)
             response = named.attempt("GET", path, query)
@@ -134,13 +134,13 @@ def check_names(server: TrackingServer, hosts: Mapping[str, str]) -> tuple[list[
 
 
 def strange(response: Response) -> str:
-    """Return what was seen, and of a page at least its title."""
+    """Return what was seen; for a page at least its title."""
     title = re.search(r"<title>(.*?)</title>", response.text, re.DOTALL) if isinstance(response, Answer) else None
     return response.seen + (f" with the title '{' '.join(title.group(1).split())[:60]}'" if title else "")
 
 
 def check_foreign_host(server: TrackingServer, name: str, version: str) -> list[Finding]:
-    """Check that a request by a name that is not the server's gets the 403 that protects against DNS rebinding."""
+    """Check that a request by a foreign name gets 403, the protection against DNS rebinding."""
     host = server.base.host_header(name)
     response = server.called(host).attempt("GET", *SEARCH)
     if isinstance(response, Answer) and response.status == 403:
@@ -156,7 +156,7 @@ def check_foreign_host(server: TrackingServer, name: str, version: str) -> list[
 
 
 def check_login(server: TrackingServer) -> list[Finding]:
-    """Check that a server with users answers nobody who does not log in, and not by the login that old releases came with."""
+    """Check that a server with users refuses requests without a login, and requests with the default login of old releases."""
     findings: list[Finding] = []
     questions: tuple[tuple[str, tuple[str, str] | None, str, dict[str, int]], ...] = (
         ("the API without a login", None, *SEARCH),
@@ -174,9 +174,9 @@ def check_login(server: TrackingServer) -> list[Finding]:
 
 
 def server_facts(server: TrackingServer, probe_path: str) -> tuple[dict[str, Any], list[Finding]]:
-    """Return the server's version and how it treats artifacts; a finding where its artifact store does not answer.
+    """Return the server's version and how it handles artifacts, and a finding if its artifact store does not answer.
 
-    Releases that have no server-info answer 404 there, and advertise nothing.
+    Releases without server-info answer 404 there, and report no artifact mode.
     """
     version = server.attempt("GET", "/version")
     facts: dict[str, Any] = {"version": version.text.strip() if isinstance(version, Answer) and version.status == 200 else ""}
@@ -192,7 +192,7 @@ def server_facts(server: TrackingServer, probe_path: str) -> tuple[dict[str, Any
 
 
 def check_artifact_mode(facts: Mapping[str, Any], mode: str) -> list[Finding]:
-    """Compare what the server advertises to clients with the artifact mode that it should have."""
+    """Compare the artifact mode that the server reports to clients with the expected one."""
     told = [reader for reader in SERVER_INFO if facts[f"presigned_for_{reader}"]]
     if mode == "proxied" and told:
         seen = f"it is advertised to the {' and the '.join(told)}"

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say what is wrong with the sockets of a tracking server, as a unit or in a container, for the probe and the diagnosis alike."""
+"""Judge the sockets of a tracking server in a unit or in a container, for the probe and the diagnosis."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Findi
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import IPAddress, Listener, collide
 from ansible_collections.atlas.mlflow.plugins.module_utils.units import Unit
 
-MLFLOW_DEFAULT = (ip_address("127.0.0.1"), 5000)  # what `mlflow server` binds without arguments
+MLFLOW_DEFAULT = (ip_address("127.0.0.1"), 5000)  # the default of `mlflow server`
 ANY_ADDRESS = ip_address("0.0.0.0")
 BOTH_FAMILIES = ip_address("::")
 
 
-# -- what is right, and what is wrong
+# -- right and wrong sockets
 def serves(one: Listener, wanted: Listener, by_either: bool = False) -> bool:
-    """Say whether a socket is the wanted one. C(by_either): one for both families will do, as it takes the connections by IPv4 too."""
+    """Return whether a socket is the wanted one. C(by_either): also accept a socket for both families, which takes IPv4 connections too."""
     return one.port == wanted.port and (one.address == wanted.address or by_either and one.address == BOTH_FAMILIES)
 
 
 def takes_traffic(other: Listener, wanted: Listener) -> bool:
-    """Say whether another socket takes connections that are meant for the wanted one.
+    """Return whether another socket takes connections that are meant for the wanted one.
 
     The kernel prefers the more specific address, and a wildcard of either family is less specific than
-    any address; an IPv6 socket beside 0.0.0.0 gets those who resolve the name to IPv6, as localhost does.
+    any address. An IPv6 socket next to 0.0.0.0 gets the clients that resolve the name to IPv6, such as localhost.
     """
     return other.port == wanted.port and (other.address == wanted.address or wanted.address.is_unspecified)
 
 
 def takers(others: Iterable[Listener], wanted: Listener, is_open: bool) -> list[Listener]:
-    """Return the sockets of others that take the server's connections, or, if it has not opened its own, that keep it from it."""
+    """Return other processes' sockets that take the server's connections, or that prevent the server from opening its own socket."""
     return [other for other in others if (takes_traffic(other, wanted) if is_open else collide(other, wanted))]
 
 
 def shadow_fault(other: Listener, wanted: Listener) -> Fault:
-    """Return the fault of another process's socket that takes the server's traffic."""
+    """Return the fault for another process's socket that takes the server's traffic."""
     if other.address == wanted.address:
         return fault("shadowing-listener", how=SHARES)
     return fault("shadowing-listener", how=IS_IPV6 if other.address.version == 6 and wanted.address.version == 4 else IS_SPECIFIC)
 
 
 def place_fault(own: Iterable[Listener], wanted: Listener, argv: Sequence[str]) -> Fault:
-    """Return the fault of a server that listens, and not where it should. C(argv): the arguments that it was started with."""
+    """Return the fault of a server that listens in the wrong place. C(argv): the arguments of the server."""
     places = {(one.address, one.port) for one in own}
     if MLFLOW_DEFAULT in places and not has_option(argv, "--host", "--port", "-h", "-p"):
         return fault("default-port")
@@ -57,17 +57,17 @@ def place_fault(own: Iterable[Listener], wanted: Listener, argv: Sequence[str]) 
 
 
 def extra_fault(argv: Iterable[str]) -> Fault:
-    """Return the fault of a server that has a socket beside the right one."""
+    """Return the fault of a server that has an additional socket."""
     return fault("bind-in-gunicorn-opts" if any("--bind" in word or word.startswith("-b ") for word in argv) else "extra-socket")
 
 
 def unpublished_fault(wanted: Listener) -> Fault:
-    """Return the fault of a container whose port is not published where it should be."""
+    """Return the fault of a container whose port is not published on the wanted address and port."""
     return fault("port-not-published", place=wanted.endpoint)
 
 
 def silence_fault(unit: Unit, taken: bool) -> Fault:
-    """Return the fault of a unit, or a container, that listens on nothing. C(taken): another process has its port."""
+    """Return the fault of a unit or a container that does not listen. C(taken): another process has its port."""
     if taken:
         return fault("port-taken")
     if unit.state == "not found":
@@ -77,9 +77,9 @@ def silence_fault(unit: Unit, taken: bool) -> Fault:
 
 # -- findings of the probe
 def judge(unit: Unit, own: list[Listener], others: list[Listener], address: IPAddress, port: int, argv: Sequence[str] = ()) -> list[Finding]:
-    """Compare what a unit's processes listen on with the one socket that they should have.
+    """Compare the sockets of a unit's processes with the one socket that they should have.
 
-    :param argv: The arguments of its main process.
+    :param argv: The arguments of the unit's main process.
     """
     wanted = Listener(address, port)
     expected = f"{unit.name} listens on {wanted.endpoint}"
@@ -104,11 +104,11 @@ def shadow(unit: Unit, other: Listener, wanted: Listener) -> Finding:
 def judge_container(
     container: Container, unit: Unit, inside: list[Listener], on_host: list[Listener], address: IPAddress, port: int, argv: Sequence[str] = ()
 ) -> list[Finding]:
-    """Compare what listens in a container that runs, and on its host, with the one published port that there should be.
+    """Compare the sockets in a running container and on its host with the one published port that is expected.
 
     :param inside: Listeners of the container's processes.
     :param on_host: All listeners on the port in the host's network namespace.
-    :param argv: The arguments of its main process.
+    :param argv: The arguments of the container's main process.
     """
     wanted = Listener(address, port)
     ends = [inner for host_address, host_port, inner in container.published if (host_address, host_port) == (address, port)]

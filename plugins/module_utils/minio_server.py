@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How modules ask a MinIO server as its administrator, by the Python library ``minio``. See the documentation fragment of the same subject."""
+"""Log in to a MinIO server as its administrator, with the Python library ``minio``. The documentation fragment minio describes the options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ try:
 except ImportError:
     HAS_MINIO = False
 
-#: The options by which a module finds the server, and logs in.
+#: The options with which a module finds the server and logs in.
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "endpoint": {"type": "str", "required": True},
     "root_user": {"type": "str", "required": True},
@@ -29,7 +29,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def connection(module: AnsibleModule) -> dict[str, Any]:
-    """Return the arguments by which the library's clients connect to the server; fail if the endpoint is no URL of a server."""
+    """Return the arguments with which the library's clients connect to the server; fail if the endpoint is no URL of a server."""
     url = urlsplit(module.params["endpoint"])
     if url.scheme not in ("http", "https") or not url.netloc or url.path.strip("/"):
         module.fail_json(msg=f"endpoint is {module.params['endpoint']}: give http://HOST:PORT or https://HOST:PORT")
@@ -37,11 +37,11 @@ def connection(module: AnsibleModule) -> dict[str, Any]:
 
 
 def run(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any]]) -> None:
-    """Do a module's work and exit with its result, or with what the server said."""
+    """Run a module's work and exit with its result, or with the server's error."""
     if not HAS_MINIO:
         module.fail_json(msg=missing_required_lib("minio"))
     if module.params["ca_bundle"]:
-        # The library reads its trust from there.
+        # The library reads the CA file from this variable.
         os.environ["SSL_CERT_FILE"] = module.params["ca_bundle"]
     try:
         result = work(module)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Questions to an OpenID provider, and to a tracking server that sends people there, which need nobody's password."""
+"""Requests to an OpenID provider, and to a tracking server that redirects people to it. They need no person's password."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonica
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
 
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
-CHALLENGE = "S256"  # how the plugin binds a code to the login that asked for it
-NO_CODE = "atlas-mlflow-probe"  # a code that no provider has given out
-VERIFIER = "atlas-mlflow-probe-of-a-code-that-was-never-given-out"  # as long as RFC 7636 asks for
+CHALLENGE = "S256"  # the plugin's method to bind a code to a login
+NO_CODE = "atlas-mlflow-probe"  # a code that no provider has issued
+VERIFIER = "atlas-mlflow-probe-of-a-code-that-was-never-given-out"  # as long as RFC 7636 requires
 
 Response = Union[Answer, NoAnswer]
 
 
 @dataclass(frozen=True)
 class Client:
-    """What a tracking server is to its provider."""
+    """A tracking server as a client of its provider."""
 
     client_id: str
     client_secret: str = field(repr=False)
@@ -34,10 +34,10 @@ class Client:
 
 
 def attempt(method: str, url: str, timeout: float, form: dict[str, str] | None = None, client: Client | None = None) -> Response:
-    """Send one request to a URL, by the authorities that this machine trusts, and return its answer or its failure."""
+    """Send one request to a URL, trusting the authorities of this machine, and return the answer or the failure."""
     parts = urlsplit(url)
     headers = {"Accept": "application/json" if form else "application/json, text/html"}
-    if client:  # each part is encoded like a form's, by RFC 6749
+    if client:  # RFC 6749: each part is encoded like a part of a form
         pair = f"{quote_plus(client.client_id)}:{quote_plus(client.client_secret)}"
         headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
     if form:
@@ -50,7 +50,7 @@ def attempt(method: str, url: str, timeout: float, form: dict[str, str] | None =
 
 
 def discover(url: str, timeout: float) -> tuple[dict[str, Any], list[Finding]]:
-    """Return the provider's description of itself, and what is wrong with it."""
+    """Return the provider's discovery document, and what is wrong with it."""
     answer = attempt("GET", url, timeout)
     described = answer.json() if isinstance(answer, Answer) and answer.status == 200 else {}
     missing = [name for name in ENDPOINTS if not described.get(name)]
@@ -70,13 +70,13 @@ def discover(url: str, timeout: float) -> tuple[dict[str, Any], list[Finding]]:
 
 
 def check_client(endpoint: str, client: Client, timeout: float) -> list[Finding]:
-    """Let the provider say whether it knows a client's secret, by a code that it must refuse."""
+    """Check whether the provider knows a client's secret, with a code that the provider must refuse."""
     form = {"grant_type": "authorization_code", "code": NO_CODE, "redirect_uri": client.redirect_uri, "code_verifier": VERIFIER}
     answer = attempt("POST", endpoint, timeout, form, client)
     said = answer.json() if isinstance(answer, Answer) else {}
     error = str(said.get("error", ""))
     if isinstance(answer, Answer) and 400 <= answer.status < 500 and answer.status != 401 and error not in ("", "invalid_client", "unauthorized_client"):
-        return []  # it let the client in, and refused the code
+        return []  # the provider accepted the client, and refused the code
     if isinstance(answer, NoAnswer):
         found = fault(answer.fault)
     elif error == "unauthorized_client":
@@ -88,7 +88,7 @@ def check_client(endpoint: str, client: Client, timeout: float) -> list[Finding]
 
 
 def check_login(base: Base, tls: ssl.SSLContext | None, described: dict[str, Any], client: Client, timeout: float) -> list[Finding]:
-    """See the tracking server send a browser to its provider, and the provider take it."""
+    """Check that the tracking server redirects a browser to its provider, and that the provider accepts the request."""
     host = canonical_host(urlsplit(client.redirect_uri).netloc)
     expected = f"a redirect to {described['authorization_endpoint']} as {client.client_id}, and back to {client.redirect_uri}"
     try:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The unit or the container that a probe is told of: its sockets, its log, and whether it ends again and again."""
+"""The unit or the container that a probe checks: its sockets, its log, and whether it ends again and again."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Findi
 from ansible_collections.atlas.mlflow.plugins.module_utils.processes import read_argv
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, argument_secrets, environment_secrets, text_secrets
 
-#: Lines of a log in which the last error is looked for.
+#: Lines of a log that are searched for the last error.
 LOG_LINES = "60"
-#: States of a container that does not run, and does not come up by itself within a moment.
+#: States of a container that does not run, and will not start by itself within a moment.
 ENDED = ("exited", "dead", "restarting")
-#: A server that has ended so often by itself ends the wait: it would go on so. Its workers may have ended on a busy host.
+#: After this many ends the wait stops, because the server would go on like this. On a busy host, workers may end a few times.
 AGAIN_AND_AGAIN, WORKERS_AGAIN_AND_AGAIN = 2, 4
-#: What uvicorn and gunicorn write when a worker has ended, which they start again.
+#: Log lines of uvicorn and gunicorn for a worker that has ended, which they then restart.
 WORKER_ENDED = re.compile(r"Child process \[\d+\] died|Worker \(pid:\d+\) exited with code [1-9]")
-#: What Python writes of a worker that ended by an exception, which uvicorn notices a minute later.
+#: Log lines of Python for a worker that ended with an exception. uvicorn notices this a minute later.
 WORKER_FAILED = re.compile(r"^Process SpawnProcess-\d+:$", re.MULTILINE)
-#: Seconds between two looks at the log during the wait.
+#: Seconds between two reads of the log during the wait.
 LOG_EVERY = 3
 
 
@@ -44,7 +44,7 @@ def read_unit(module: AnsibleModule, name: str) -> units.Unit:
 
 
 def check_sockets(module: AnsibleModule, result: dict[str, Any], address: sockets.IPAddress, port: int) -> list[Finding]:
-    """Read and judge the sockets of the unit's processes."""
+    """Read and judge the sockets of a unit's processes."""
     unit = read_unit(module, module.params["unit"])
     try:
         own, others = sockets.read_listeners(unit.pids, port)
@@ -60,7 +60,7 @@ def main_argv(unit: units.Unit) -> list[str]:
 
 
 def read_container(module: AnsibleModule, name: str) -> containers.Container:
-    """Return a container as Docker describes it."""
+    """Return the container from Docker's description."""
     code, out, err = module.run_command(["docker", "inspect", "--type", "container", "--", name])
     if code:
         module.fail_json(msg=f"Docker can't tell about the container {name}: {err.strip()}")
@@ -68,7 +68,7 @@ def read_container(module: AnsibleModule, name: str) -> containers.Container:
 
 
 def secrets_of(module: AnsibleModule, container: containers.Container) -> Redactor:
-    """Return what takes the secrets of a container's command and environment out of its log."""
+    """Return a redactor that removes the secrets in a container's command and environment from its log."""
     _code, out, _err = module.run_command(["docker", "inspect", "--type", "container", "--format", "{{json .Config}}", "--", container.name])
     try:
         config = json.loads(out)
@@ -80,9 +80,9 @@ def secrets_of(module: AnsibleModule, container: containers.Container) -> Redact
 
 
 def check_container(module: AnsibleModule, result: dict[str, Any], address: sockets.IPAddress, port: int, end: str) -> list[Finding]:
-    """Read and judge the published port of the container, and the sockets of its processes.
+    """Read and judge a container's published port and the sockets of its processes.
 
-    :param end: The state for which waiting for the server's answer was given up. Docker may have started the container again since.
+    :param end: The state that stopped the wait for the server's answer. Docker may have restarted the container since.
     """
     container = read_container(module, module.params["container"])
     container = replace(container, state=end or container.state)
@@ -108,10 +108,10 @@ def unit_end(module: AnsibleModule, name: str, state: str) -> Finding:
 
 
 def end_finding(check: str, name: str, state: str, log: str, command: str, redactor: Redactor) -> Finding:
-    """Return the finding for a server that does not run, with the last error that it wrote.
+    """Return the finding for a server that does not run, with the last error in its log.
 
-    :param log: The end of what it wrote.
-    :param command: What shows the whole of that.
+    :param log: The end of the log.
+    :param command: A command that shows the whole log.
     """
     words = logs.last_words(log)
     said = f"; its log ends with: {redactor.text(words)}" if words else ""
@@ -120,7 +120,7 @@ def end_finding(check: str, name: str, state: str, log: str, command: str, redac
 
 
 def unit_secrets(module: AnsibleModule, name: str) -> Redactor:
-    """Return what takes the secrets of a unit's environment out of its journal."""
+    """Return a redactor that removes the secrets of a unit's environment from its journal."""
     _code, out, _err = module.run_command(["systemctl", "show", "--property", "EnvironmentFiles", "--value", "--", name])
     variables: dict[str, str] = {}
     for path in re.findall(r"/\S+", out):
@@ -130,7 +130,7 @@ def unit_secrets(module: AnsibleModule, name: str) -> Redactor:
 
 
 class Watch:
-    """Looks at the unit or the container during the wait, and tells when waiting has no point any more."""
+    """Watches the unit or the container during the wait, and decides when the wait is useless."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
@@ -138,11 +138,11 @@ class Watch:
         self.since = f"{time.time():.0f}"
         self.looked = self.begin
         self.first: int | None = None
-        #: Why the wait ended: the state, or how often the server has ended.
+        #: Why the wait ended: the state, or how often the server ended.
         self.end = ""
 
     def gone(self) -> bool:
-        """Say whether it has given up, or ends again and again."""
+        """Return whether the server was given up, or ends again and again."""
         params = self.module.params
         if params["unit"]:
             unit = read_unit(self.module, params["unit"])
@@ -154,7 +154,7 @@ class Watch:
         return bool(self.end)
 
     def _log(self) -> str:
-        """Return what the server wrote during the wait."""
+        """Return the server's log during the wait."""
         params = self.module.params
         command = (
             ["docker", "logs", "--since", self.since, "--", params["container"]]
@@ -165,7 +165,7 @@ class Watch:
         return f"{out}\n{err}"
 
     def _workers_again(self) -> str:
-        """Return in words how often workers have ended: the process that started them stays, and goes on to start others."""
+        """Return in words how often workers ended. The process that started them continues, and starts new workers."""
         params = self.module.params
         if not (params["unit"] or params["container"]) or time.monotonic() - self.looked < LOG_EVERY:
             return ""
@@ -177,7 +177,7 @@ class Watch:
         return f"its workers ended {max(ends, failures)} times, {self.looked - self.begin:.0f} seconds after the first question"
 
     def _again(self, ends: int, down: bool) -> str:
-        """Return in words how often the server has ended, if it has done so again and again and lately; a server of long ago may have."""
+        """Return in words how often the server ended, if it ended often and recently. Ends of long ago do not count."""
         self.first = ends if self.first is None else self.first
         lately = down or ends > self.first
         return f"ended {ends} times, {time.monotonic() - self.begin:.0f} seconds after the first question" if ends >= AGAIN_AND_AGAIN and lately else ""

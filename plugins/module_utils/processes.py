@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What C(/proc) tells of processes: their arguments, environment, family, control groups and start (proc(5))."""
+"""Read processes from C(/proc): their arguments, environment, family, control groups and start (proc(5))."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ CGROUP_ROOTS = tuple(Path("/sys/fs/cgroup", name) for name in ("", "systemd", "u
 
 
 def all_pids(proc: Path = PROC) -> list[int]:
-    """Return every process that is seen, in order."""
+    """Return all visible processes, in order."""
     return sorted(int(path.name) for path in proc.glob("[0-9]*"))
 
 
 def read_argv(pid: int, proc: Path = PROC) -> list[str]:
-    """Return a process's arguments, empty where it is gone."""
+    """Return a process's arguments, empty if the process is gone."""
     try:
         return [word.decode(errors="replace") for word in (proc / str(pid) / "cmdline").read_bytes().split(b"\0")[:-1]]
     except OSError:
@@ -27,7 +27,7 @@ def read_argv(pid: int, proc: Path = PROC) -> list[str]:
 
 
 def read_environment(pid: int, proc: Path = PROC) -> dict[str, str]:
-    """Return the environment that a process was started with (proc_pid_environ(5))."""
+    """Return the initial environment of a process (proc_pid_environ(5))."""
     try:
         pairs = (proc / str(pid) / "environ").read_bytes().split(b"\0")
     except OSError:
@@ -36,29 +36,29 @@ def read_environment(pid: int, proc: Path = PROC) -> dict[str, str]:
 
 
 def stat_fields(pid: int, proc: Path = PROC) -> list[str]:
-    """Return a process's fields from its state on: the third and following of proc_pid_stat(5); OSError where it is gone."""
-    # The name before them stands in brackets and may hold anything: count behind the last one.
+    """Return a process's fields from its state on, the third and later ones of proc_pid_stat(5); OSError if the process is gone."""
+    # The name before these fields is in parentheses and may have any characters: count from the last parenthesis.
     return (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
 
 
 def seconds_after_boot(pid: int, proc: Path = PROC) -> float:
-    """Return how long after the host's boot a process was started (proc_pid_stat(5), field 22); OSError where it is gone."""
+    """Return the seconds from the host's boot to the start of a process (proc_pid_stat(5), field 22); OSError if the process is gone."""
     return int(stat_fields(pid, proc)[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def started_at(pid: int, proc: Path = PROC) -> float:
-    """Return when a process was started, in seconds since 1970 by the kernel's own boot time (proc_stat(5), btime), whatever clock this process is shown."""
+    """Return the start of a process in seconds since 1970, by the kernel's boot time (proc_stat(5), btime). The process may see another clock."""
     boot = re.search(r"^btime (\d+)", (proc / "stat").read_text(encoding="ascii"), re.MULTILINE)
     return (int(boot.group(1)) if boot else 0) + seconds_after_boot(pid, proc)
 
 
 def parent_of(pid: int, proc: Path = PROC) -> int:
-    """Return the process that started another one; OSError where that is gone."""
+    """Return the parent of a process; OSError if the process is gone."""
     return int(stat_fields(pid, proc)[1])
 
 
 def descendants(main: int, proc: Path = PROC) -> set[int]:
-    """Return a process and all that it started, as far as they still are its children's children."""
+    """Return a process and all its descendants that are still connected to it by their parents."""
     parents: dict[int, int] = {}
     for stat in proc.glob("[0-9]*/stat"):
         pid = int(stat.parent.name)
@@ -76,12 +76,12 @@ def descendants(main: int, proc: Path = PROC) -> set[int]:
 
 
 def main_first(pids: Iterable[int], main: int) -> tuple[int, ...]:
-    """Return processes in order, the main one before the others."""
+    """Return processes in order, the main one first."""
     return tuple(sorted(pids, key=lambda pid: (pid != main, pid)))
 
 
 def group_pids(group: str, roots: Iterable[Path]) -> set[int]:
-    """Return the processes of a control group and the groups below it; empty for the root group."""
+    """Return the processes of a control group and its subgroups; empty for the root group."""
     pids: set[int] = set()
     if not group.strip("/"):
         return pids
@@ -90,12 +90,12 @@ def group_pids(group: str, roots: Iterable[Path]) -> set[int]:
             try:
                 pids.update(int(pid) for pid in procs.read_text(encoding="ascii").split())
             except OSError:
-                continue  # the group went away, or is threaded
-    return pids - {0}  # 0: a process of another PID namespace
+                continue  # the group is gone, or is threaded
+    return pids - {0}  # 0 stands for a process of another PID namespace
 
 
 def control_groups(pid: int, proc: Path = PROC) -> list[str]:
-    """Return the paths of a process's control groups that tell units and containers apart, none where they cannot be read (cgroups(7))."""
+    """Return the paths of a process's control groups that distinguish units and containers; empty if they cannot be read (cgroups(7))."""
     try:
         lines = (proc / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -104,7 +104,7 @@ def control_groups(pid: int, proc: Path = PROC) -> list[str]:
 
 
 def describe(pid: int, proc: Path = PROC) -> tuple[str, str]:
-    """Return a process's name and the last part of its control group, empty where they cannot be read."""
+    """Return a process's name and the last part of its control group, empty if they cannot be read."""
 
     def text(name: str) -> str:
         try:

@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Keep secrets out of what a module returns: one object knows the secrets, and every text passes it before it leaves.
+"""Remove secrets from a module's result: one object knows the secrets, and cleans every text before it is returned.
 
-A password in a URI that is not percent-encoded makes the URI ambiguous: a parser takes a part of the password for the host, the path or the
-query, and an error message quotes that part. So the rules here read a URI in every way that it may be meant, take each possible password,
-and replace each piece of it, as short as C(SHORTEST) characters, wherever it stands.
+A password in a URI that is not percent-encoded makes the URI ambiguous: a parser reads a part of the password as the host, the path or the
+query, and an error message quotes that part. So the rules in this file read a URI in every possible way, take each possible password,
+and replace each piece of it with at least C(SHORTEST) characters, at any place.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
-#: What stands in a secret's place.
+#: The replacement for a secret.
 SHOWN = "***"
-#: Characters in a row of a secret that are replaced wherever they stand.
+#: The number of consecutive characters of a secret that are replaced at any place.
 SHORTEST = 4
-#: The same for a secret in lower case, as a parser of host names returns it: shorter pieces would be found in common words.
+#: The same for a secret in lower case, as a parser of host names returns it. Shorter pieces would match common words.
 SHORTEST_LOWERED = 6
 #: Names of environment variables, options and parameters whose value is a secret.
 _NAME = r"pass(?!ive)|pwd|secret|token|credential|(?:api|access|private|encryption|account|signing)[_-]?key|connection[_-]?string|(?<![a-z])key$"
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
-#: Names that look like those and have no secret: a folder, a file, the identity that belongs to a key.
+#: Names that are similar but have no secret: a folder, a file, the identity that belongs to a key.
 _PLAIN_NAME = re.compile(
     r"^(?:OLDPWD|PWD)$|(?:file|path|dir|_id|version|_url|_name|timeout|algorithm|expir\w*|enabled?|type|location|provider)$", re.IGNORECASE
 )
@@ -36,7 +36,7 @@ _ASSIGNED = re.compile(
 )
 _WORD = re.compile(r"[A-Za-z0-9]+")
 _HEADER = re.compile(r"\b(Basic|Bearer)\s+(?!auth)[A-Za-z0-9+/=._~-]{8,}")
-#: Words that tell nothing of a secret that is made of them: names and defaults that everybody has, and what servers and drivers say.
+#: Words that reveal nothing of a secret that contains them: common names and defaults, and words in messages of servers and drivers.
 PUBLIC = frozenset(
     """
     mlflow server service atlas network postgres postgresql minio minioadmin artifacts artifact proxied host port workers backend store uri registry destination
@@ -50,18 +50,18 @@ PUBLIC = frozenset(
 
 
 def is_secret_name(name: str) -> bool:
-    """Say whether a variable, an option or a parameter of this name holds a secret."""
+    """Return whether a variable, an option or a parameter of this name has a secret."""
     return bool(_SECRET_NAME.search(name)) and not _PLAIN_NAME.search(name)
 
 
 def uri_secrets(text: str) -> set[str]:
-    """Return all that may be a password in a text that is a URI, or that has URIs in it, by every reading of it."""
+    """Return all possible passwords in a text that is a URI or contains URIs, in every way to read it."""
     found: set[str] = set()
     whole = text.partition("://")[2]
     for rest in {whole, *_SCHEME.split(text)[1:], *(word.partition("://")[2] for word in text.split() if "://" in word)}:
         login, at, _place = rest.rpartition("@")
         _user, colon, password = (login if at else rest).partition(":")
-        # Without a login, digits behind a colon are a port.
+        # Without a login, digits after a colon are a port.
         if colon and (at or not rest.startswith("[") and not re.match(r"(\d{1,5}|\*)([/?#,;\s\"')]|$)", password)):
             found.add(password)
         for match in re.finditer(r"[?&;]([^=&;?]*)=", rest):
@@ -72,7 +72,7 @@ def uri_secrets(text: str) -> set[str]:
 
 
 def argument_secrets(words: Iterable[str]) -> set[str]:
-    """Return what may be a password in a list of arguments: in URIs, behind an option or an assignment whose name says so."""
+    """Return possible passwords in a list of arguments: in URIs, and after an option or an assignment with the name of a secret."""
     found: set[str] = set()
     before = ""
     for word in words:
@@ -87,19 +87,19 @@ def argument_secrets(words: Iterable[str]) -> set[str]:
 
 
 def text_secrets(text: str) -> set[str]:
-    """Return what may be a password in a command line, of which nobody knows where an argument ends."""
+    """Return possible passwords in a command line in which the end of an argument is unknown."""
     words = text.split()
-    # A value with spaces goes on to the next option.
+    # A value with spaces ends at the next option.
     options = re.findall(r"(?:^|\s)--?([\w.-]+)[=\s]+(.*?)(?=\s--|$)", text, re.DOTALL)
     found = uri_secrets(text) | argument_secrets(words) | {value for name, value in options if is_secret_name(name)}
     try:
         return found | argument_secrets(shlex.split(text))
-    except ValueError:  # a quote that nothing ends
+    except ValueError:  # a quote without an end
         return found | argument_secrets([word.strip("\"'") for word in words])
 
 
 def environment_secrets(variables: Mapping[str, str]) -> set[str]:
-    """Return what may be a password in an environment."""
+    """Return possible passwords in an environment."""
     found: set[str] = set()
     for name, value in variables.items():
         if is_secret_name(name):
@@ -112,7 +112,7 @@ def environment_secrets(variables: Mapping[str, str]) -> set[str]:
 
 
 def hide_by_shape(text: str) -> str:
-    """Return a text without what has the shape of a credential, for secrets that nobody knows: those of a log's lines."""
+    """Return a text without texts that have the form of a credential, for unknown secrets such as those in a log."""
     text = _HEADER.sub(rf"\1 {SHOWN}", text)
     text = _IN_URI.sub(rf"\1{SHOWN}@", text)
     text = _NO_HOST.sub(rf"\1{SHOWN}", text)
@@ -120,20 +120,20 @@ def hide_by_shape(text: str) -> str:
 
 
 class Redactor:
-    """Knows the secrets, and takes them out of texts."""
+    """Knows secrets, and removes them from texts."""
 
-    #: Facts that are words of a table, numbers or addresses: nothing in them comes from outside.
+    #: Facts that are words of a table, numbers or addresses: they contain nothing from outside.
     CLOSED = frozenset({"kind", "outcome", "schema", "fault", "address"})
 
     def __init__(self, secrets: Iterable[str] = (), public: Iterable[str] = ()) -> None:
         self._public = set(PUBLIC)
-        self._secrets: dict[str, int] = {}  # each spelling, and the shortest piece of it that is replaced
-        self._pieces: dict[str, list[str]] = {}  # each piece of that length, and the spellings that have it
+        self._secrets: dict[str, int] = {}  # each spelling, and the length of its shortest piece that is replaced
+        self._pieces: dict[str, list[str]] = {}  # each piece of that length, and the spellings that contain it
         self.learn(secrets)
         self.publish(public)
 
     def learn(self, secrets: Iterable[str]) -> None:
-        """Take more secrets, in each spelling that a text may have them in."""
+        """Add secrets, in each spelling that may occur in a text."""
         for secret in secrets:
             plain, again = unquote(secret), unquote(unquote(secret))
             spellings = {secret, plain, again, unquote_plus(secret)}
@@ -155,7 +155,7 @@ class Redactor:
                 spellings.append(spelling)
 
     def publish(self, texts: Iterable[str]) -> None:
-        """Take texts whose words may be shown, whatever secret has a piece of them: names that the caller gave."""
+        """Add texts whose words may be shown, even if a secret contains a piece of them: names from the caller."""
         for text in texts:
             self._public.update(_WORD.findall(text.lower()))
 
@@ -164,7 +164,7 @@ class Redactor:
         return re.sub(r"\*{4,}", SHOWN, self._without_pieces(hide_by_shape(text)))
 
     def _without_pieces(self, text: str) -> str:
-        shown = [True] * len(text)  # which characters are no part of a word, or of a public one
+        shown = [True] * len(text)  # the characters that are not part of a word, or part of a public word
         for word in _WORD.finditer(text):
             if word.group().lower() not in self._public:
                 shown[word.start() : word.end()] = [False] * len(word.group())
@@ -179,7 +179,7 @@ class Redactor:
         return "".join(parts)
 
     def _piece_at(self, text: str, start: int) -> int:
-        """Return the length of the longest piece of a secret that stands here, 0 if none does."""
+        """Return the length of the longest piece of a secret at this position, 0 if there is none."""
         longest = 0
         for shortest in (SHORTEST, SHORTEST_LOWERED):
             for spelling in self._pieces.get(text[start : start + shortest], ()):
@@ -190,7 +190,7 @@ class Redactor:
         return longest
 
     def words(self, words: Iterable[str]) -> list[str]:
-        """Return a list of arguments without secrets, short ones behind an option included."""
+        """Return a list of arguments without secrets, including short secrets after an option."""
         shown: list[str] = []
         before = ""
         for word in words:
@@ -200,7 +200,7 @@ class Redactor:
         return shown
 
     def clean(self, facts: Any) -> Any:
-        """Return data with every text in it cleaned. The names in dictionaries are our own, and stay."""
+        """Return data with every text in it cleaned. The keys of dictionaries are the collection's own, and are not changed."""
         if isinstance(facts, str):
             return self.text(facts)
         if isinstance(facts, Mapping):

@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A round trip through MLflow's REST API, the way a client with default settings takes, that leaves nothing that grows.
+"""A round trip through MLflow's REST API, in the same way as a client with default settings, that leaves nothing that grows.
 
-MLflow's delete is soft, so each prober has one experiment with one run, which it restores, uses and deletes again. What is
-logged is always the same (MLflow's SQL store keeps equal values once), but for one tag, which is overwritten.
+MLflow's delete is soft, so each prober has one experiment with one run, which it restores, uses and deletes again. The logged values
+are always the same (MLflow's SQL store keeps equal values once), except for one tag, which is overwritten.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Ba
 
 FILE = "probe.bin"
 NONCE = "atlas.mlflow.nonce"
-# A letter beyond ASCII shows a database that can't store it.
+# A letter outside ASCII shows a database that cannot store it.
 PARAMS = {"atlas.mlflow.probe": "yes", "atlas.mlflow.text": "größe"}
 METRICS = {"atlas.mlflow.metric": 0.5}
-# Bytes per second that a transfer may take at least: MLflow 3.5.1 sends a local file line by line, 0.8 MB/s on an idle machine as measured.
+# The slowest accepted transfer in bytes per second: MLflow 3.5.1 sends a local file line by line, 0.8 MB/s on an idle machine as measured.
 SLOWEST = 262144
-#: The fault that S3's answer to a link means, by its code.
+#: The fault for S3's answer to a link, by its error code.
 LINK_FAULTS = {"RequestTimeTooSkewed": "clock-skew", "SignatureDoesNotMatch": "link-signature-changed", "AccessDenied": "link-denied"}
 LOGGED_AT = 1  # the metric's fixed time stamp, in milliseconds since 1970
 
 
 class Failed(Exception):
-    """A step that ends the round trip, with what it found."""
+    """A step that ends the round trip, with its finding."""
 
     def __init__(self, finding: Finding) -> None:
         super().__init__(str(finding))
@@ -49,17 +49,17 @@ class Failed(Exception):
 
 
 def lock_file(prober: str) -> str:
-    """Return the path of the file that a prober's round trips lock on this machine; each user has one of its own, as none may open another's."""
+    """Return the path of the file that a prober's round trips lock on this machine. Each user has their own, as they cannot open the file of another user."""
     folder = "/run/lock" if os.access("/run/lock", os.W_OK) else tempfile.gettempdir()
     return os.path.join(folder, f"{EXPERIMENT}{os.getuid()}-{hashlib.sha256(prober.encode()).hexdigest()[:16]}.lock")
 
 
 @contextmanager
 def alone(prober: str) -> Iterator[None]:
-    """Wait until no other round trip of this prober is under way on this machine, and keep others waiting.
+    """Wait until no other round trip of this prober runs on this machine, and make others wait.
 
-    Two at once would delete each other's run. That of a play that was killed goes on upon its host, and the next play meets it. It ends, as
-    each of its requests has a limit.
+    Two round trips at once would delete each other's run. If a play is killed, its round trip continues on the host and meets that of the next
+    play. It ends, because each of its requests has a time limit.
     """
     number = os.open(lock_file(prober), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -71,7 +71,7 @@ def alone(prober: str) -> Iterator[None]:
 
 @dataclass
 class RoundTrip:
-    """One round trip of a prober; C(facts) and C(findings) hold what came of it, however far it got."""
+    """One round trip of a prober; C(facts) and C(findings) have the results so far."""
 
     server: TrackingServer
     prober: str
@@ -81,9 +81,9 @@ class RoundTrip:
     _uploaded: tuple[TrackingServer, str] | None = None
 
     def run(self) -> None:
-        """Take all steps, and clean up also when one failed. Waits for another round trip of this prober on this machine.
+        """Run all steps, and clean up even if one failed. Wait for another round trip of this prober on this machine.
 
-        :raises OSError: when the file that says so cannot be opened.
+        :raises OSError: If the lock file cannot be opened.
         """
         self.facts.update(skipped=False, experiment=EXPERIMENT + self.prober, bytes=self.artifact_bytes)
         with alone(self.prober):
@@ -97,13 +97,13 @@ class RoundTrip:
             self._transfer()
         except Failed as failed:
             self.findings.append(failed.finding)
-        except (KeyError, TypeError, ValueError) as error:  # 200, and yet not what MLflow answers
+        except (KeyError, TypeError, ValueError) as error:  # status 200, but not an answer of MLflow
             self.findings.append(Finding("round trip", "MLflow's answers", f"one that does not fit ({type(error).__name__})", fault("not-mlflow")))
         finally:
             self._clean_up()
 
     def _step(self, step: str, expected: str, method: str, path: str, *accepted: int, **sent: Any) -> Answer:
-        """Do one request to the tracking API; Failed unless its status is 200 or an accepted one."""
+        """Send one request to the tracking API; raise Failed unless its status is 200 or an accepted one."""
         response: Response
         try:
             response = self.server.post(path, sent) if method == "POST" else self.server.ask(method, API + path, sent)
@@ -114,7 +114,7 @@ class RoundTrip:
         raise Failed(Finding(f"round trip, {step}", expected, response.seen, self._fault(response)))
 
     def _fault(self, response: Response) -> Fault:
-        """Return the fault that explains a refused step best."""
+        """Return the fault that best explains a refused step."""
         if isinstance(response, Answer) and response.status in (400, 404, 409):
             return fault("probes-collide", experiment=self.facts["experiment"])
         return answer_fault(self.server, response)
@@ -148,7 +148,7 @@ class RoundTrip:
         self._artifact_uri = info.get("artifact_uri", "")
 
     def _log(self) -> None:
-        """Log params, a metric and a fresh tag, end the run, and compare what comes back."""
+        """Log parameters, a metric and a new tag, end the run, and compare the stored values."""
         run, nonce = self.facts["run_id"], uuid.uuid4().hex
         self._step(
             "log",
@@ -169,7 +169,7 @@ class RoundTrip:
                     self.findings.append(Finding(f"round trip, {kind}", f"{key} = {value!r}", f"{stored.get(key)!r}", fault("values-changed")))
 
     def _transfer(self) -> None:
-        """Send an artifact up and down, and compare its sha256."""
+        """Upload and download an artifact, and compare its sha256."""
         server, path = self._artifact_place()
         content = os.urandom(self.artifact_bytes)
         self.facts.update(sha256=hashlib.sha256(content).hexdigest(), upload_seconds=None, download_seconds=None)
@@ -186,7 +186,7 @@ class RoundTrip:
             raise Failed(Finding("round trip, artifact", expected, seen, fault("artifact-changed")))
 
     def _artifact_place(self) -> tuple[TrackingServer, str]:
-        """Return the server that takes the run's artifacts, and the file's path there, as the client resolves them."""
+        """Return the server for the run's artifacts, and the file's path there, as a client resolves them."""
         place = urlsplit(self._artifact_uri)
         if place.scheme != "mlflow-artifacts":
             seen = f"{place.scheme or 'a path'}{'://' if place.netloc else ':'}{place.netloc}{place.path}"
@@ -197,11 +197,11 @@ class RoundTrip:
         return server, f"{place.path.strip('/')}/{FILE}"
 
     def _transfer_timeout(self, server: TrackingServer) -> float:
-        """Return the seconds that a request with the artifact may take: it may be large, and the link slow."""
+        """Return the time limit in seconds of a request with the artifact: it may be large, and the link slow."""
         return server.timeout + math.ceil(self.artifact_bytes / SLOWEST)
 
     def _artifact(self, step: str, server: TrackingServer, method: str, path: str, **sent: Any) -> Answer:
-        """Do one artifact request through a server; Failed unless it succeeds."""
+        """Send one artifact request through a server; raise Failed unless it succeeds."""
         response: Response
         try:
             response = server.ask(method, path, timeout=self._transfer_timeout(server), **sent)
@@ -212,7 +212,7 @@ class RoundTrip:
         raise Failed(Finding(f"round trip, {step}", f"{method} of {self.artifact_bytes} bytes to succeed", response.seen, artifact_fault(server, response)))
 
     def _download(self, server: TrackingServer, path: str) -> bytes:
-        """Fetch the artifact as MLflow's client does: by a presigned URL where the server advertises it, else through the server."""
+        """Download the artifact like MLflow's client: by a presigned URL if the server offers one, else through the server."""
         self.facts.update(way="proxied", endpoint=server.base.origin)
         info = server.attempt("GET", SERVER_INFO["client"])
         if isinstance(info, Answer) and info.status == 200 and info.json().get("multipart_downloads_enabled"):
@@ -222,12 +222,12 @@ class RoundTrip:
         return self._artifact("download", server, "GET", f"{ARTIFACTS}/artifacts/{path}").body
 
     def _fetch(self, url: str, headers: Mapping[str, str], size: int, server: TrackingServer) -> bytes:
-        """Fetch by a presigned URL, of which nothing but the endpoint may be told: its query is a key."""
+        """Download from a presigned URL. Only its endpoint may be shown: its query is a key."""
         base = Base.parse(url)
         self.facts.update(way="presigned", endpoint=base.origin)
         parts = urlsplit(url)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        # The client asks for ranges of 100 MB; one range that holds the whole file is the same request for any smaller one.
+        # The client requests ranges of 100 MB. For a smaller file, one range with the whole file is the same request.
         headers = {**headers, "Range": f"bytes=0-{size - 1}"} if size else headers
         expected = f"the download from {base.origin}, where the server sends clients"
         try:
@@ -242,12 +242,12 @@ class RoundTrip:
         raise Failed(Finding("round trip, presigned download", expected, f"{answer.status} {code}".strip(), found))
 
     def _clean_up(self) -> None:
-        """Delete artifact and experiment; what stays behind is a finding."""
+        """Delete artifact and experiment. Anything that remains is a finding."""
         left: list[tuple[str, Response]] = []
         if self._uploaded:
             server, path = self._uploaded
             response = server.attempt("DELETE", f"{ARTIFACTS}/artifacts/{path}")
-            # Nobody knows what a failed upload left, so nobody can expect to delete it.
+            # It is not known what a failed upload left, so a failed deletion is no finding.
             if self.facts["upload_seconds"] is not None:
                 left.append((f"the artifact {path}", response))
         if self.facts.get("experiment_id"):
@@ -263,5 +263,5 @@ class RoundTrip:
 
 
 def pairs(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return key and value pairs as MLflow's API writes them."""
+    """Return key and value pairs in the form of MLflow's API."""
     return [{"key": key, "value": value} for key, value in values.items()]

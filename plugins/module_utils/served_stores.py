@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The stores that a tracking server really uses, read from the settings of its service, and what a backup takes of them.
+"""The stores that a tracking server really uses, read from the settings of its service, and what a backup includes of them.
 
-The backup's program runs a copy of this file on its host, so it needs nothing but Python. No user name and no password leaves it.
+The backup's program runs a copy of this file on its host, so the file needs only Python. Results contain no user name and no password.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-#: The settings of a unit and of a container. A move from one to the other removes the former's.
+#: The settings of a unit and of a container. A move between the two removes the former settings.
 UNIT_SETTINGS = "/etc/default/mlflow-server"
 CONTAINER_SETTINGS = "/etc/atlas-mlflow/mlflow-server.json"
-#: Where a container finds files of the host's folder /etc/atlas-mlflow.
+#: The path in a container of the host's folder /etc/atlas-mlflow.
 INSIDE, OUTSIDE = "/run/secrets/", "/etc/atlas-mlflow/"
 
-#: The stores that are databases, and what people call them.
+#: The stores that are databases, with their names for people.
 DATABASES = {"backend": "backend store", "registry": "registry store", "users": "store of users"}
-#: The variable that names each of them.
+#: The variable for each of these stores.
 VARIABLES = {
     "backend": "mlflow_server_backend_store_uri",
     "registry": "MLFLOW_REGISTRY_STORE_URI in mlflow_server_environment",
@@ -33,7 +33,7 @@ VARIABLES = {
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 _LINE = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"')
-# As SQLAlchemy reads it. What else has an @ may hold a part of a password.
+# As SQLAlchemy reads it. Other texts with an @ may contain a part of a password.
 _URI = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:[^:/@]*(?::[^@]*)?@)?"
     r"(?:\[(?P<ipv6>[^\]@]*)\]|(?P<host>[^/:?@]*))(?::(?P<port>\d*))?(?:/(?P<database>[^?@]*))?(?:\?(?P<query>.*))?"
@@ -43,13 +43,13 @@ Store = dict[str, Any]
 
 
 def read_unit_settings(text: str) -> dict[str, str]:
-    """Return the variables of a file that the role has written for a unit's ``EnvironmentFile=``."""
+    """Return the variables in a file that the role wrote for a unit's ``EnvironmentFile=``."""
     found = (_LINE.fullmatch(line.strip()) for line in text.splitlines())
     return {match[1]: re.sub(r"\\(.)", r"\1", match[2]) for match in found if match}
 
 
 def read_database(uri: str) -> Store:
-    """Return what a database's URI says, without the user and the password."""
+    """Return the store in a database's URI, without the user and the password."""
     match = _URI.fullmatch(uri)
     scheme = uri.partition("://")[0]
     if not match:
@@ -66,7 +66,7 @@ def read_database(uri: str) -> Store:
 
 
 def read_artifacts(destination: str, endpoint: str) -> Store:
-    """Return what an artifact destination says."""
+    """Return the store in an artifact destination."""
     plain = destination.removeprefix("proxied-").removeprefix("file://")
     if plain.startswith("/"):
         return {"kind": "folder", "path": plain.rstrip("/")}
@@ -76,10 +76,10 @@ def read_artifacts(destination: str, endpoint: str) -> Store:
 
 
 def read_stores(environment: Mapping[str, Any], users: str = "") -> dict[str, Store]:
-    """Return a service's stores by what they are for: backend, registry, users, artifacts.
+    """Return a service's stores by their purpose: backend, registry, users, artifacts.
 
     :param environment: The service's environment.
-    :param users: The text of the file that its users' application reads, empty if it has no users.
+    :param users: The text of the file that the login app reads, empty if the service has no users.
     """
     backend = str(environment["MLFLOW_BACKEND_STORE_URI"])
     stores = {"backend": read_database(backend)}
@@ -95,9 +95,9 @@ def read_stores(environment: Mapping[str, Any], users: str = "") -> dict[str, St
 
 
 def read_host(root: Path = Path("/")) -> dict[str, Store] | None:
-    """Return the stores of the tracking server of this host, nothing if the host has none.
+    """Return the stores of this host's tracking server, None if the host has no tracking server.
 
-    :param root: The folder that stands for the host's root.
+    :param root: The folder that replaces the host's root.
     """
     found = [path for path in (root / name.lstrip("/") for name in (UNIT_SETTINGS, CONTAINER_SETTINGS)) if path.exists()]
     if not found:
@@ -112,21 +112,21 @@ def read_host(root: Path = Path("/")) -> dict[str, Store] | None:
 
 
 def lies_in(place: str, folder: str) -> bool:
-    """Return whether a place is a folder or something below it."""
+    """Return whether a place is a folder or is below it."""
     return place == folder or place.startswith(folder.rstrip("/") + "/")
 
 
 @dataclass(frozen=True)
 class Here:
-    """What the backup's host has, and reaches.
+    """What the backup's host has, and can reach.
 
     :param name: The host's name in the inventory.
-    :param addresses: Its names and addresses, and the name of PostgreSQL's container.
-    :param postgres_ports: The ports by which its PostgreSQL is reached, none if it has none.
+    :param addresses: The host's names and addresses, and the name of PostgreSQL's container.
+    :param postgres_ports: The ports of the host's PostgreSQL, empty if it has none.
     :param bucket: The bucket with a prefix that is backed up, empty for a folder.
-    :param endpoint: The endpoint by which this host reaches the bucket.
-    :param minio: The host of the inventory's MinIO, and its names and addresses, and its container's name.
-    :param elsewhere: Beginnings of places of artifacts that are backed up by other means.
+    :param endpoint: The endpoint through which this host reaches the bucket.
+    :param minio: The host of the inventory's MinIO with its names and addresses, and the name of its container.
+    :param elsewhere: Beginnings of places whose artifacts are backed up by other means.
     """
 
     name: str
@@ -140,12 +140,12 @@ class Here:
 
 @dataclass
 class Plan:
-    """What a backup takes, and what it cannot take.
+    """What a backup includes, and what it cannot include.
 
-    :param databases: Databases of the host's PostgreSQL, by what they are for.
-    :param files: Files of SQLite, by what they are for.
+    :param databases: Databases of the host's PostgreSQL, by their purpose.
+    :param files: Files of SQLite, by their purpose.
     :param folder: The folder of the artifacts, empty if they are in a bucket.
-    :param faults: What holds data and is not taken, each with the way out.
+    :param faults: Data that are not included, each with the fix.
     """
 
     databases: dict[str, str] = field(default_factory=dict)
@@ -155,10 +155,10 @@ class Plan:
 
 
 def make_plan(servers: Mapping[str, Mapping[str, Store] | None], here: Here) -> Plan:
-    """Return what a backup takes of the stores that the tracking servers use.
+    """Return what a backup includes of the stores that the tracking servers use.
 
-    :param servers: The stores of each tracking server's host, nothing for a host that has no tracking server.
-    :param here: What the backup's host has.
+    :param servers: The stores of each tracking server's host, None for a host without a tracking server.
+    :param here: The stores and addresses of the backup's host.
     """
     plan = Plan()
     for server, stores in servers.items():
@@ -243,7 +243,7 @@ def _is_minio(here: Here, server: str, endpoint: str) -> bool:
 
 
 def own_places(artifacts: Store) -> list[str]:
-    """Return how the locations begin, in experiments and runs, whose artifacts are in the artifact store, or that refer to another record.
+    """Return the beginnings of locations, in experiments and runs, whose artifacts are in the artifact store, or that refer to another record.
 
     :param artifacts: The artifact store, as :func:`read_artifacts` returns it.
     """
@@ -256,9 +256,9 @@ def own_places(artifacts: Store) -> list[str]:
 
 
 def is_own(location: str, own: Sequence[str]) -> bool:
-    """Return whether a location lies in the artifact store. One that names another server lies there.
+    """Return whether a location is in the artifact store. A location that names another server is in this store too.
 
-    :param own: What :func:`own_places` returns.
+    :param own: The result of :func:`own_places`.
     """
     if re.match("mlflow-artifacts://[^/]", location):
         return False

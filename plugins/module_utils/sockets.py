@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What processes listen on, by C(/proc) (proc_pid_net(5)). Whether that is right, C(judge_sockets) says."""
+"""Read the sockets on which processes listen, from C(/proc) (proc_pid_net(5)). C(judge_sockets) decides whether they are right."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TCP_LISTEN = "0A"  # the kernel's state code, include/net/tcp_states.h
 
 @dataclass(frozen=True)
 class Listener:
-    """A listening TCP socket and the process that holds it; pid 0 where that could not be read."""
+    """A listening TCP socket and its process; pid is 0 if the process could not be read."""
 
     address: IPAddress
     port: int
@@ -44,11 +44,11 @@ class Listener:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Listener:
-        """Return the socket that C(as_dict) made plain."""
+        """Return the socket from the plain data of C(as_dict)."""
         return cls(ip_address(plain["address"]), plain["port"], plain["pid"], plain["process"])
 
     def as_dict(self, own: bool) -> dict[str, str | int | bool]:
-        """Return the socket as plain data; own says whether the unit holds it."""
+        """Return the socket as plain data; C(own) is whether the socket belongs to the unit."""
         return {"address": str(self.address), "port": self.port, "pid": self.pid, "process": self.process, "own": own}
 
 
@@ -70,7 +70,7 @@ def listening(table: str) -> Iterator[tuple[int, IPAddress, int]]:
 
 
 def socket_inodes(pid: int, proc: Path = PROC) -> set[int]:
-    """Return the inodes of the sockets that a process holds; PermissionError where it may not be looked into."""
+    """Return the inodes of a process's sockets; PermissionError if the process may not be read."""
     inodes = set()
     try:
         for entry in os.scandir(proc / str(pid) / "fd"):
@@ -81,7 +81,7 @@ def socket_inodes(pid: int, proc: Path = PROC) -> set[int]:
             if match:
                 inodes.add(int(match.group(1)))
     except (FileNotFoundError, ProcessLookupError):
-        pass  # it ended meanwhile
+        pass  # the process has ended
     return inodes
 
 
@@ -100,15 +100,15 @@ def read_tables(process: str, proc: Path = PROC) -> dict[int, tuple[IPAddress, i
 def read_listeners(pids: Iterable[int], port: int, proc: Path = PROC) -> tuple[list[Listener], list[Listener]]:
     """Return the listeners of these processes, and those of all others on the same port.
 
-    The tables are those of the first process, so that a network namespace of its own is respected.
-    Raises PermissionError where a process may not be looked into: only root may look into others' processes.
+    The tables are those of the first process, because it may have its own network namespace.
+    Raises PermissionError if a process may not be read: only root may read the processes of others.
     """
     pids = list(pids)
     sockets = read_tables(str(pids[0]) if pids else "self", proc)
     own = owners(pids, sockets, proc)
     rest = {inode: where for inode, where in sockets.items() if inode not in own and where[1] == port}
     others: Mapping[int, int] = {}
-    if rest:  # only then is it worth to walk through all processes
+    if rest:  # only then read all processes
         others = owners((pid for pid in all_pids(proc) if pid not in pids), rest, proc, strict=False)
 
     def listener(inode: int, pid: int) -> Listener:
@@ -118,19 +118,19 @@ def read_listeners(pids: Iterable[int], port: int, proc: Path = PROC) -> tuple[l
 
 
 def read_all_listeners(proc: Path = PROC) -> list[Listener]:
-    """Return every listener in this process's network namespace, with its owner as far as this user may see it."""
+    """Return every listener in this process's network namespace, with its process if this user may see it."""
     sockets = read_tables("self", proc)
     held = owners(all_pids(proc), sockets, proc, strict=False)
     return [Listener(*where, held.get(inode, 0), *(describe(held[inode], proc) if inode in held else ())) for inode, where in sockets.items()]
 
 
 def collide(one: Listener, other: Listener) -> bool:
-    """Say whether two sockets cannot both serve: one port, and one address or a wildcard that holds the other's (ip(7), tcp(7))."""
+    """Return whether two sockets exclude each other: the same port, and the same address or a wildcard that includes the other address (ip(7), tcp(7))."""
     return one.port == other.port and (one.address == other.address or one.address.is_unspecified or other.address.is_unspecified)
 
 
 def owners(pids: Iterable[int], inodes: Iterable[int], proc: Path, strict: bool = True) -> dict[int, int]:
-    """Return for each of these sockets the first process that holds it; strict: an unreadable one is an error."""
+    """Return the first process that has each of these sockets; strict: a process that cannot be read is an error."""
     wanted = set(inodes)
     found: dict[int, int] = {}
     for pid in pids:

@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a host's stack already has: the stores that its services use, and fingerprints of the secrets that they run with.
+"""What a host's stack already has: the stores that its services use, and fingerprints of the secrets that they use.
 
-All of it is read from the settings of the services themselves, so a stack that an older release of the collection has set up is known as well.
-No secret leaves the host. A fingerprint is a salted scrypt hash: somebody else's file with the same secret can be told from one without it.
+All of it is read from the settings of the services, so a stack that an older release of the collection set up is known as well.
+No secret leaves the host. A fingerprint is a salted scrypt hash: it shows whether another file has the same secret.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import
 from ansible_collections.atlas.mlflow.plugins.module_utils.seen import recall, words
 from ansible_collections.atlas.mlflow.plugins.module_utils.uris import read_uri
 
-#: Where ``playbooks/remove.yml`` keeps what it reads before it removes the settings, for data and backups that stay.
+#: Where ``playbooks/remove.yml`` stores what it reads before it removes the settings, for data and backups that remain.
 KEPT = "etc/atlas-mlflow/kept.json"
-#: Where the verification notes what it has seen.
+#: The record of the verification.
 SEEN = "etc/atlas-mlflow/seen.json"
-#: Secrets in the environment of the tracking server, by the names of the files on the control node that they are generated into.
+#: Secrets in the environment of the tracking server, by the names of their files on the control node.
 ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "minio_secret_key",
     "MLFLOW_FLASK_SERVER_SECRET_KEY": "mlflow_flask_secret_key",
     "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": "mlflow_webhook_key",
     "MLFLOW_CRYPTO_KEK_PASSPHRASE": "mlflow_kek_passphrase",
 }
-#: What a generated Fernet key has behind the secret.
+#: The text that a generated Fernet key has after the secret.
 FERNET_END = "A="
 
 
@@ -42,7 +42,7 @@ def fingerprint(secret: str, salt: bytes = b"") -> str:
     """Return a fingerprint of a secret.
 
     :param secret: The secret.
-    :param salt: Random bytes; by default new ones.
+    :param salt: Random bytes; by default new random bytes.
     """
     salt = salt or os.urandom(16)
     digest = hashlib.scrypt(secret.encode(), salt=salt, n=2**13, r=8, p=1, maxmem=2**25, dklen=32)
@@ -50,20 +50,20 @@ def fingerprint(secret: str, salt: bytes = b"") -> str:
 
 
 def matches(secret: str, mark: str) -> bool:
-    """Say whether a fingerprint is one of this secret.
+    """Return whether a fingerprint belongs to a secret.
 
     :param secret: The secret; an empty one matches nothing.
-    :param mark: What ``fingerprint`` has returned.
+    :param mark: A result of ``fingerprint``.
     """
     return bool(secret) and hmac.compare_digest(fingerprint(secret, bytes.fromhex(mark.split(":")[1])), mark)
 
 
 def database(uri: str) -> dict[str, str]:
-    """Return which database a URI names, without login and driver: its kind, host, port and name. Empty if that cannot be told.
+    """Return which database a URI names, without login and driver: its kind, host, port and name. Empty if the URI cannot be read.
 
-    An empty host is the host itself: a file, or a socket.
+    An empty host is this host: a file, or a socket.
 
-    :param uri: The URI, as SQLAlchemy takes it.
+    :param uri: The URI, in SQLAlchemy's form.
     """
     kind = uri.partition(":")[0].partition("+")[0]
     if kind == "sqlite":
@@ -93,7 +93,7 @@ def artifacts(destination: str, endpoint: str) -> dict[str, str]:
 
 
 def read_environment(text: str) -> dict[str, str]:
-    """Return the variables of an environment file, as ``atlas.mlflow.systemd_environment`` writes it.
+    """Return the variables of an environment file that ``atlas.mlflow.systemd_environment`` wrote.
 
     :param text: Lines of ``NAME="value"``.
     """
@@ -106,7 +106,7 @@ def read_environment(text: str) -> dict[str, str]:
 
 
 def newest(root: Path, *paths: str) -> Path | None:
-    """Return the file that was written last, if there is any: an interrupted move between service and container leaves two."""
+    """Return the file that was written last, None if no file exists. An interrupted move between service and container leaves two files."""
     found = [root / path for path in paths if (root / path).exists()]
     return max(found, key=lambda path: path.stat().st_mtime) if found else None
 
@@ -150,7 +150,7 @@ def read_minio(root: Path) -> dict[str, Any]:
     section: dict[str, Any] = {"secrets": {"minio_root_password": read_environment(path.read_text(encoding="utf-8")).get("MINIO_ROOT_PASSWORD", "")}}
     unit = root / "etc/systemd/system/minio.service"
     if path.name == "minio" and unit.exists():
-        # The last argument, as ``atlas.mlflow.systemd_argv`` writes it.
+        # The last argument, in the form of ``atlas.mlflow.systemd_argv``.
         folder = re.search(r'^ExecStart=.* "((?:[^"\\]|\\.)*)"$', unit.read_text(encoding="utf-8"), re.MULTILINE)
         section["folder"] = re.sub(r"\\(.)", r"\1", folder.group(1)).replace("%%", "%").replace("$$", "$") if folder else ""
     return section
@@ -163,7 +163,7 @@ def read_postgres(root: Path) -> dict[str, Any]:
 
 
 def read_backup(root: Path) -> dict[str, Any]:
-    """Return the repository of the backup, and its secret."""
+    """Return the repository of the backup and its secret."""
     path = root / "etc/atlas-mlflow/backup.json"
     if not path.exists():
         return {}
@@ -171,17 +171,17 @@ def read_backup(root: Path) -> dict[str, Any]:
     return {"repository": settings.get("repository", ""), "secrets": {"backup_passphrase": settings.get("passphrase", "")}}
 
 
-#: What reads the section of a role.
+#: The function that reads each role's section.
 READERS = {"mlflow_server": read_server, "minio": read_minio, "postgres": read_postgres, "backup": read_backup}
 
 
 def read_stack(root: Path = Path("/"), containers: str = "[]") -> dict[str, Any]:
-    """Return what a host's stack has, a section for each role that has settings there; of one that was removed, what was kept of it.
+    """Return what a host's stack has: a section for each role that has settings on the host. For a removed role, the section has what was kept.
 
-    Without root, settings with secrets are not read, and nothing is known.
+    Without root permissions, settings with secrets are not read, and the result is empty.
 
     :param root: Where the host's files are, for tests.
-    :param containers: What C(docker inspect) says of the containers.
+    :param containers: Output of C(docker inspect) for the containers.
     """
     volumes = read_container_data(containers)
     found = {}
@@ -196,7 +196,7 @@ def read_stack(root: Path = Path("/"), containers: str = "[]") -> dict[str, Any]
             section = {}
         if section:
             section["secrets"] = {name: fingerprint(secret) for name, secret in section["secrets"].items() if secret}
-            # The folder of a service goes before a container that a move from one to the other has left.
+            # The folder of a service has precedence over a container that a move from container to service has left.
             section |= {} if section.get("folder") else volumes.get(role, {})
         elif kept.get(role):
             section = kept[role]

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A tracking server as one client sees it, and the requests that it takes. What its answers mean, C(judge_answers) says."""
+"""A tracking server from the point of view of one client, and requests to it. C(judge_answers) decides what the answers mean."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Ba
 
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts"
-SEARCH = (f"{API}/experiments/search", {"max_results": 1})  # the least that asks the database: a path and its query
-# MLflow's Python client reads the first, its page the second.
+SEARCH = (f"{API}/experiments/search", {"max_results": 1})  # the smallest request that asks the database: a path and its query
+# MLflow's Python client reads the first, MLflow's page the second.
 SERVER_INFO = {"client": "/api/3.0/mlflow/server-info", "page": "/ajax-api/3.0/mlflow/server-info"}
 INVALID_HOST = "Invalid Host header"
 
@@ -26,7 +26,7 @@ Response = Union[Answer, NoAnswer]
 
 @dataclass(frozen=True)
 class TrackingServer:
-    """A tracking server as one client sees it: its base, the name it is called by, and the limit for a request in seconds."""
+    """A tracking server for one client: its base, the name in the Host header, and the time limit for a request in seconds."""
 
     base: Base
     host: str
@@ -35,11 +35,11 @@ class TrackingServer:
     tls: ssl.SSLContext | None = None
 
     def called(self, host: str) -> TrackingServer:
-        """Return the same server, called by another Host header."""
+        """Return the same server with another Host header."""
         return replace(self, host=host)
 
     def elsewhere(self, netloc: str) -> TrackingServer:
-        """Return the server that C(mlflow-artifacts://netloc/) means, seen from a client of this one."""
+        """Return the server of C(mlflow-artifacts://netloc/) for a client of this server."""
         base = Base.parse(f"{self.base.scheme}://{netloc}{self.base.path}")
         return replace(self, base=base, host=base.host_header(base.host))
 
@@ -64,7 +64,7 @@ class TrackingServer:
         return self.ask("POST", API + path, body=json.dumps(content).encode(), headers={"Content-Type": "application/json"})
 
     def attempt(self, method: str, path: str, query: Mapping[str, Any] | None = None, timeout: float | None = None) -> Response:
-        """Send one request and return its answer or its failure."""
+        """Send one request and return the answer or the failure."""
         try:
             return self.ask(method, path, query, timeout=timeout)
         except NoAnswer as failure:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A unit of systemd: its state, its processes, and the files that it takes its environment from."""
+"""A unit of systemd: its state, its processes, and its environment files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 from ansible_collections.atlas.mlflow.plugins.module_utils.processes import CGROUP_ROOTS, PROC, descendants, group_pids, main_first
 
 PROPERTIES = ("LoadState", "ActiveState", "SubState", "MainPID", "ControlGroup", "NRestarts")
-WAITS_FOR_RESTART = "activating/auto-restart"  # systemd's states of a unit that has ended and is about to be started again
+WAITS_FOR_RESTART = "activating/auto-restart"  # states of a unit that has ended and that systemd will restart soon
 
 
 @dataclass(frozen=True)
 class Unit:
-    """The state and processes of a systemd unit, or of a container, the main one first; log is how to read what it says.
+    """The state and processes of a systemd unit or of a container, the main process first. C(log) is the command that shows its log.
 
-    restarts counts how often the service manager has started it again since an operator did.
+    C(restarts) counts how often the service manager has restarted it since an operator started it.
     """
 
     name: str
@@ -30,14 +30,14 @@ class Unit:
 
     @property
     def ends(self) -> int:
-        """Return how often it has ended by itself since an operator started it."""
+        """Return how often the service ended by itself since an operator started it."""
         return self.restarts + (self.state == WAITS_FOR_RESTART)
 
 
 def parse_unit(name: str, output: str, proc: Path = PROC, cgroup_roots: Iterable[Path] = CGROUP_ROOTS) -> Unit:
-    """Return the unit that C(systemctl show) describes, with the processes of its control group.
+    """Return the unit from the output of C(systemctl show), with the processes of its control group.
 
-    Falls back to the main process and its descendants where the group cannot be read.
+    If the group cannot be read, use the main process and its descendants.
     """
     values: dict[str, str] = dict(line.partition("=")[::2] for line in output.splitlines())
     main = int(values.get("MainPID") or 0)
@@ -49,7 +49,7 @@ def parse_unit(name: str, output: str, proc: Path = PROC, cgroup_roots: Iterable
 
 
 def parse_environment_file(text: str) -> dict[str, str]:
-    """Return the variables of a file for systemd's C(EnvironmentFile=) (systemd.exec(5))."""
+    """Return the variables in a file for systemd's C(EnvironmentFile=) (systemd.exec(5))."""
     variables = {}
     for line in text.splitlines():
         name, equals, value = line.strip().partition("=")

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the URI of a store as it is meant, also if its password is not percent-encoded, and say how a parser would read it."""
+"""Read the URI of a store as its author means it, even if its password is not percent-encoded, and find out how a parser would read it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-#: How a password must be written in a URI, for messages.
+#: How to write a password in a URI, for messages.
 ENCODED = "percent-encode it: @ as %40, : as %3A, / as %2F, ? as %3F, # as %23, [ as %5B, ] as %5D, % as %25"
 
 
 @dataclass(frozen=True)
 class StoreUri:
-    """The parts of a store's URI as they are written: nothing is decoded."""
+    """The parts of a store's URI, not decoded."""
 
     scheme: str
     user: str
@@ -25,7 +25,7 @@ class StoreUri:
 
     @property
     def place(self) -> str:
-        """Return the URI without login and query, and without its host and path if they hold what no name of a host or a database has."""
+        """Return the URI without login and query. Omit host and path if they have characters that names of hosts and databases do not have."""
         plain = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[\w.-]*)", self.host) and re.fullmatch(r"\d*", self.port) and re.fullmatch(r"[\w./~-]*", self.path)
         return f"{self.scheme}://" + (f"{self.host}{':' if self.port else ''}{self.port}{self.path}" if plain else "***")
 
@@ -36,17 +36,17 @@ class StoreUri:
 
     @property
     def cut(self) -> bool:
-        """Say whether the password holds an @, at which a parser ends it and takes the rest for the host."""
+        """Return whether the password has an @. A parser ends the password there and reads the rest as the host."""
         return "@" in self.password
 
 
 def _ends_before(rest: str, query: int) -> bool:
-    """Say whether what stands before a question mark is a place with or without a login, and no beginning of a password."""
+    """Return whether the text before a question mark is a place with or without a login, and not the beginning of a password."""
     return "@" in rest[:query] or not re.match(r"[^/?@]*:(?!\d+/)", rest)
 
 
 def read_uri(text: str) -> StoreUri:
-    """Return the parts of a URI: its password goes on to the last @ before the query."""
+    """Return the parts of a URI. The password continues to the last @ before the query."""
     scheme, _sign, rest = text.partition("://")
     query = re.search(r"\?[\w.-]+=", rest)
     login, at, place = rest[: query.start()].rpartition("@") if query and _ends_before(rest, query.start()) else rest.rpartition("@")
@@ -57,7 +57,7 @@ def read_uri(text: str) -> StoreUri:
 
 
 def not_encoded(text: str) -> bool:
-    """Say whether a database's URI has a password that is not percent-encoded, so that a parser cuts it or refuses the URI."""
+    """Return whether a database's URI has a password that is not percent-encoded, so that a parser cuts it or refuses the URI."""
     if "://" not in text or not read_uri(text).password:
         return False
     try:

@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Users of MLflow's basic-auth app with their permissions: what there is, what is wanted, and the requests between the two.
+"""Users of MLflow's basic-auth app and their permissions: the present ones, the wanted ones, and the requests that change one to the other.
 
-Permissions are asked for in one of two ways. Up to some release before 3.17 each kind of thing has requests of its own, and a user comes with
-all that was given to it; later there is one for all kinds, which keeps what is given to a user in a role that nobody else has.
+MLflow has two APIs for permissions. Up to some release before 3.17 each kind of thing has its own requests, and the answer for a user has
+all permissions of the user. Later releases have one request for all kinds, and keep a user's permissions in a role that only this user has.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API, 
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, NoAnswer
 
 PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS")
-#: Asks that nothing be given to a user by name, so that what counts for everybody counts for it.
+#: The permission that removes a user's own permission, so that the default applies again.
 DEFAULT = "DEFAULT"
 SHORTEST_PASSWORD = 12
-PUBLIC_PASSWORD = "password1234"  # the one that old releases came with: later ones refuse a login with it
+PUBLIC_PASSWORD = "password1234"  # the default of old releases; later releases refuse a login with it
 GRANTS = "/api/3.0/mlflow/users/permissions"
 ROLE = "/api/3.0/mlflow/roles/permissions"
-#: The newer way's word for nothing at all.
+#: The later API's word for no permission.
 DENY = "DENY"
 MISSING = "RESOURCE_DOES_NOT_EXIST"
 
 
 class Refused(Exception):
-    """A request that did not do what it should, in words."""
+    """A request that failed, in words."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of thing that permissions are given for: the option it stands in, the newer way's word, and where and by which key the older way has it."""
+    """A kind of thing with permissions: its option, its word in the later API, and its path and key in the older API."""
 
     option: str
     resource: str
@@ -52,7 +52,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Wanted:
-    """A user as it should be; C(None) leaves the password as it is."""
+    """A user as it should be; C(None) does not change the password."""
 
     name: str
     password: str | None = None
@@ -62,7 +62,7 @@ class Wanted:
 
 
 def unfit(users: Iterable[Wanted], login: str) -> str:
-    """Return what is wrong with users before anything is asked, empty when nothing is."""
+    """Return what is wrong with the wanted users, before any request; empty if nothing is wrong."""
     seen: set[str] = set()
     for user in users:
         if user.name in seen:
@@ -82,26 +82,26 @@ def unfit(users: Iterable[Wanted], login: str) -> str:
 
 
 class Users:
-    """The users of a tracking server, which is asked by the login of its administrator."""
+    """The users of a tracking server, with requests as its administrator."""
 
     def __init__(self, server: TrackingServer, make_experiments: bool = False, only_look: bool = False) -> None:
-        """Take the server; whether an experiment that is not there is made; and whether nothing may be changed."""
+        """Take the server, whether to create missing experiments, and whether to change nothing."""
         if not server.credentials:
             raise AssertionError("The users are asked for by a login.")
         self.server, self.make_experiments, self.only_look = server, make_experiments, only_look
         self.before: dict[str, Any] = {}
         self.after: dict[str, Any] = {}
         self._experiments: dict[str, str] = {}
-        #: The newer way's number of what has been given to the user at hand, by kind and key.
+        #: The later API's numbers of the present user's permissions, by kind and key.
         self._numbers: dict[tuple[str, str], int] = {}
         me = self._user(server.credentials[0])
         if me is None or not me.get("is_admin"):
             raise Refused(f"{server.credentials[0]} is no administrator of {server.base.origin}")
-        #: Whether a user comes with its permissions, the older way.
+        #: Whether a user's answer has the permissions (the older API).
         self._apart = KINDS[0].listed in me
 
     def apply(self, users: Iterable[Wanted]) -> None:
-        """Bring each user to what is wanted; what was and what is then stand in C(before) and C(after), without passwords."""
+        """Bring each user to the wanted state. C(before) and C(after) then have the states, without passwords."""
         for user in users:
             present = self._user(user.name)
             if not user.present:
@@ -140,9 +140,9 @@ class Users:
     def _note(self, user: Wanted, before: dict[str, Any], after: dict[str, Any]) -> None:
         self.before[user.name], self.after[user.name] = before, after
 
-    # -- asking
+    # -- requests
     def _ask(self, method: str, path: str, **content: Any) -> Answer:
-        """Do one request, whatever its status; Refused where there is no answer, or the administrator is not let in."""
+        """Send one request, whatever its status; raise Refused if there is no answer, or the administrator may not log in."""
         try:
             if method == "GET":
                 answer = self.server.ask(method, path, content)
@@ -155,7 +155,7 @@ class Users:
         return answer
 
     def _get(self, path: str, **content: Any) -> dict[str, Any] | None:
-        """Return what is there, C(None) where the server says that it is not."""
+        """Return the answer, C(None) if the server says that the thing does not exist."""
         answer = self._ask("GET", path, **content)
         if answer.status == 200:
             return answer.json()
@@ -165,7 +165,7 @@ class Users:
         raise Refused(f"GET {path} was answered by {answer.seen}{cause}")
 
     def _change(self, method: str, path: str, **content: Any) -> dict[str, Any]:
-        """Do a request that changes something, unless nothing may be changed."""
+        """Send a request that changes something, unless nothing may be changed."""
         if self.only_look:
             return {}
         answer = self._ask(method, path, **content)
@@ -178,7 +178,7 @@ class Users:
         return found["user"] if found else None
 
     def _logs_in(self, user: Wanted) -> bool:
-        """Say whether the user's password is the wanted one, by logging in with it."""
+        """Return whether the user's password is the wanted one, by a login with it."""
         if user.password is None:
             return True
         answer = replace(self.server, credentials=(user.name, user.password)).attempt("GET", *SEARCH)
@@ -187,7 +187,7 @@ class Users:
         raise Refused(f"a login of {user.name} was answered by {answer.seen}")
 
     def _experiment(self, name: str) -> str:
-        """Return an experiment's number; one that is to be made, and may not be yet, has its name for it."""
+        """Return an experiment's number. An experiment that would be created, but may not be, has its name instead."""
         if name not in self._experiments:
             found = self._get(f"{API}/experiments/get-by-name", experiment_name=name)
             if found:
@@ -200,7 +200,7 @@ class Users:
 
     # -- permissions
     def _given(self, name: str, present: dict[str, Any] | None) -> dict[str, dict[str, str]]:
-        """Return what has been given to a user by name."""
+        """Return the permissions that a user has by name."""
         if present is None:
             return {kind.option: {} for kind in KINDS}
         if self._apart:
@@ -216,7 +216,7 @@ class Users:
         }
 
     def _permit(self, kind: Kind, name: str, key: str, has: str, permission: str) -> None:
-        """Give a user a permission on one thing, or take it back."""
+        """Give a user a permission on one thing, or remove it."""
         if self._apart:
             what: dict[str, str] = {kind.key: key, "username": name}
             if permission == DEFAULT:

@@ -25,7 +25,7 @@ EXCERPT = 160  # characters of an answer that a finding may quote
 
 @dataclass(frozen=True)
 class Base:
-    """Where a server is: what to connect to, the path that stands before its own paths, and the name its certificate is for, if another."""
+    """Where a server is: the address, the path before the server's own paths, and the name in its certificate if it differs."""
 
     scheme: str
     host: str
@@ -35,7 +35,7 @@ class Base:
 
     @classmethod
     def parse(cls, url: str) -> Base:
-        """Return the base of an http or https URL; ValueError where it is none."""
+        """Return the base of an http or https URL; ValueError if the text is no such URL."""
         parts: SplitResult = urlsplit(url)
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
             raise ValueError(f"{parts.scheme}://{parts.hostname or ''} is not an http or https URL with a host")
@@ -43,11 +43,11 @@ class Base:
 
     @property
     def origin(self) -> str:
-        """Return scheme, host and port, and nothing that could be secret."""
+        """Return scheme, host and port, which contain no secret."""
         return f"{self.scheme}://{with_port(self.host, self.port)}"
 
     def host_header(self, name: str) -> str:
-        """Return the Host header that a browser or requests sends if its user knows the server by this name, with or without a port."""
+        """Return the Host header that a browser or requests sends if its user enters this name, with or without a port."""
         name = canonical_host(name)
         if ":" in name.rpartition("]")[2]:
             return name
@@ -61,7 +61,7 @@ def with_port(host: str, port: int) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server answered, and after how many seconds the last byte was here."""
+    """A server's answer, and the seconds until its last byte arrived."""
 
     status: int
     headers: Mapping[str, str]
@@ -74,7 +74,7 @@ class Answer:
         return self.body.decode("utf-8", errors="replace")
 
     def json(self) -> dict[str, Any]:
-        """Return the body's JSON object, empty where it is none."""
+        """Return the body's JSON object, empty if the body has none."""
         try:
             content = json.loads(self.body)
         except ValueError:
@@ -83,19 +83,19 @@ class Answer:
 
     @property
     def seen(self) -> str:
-        """Return the status, and of an error its first words, as a finding quotes them."""
+        """Return the status, and the first words of an error, for a finding."""
         content = self.json()
         said = " ".join(str(content[key]) for key in ("error_code", "message") if content.get(key))
         if not said and "html" not in self.headers.get("content-type", ""):
             said = self.text
-        if self.status < 400:  # not an error but data, which is nobody's business here
+        if self.status < 400:  # not an error but data, which must not be shown
             said = ""
         said = " ".join(said.split())[:EXCERPT]
         return f"{self.status} {http.client.responses.get(self.status, '')}".strip() + (f" '{said}'" if said else "")
 
 
 class NoAnswer(Exception):
-    """A request that got no complete answer: kind names why, connected how far it came."""
+    """A request without a complete answer: C(kind) is the reason, C(connected) whether the connection was made."""
 
     def __init__(self, kind: str, where: str, detail: str, connected: bool) -> None:
         super().__init__(detail)
@@ -106,17 +106,17 @@ class NoAnswer(Exception):
 
     @property
     def seen(self) -> str:
-        """Return what happened, in words."""
+        """Return in words what happened."""
         return f"{self.detail} ({self.where})"
 
     @property
     def hopeless(self) -> bool:
-        """Say whether another request to the same address would end the same way."""
+        """Return whether another request to the same address would fail in the same way."""
         return self.kind in ("resolve", "refused", "unreachable", "timeout", "tls")
 
     @property
     def fault(self) -> str:
-        """Return the name, in the catalogue, of the fault that explains it best, for a server that should answer at this address."""
+        """Return the name, in the catalogue, of the fault that best explains the failure of a server that should answer at this address."""
         return "answer-late" if self.kind == "timeout" and self.connected else FAULT_OF_KIND[self.kind]
 
 
@@ -134,10 +134,10 @@ FAULT_OF_KIND = {
 
 
 def no_answer(error: Exception, where: str, connected: bool, seconds: float) -> NoAnswer:
-    """Put an exception of the socket, ssl and http.client modules into words."""
+    """Convert an exception of the modules socket, ssl and http.client into words."""
     if isinstance(error, socket.gaierror):
         return NoAnswer("resolve", where, "the name does not resolve", connected)
-    if isinstance(error, (TimeoutError, socket.timeout)):  # one and the same only from Python 3.10 on
+    if isinstance(error, (TimeoutError, socket.timeout)):  # the same class only from Python 3.10 on
         doing = "complete answer" if connected else "connection"
         return NoAnswer("timeout", where, f"no {doing} within {seconds:g} seconds", connected)
     if isinstance(error, ssl.SSLError):
@@ -154,7 +154,7 @@ def no_answer(error: Exception, where: str, connected: bool, seconds: float) -> 
 
 
 class Deadline:
-    """Cuts a connection when its time is over, also one that trickles and so never runs into a socket's own time-out."""
+    """Closes a connection when its time is over, also if data arrive so slowly that the socket's own time-out does not apply."""
 
     def __init__(self, sock: socket.socket, seconds: float) -> None:
         self.sock = sock
@@ -164,8 +164,8 @@ class Deadline:
 
     def _cut(self) -> None:
         self.over = True
-        with contextlib.suppress(OSError):  # it may be closed already
-            # The plain socket's method: an SSLSocket's own would drop its TLS state under the reader.
+        with contextlib.suppress(OSError):  # the connection may be closed already
+            # The method of the plain socket: that of an SSLSocket would remove the TLS state while another thread reads.
             socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
 
     def __enter__(self) -> Deadline:
@@ -178,7 +178,7 @@ class Deadline:
 
 
 def tls_context(ca_path: str | None, validate: bool) -> ssl.SSLContext:
-    """Return the context for https; OSError where the bundle cannot be read."""
+    """Return the context for https; OSError if the CA file cannot be read."""
     context = ssl.create_default_context(cafile=ca_path)
     if not validate:
         context.check_hostname = False
@@ -199,8 +199,8 @@ def ask(
 ) -> Answer:
     """Send one request to a base's address and return the answer, whatever its status.
 
-    C(target) is the whole path with its query, C(host) the Host header (by default the base's own), C(timeout) in
-    seconds counts for the request as a whole. Raises NoAnswer.
+    C(target) is the whole path with its query. C(host) is the Host header (by default the base's own). C(timeout) in
+    seconds is for the whole request. Raises NoAnswer.
     """
     where = with_port(base.host, base.port)
     begin = time.monotonic()
@@ -219,7 +219,7 @@ def ask(
                 status, answered, content = _exchange(connection, method, target, host or base.host_header(base.host), headers or {}, body)
             except (OSError, http.client.HTTPException) as error:
                 raise (TimeoutError() if deadline.over else error) from None
-            if deadline.over:  # what came before the cut may look like an end
+            if deadline.over:  # data before the deadline may look like a complete answer
                 raise TimeoutError
     except (OSError, http.client.HTTPException) as error:
         raise no_answer(error, where, connected, timeout) from None
@@ -235,7 +235,7 @@ def _exchange(
         connection.putheader(name, value)
     if body is not None:
         connection.putheader("Content-Length", str(len(body)))
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a body may be refused unread: the answer tells why
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a server may refuse a body without reading it: its answer has the reason
         connection.endheaders(body)
     response = connection.getresponse()
     return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()

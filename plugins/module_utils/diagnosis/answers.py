@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask a tracking server by each of its names, on its own host and where a client stands."""
+"""Ask a tracking server by each of its names, on its own host and from a client's machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Ba
 def ask_names(
     base: Base, names: list[str], timeout: float, tls: ssl.SSLContext | None = None, credentials: tuple[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """Return the status that the API and the health path give by each name; one that gets no answer at all ends the round."""
+    """Return the status of the API and of the health path for each name; stop at the first name that gets no answer."""
     facts: list[dict[str, Any]] = []
     for name in names:
         host = base.host_header(name)
@@ -33,7 +33,7 @@ def ask_names(
 
 
 def answers_below(base: Base, host: str, argv: list[str], timeout: float, tls: ssl.SSLContext | None = None) -> str | None:
-    """Return the path below which the API answers in place of the expected one, nothing where it does not."""
+    """Return the path below which the API answers instead of the expected one, None if it answers below no such path."""
     for path in {option(argv, "--static-prefix").rstrip("/"), ""} - {base.path}:
         response = TrackingServer(replace(base, path=path), host, timeout, tls=tls).attempt("GET", *SEARCH)
         if isinstance(response, Answer) and response.status in (200, 401):
@@ -44,7 +44,7 @@ def answers_below(base: Base, host: str, argv: list[str], timeout: float, tls: s
 def see_as_client(
     base: Base, names: list[str], s3_endpoint: str, timeout: float, tls: ssl.SSLContext | None = None, credentials: tuple[str, str] | None = None
 ) -> dict[str, Any]:
-    """Return what a client sees: each name resolved, connected to and asked; and the S3 endpoint that the server sends clients to."""
+    """Return what a client sees: each name resolved, connected to and asked; and the S3 endpoint to which the server sends clients."""
     facts: dict[str, Any] = {"now": time.time(), "names": [], "s3": None}
     for name in names:
         place = replace(base, host=name)

@@ -1,13 +1,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a server sends its clients with their artifacts: to itself, to a store that they must reach themselves, or to a folder of their own disk."""
+"""Find where clients of a server store artifacts: on the server, in a store that they access directly, or in a folder on their own disk."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-#: Kinds of file systems that several machines may have at the same path.
+#: Kinds of file systems that several machines may mount at the same path.
 SHARED = (
     "nfs",
     "nfs4",
@@ -28,7 +28,7 @@ SHARED = (
 
 
 def is_shared(path: str, mounts: str) -> bool:
-    """Say whether a folder is on a network's file system, by the text of /proc/mounts."""
+    """Return whether a folder is on a network file system, from the text of /proc/mounts."""
     found = "", ""
     for line in mounts.splitlines():
         place, kind = (line.split() + ["", "", ""])[1:3]
@@ -39,7 +39,7 @@ def is_shared(path: str, mounts: str) -> bool:
 
 
 def artifact_root(given: str, argv: list[str], environment: Mapping[str, str], mounts: Path = Path("/proc/mounts")) -> dict[str, str]:
-    """Return the default place of artifacts, as C(where), and its C(kind): served, s3, path, shared or other.
+    """Return the default place of artifacts as C(where), and its C(kind): served, s3, path, shared or other.
 
     :param given: The value of C(--default-artifact-root).
     :param argv: The server's arguments.

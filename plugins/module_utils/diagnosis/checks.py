@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a diagnosis looked at: the facts that it has, and the checks that it makes of them."""
+"""The facts of a diagnosis, and the checks that it makes of them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import Fault, fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener
 
-UNKNOWN = "unknown"  # stands in a fault's place, where what was seen is neither right nor wrong
+UNKNOWN = "unknown"  # replaces a fault if the facts are neither right nor wrong
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at: C(verdict) is ok, fault, follows (from a fault before it) or unknown."""
+    """One check: C(verdict) is ok, fault, follows (from an earlier fault) or unknown."""
 
     layer: str
     expected: str
@@ -27,11 +27,11 @@ class Check:
 
     @property
     def fault(self) -> str:
-        """Return the name of the fault, empty for none."""
+        """Return the name of the fault, empty if there is none."""
         return self.found.id if self.found else ""
 
     def as_dict(self) -> dict[str, str]:
-        """Return the check as plain data, a fault with its cause and fix."""
+        """Return the check as plain data; for a fault with its cause and fix."""
         plain = {"layer": self.layer, "expected": self.expected, "seen": self.seen, "verdict": self.verdict, "fault": self.fault}
         return {**plain, "cause": self.found.cause, "fix": self.found.fix} if self.found else plain
 
@@ -42,7 +42,7 @@ def listeners(facts: Iterable[Mapping[str, Any]]) -> list[Listener]:
 
 
 def endpoints(sockets: Iterable[Listener]) -> str:
-    """Return where sockets listen, as text; empty for none."""
+    """Return the endpoints of sockets as text, empty if there are none."""
     return ", ".join(sorted({one.endpoint for one in sockets}))
 
 
@@ -53,7 +53,7 @@ class Diagnosis:
         self.wanted, self.server, self.client = wanted, server, client or {}
         self.address, self.port = ip_address(wanted["host"]), int(wanted["port"])
         self.wanted_socket = Listener(self.address, self.port)
-        #: What shows all that the server wrote.
+        #: A command that shows the whole log of the server.
         self.log = server.get("log") or "the server's log"
         self.checks: list[Check] = []
 
@@ -63,10 +63,10 @@ class Diagnosis:
         return [check for check in self.checks if check.verdict == "fault"]
 
     def note(self, layer: str, expected: str, seen: str, found: Fault | str | None = None, follows: bool = False) -> None:
-        """Note what a layer showed.
+        """Add the check of a layer.
 
-        :param found: The fault that it means, or the name of one of which nothing is to be filled in.
-        :param follows: Whether an earlier fault explains it.
+        :param found: The fault, or the name of a fault without values to fill in.
+        :param follows: Whether the fault follows from an earlier one.
         """
         verdict = "ok" if not found else "follows" if follows else "unknown" if found == UNKNOWN else "fault"
         named = fault(found) if verdict == "fault" and isinstance(found, str) else found
@@ -74,7 +74,7 @@ class Diagnosis:
 
     @property
     def runs(self) -> bool:
-        """Say whether a process of the server runs."""
+        """Return whether a process of the server runs."""
         return bool(self.server.get("argv"))
 
     @property
@@ -84,12 +84,12 @@ class Diagnosis:
 
     @property
     def front(self) -> Mapping[str, Any]:
-        """Return the proxy that has the server's port."""
+        """Return the proxy that listens on the server's port."""
         return self.server.get("front") or {}
 
     @property
     def inside(self) -> bool:
-        """Say whether the server has a network of its own, in a container."""
+        """Return whether the server has its own network, in a container."""
         return self.server.get("kind") == "container" and self.server.get("network_mode") != "host"
 
     def proxy(self) -> str:
@@ -97,5 +97,5 @@ class Diagnosis:
         return f"{self.front['process'] or 'a process'} (pid {self.front['pid']}) on {Listener.from_dict(self.front).endpoint}"
 
     def has(self, *faults: str) -> bool:
-        """Say whether one of these faults was found."""
+        """Return whether one of these faults was found."""
         return any(check.fault in faults for check in self.faults)

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read what a tracking server is and what it sees, on its own host. Reads only; returns nothing that is secret."""
+"""Read the configuration and the environment of a tracking server on its own host. This module only reads, and returns no secrets."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.processes import cont
 from ansible_collections.atlas.mlflow.plugins.module_utils.units import parse_environment_file
 
 IGNORED_BY_MLFLOW = ("GUNICORN_CMD_ARGS", "PORT", "HOST")
-#: What a small program reads from its input and runs: neither it nor the settings stand in an argument.
+#: A small program that reads its code from its input, so that neither the code nor the settings are in an argument.
 BOOT = (
     "import sys, json; given = json.loads(sys.stdin.readline()); "
     "sys.stdin = __import__('io').StringIO(json.dumps(given['input'])); exec(given['program'], {'__name__': '__main__'})"
 )
 STORES_TIMEOUT = 12  # seconds for both stores together
-PROXIES = (containers.PROXY, "conmon", "rootlessport", "slirp4netns", "pasta", "pasta.avx2", "exe")  # the last is what Podman calls rootlessport
+PROXIES = (containers.PROXY, "conmon", "rootlessport", "slirp4netns", "pasta", "pasta.avx2", "exe")  # exe is Podman's name for rootlessport
 MEMORY_ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory"))
 DATA_FOLDERS = ("/", "/tmp", "/var/lib/mlflow", "/var/lib/postgresql", "/var/lib/minio", "/var/lib/docker")
 
 
 def newer_files(paths: list[str], since: float) -> list[str]:
-    """Return those files that were written after a time. Two seconds are within what the kernel's boot time is exact to."""
+    """Return the files that were written after a time. A difference of two seconds is ignored: the kernel's boot time is not more exact."""
     newer = []
     for path in paths:
         try:
@@ -44,12 +44,12 @@ def newer_files(paths: list[str], since: float) -> list[str]:
 
 
 def find_python(argv: list[str], configured: str, environment: Mapping[str, str] | None = None, root: str = "") -> str:
-    """Return the Python of a server; empty if none is known.
+    """Return the Python of a server, empty if it is not known.
 
-    It is the one that it was started with, the one beside a command of its environment, or the one that its search path leads to, which
-    C(uv run) and others like it set.
+    This is the Python that started the server, the one next to a command of its environment, or the one on its search path. C(uv run) and
+    similar programs set the search path.
 
-    :param root: Where the files of the server's container are on the host.
+    :param root: Path on the host of the files of the server's container.
     """
     if argv and re.match(r"/.*/python[0-9.]*$", argv[0]):
         return argv[0]
@@ -57,15 +57,15 @@ def find_python(argv: list[str], configured: str, environment: Mapping[str, str]
     pythons = [f"{folder}/python" for folder in folders]
     if argv and re.fullmatch(r"python[0-9.]*", argv[0]):
         pythons += [f"{folder}/{argv[0]}" for folder in (environment or {}).get("PATH", "").split(":") if folder.startswith("/")]
-    # A link there leads to a place in the container.
+    # A link in the container is relative to the container's files.
     return next((python for python in pythons if os.path.lexists(root + python)), "")
 
 
 class Server(find.Finder):
-    """The server that was found, and what is read of it."""
+    """The server that was found, with the facts about it."""
 
     def _learn_users_store(self, environment: Mapping[str, str]) -> None:
-        """Take the secrets of the file that names the store of users, where the server reads it: in its container, if it is in one."""
+        """Learn the secrets in the file that configures the store of users. If the server runs in a container, read the file there."""
         path = environment.get("MLFLOW_AUTH_CONFIG_PATH", "")
         try:
             text = (self.proc / str(self.pid) / "root" / path.lstrip("/")).read_text(encoding="utf-8") if path else ""
@@ -76,9 +76,9 @@ class Server(find.Finder):
             if equals:
                 self._learn([], {name.strip(): value.strip()})
 
-    # -- what it is
+    # -- the configuration of the server
     def read(self) -> dict[str, Any]:
-        """Read everything of the server that was found, and return the facts."""
+        """Read all facts of the server that was found, and return them."""
         self.find()
         if not self.facts["kind"]:
             return self.facts
@@ -90,7 +90,7 @@ class Server(find.Finder):
         self._read_stale()
         self.facts["stores"] = self._ask_stores(environment)
         if self.pid and not self.facts["sockets"]:
-            self._read_sockets()  # it may have opened its port while its stores were asked
+            self._read_sockets()  # the server may have opened its port while its stores were asked
         self._find_networks()
         self._read_log()
         self.facts["killed"] = self._killed()
@@ -121,12 +121,12 @@ class Server(find.Finder):
         self.facts["stale"] = stale + (["the unit, which systemd has not read again"] if self.unit.get("NeedDaemonReload") == "yes" and not stale else [])
 
     def _environment_files(self) -> list[str]:
-        """Return the files that the unit takes its environment from."""
+        """Return the environment files of the unit."""
         return re.findall(r"(/\S+)", self.unit.get("EnvironmentFiles", ""))
 
-    # -- what it sees
+    # -- what the server sees
     def _settings(self, environment: dict[str, str]) -> dict[str, str]:
-        """Return the server's environment; of one that has not become the server yet, what it will get."""
+        """Return the server's environment. If the process is not the server yet, return the environment that the server will get."""
         if self.pid:
             return environment
         settings: dict[str, str] = {}
@@ -147,8 +147,8 @@ class Server(find.Finder):
         return settings
 
     def _ask_stores(self, environment: dict[str, str]) -> dict[str, Any] | None:
-        """Return what the stores answer to the server's own Python, nothing if that cannot be run."""
-        # A server that ended has no arguments: those that it is configured with.
+        """Return the answers of the stores to the server's own Python, None if that Python cannot run."""
+        # A server that has ended has no arguments: use those of its configuration.
         argv = self.argv or [word.strip("\"'") for word in self.configured.split()]
         settings = self._settings(environment)
         root = artifact_root.artifact_root(option(argv, "--default-artifact-root"), argv, settings)
@@ -162,22 +162,22 @@ class Server(find.Finder):
         python = self._python(argv, environment)
         if not python:
             return None
-        # Ansible runs this from a zip file: the loader knows the text. On the control node, Ansible's own loader has it as bytes.
+        # Ansible runs this code from a zip file, and the loader has the text. On the control node, Ansible's loader returns the text as bytes.
         source = stores.__loader__.get_source(stores.__name__)  # type: ignore[union-attr]
         program = source.decode() if isinstance(source, bytes) else source
         text = json.dumps({"program": program, "input": {"environment": settings, "uri": given, "destination": destination}}) + "\n"
         plain = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": "/tmp"}
         limits: dict[str, Any] = {"timeout": STORES_TIMEOUT, "cwd": "/", "env": plain, **self._user()}
         try:
-            # As the server's user, which run_command of a module cannot.
+            # Run as the server's user. run_command of a module cannot do this.
             command = [*python, "-c", BOOT]
             done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, **limits)  # pylint: disable=ansible-bad-function
             return self._placed(json.loads(done.stdout.splitlines()[-1]), uri, exact=bool(self.argv) or not given)
         except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-            return None  # its Python cannot be run: the log has to tell
+            return None  # the server's Python cannot run: the log shows why
 
     def _python(self, argv: list[str], environment: Mapping[str, str]) -> list[str]:
-        """Return the command of the server's own Python, empty if there is none: another one has other drivers, and would tell of faults that are not there."""
+        """Return the command of the server's own Python, empty if there is none. Another Python has other drivers, and would show faults that do not exist."""
         if self.facts["kind"] == "container":
             if not self.pids:
                 return []
@@ -189,23 +189,23 @@ class Server(find.Finder):
         return [python] if python else []
 
     def _user(self) -> dict[str, Any]:
-        """Return who runs the server, as C(subprocess) takes it; nothing in a container, where its engine knows, or without a process."""
+        """Return the user and groups of the server in the form of C(subprocess); empty in a container, where the engine sets them, or without a process."""
         if self.facts["kind"] == "container" or not self.pids or os.geteuid() != 0:
             return {}
         status = os.stat(self.proc / str(self.pids[0]))
         return {"user": status.st_uid, "group": status.st_gid, "extra_groups": []}
 
     def _has_our_files(self) -> bool:
-        """Say whether the server sees the files of this host, and not those of a container whose engine is not known."""
+        """Return whether the server sees the files of this host, and not those of a container of an unknown engine."""
         try:
             return not self.pids or os.path.samefile(self.proc / str(self.pids[0]) / "root", "/")
         except OSError:
             return True
 
     def _placed(self, asked: dict[str, Any], uri: str, exact: bool) -> dict[str, Any]:
-        """Return what the stores answered, with where they are.
+        """Return the answers of the stores, with their locations.
 
-        C(exact) says that the URI is an argument or a setting as a whole. A word of a command line may be a part of one, and its host one of a password.
+        C(exact) means that the URI is a whole argument or setting. A word of a command line may be only a part of a URI, and its host a part of a password.
         """
         if asked.get("database"):
             meant = uris.read_uri(uri)
@@ -220,30 +220,30 @@ class Server(find.Finder):
         return asked
 
     def _find_networks(self) -> None:
-        """Note which stores' names are those of containers on networks that the server is not on, or of containers that are stopped."""
+        """Note stores whose names are those of containers on networks that the server is not on, or of stopped containers."""
         if self.facts["kind"] != "container":
             return
         asked = self.facts.get("stores") or {}
-        mine = set(self.inspected["NetworkSettings"].get("Networks") or ())  # a user's own container of Podman has none
+        mine = set(self.inspected["NetworkSettings"].get("Networks") or ())  # None for a user's own container of Podman
         s3 = asked.get("s3") or {}
         names = {host for host in ((asked.get("database") or {}).get("host"), s3.get("host")) if host}
         _code, listed, _err = self.run([*self.engine, "ps", "--all", "--format", "{{.Names}}\t{{.Status}}\t{{.Networks}}"])
-        # The status is in the same words in Docker and in every Podman; the state of Podman 4 is another word for it.
+        # The status has the same words in Docker and in every Podman. The state of Podman 4 uses another word.
         others = {name: (status, set(networks.split(","))) for name, status, networks in (line.split("\t") for line in listed.splitlines())}
         self.redactor.publish(others)
-        # Docker resolves the name of no container that is stopped.
+        # Docker does not resolve the name of a stopped container.
         self.facts["stopped"] = sorted(name for name in names if name in others and not others[name][0].startswith("Up"))
         self.facts["elsewhere"] = {name: sorted(others[name][1]) for name in names if name in others and not others[name][1] & mine}
 
     def _read_log(self) -> None:
-        """Note what the server said last, if it does not run, or if it was started again and does not listen yet."""
+        """Note the last error in the server's log if the server does not run, or if it was restarted and does not listen yet."""
         if self.facts["kind"] == "container":
             state = self.inspected["State"]
             result, restarts = str(state.get("ExitCode", "")), int(self.inspected.get("RestartCount") or 0) + self.starter[1]
         else:
             result, restarts = self.unit.get("Result", ""), int(self.unit.get("NRestarts") or 0)
             if result == "exit-code" and self.unit.get("ExecMainStatus") in ("137", "143"):
-                result = "signal"  # an engine's client, or its monitor, ends with the exit code of what was stopped in the container
+                result = "signal"  # an engine's client or monitor ends with the exit code of the process in the container
         self.facts["restarts"] = restarts
         self.facts["ended"] = "" if self.pid else memory.how_it_ended(self.unit, self.inspected.get("State", {}))
         again = bool(self.pid and restarts and not self.facts["sockets"])
@@ -255,26 +255,26 @@ class Server(find.Finder):
         self.facts["log_fault"] = None if logs.was_stopped(self.facts["state"].partition("/")[0], result) else logs.log_fault(text)
 
     def _log(self, earlier: bool) -> str:
-        """Return the end of what the server wrote since its last start, as what it said before may have been mended.
+        """Return the end of the log since the server's last start. Older errors may be fixed already.
 
-        :param earlier: Whether to read what it wrote before that start as well.
+        :param earlier: Whether to read the log before that start as well.
         """
         if self.facts["kind"] == "container":
             state = self.inspected["State"]
             since = [] if earlier or state["StartedAt"].startswith("0001") else ["--since", state["StartedAt"]]
             code, out, err = self.run([*self.engine, "logs", "--tail", "60", *since, self.facts["name"]])
-            # A unit may make its container again at each start: what the one before said is in the unit's journal.
+            # A unit may recreate its container at each start: the log of the earlier container is in the unit's journal.
             before = (
                 self.run(["journalctl", "--unit", self.starter[0], "--lines", "60", "--no-pager", "--output", "cat"])[1] if earlier and self.starter[1] else ""
             )
             return before + "\n" + ("" if code else f"{out}\n{err}\n") + str(state.get("Error", ""))
         invocation = self.unit.get("InvocationID")
-        # What the unit's processes wrote, and what systemd says of it: why it could not start them.
+        # The output of the unit's processes, and systemd's messages about the unit: why it could not start.
         which = [f"_SYSTEMD_INVOCATION_ID={invocation}", "+", f"INVOCATION_ID={invocation}"] if invocation and not earlier else ["--unit", self.facts["name"]]
         return self.run(["journalctl", *which, "--lines", "60", "--no-pager", "--output", "cat"])[1] if self.facts["kind"] == "unit" else ""
 
     def _killed(self) -> str:
-        """Return how the server or a worker was killed because memory ran out, empty if none was."""
+        """Return how the server or a worker was killed because memory ran out, empty if this did not happen."""
         runs, now = bool(self.pid), self.facts["now"]
         groups = [self.unit.get("ControlGroup", ""), *control_groups(self.pid, self.proc)] if runs and self.facts["kind"] != "process" else []
         kills = memory.counted(Path(root, group.lstrip("/")) for root in MEMORY_ROOTS for group in groups if group.strip("/"))
@@ -304,7 +304,7 @@ class Server(find.Finder):
         return list(disks.values())
 
     def _firewall(self) -> list[str]:
-        """Return the rules that drop or reject the port, as far as the firewall's own tools list them."""
+        """Return the rules that drop or reject connections to the port, as far as the firewall's own tools list them."""
         text = "".join(self.run(command)[1] for command in (["nft", "list", "ruleset"], ["iptables-save"]))
         rule = re.compile(rf"^.*(?:dport|dports)\s[^\n]*\b{self.wanted['port']}\b[^\n]*\b(?:drop|reject|DROP|REJECT)\b.*$", re.MULTILINE)
         return [" ".join(line.split()) for line in rule.findall(text)]

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find a tracking server on this host, whoever made it: a unit, a container, or a process that was started by hand."""
+"""Find a tracking server on this host, however it was set up: as a unit, as a container, or as a process that was started by hand."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ UNIT_PROPERTIES = (
 
 
 def is_server(argv: list[str]) -> bool:
-    """Say whether these are a tracking server's arguments: C(mlflow server), or a web server that is given MLflow's application."""
+    """Return whether arguments are those of a tracking server: C(mlflow server), or a web server with MLflow's application."""
     if (
         any(word.startswith(("atlas_mlflow.start", "/sbin/docker-init", "/run/podman-init")) for word in argv)
         or argv[:1]
@@ -49,7 +49,7 @@ def is_server(argv: list[str]) -> bool:
 
 
 def podman_of(uid: int) -> list[str]:
-    """Return the command of Podman by which a user's containers are seen: they are known to that user alone."""
+    """Return the command of Podman that lists a user's containers. Only this user can see them."""
     if not uid:
         return ["podman"]
     try:
@@ -61,7 +61,7 @@ def podman_of(uid: int) -> list[str]:
 
 
 class Finder:
-    """Finds the server, and holds what was found; C(facts) is what goes out."""
+    """Search for the server; C(facts) has the result."""
 
     def __init__(self, run: Run, wanted: Mapping[str, Any], proc: Path = PROC, redactor: redaction.Redactor | None = None) -> None:
         self.run, self.wanted, self.proc = run, wanted, proc
@@ -72,20 +72,20 @@ class Finder:
         self.unit: dict[str, str] = {}
         self.container: containers.Container | None = None
         self.engine = ["docker"]
-        #: The unit that runs the container, and how often systemd has started it again.
+        #: The unit that runs the container, and how often systemd has restarted it.
         self.starter = ("", 0)
-        #: Whether another server that runs comes before the unit that was taken: it was given up, or runs its server in a container that it does not name.
+        #: Whether a server that runs is preferred to the unit: the unit was disabled and stopped, or runs its server in a container that it does not name.
         self.stands_behind = False
         self.redactor = redactor or redaction.Redactor()
         self.argv: list[str] = []
         self.configured = ""
 
-    # -- which one it is
+    # -- which server it is
     def find(self) -> None:
-        """Find the server: the unit or container of the given name, any process of a server, or what starts one and does not run.
+        """Find the server: the unit or container with the given name, any process of a server, or a unit or container that would start a server.
 
-        A unit that was given up (disabled, and stopped) stands behind a server that runs. For a unit that runs its server in a container, the
-        container is taken.
+        A server that runs is preferred to a unit that was disabled and stopped. If a unit runs its server in a container, the result is the
+        container.
         """
         unit, container = self._unit(self.wanted["unit"]), self._container(self.wanted["container"])
         stands_behind = False
@@ -108,16 +108,16 @@ class Finder:
             self._find_by_command()
 
     def _forget(self) -> None:
-        """Forget what was read of another candidate."""
+        """Delete the facts of another candidate."""
         self.unit, self.inspected, self.container, self.starter, self.stands_behind = {}, {}, None, ("", 0), False
 
     def _find_by_command(self) -> None:
-        """Find what starts a server and does not run."""
+        """Find a unit or a container that would start a server and does not run."""
         for take in (self._unit(name) for name in search.units(self.run)):
             if take:
                 take()
                 return
-        # Each user has containers of Podman of its own, which root's Podman does not list.
+        # Each user has their own containers of Podman, which root's Podman does not list.
         for engine in [*([engine] for engine in search.ENGINES), *(podman_of(uid) for uid in search.podman_users())]:
             for identity in search.stopped_containers(self.run, engine, self.wanted["port"]):
                 take = self._container_by(engine, identity)
@@ -126,7 +126,7 @@ class Finder:
                     return
 
     def _name_of(self, pid: int) -> str:
-        """Return in words what a process of another server belongs to."""
+        """Return the unit or container of another server's process, in words."""
         engine, identity = self._container_of(pid)
         if identity:
             name = self.run([*engine, "inspect", "--type", "container", "--format", "{{.Name}}", identity])[1].strip().lstrip("/")
@@ -134,9 +134,9 @@ class Finder:
         return f"pid {pid}, {describe(pid, self.proc)[1] or 'started by hand'}"
 
     def _container_of(self, pid: int) -> tuple[list[str], str]:
-        """Return the engine's command and the identity of the container that a process is in, the latter empty for none."""
+        """Return the engine's command and the identity of the container of a process; the identity is empty if there is no container."""
         groups = "\n".join(control_groups(pid, self.proc))
-        # A unit that Podman makes (Quadlet) splits its group, and calls the container's part payload. What this host itself is in does not count.
+        # A unit of Quadlet splits its group, and the container's part is named payload. A container that this host itself runs in does not count.
         here = "\n".join(control_groups(os.getpid(), self.proc))
         found = [one for one in re.findall(r"(docker|libpod(?:-payload)?)[-/]([0-9a-f]{64})", groups) if one[1] not in here]
         if not found:
@@ -147,7 +147,7 @@ class Finder:
         return podman_of(int(owner.group(1)) if owner else 0), found[-1][1]
 
     def _container_of_monitor(self, pid: int) -> tuple[list[str], str]:
-        """Return engine and identity of a container that has no control group of its own: by Podman's monitor, which started it."""
+        """Return engine and identity of a container without its own control group, from the arguments of Podman's monitor, which started it."""
         try:
             while pid > 1:
                 identity = search.monitored(read_argv(pid, self.proc))
@@ -155,11 +155,11 @@ class Finder:
                     return podman_of(os.stat(self.proc / str(pid)).st_uid), identity
                 pid = parent_of(pid, self.proc)
         except OSError:
-            pass  # it ended meanwhile
+            pass  # the process has ended
         return [], ""
 
     def _container_of_unit(self, pids: Iterable[int], command: str) -> Callable[[], bool] | None:
-        """Return what takes the container in which a unit runs its server, nothing if the unit runs it itself, or the container is gone."""
+        """Return a function that selects the container in which a unit runs its server; None if the unit runs it itself, or the container is gone."""
         for pid in pids:
             argv = read_argv(pid, self.proc)
             engine, identity = self._container_of(pid) if is_server(argv) or search.monitored(argv) else ([], "")
@@ -172,7 +172,7 @@ class Finder:
     def _unit(self, name: str) -> Callable[[], bool] | None:
         code, out, _err = self.run(["systemctl", "show", "--property", ",".join(UNIT_PROPERTIES), "--", name])
         values: dict[str, str] = {}
-        for line in out.splitlines():  # a unit with several files for its environment has a line for each
+        for line in out.splitlines():  # one line for each environment file of a unit
             key, _equals, value = line.partition("=")
             values[key] = f"{values[key]} {value}" if key in values else value
         if code or values.get("LoadState") != "loaded":
@@ -183,7 +183,7 @@ class Finder:
             pids = list(unit.pids)
             control = int(values.get("ControlPID") or 0)
             self.unit = values
-            # An argument may hold a line break, which systemctl shows as it is: a line alone would cut what is looked for here.
+            # An argument may have a line break, which systemctl prints unchanged, so a single line could be incomplete.
             match = re.search(r"^ExecStart=\{.*?argv\[\]=(.*?) ; ignore_errors", out, re.DOTALL | re.MULTILINE)
             command = match.group(1) if match else ""
             self.stands_behind = values.get("ActiveState") == "inactive" and values.get("UnitFileState") == "disabled"
@@ -192,7 +192,7 @@ class Finder:
                 self.unit, self.starter = {}, (name, int(values.get("NRestarts") or 0))
                 return contained()
             self._take("unit", name, unit.state, pids or ([control] if control else []), command)
-            hidden = bool(pids) and not self.pid and search.calls_engine(command)  # what runs is the client of an engine alone
+            hidden = bool(pids) and not self.pid and search.calls_engine(command)  # only the client of an engine runs
             self.stands_behind = self.stands_behind or hidden
             return bool(pids) and not hidden
 
@@ -214,7 +214,7 @@ class Finder:
             self.engine = engine
             self.inspected = json.loads(out)[0]
             shared, _colon, other = self.inspected.get("HostConfig", {}).get("NetworkMode", "").partition(":")
-            if shared == "container":  # as in a pod: addresses and published ports are the other one's
+            if shared == "container":  # as in a pod: addresses and published ports belong to another container
                 code, shown, _err = self.run([*engine, "inspect", "--type", "container", "--", other])
                 self.inspected["NetworkSettings"] = self.inspected["NetworkSettings"] if code else json.loads(shown)[0]["NetworkSettings"]
             self.container = container = containers.parse_container(json.dumps([self.inspected]))
@@ -234,7 +234,7 @@ class Finder:
             return
         group = describe(pid, self.proc)[1]
         take = self._unit(group) if group.endswith(".service") else None
-        # A server that another service started, as cron does, is not that service.
+        # A server that another service (such as cron) started does not belong to that service.
         if take and take() and (self.pids[0] == pid or search.starts_server(self.configured)):
             return
         self._forget()
@@ -245,7 +245,7 @@ class Finder:
     def _take(self, kind: str, name: str, state: str, pids: list[int], configured: str) -> None:
         self.pids = pids
         servers = [pid for pid in pids if is_server(read_argv(pid, self.proc))]
-        # What starts it in an environment, as `uv run` does, has the same words in its arguments.
+        # A program that starts the server in an environment (such as `uv run`) has the same words in its arguments.
         self.pid = next((pid for pid in servers if re.search(r"(^|/)python[^/]*$", read_argv(pid, self.proc)[0])), servers[0] if servers else 0)
         self.argv = read_argv(self.pid, self.proc) if self.pid else []
         self.configured = configured
@@ -254,10 +254,10 @@ class Finder:
         self._learn(self.argv, read_environment(self.pid, self.proc) if self.pid else {})
         self.facts.update(kind=kind, name=name, state=state, configured=self.redactor.text(configured))
         self.facts["log"] = {"unit": f"journalctl -u {name}", "container": f"{self.engine[-1]} logs {name}"}.get(kind, "")
-        # What stands behind a login is not shown.
+        # An answer that needs a login is not shown.
         self.facts["configured_options"] = [option for option in ("--host", "--port") if option in configured]
         self.facts["pid"] = self.pid or (pids[0] if pids else 0)
 
     def _learn(self, argv: list[str], environment: Mapping[str, str]) -> None:
-        """Take the secrets of a process: nothing of them may be told."""
+        """Learn the secrets of a process, so that they are not shown."""
         self.redactor.learn(redaction.argument_secrets(argv) | redaction.environment_secrets(environment))

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A proxy that has the server's port and passes requests on to the server: which one it is, and what it does to them."""
+"""Find a proxy that has the server's port and passes requests to the server, and check what the proxy does to the requests."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listen
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API, INVALID_HOST, SEARCH, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
 
-#: Names of processes that are proxies, whatever they answer. A container's published port may lead to one.
+#: Names of processes that are proxies, whatever they answer. A container's published port may lead to a proxy.
 PROXIES = ("nginx", "haproxy", "caddy", "traefik", "apache2", "httpd", "envoy", "lighttpd", "h2o", "squid", "varnishd")
-#: Bytes of a request that a proxy must let through: artifacts are larger than nginx lets through by default, 1 MiB.
+#: Bytes of a request that a proxy must accept: artifacts are larger than nginx's default limit of 1 MiB.
 LARGE = 100 * 1024**2
 PATIENCE = 1.0  # seconds in which a proxy refuses a large request
 
 
 def find(facts: Mapping[str, Any], host: str, port: int) -> dict[str, Any] | None:
-    """Return the listener at the server's place that is not the server's own, nothing if the server has its place itself, or nobody has it."""
+    """Return the listener of another process on the server's address and port; None if the server itself or no process listens there."""
     if not facts.get("argv") or any(one["port"] == port for one in facts.get("published") or ()):
         return None
     on_host = facts.get("kind") != "container" or facts.get("network_mode") == "host"
@@ -34,7 +34,7 @@ def find(facts: Mapping[str, Any], host: str, port: int) -> dict[str, Any] | Non
 
 
 def own_place(facts: Mapping[str, Any], inspected: Mapping[str, Any]) -> tuple[str, int] | None:
-    """Return address and port at which this host reaches the server itself: that of a container on its network."""
+    """Return the address and port by which this host reaches the server directly. For a container, this is its address on its network."""
     sockets = [(ip_address(one["address"]), int(one["port"])) for one in facts.get("sockets") or ()]
     if facts.get("kind") == "container" and facts.get("network_mode") != "host":
         networks = (inspected.get("NetworkSettings", {}).get("Networks") or {}).values()
@@ -46,7 +46,7 @@ def own_place(facts: Mapping[str, Any], inspected: Mapping[str, Any]) -> tuple[s
 
 
 def refuses_large(base: Base, host: str, tls: ssl.SSLContext | None) -> bool:
-    """Say whether a large request is refused. Its length alone is sent: who lets it through waits for the rest, and gets none."""
+    """Return whether a large request is refused. Only its length is sent: a proxy that accepts it waits for the body, which is never sent."""
     headers = {"Content-Type": "application/json", "Content-Length": str(LARGE)}
     try:
         return ask(base, "POST", f"{base.path}{API}/runs/search", host=host, headers=headers, timeout=PATIENCE, tls=tls).status == 413
@@ -55,25 +55,25 @@ def refuses_large(base: Base, host: str, tls: ssl.SSLContext | None) -> bool:
 
 
 def refuses_host(base: Base, host: str, timeout: float, tls: ssl.SSLContext | None, credentials: tuple[str, str] | None) -> bool:
-    """Say whether the server, asked through the proxy, refuses the name that it gets from there."""
+    """Return whether the server refuses the host name that it gets from the proxy."""
     response = TrackingServer(base, host, timeout, credentials, tls).attempt("GET", *SEARCH)
     return isinstance(response, Answer) and response.status == 403 and INVALID_HOST in response.text
 
 
 def same_answer(servers: Sequence[TrackingServer]) -> bool:
-    """Say whether the API answers the same at two places. Another tracking server on the port has other experiments, made at other times."""
+    """Return whether the API answers the same at two places. Another tracking server has other experiments, created at other times."""
     answers = [server.attempt("GET", *SEARCH) for server in servers]
     bodies = {answer.body for answer in answers if isinstance(answer, Answer) and answer.status == 200}
     return all(isinstance(answer, Answer) and answer.status == 200 for answer in answers) and len(bodies) == 1
 
 
 def is_known(found: Mapping[str, Any]) -> bool:
-    """Say whether a listener is a proxy by its name."""
+    """Return whether a listener is a proxy by its name."""
     return str(found["process"]).startswith(PROXIES)
 
 
 def name_container(found: dict[str, Any], run: Callable[[list[str]], tuple[int, str, str]]) -> None:
-    """Name a published port by the image of its container, which Docker, or the Podman of root, lists with its ports."""
+    """Add the image of the container that publishes a port, from the list of ports of Docker or of root's Podman."""
     engine = {PROXY: "docker", "conmon": "podman"}.get(found["process"])
     if engine:
         image = read_publishers(run([engine, "ps", "--format", "{{.Image}} {{.Ports}}"])[1]).get((found["address"], found["port"]), "")

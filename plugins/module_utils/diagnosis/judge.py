@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say what the facts of a server and of a client mean. Nothing here asks anything: facts go in, checks come out."""
+"""Decide what the facts of a server and of a client mean. This code sends no requests: it gets facts and returns checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import judge_process, judge_stores, judge_use
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.checks import Check, Diagnosis
 
-#: The layers, from the process outwards: a fault in one explains what those behind it show.
+#: The layers, from the process outwards. A fault in one layer explains the faults of later layers.
 LAYERS = (
     judge_process.check_environment,
     judge_process.check_sockets,
@@ -31,7 +31,7 @@ def diagnose(wanted: Mapping[str, Any], server: Mapping[str, Any], client: Mappi
 
     :param wanted: ``host`` and ``port`` where it should listen, and ``static_prefix``.
     :param server: What M(atlas.mlflow.mlflow_diagnose) returns on the server's host.
-    :param client: What it returns where a client stands, if it was asked there.
+    :param client: The same from a client's machine, if the module ran there.
     """
     diagnosis = Diagnosis(wanted, server, client)
     judge_process.check_process(diagnosis)

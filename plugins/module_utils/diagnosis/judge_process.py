@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say what the facts of a server's process, its sockets and its configuration mean."""
+"""Decide what the facts of a server's process, its sockets and its configuration mean."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listen
 
 
 def check_process(diagnosis: Diagnosis) -> None:
-    """Note which server it is, and whether it has the arguments that it is configured with."""
+    """Check which server runs, and whether its arguments are those of its configuration."""
     kind, name = diagnosis.server.get("kind", ""), diagnosis.server.get("name", "")
     if not kind:
         diagnosis.note("process", "a unit, a container or a process of MLflow", "none", "server-not-found")
@@ -33,7 +33,7 @@ def check_process(diagnosis: Diagnosis) -> None:
     if diagnosis.runs:
         configured, argv = diagnosis.server.get("configured_options", diagnosis.server.get("configured", "")), diagnosis.server["argv"]
         missing = [option for option in ("--host", "--port") if option in configured and not has_option(argv, option)]
-        # A process from before the change cannot have what was changed.
+        # A process that started before a change cannot have the changed values.
         if missing and not diagnosis.server.get("stale"):
             diagnosis.note("process", "the arguments that are configured", f"started without {' and '.join(missing)}", "arguments-cut")
             return
@@ -41,7 +41,7 @@ def check_process(diagnosis: Diagnosis) -> None:
 
 
 def check_environment(diagnosis: Diagnosis) -> None:
-    """Note an address in variables that MLflow does not read."""
+    """Check for an address in variables that MLflow does not read."""
     ignored = diagnosis.server.get("ignored_environment") or {}
     default = MLFLOW_DEFAULT in {(one.address, one.port) for one in diagnosis.own} and diagnosis.port != MLFLOW_DEFAULT[1]
     seen = ", ".join(f"{name}={value}" for name, value in sorted(ignored.items())) or "none"
@@ -50,7 +50,7 @@ def check_environment(diagnosis: Diagnosis) -> None:
 
 
 def check_sockets(diagnosis: Diagnosis) -> None:
-    """Note where the server listens, and who else has its port."""
+    """Check where the server listens, and which other process has its port."""
     own = diagnosis.own
     if diagnosis.front:
         diagnosis.note("sockets", "a socket that the proxy reaches", f"{endpoints(own)}, behind {diagnosis.proxy()}")
@@ -68,7 +68,7 @@ def check_sockets(diagnosis: Diagnosis) -> None:
 
 
 def _own_sockets(diagnosis: Diagnosis, own: list[Listener], wanted: Listener) -> None:
-    """Note what the server's own sockets are."""
+    """Check the server's own sockets."""
     argv, seen = diagnosis.server["argv"], endpoints(own) or "none"
     right = [one for one in own if serves(one, wanted, by_either=True)]
     expected = f"{wanted.address}:{wanted.port}"
@@ -83,13 +83,13 @@ def _own_sockets(diagnosis: Diagnosis, own: list[Listener], wanted: Listener) ->
 
 
 def _are_proxies(diagnosis: Diagnosis, having: list[Listener]) -> bool:
-    """Say whether proxies have the port and wait for a server that has another one, and has not opened it."""
+    """Return whether proxies have the port and wait for a server on another port that has not opened it yet."""
     configured = [*(diagnosis.server.get("argv") or ()), diagnosis.server.get("configured", "")]
     return all(one.process.startswith(PROXIES) for one in having) and not any(re.search(rf"\b{diagnosis.port}\b", word) for word in configured)
 
 
 def _inner_port(diagnosis: Diagnosis) -> int:
-    """Return the port in the container that the expected one leads to; the same where nothing leads anywhere."""
+    """Return the port in the container to which the expected port leads; the same port if there is no mapping."""
     for one in diagnosis.server.get("published") or []:
         if one["port"] == diagnosis.port:
             return int(one["inner"])
@@ -97,7 +97,7 @@ def _inner_port(diagnosis: Diagnosis) -> int:
 
 
 def check_published(diagnosis: Diagnosis) -> None:
-    """Note whether the container's port leads into it."""
+    """Check that the container's port is published."""
     if not diagnosis.inside or not diagnosis.runs or diagnosis.front:
         return
     published = [(Listener(ip_address(one["address"]), one["port"]), one["inner"]) for one in diagnosis.server.get("published") or ()]
@@ -110,7 +110,7 @@ def check_published(diagnosis: Diagnosis) -> None:
 
 
 def check_configuration(diagnosis: Diagnosis) -> None:
-    """Note what was changed since the server was started."""
+    """Check what was changed since the server was started."""
     stale = diagnosis.server.get("stale") or []
     found = "stale-container" if diagnosis.server.get("kind") == "container" else "stale-service"
     if diagnosis.runs:
@@ -119,13 +119,13 @@ def check_configuration(diagnosis: Diagnosis) -> None:
 
 
 def check_memory(diagnosis: Diagnosis) -> None:
-    """Note that the kernel killed a process of it."""
+    """Check whether the kernel killed a process of the server."""
     killed = diagnosis.server.get("killed") or ""
     diagnosis.note("memory", "no process of it was killed for memory", killed or "none was", "out-of-memory" if killed else "")
 
 
 def check_not_running(diagnosis: Diagnosis) -> None:
-    """Note how the server ended, and what it said last."""
+    """Note how the server ended, and its last error."""
     said, restarts = diagnosis.server.get("last_words"), diagnosis.server.get("restarts") or 0
     if diagnosis.runs and said is None:
         return

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say what the facts of a server's stores, disks and clock mean."""
+"""Decide what the facts of a server's stores, disks and clock mean."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.checks import Diagnosis
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import FAULTS
 
-SKEW = 300  # seconds: the most that S3's signatures bear is 15 minutes, and links are often good for less
-FULL_SHARE, FULL_BYTES = 0.01, 64 * 1024**2  # of a disk that counts as full: both less than this free, or no inode
+SKEW = 300  # seconds: S3's signatures allow at most 15 minutes, and links often expire earlier
+FULL_SHARE, FULL_BYTES = 0.01, 64 * 1024**2  # a disk is full if less than both is free, or if no inode is free
 DATABASE_FAULTS = {
     "no-driver": "database-driver-missing",
     "unresolved": "database-name-unresolved",
@@ -40,7 +40,7 @@ S3_FAULTS = {
 
 
 def check_stores(diagnosis: Diagnosis) -> None:
-    """Note how the database and the artifact store answer to the server, or what the log says if no other layer shows a fault."""
+    """Check how the database and the artifact store answer to the server, or read the log if no other layer shows a fault."""
     stores = diagnosis.server.get("stores") or {}
     database, s3 = stores.get("database"), stores.get("s3")
     if database:
@@ -60,7 +60,7 @@ def check_stores(diagnosis: Diagnosis) -> None:
 
 
 def _database(diagnosis: Diagnosis, database: Mapping[str, Any]) -> None:
-    """Note how the database answers, and which schema it has."""
+    """Check how the database answers, and which schema it has."""
     found = DATABASE_FAULTS.get(database["outcome"])
     if (diagnosis.server.get("not_encoded") or database.get("not_encoded")) and (found or not diagnosis.runs):
         found = "database-password-not-encoded"
@@ -76,15 +76,15 @@ def _database(diagnosis: Diagnosis, database: Mapping[str, Any]) -> None:
 
 
 def _is_elsewhere(diagnosis: Diagnosis, store: Mapping[str, Any]) -> bool:
-    """Say whether a store's host is a container on networks that the server is not on."""
+    """Return whether a store's host is a container on networks that the server is not on."""
     return store.get("host") in (diagnosis.server.get("elsewhere") or {})
 
 
 def check_disks(diagnosis: Diagnosis) -> None:
-    """Note disks without room."""
+    """Check for disks without space."""
     full = [disk for disk in diagnosis.server.get("disks") or [] if _is_full(disk)]
     seen = ", ".join(f"{disk['path']}: {disk['free'] // 1024**2} MiB free of {disk['size'] // 1024**2}, {disk['inodes']} inodes" for disk in full)
-    # A full disk is what a store then complains of: it is the cause.
+    # A full disk causes errors of the stores, so the disk is the fault.
     if full:
         symptoms = ("database-down", "database-failed", "s3-failed", "disk-full")
         diagnosis.checks = [replace(check, verdict="follows", found=None) if check.fault in symptoms else check for check in diagnosis.checks]
@@ -92,12 +92,12 @@ def check_disks(diagnosis: Diagnosis) -> None:
 
 
 def _is_full(disk: Mapping[str, Any]) -> bool:
-    """Say whether nothing can be written to a disk any more."""
+    """Return whether a disk has no space for any more data."""
     return bool(disk["free"] < min(FULL_BYTES, disk["size"] * FULL_SHARE) or disk["free"] == 0 or disk["inodes"] == 0)
 
 
 def check_clock(diagnosis: Diagnosis) -> None:
-    """Note clocks that differ too much."""
+    """Check for clocks that differ too much."""
     s3 = (diagnosis.server.get("stores") or {}).get("s3") or {}
     apart = {"the artifact store": s3.get("skew")}
     if diagnosis.client.get("now") and diagnosis.server.get("now"):

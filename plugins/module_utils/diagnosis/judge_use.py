@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Say what it means how a server answers on its own host, through a proxy, and to a client."""
+"""Decide what a server's answers mean: on its own host, through a proxy, and to a client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.judge_answers import 
 
 
 def check_answers(diagnosis: Diagnosis) -> None:
-    """Note how the API answers by each name."""
+    """Check how the API answers by each name."""
     if not diagnosis.runs:
         return
     names = diagnosis.server.get("names") or []
@@ -43,7 +43,7 @@ def check_answers(diagnosis: Diagnosis) -> None:
 
 
 def _changed_by_proxy(diagnosis: Diagnosis, names: list[dict[str, Any]]) -> bool:
-    """Note what the proxy does to requests that the server itself answers. Returns whether it is at fault for what is answered."""
+    """Check what the proxy does to requests that the server itself answers. Return whether the proxy causes the answer."""
     direct = {one["host"]: one["api"] for one in diagnosis.front.get("direct") or ()}
     worse = [one for one in names if one["api"] not in (200, 401) and direct.get(one["host"]) in (200, 401)]
     seen = ", ".join(f"{one['host']}: {one['api'] or one.get('error', 'no answer')}, and {direct[one['host']]} without it" for one in worse)
@@ -63,12 +63,12 @@ def _changed_by_proxy(diagnosis: Diagnosis, names: list[dict[str, Any]]) -> bool
 
 
 def _closed(diagnosis: Diagnosis) -> Fault | str:
-    """Return what it means that the server asks for a login: without one to give, nothing more can be seen."""
+    """Return the check for a server that asks for a login. Without a login, nothing more can be checked."""
     return login_fault("its administrator") if diagnosis.server.get("logs_in") else UNKNOWN
 
 
 def check_client(diagnosis: Diagnosis) -> None:
-    """Note what a client gets by each name."""
+    """Check what a client gets by each name."""
     if not diagnosis.client:
         return
     works = any(one["api"] == 200 for one in diagnosis.server.get("names") or [])
@@ -82,7 +82,7 @@ def check_client(diagnosis: Diagnosis) -> None:
         if dropped and works:
             diagnosis.note("firewall", f"{who} can connect", one["error"] + (f"; rule: {rules[0]}" if rules else ""), "firewall-drop")
         elif one["kind"]:
-            # The server's own layers explain it, where they show a fault.
+            # A fault in the server's own layers explains it.
             rejected = bool(rules) and one["kind"] == "refused" and works
             diagnosis.note(
                 "network", f"{who} gets an answer", one["error"], "firewall-drop" if rejected else "client-cannot-connect", follows=bool(diagnosis.faults)
@@ -94,7 +94,7 @@ def check_client(diagnosis: Diagnosis) -> None:
 
 
 def _artifacts(diagnosis: Diagnosis) -> None:
-    """Note where the server sends a client with its artifacts."""
+    """Check where the server sends a client for its artifacts."""
     direct, root = diagnosis.client.get("s3"), diagnosis.server.get("artifact_root") or {}
     kind, where = root.get("kind", "served"), root.get("where", "")
     own = "keys of its own, and MLFLOW_S3_ENDPOINT_URL" if kind == "s3" else "access of its own"

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a server's log says of its end: the last error, and the fault that it means."""
+"""Find the last error in a server's log, and the fault that it means."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import re
 
 from ansible_collections.atlas.mlflow.plugins.module_utils import redaction
 
-LENGTH = 300  # characters that are quoted of a line
-#: What a log says, by the fault that it means.
+LENGTH = 300  # characters of a line that are quoted
+#: Texts in a log, by the fault that they mean.
 LOG_FAULTS = (
     ("database-driver-missing", r"No module named '(psycopg2?|pg8000|pymysql|MySQLdb|pyodbc)|driver is not installed"),
     ("database-connections-exhausted", r"remaining connection slots are reserved|too many (clients already|connections for)"),
@@ -50,9 +50,9 @@ LOG_FAULTS = (
     ),
     ("file-denied", r"\bPermissionError\b|Read-only file system|unable to open database file|[Pp]ermission denied: ['\"]?/"),
 )
-#: A line that says no more than that something went wrong before.
+#: A line that only says that something failed before.
 EMPTY = re.compile(
-    # What Podman writes into the journal of a unit that runs it.
+    # Lines that Podman writes into the journal of its unit.
     r'^[0-9a-f]{64}$|^time="[^"]*" level=(debug|info|warning) |'
     r"^\S+ \S+ \S+ \S+ m=\+\S+ (container|image|pod|network|volume|system) |"
     r"^(Starting|Started|Stopping|Stopped) |Deactivated successfully|Consumed .* CPU time|"
@@ -60,7 +60,7 @@ EMPTY = re.compile(
     r"Worker failed to boot|HaltServer|[Ss]ee the logs above|Child process \[\d+\] died|Non-zero exit ?code|ShellCommandException|"
     r"Can't connect to \(|was sent SIG(TERM|INT|QUIT)|CancelledError|KeyboardInterrupt|SystemExit|ERROR mlflow\.cli: Error initializing"
 )
-#: A line that tells of an error.
+#: A line that reports an error.
 ERROR = re.compile(
     r"^\s*(?:[\w.]+\.)?[A-Z]\w*(?:Error|Exception|Conflict|NotFound)\b(?:: |$)|\b(?:ERROR|CRITICAL|FATAL|PANIC)\b|^(?:[\w./-]+: )?(?:[Ee]rror|fatal|panic)\b|"
     r"\bNo such file\b|[Pp]ermission denied|\bnot found\b|\bFailed to \b|^Killed\b|Segmentation fault|Illegal instruction|core dumped|already in use"
@@ -68,20 +68,20 @@ ERROR = re.compile(
 
 
 def quote(line: str) -> str:
-    """Return a line of a log as it may be shown: on one line, cut, and without credentials."""
+    """Return a line of a log in a form that may be shown: on one line, cut, and without credentials."""
     return redaction.hide_by_shape(" ".join(line.split()))[:LENGTH]
 
 
 def was_stopped(state: str, result: str) -> bool:
-    """Say whether a server was stopped or killed, and did not end by itself: what its log complained of then is not why.
+    """Return whether a server was stopped or killed, and did not end by itself. Errors in its log are then not the reason.
 
-    :param result: Why systemd says that a unit ended, or a container's exit code.
+    :param result: The result of a unit in systemd's words, or a container's exit code.
     """
     return (state, result) in {("inactive", "success"), ("failed", "signal"), ("exited", "0"), ("exited", "137"), ("exited", "143")}
 
 
 def log_fault(text: str) -> dict[str, str] | None:
-    """Return the fault that the last telling line of a log means."""
+    """Return the fault that the last informative line of a log means, None if there is none."""
     for line in reversed(text.splitlines()):
         for fault, pattern in LOG_FAULTS:
             if re.search(pattern, line):
@@ -90,7 +90,7 @@ def log_fault(text: str) -> dict[str, str] | None:
 
 
 def last_words(text: str) -> str:
-    """Return the last error of a log, or its last line if it tells of no error; empty if it says nothing at all."""
+    """Return the last error of a log, or its last line if it has no error; empty if the log is empty."""
     lines = [line for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if not EMPTY.search(line)]
     said = next((line for line in reversed(telling) if ERROR.search(line)), (telling or lines or [""])[-1])

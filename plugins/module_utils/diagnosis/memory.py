@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether a server, or a worker of it, was killed because memory ran out: seen while it is down, and while it runs again.
+"""Find whether a server or one of its workers was killed because memory ran out, also if the server runs again.
 
-The kernel's log names the control group of what it killed. systemd and Docker keep their own record, and both forget it at the next start
+The kernel's log names the control group of the killed process. systemd and Docker keep their own records, but only until the next start
 of the server, so their messages and events of the last day are read too.
 """
 
@@ -19,14 +19,14 @@ Run = Callable[[list[str]], tuple[int, str, str]]
 
 DAY = 24 * 3600
 NEAR = 5  # seconds between a kill and the end of the container
-#: What the properties of a unit tell of its end and its limit.
+#: Properties of a unit that show its end and its limit.
 UNIT_PROPERTIES = ("Result", "NRestarts", "ExecMainCode", "ExecMainStatus", "MemoryMax")
 SIGKILL = "signal 9 (SIGKILL), by force or by the kernel as memory ran out"
 
 
 @dataclass(frozen=True)
 class Kill:
-    """A process that the kernel killed for memory: when, in seconds since 1970, and in which control group."""
+    """A process that the kernel killed for memory: the time, in seconds since 1970, and its control group."""
 
     when: float
     task: str
@@ -34,7 +34,7 @@ class Kill:
 
 
 def kernel_kills(run: Run) -> list[Kill] | None:
-    """Return what the kernel's log tells of processes that it killed for memory, nothing if the log cannot be read."""
+    """Return the processes in the kernel's log that were killed for memory, None if the log cannot be read."""
     code, out, _err = run(["dmesg", "--time-format", "iso"])
     if code:
         return None
@@ -43,7 +43,7 @@ def kernel_kills(run: Run) -> list[Kill] | None:
 
 
 def seconds(text: str) -> float:
-    """Return a time of dmesg or of Docker in seconds since 1970, 0 if it is none."""
+    """Return a time of dmesg or of Docker in seconds since 1970, 0 if the text is not a time."""
     match = re.match(r"(\d+-\d+-\d+T\d+:\d+:\d+)(?:[.,]\d+)?(Z|[+-]\d\d:\d\d)?", text)
     try:
         return datetime.fromisoformat(match.group(1) + (match.group(2) or "Z").replace("Z", "+00:00")).timestamp() if match else 0
@@ -52,7 +52,7 @@ def seconds(text: str) -> float:
 
 
 def megabytes(limit: Any) -> str:
-    """Return a limit in words, from bytes as text or number; nothing for none."""
+    """Return a limit in words, from bytes as text or number; empty if there is no limit."""
     return f", with a limit of {int(limit) // 1024**2} MiB" if str(limit).isdigit() and 0 < int(limit) < 2**60 else ""
 
 
@@ -75,7 +75,7 @@ def counted(groups: Iterable[Path]) -> int:
 
 
 def unit_ends(messages: str) -> list[str]:
-    """Return how a unit ended each time, by systemd's messages of it: C(oom-kill), C(killed) by signal 9, or C(other)."""
+    """Return each end of a unit, from systemd's messages about it: C(oom-kill), C(killed) by signal 9, or C(other)."""
     ends: list[str] = []
     seen = ""
     for line in messages.splitlines():
@@ -92,7 +92,7 @@ def unit_ends(messages: str) -> list[str]:
 
 
 def of_unit(run: Run, name: str, unit: Mapping[str, str], runs: bool, now: float) -> str:
-    """Return how a unit was killed for memory, before it was last started by itself; empty if it was not."""
+    """Return how a unit was killed for memory before systemd last restarted it; empty if it was not."""
     restarts = int(unit.get("NRestarts") or 0)
     starting = unit.get("ActiveState") == "activating" and unit.get("SubState") != "auto-restart"
     if (runs or starting) and not restarts:
@@ -105,16 +105,16 @@ def of_unit(run: Run, name: str, unit: Mapping[str, str], runs: bool, now: float
     if "killed" not in ends:
         return ""
     kills = kernel_kills(run)
-    if kills is None:  # as in a container of the system's own
+    if kills is None:  # for example in a system container
         return f"killed by {SIGKILL}{limit}" if limit else ""
     ours = [kill for kill in kills if name in kill.group.split("/") and kill.when > now - DAY]
     return told(ours[-1], limit) if ours else ""
 
 
 def of_container(run: Run, engine: str, inspected: Mapping[str, Any], runs: bool, now: float) -> str:
-    """Return how a container's last end was that the kernel killed it for memory; empty if it was another one.
+    """Return how the kernel killed a container for memory at its last end; empty if the container ended for another reason.
 
-    Docker keeps its own mark C(OOMKilled) in later runs, which end otherwise: of one that runs again, the time of the kill tells.
+    Docker keeps its mark C(OOMKilled) in later runs that end for other reasons. If the container runs again, the time of the kill decides.
     """
     state = inspected["State"]
     limit = megabytes(inspected.get("HostConfig", {}).get("Memory") or "")
@@ -125,7 +125,7 @@ def of_container(run: Run, engine: str, inspected: Mapping[str, Any], runs: bool
     if ours:
         return told(ours[-1], limit)
     events: list[str] = []
-    if engine == "docker" and now - ended < DAY:  # it keeps the last 256 events of all containers
+    if engine == "docker" and now - ended < DAY:  # Docker keeps the last 256 events of all containers
         filters = ["--filter", f"container={inspected['Id']}", "--filter", "event=oom", "--filter", "event=die"]
         out = run(["docker", "events", "--since", "24h", "--until", "0s", *filters, "--format", "{{.Time}} {{.Action}}"])[1]
         events = [action for when, action in re.findall(r"^(\d+) (\w+)", out, re.MULTILINE) if abs(int(when) - ended) < NEAR]
@@ -135,7 +135,7 @@ def of_container(run: Run, engine: str, inspected: Mapping[str, Any], runs: bool
 
 
 def how_it_ended(unit: Mapping[str, str], state: Mapping[str, Any]) -> str:
-    """Return in words how a unit, or a container, ended; empty if it did not, or was stopped."""
+    """Return in words how a unit or a container ended; empty if it did not end, or was stopped."""
     if state:
         code = int(state.get("ExitCode") or 0)
         return SIGKILL if code == 137 else f"exit code {code}" if code else ""

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Show checks to people: a table of text, or a page that can be attached to a ticket."""
+"""Show checks as a table of text, or as a page that can be attached to a ticket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STYLE = (
 
 
 def verdict(check: Mapping[str, str]) -> str:
-    """Return a check's verdict in words."""
+    """Return the verdict of a check in words."""
     return f"FAULT {check['fault']}" if check["verdict"] == "fault" else check["verdict"]
 
 
@@ -30,7 +30,7 @@ def faults(checks: Iterable[Mapping[str, str]]) -> list[Mapping[str, str]]:
 
 
 def summary(checks: list[Mapping[str, str]]) -> str:
-    """Return the outcome in a line."""
+    """Return the result in one line."""
     found = faults(checks)
     if not found:
         return f"No fault in {len(checks)} checks."
@@ -38,7 +38,7 @@ def summary(checks: list[Mapping[str, str]]) -> str:
 
 
 def table(host: str, checks: list[Mapping[str, str]]) -> list[str]:
-    """Return the lines of a table, and under it cause and fix of each fault."""
+    """Return the lines of a table, followed by the cause and fix of each fault."""
     rows = [{column: verdict(check) if column == "verdict" else check[column] for column in COLUMNS} for check in checks]
     first = max(len(row["layer"]) for row in [*rows, {"layer": "layer"}])
     lines = [f"{host}: {summary(checks)}", ""]
@@ -54,9 +54,9 @@ def table(host: str, checks: list[Mapping[str, str]]) -> list[str]:
 
 
 def page(hosts: Mapping[str, list[Mapping[str, str]]], when: str) -> str:
-    """Return a page of HTML that holds all it needs.
+    """Return an HTML page without external resources.
 
-    :param when: The time of the diagnosis, as it is to be read.
+    :param when: The time of the diagnosis, as it is shown.
     """
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Diagnosis of MLflow</title><style>{STYLE}</style>",

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find a tracking server that does not run, by what its unit or its container starts, whatever it is called."""
+"""Find a tracking server that does not run, by the command of its unit or container, whatever its name is."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ UNIT_FOLDERS = tuple(
     for folder in ("/etc/systemd/system", "/run/systemd/system", "/run/systemd/generator", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 )
 SCRIPT_SIZE = 65536  # bytes of a script that are read
-#: A command that starts a tracking server, also behind options and across a continued line.
+#: A command that starts a tracking server, also after options and across a continued line.
 STARTS = re.compile(r"(?<![\w-])mlflow['\"]?(?:[\\\s]+--?[\w-]+(?:=\S+)?)*[\\\s,'\"]+(?:server|ui)\b|(?<![\w./-])mlflow\.server\b")
 
 
 def words(value: str | Iterable[str] | None) -> list[str]:
-    """Return a container's command or entry point as a list: Podman gives a string where Docker gives a list."""
+    """Return a container's command or entry point as a list: Podman gives a string if Docker gives a list."""
     return [value] if isinstance(value, str) and value else list(value or ())
 
 
 def command_of(inspected: Mapping[str, Any]) -> str:
-    """Return what a container starts, as one line."""
+    """Return the command of a container as one line."""
     config = inspected.get("Config", {})
     return " ".join([*words(config.get("Entrypoint")), *words(config.get("Cmd"))])
 
 
 def calls_engine(command: str) -> bool:
-    """Say whether a command is the client of an engine, or of what starts several containers."""
+    """Return whether a command is the client of an engine, or of a tool that starts several containers."""
     return bool(re.search(r"(?:^|[\s/;'\"])(?:docker|podman)(?:-compose)?\s", command))
 
 
@@ -50,16 +50,16 @@ def named_container(command: str) -> tuple[str, str]:
 
 
 def monitored(argv: list[str]) -> str:
-    """Return the identity of the container that a process is Podman's monitor of (conmon), empty if it is none."""
+    """Return the identity of the container if a process is Podman's monitor of it (conmon), else an empty string."""
     if not argv or argv[0].rpartition("/")[2] != "conmon":
         return ""
     return next((value for name, value in pairwise(argv) if name in ("-c", "--cid")), "")
 
 
 def starts_server(command: str, moved: Mapping[str, str] | None = None) -> bool:
-    """Say whether a command starts a tracking server: by itself, or by a script that it names.
+    """Return whether a command starts a tracking server, directly or by a script that it names.
 
-    :param moved: Where a file of a container is on the host, by its path in the container.
+    :param moved: Paths on the host of files in a container, by their paths in the container.
     """
     if STARTS.search(command):
         return True
@@ -78,7 +78,7 @@ def starts_server(command: str, moved: Mapping[str, str] | None = None) -> bool:
 
 
 def units(run: Run, folders: Iterable[Path] = UNIT_FOLDERS) -> list[str]:
-    """Return the units that start a tracking server. systemd itself knows nothing of a unit that does not run and that nothing else wants."""
+    """Return the units that start a tracking server. systemd itself does not list a unit that does not run and that no other unit requires."""
     found: dict[str, None] = {}
     for folder in folders:
         for path in sorted([*folder.glob("*.service"), *folder.glob("*.service.d/*.conf")]):
@@ -101,12 +101,12 @@ def units(run: Run, folders: Iterable[Path] = UNIT_FOLDERS) -> list[str]:
 
 
 def podman_users(storage: str = ".local/share/containers/storage") -> list[int]:
-    """Return the users who have containers of Podman of their own."""
+    """Return the users who have their own containers of Podman."""
     return [user.pw_uid for user in pwd.getpwall() if user.pw_uid and Path(user.pw_dir, storage).is_dir()]
 
 
 def stopped_containers(run: Run, engine: list[str], port: int) -> list[str]:
-    """Return the containers that start a tracking server, the likeliest first: what should have the port, then what ended last."""
+    """Return the containers that start a tracking server, the most likely first: those with the port, then those that ended last."""
     code, listed, _err = run([*engine, "ps", "--all", "--quiet", "--no-trunc"])
     if code or not listed.split():
         return []
@@ -118,7 +118,7 @@ def stopped_containers(run: Run, engine: list[str], port: int) -> list[str]:
         moved = {mount.get("Destination", ""): mount["Source"] for mount in inspected.get("Mounts", []) if mount.get("Type") == "bind"}
         command = command_of(inspected)
         image = str(inspected.get("Config", {}).get("Image", ""))
-        # A script inside the image cannot be read, but its name and its port tell.
+        # A script in the image cannot be read. Its name and its port must be enough.
         if starts_server(command, moved) or has_port and "mlflow" in image + inspected["Name"]:
             found.append((has_port or str(port) in command, str(inspected["State"].get("FinishedAt", "")), inspected["Id"]))
     return [identity for _port, _when, identity in sorted(found, reverse=True)]

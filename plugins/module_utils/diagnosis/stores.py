@@ -1,10 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ask a tracking server's stores with the server's own Python, drivers and settings, and leave nothing behind.
+"""Ask a tracking server's stores with the server's own Python, drivers and settings, without changing them.
 
-This file's text is run by that Python, which knows nothing of Ansible: it imports the standard library, and what the server itself
-has (SQLAlchemy, boto3). Every outcome is a word of the tables below. What a driver says may quote a part of a password: the module that
-reads the answer takes secrets out of it.
+That Python runs the text of this file and has no Ansible: the file imports only the standard library, and packages that the server itself
+has (SQLAlchemy, boto3). Every outcome is a word from the tables below. A driver's message may quote a part of a password: the module that
+reads the answer removes secrets from it.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 3  # seconds for a connection to a store
-KEY = "atlas-mlflow-diagnosis"  # of an upload that is begun and given up, so that nothing is stored
+KEY = "atlas-mlflow-diagnosis"  # of an upload that is started and aborted, so that nothing is stored
 
-#: What a database's driver says, by the outcome that it means.
+#: Texts in a database driver's error, by the outcome that they mean.
 DATABASE_ERRORS = (
     ("wrong-password", r"password authentication failed|no password supplied|Access denied for user"),
     ("no-slots", r"remaining connection slots are reserved|too many (clients|connections)|Too many connections|no more connections allowed"),
@@ -41,7 +41,7 @@ DATABASE_ERRORS = (
         r"starting up|shutting down|Can't connect",
     ),
 )
-#: What S3 says, by the outcome that it means.
+#: Error codes of S3, by the outcome that they mean.
 S3_CODES = {
     "InvalidAccessKeyId": "wrong-key",
     "SignatureDoesNotMatch": "wrong-key",
@@ -54,18 +54,18 @@ S3_CODES = {
 
 
 def classify_database(text: str) -> str:
-    """Return the outcome that a driver's error means, C(failed) where it is none that is known."""
+    """Return the outcome that a driver's error means, C(failed) if the error is unknown."""
     return next((outcome for outcome, pattern in DATABASE_ERRORS if re.search(pattern, text)), "failed")
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, without SQL."""
+    """Return the first line of an error's message, without SQL."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
     return lines[0]
 
 
 def read_revisions() -> tuple[str, list[str]]:
-    """Return the newest schema revision of the installed MLflow and all that it knows, from its migrations: importing MLflow takes seconds."""
+    """Return the newest schema revision of the installed MLflow and all known ones, from its migrations: importing MLflow takes seconds."""
     spec = importlib.util.find_spec("mlflow")
     folders = [Path(place) / "store" / "db_migrations" / "versions" for place in (spec.submodule_search_locations or [])] if spec else []
     revisions: dict[str, str] = {}
@@ -79,13 +79,13 @@ def read_revisions() -> tuple[str, list[str]]:
 
 
 class Denied(Exception):
-    """A database in which the server's user may not make its tables, or not write to them."""
+    """A database in which the server's user may not create tables, or not write to them."""
 
 
 def check_rights(connection: Any, made: bool) -> None:
-    """See that the user may make tables in PostgreSQL's schema, or write to those that are made.
+    """Check that the user may create tables in PostgreSQL's schema, or write to the tables that exist.
 
-    :raises Denied: When the user may not.
+    :raises Denied: If the user may not.
     """
     import sqlalchemy
 
@@ -97,7 +97,7 @@ def check_rights(connection: Any, made: bool) -> None:
 
 
 def make_engine(url: Any) -> Any:
-    """Return an engine for a database's URL that keeps no connection."""
+    """Return an engine for a database's URL that keeps no connection open."""
     import sqlalchemy
 
     arguments = {"connect_timeout": PATIENCE} if url.drivername.startswith("postgresql") else {}
@@ -105,7 +105,7 @@ def make_engine(url: Any) -> Any:
 
 
 def read_schema(url: Any) -> dict[str, str]:
-    """Return the schema revision of a database, and how it stands to that of the installed MLflow."""
+    """Return the schema revision of a database, and compare it with that of the installed MLflow."""
     import sqlalchemy
 
     engine = make_engine(url)
@@ -121,7 +121,7 @@ def read_schema(url: Any) -> dict[str, str]:
 
 
 def knows_as_written(uri: str) -> bool:
-    """Say whether a database that refuses a password takes it as the URI has it: then a percent sign was meant as one, and was decoded."""
+    """Return whether a database that refuses a password accepts it in the form of the URI: then a percent sign was decoded by mistake."""
     import sqlalchemy
 
     written = re.match(r"[^:]+://[^:/]*:([^@]*)@", uri)
@@ -129,7 +129,7 @@ def knows_as_written(uri: str) -> bool:
         return False
     try:
         make_engine(sqlalchemy.engine.make_url(uri).set(password=written.group(1))).connect().close()
-    except Exception as error:  # what comes behind the password says that it was taken
+    except Exception as error:  # an error of a later step shows that the password was accepted
         return classify_database(str(error)) in ("missing", "no-slots", "denied")
     return True
 
@@ -142,19 +142,19 @@ def ask_database(uri: str) -> dict[str, Any]:
         return {"outcome": "ok", **read_schema(sqlalchemy.engine.make_url(uri))}
     except ImportError as error:
         return {"outcome": "no-driver", "detail": first_line(error)}
-    except Exception as error:  # whatever a driver raises is an outcome
+    except Exception as error:  # any error of a driver is an outcome
         outcome = classify_database(str(error))
         return {"outcome": outcome, "detail": first_line(error), "not_encoded": outcome == "wrong-password" and knows_as_written(uri)}
 
 
 def s3_target(environment: Mapping[str, str], destination: str) -> tuple[str, str] | None:
-    """Return bucket and prefix of an artifact store on S3, nothing where it is none."""
+    """Return bucket and prefix of an artifact store on S3, None if the store is not on S3."""
     match = re.match(r"(?:proxied-)?s3://([^/]+)/?(.*)", destination or environment.get("MLFLOW_ARTIFACTS_DESTINATION", ""))
     return (match.group(1), match.group(2).strip("/")) if match else None
 
 
 def classify_s3(error: BaseException) -> tuple[str, str]:
-    """Return the outcome that an error of botocore means, and what it says."""
+    """Return the outcome that an error of botocore means, and the error's message."""
     response = getattr(error, "response", None) or {}
     code = str(response.get("Error", {}).get("Code", ""))
     text = first_line(error)
@@ -172,7 +172,7 @@ def classify_s3(error: BaseException) -> tuple[str, str]:
 
 
 def ask_s3(environment: Mapping[str, str], bucket: str, prefix: str) -> dict[str, Any]:
-    """Return how the artifact store answers: whether it can be listed, and whether it can be written to."""
+    """Return how the artifact store answers: whether listing and writing work."""
     endpoint = environment.get("MLFLOW_S3_ENDPOINT_URL") or ""
     facts: dict[str, Any] = {"endpoint": endpoint, "bucket": bucket, "skew": None}
     try:
@@ -183,10 +183,10 @@ def ask_s3(environment: Mapping[str, str], bucket: str, prefix: str) -> dict[str
     config = botocore.config.Config(connect_timeout=PATIENCE, read_timeout=PATIENCE, retries={"total_max_attempts": 1})
     asked, step = time.time(), "list"
     try:
-        # As MLflow does: nothing is checked if that is set, and else what boto3 finds, a bundle in AWS_CA_BUNDLE included.
+        # The same as MLflow: no check if the setting turns it off, else the CA file that boto3 finds, also in AWS_CA_BUNDLE.
         trusts_all = environment.get("MLFLOW_S3_IGNORE_TLS", "").lower() in ("true", "1")
         client = boto3.client("s3", endpoint_url=endpoint or None, config=config, verify=False if trusts_all else None)
-        # As MLflow lists it: a policy may be for this prefix alone.
+        # The same listing as MLflow's: a policy may allow only this prefix.
         listed = client.list_objects_v2(Bucket=bucket, MaxKeys=1, **({"Prefix": f"{prefix}/"} if prefix else {}))
         date = listed["ResponseMetadata"]["HTTPHeaders"].get("date")
         facts["skew"] = round(email.utils.parsedate_to_datetime(date).timestamp() - asked) if date else None
@@ -194,7 +194,7 @@ def ask_s3(environment: Mapping[str, str], bucket: str, prefix: str) -> dict[str
         upload = client.create_multipart_upload(Bucket=bucket, Key=key)
         step = "give up"
         client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=upload["UploadId"])
-    except Exception as error:  # whatever botocore raises is an outcome
+    except Exception as error:  # any error of botocore is an outcome
         outcome, detail = classify_s3(error)
         if (step, outcome) == ("give up", "denied"):
             return {**facts, "outcome": "ok", "detail": "may be written to, and an upload that was begun may not be given up (s3:AbortMultipartUpload)"}
@@ -205,7 +205,7 @@ def ask_s3(environment: Mapping[str, str], bucket: str, prefix: str) -> dict[str
 def ask(environment: Mapping[str, str], uri: str, destination: str) -> dict[str, Any]:
     """Ask both stores at once.
 
-    C(uri) and C(destination) come from the server's command line, where they stand before the environment's.
+    C(uri) and C(destination) are from the server's command line, and have precedence over the environment.
     """
     os.environ.update(environment)
     sys.path[:0] = [place for place in environment.get("PYTHONPATH", "").split(":") if place and place not in sys.path]
@@ -221,4 +221,4 @@ if __name__ == "__main__":
     given = json.loads(sys.stdin.readline())
     sys.stdout.write("\n" + json.dumps(ask(given["environment"], given["uri"], given["destination"])) + "\n")
     sys.stdout.flush()
-    os._exit(0)  # a thread that still waits for a store must not hold this up
+    os._exit(0)  # do not wait for a thread that still waits for a store
