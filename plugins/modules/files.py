@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module that brings a list of files, folders and links to what is asked for, in one call."""
+"""Ansible module that creates and changes a list of files, folders and links in one call."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ _HIDDEN = "(not shown, it holds secrets)\n"
 
 
 def read(path: str) -> str | None:
-    """Return a file's text, or nothing where there is no file."""
+    """Return a file's text, None if there is no file."""
     try:
         with open(path, "rb") as file:
             return str(to_text(file.read(), errors="surrogate_or_replace"))
@@ -160,7 +160,7 @@ def read(path: str) -> str | None:
 
 
 class Files:
-    """The list, and what of it has changed."""
+    """The list, and its changes."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
@@ -168,13 +168,13 @@ class Files:
         self.differences: list[dict[str, object]] = []
 
     def note(self, path: str, before: str, after: str) -> None:
-        """Remember that a path changes, and how."""
+        """Record that a path changes, and how."""
         if path not in self.changed_paths:
             self.changed_paths.append(path)
         self.differences.append({"before_header": path, "after_header": path, "before": before, "after": after})
 
     def write(self, path: str, text: str, secret: bool, validate: str | None) -> None:
-        """Bring a file to its text."""
+        """Write a file if its text differs."""
         present = read(path)
         if present == text:
             return
@@ -183,7 +183,7 @@ class Files:
         self.note(path, (_HIDDEN if secret and present is not None else present) or "", _HIDDEN + "\n" if secret else text)
         if self.module.check_mode:
             return
-        # Not in Ansible's own folder, which a module that came without a file would have to make in root's home.
+        # Not in Ansible's own folder: for a module without a file, Ansible would create it in root's home.
         handle, new = tempfile.mkstemp()
         self.module.add_cleanup_file(new)
         with os.fdopen(handle, "wb") as file:
@@ -193,7 +193,7 @@ class Files:
         self.module.atomic_move(new, path)
 
     def validate(self, path: str, new: str, command: str, secret: bool) -> None:
-        """Have a command look at the new text of a file, and leave the file alone where it finds fault with it."""
+        """Check the new text of a file with a command, and do not change the file if the command fails."""
         code, out, err = self.module.run_command([word.replace("%s", new) for word in shlex.split(command)])
         if code:
             os.unlink(new)
@@ -201,7 +201,7 @@ class Files:
             self.module.fail_json(msg=f"{path} was left as it is. What `{command.replace('%s', path)}` says of its new text: {said}")
 
     def make_directory(self, path: str) -> None:
-        """Make a folder, and those above it."""
+        """Create a folder and its parents."""
         if os.path.isdir(path):
             return
         if os.path.lexists(path):
@@ -211,7 +211,7 @@ class Files:
             os.makedirs(path, mode=0o755)
 
     def make_link(self, path: str, target: str) -> None:
-        """Make a link, or turn it to where it shall lead, in one step."""
+        """Create a link, or change its target, in one step."""
         present = os.readlink(path) if os.path.islink(path) else None
         if present == target:
             return
@@ -236,7 +236,7 @@ class Files:
             os.unlink(path)
 
     def purge(self, folder: str, paths: list[str]) -> None:
-        """Remove what is in a folder, except some paths and the folders that they are in. Links are not followed."""
+        """Remove the content of a folder, except some paths and their parent folders. Links are not followed."""
         kept = {str(path) for listed in map(Path, paths) for path in (listed, *listed.parents)}
         for parent, folders, names in os.walk(os.path.normpath(folder), topdown=False):
             for path in [os.path.join(parent, name) for name in (*folders, *names)]:
@@ -248,7 +248,7 @@ class Files:
                     (os.rmdir if is_folder else os.unlink)(path)
 
     def set_attributes(self, entry: dict[str, str]) -> None:
-        """Bring owner, group and permissions to what is asked for. A check run cannot where the path or the owner is not there yet."""
+        """Set owner, group and permissions. A check run cannot do this if the path or the owner does not exist yet."""
         path = entry["path"]
         if entry["state"] in ("link", "absent") or not os.path.exists(path):
             return
@@ -260,7 +260,7 @@ class Files:
             self.note(path, f"{difference.get('before')}\n", f"{difference.get('after')}\n")
 
     def bring(self, entry: dict[str, str]) -> None:
-        """Bring one entry of the list to what it asks for."""
+        """Bring one entry of the list to its wanted state."""
         if entry["state"] == "directory":
             self.make_directory(entry["path"])
         elif entry["state"] == "link":
@@ -274,12 +274,12 @@ class Files:
         self.set_attributes(entry)
 
 
-#: What systemd calls a unit that starts with the host, by itself or by a generator as a cluster of Debian's PostgreSQL does (systemctl(1), is-enabled).
+#: States of a unit that starts with the host, by itself or by a generator, such as a cluster of Debian's PostgreSQL (systemctl(1), is-enabled).
 ENABLED = ("enabled", "enabled-runtime", "generated")
 
 
 def ask_systemd(module: AnsibleModule, unit: str) -> dict[str, str]:
-    """Return the properties of a unit that tell whether it runs and since when, nothing if systemd does not answer."""
+    """Return the properties of a unit that show whether and since when it runs, empty if systemd does not answer."""
     systemctl = module.get_bin_path("systemctl")
     if not systemctl:
         return {}
@@ -289,35 +289,35 @@ def ask_systemd(module: AnsibleModule, unit: str) -> dict[str, str]:
 
 
 def is_stale(properties: dict[str, str], paths: list[str], reloads: bool) -> bool:
-    """Return whether a unit is to be read again by systemd, or runs since before one of the files and links was written.
+    """Return whether systemd must read a unit again, or the unit has been running since before one of the files and links was written.
 
-    :param properties: What systemd says of the unit.
-    :param paths: Files and links; those that are not there do not count.
-    :param reloads: Whether the unit reads the files when it is reloaded.
+    :param properties: The unit's properties from systemd.
+    :param paths: Files and links; missing ones do not count.
+    :param reloads: Whether the unit reads the files at a reload.
     """
     pid = int(properties.get("MainPID") or 0)
     written = [os.lstat(path).st_mtime for path in paths if os.path.lexists(path)]
     try:
         since = changed_at(properties) if reloads or not pid else started_at(pid)
         return properties.get("NeedDaemonReload") == "yes" or bool(pid and written and max(written) > since)
-    except OSError:  # it has just ended
+    except OSError:  # the process has just ended
         return False
 
 
 def is_settled(properties: dict[str, str]) -> bool:
-    """Return whether a unit is active and starts with the host, by what systemd says of it."""
+    """Return whether a unit is active and starts with the host, from systemd's properties."""
     return properties.get("ActiveState") == "active" and properties.get("UnitFileState") in ENABLED
 
 
 def changed_at(properties: dict[str, str]) -> float:
-    """Return when a unit last changed its state, as it does with each start and reload, in seconds since 1970."""
+    """Return when a unit last changed its state, which includes each start and reload, in seconds since 1970."""
     return time.time() - time.monotonic() + int(properties.get("StateChangeTimestampMonotonic") or 0) / 1e6
 
 
 def started_at(pid: int) -> float:
-    """Return when a process was started, in seconds since 1970, exact to hundredths, which the kernel's boot time is not.
+    """Return the start of a process in seconds since 1970, exact to hundredths. The kernel's boot time alone is less exact.
 
-    :raises OSError: When there is no such process.
+    :raises OSError: If there is no such process.
     """
     return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + seconds_after_boot(pid)
 
@@ -360,7 +360,7 @@ def main() -> None:
     ]
     if without_text:
         module.fail_json(msg=f"{', '.join(without_text)}: give either content or a text in secret_contents")
-    # For folders above those asked for. A new file is closed to others until its permissions are set: mkstemp makes it so.
+    # For parent folders that must be created. A new file is private until its permissions are set, because mkstemp creates it.
     os.umask(0o022)
     files = Files(module)
     for entry in module.params["files"]:

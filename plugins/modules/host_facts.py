@@ -166,15 +166,15 @@ def read_os_release(text: str) -> dict[str, str]:
 
 
 def read_note(path: Path) -> str:
-    """Return what a file of one line says, nothing where there is none."""
+    """Return the text of a file with one line, empty if there is no file."""
     return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
 
 def default_address() -> str:
-    """Return the address that this host would use towards the world, empty where it has no way there.
+    """Return the address that this host uses for connections to other networks, empty if it has no route.
 
-    Connecting a datagram socket sends nothing; it makes the kernel choose the route and the source address (udp(7)).
-    192.0.2.1 is kept for documentation (RFC 5737), so it is nobody's.
+    Connecting a datagram socket sends nothing. The kernel only chooses the route and the source address (udp(7)).
+    192.0.2.1 is reserved for documentation (RFC 5737), so no host has it.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
@@ -185,9 +185,9 @@ def default_address() -> str:
 
 
 def read_packages(text: str) -> dict[str, list[dict[str, str]]]:
-    """Return the installed packages that ``dpkg-query`` has listed, as ``package_facts`` shapes them.
+    """Return the installed packages from the output of ``dpkg-query``, in the form of ``package_facts``.
 
-    :param text: Lines of status, name and version, parted by spaces; ``ii`` is the status of an installed package.
+    :param text: Lines of status, name and version, separated by spaces; ``ii`` is the status of an installed package.
     """
     packages: dict[str, list[dict[str, str]]] = {}
     for line in text.splitlines():
@@ -198,9 +198,9 @@ def read_packages(text: str) -> dict[str, list[dict[str, str]]]:
 
 
 def read_clusters(folder: Path) -> list[dict[str, str | bool]]:
-    """Return the clusters that Debian's tools have made, in the order of their versions.
+    """Return the clusters that Debian's tools have created, in the order of their versions.
 
-    :param folder: Where their settings are, in a folder for each version, and in that one for each cluster.
+    :param folder: The folder of their settings, with a folder for each version, and in that one a folder for each cluster.
     """
     clusters: list[dict[str, str | bool]] = []
     for path in folder.glob("*/*/postgresql.conf"):
@@ -217,15 +217,15 @@ def read_clusters(folder: Path) -> list[dict[str, str | bool]]:
 
 
 def read_installed(folders: list[str]) -> dict[str, Any]:
-    """Return the environments, the executables and the notes of what serves in the folders of roles.
+    """Return the environments, the executables and the notes about the active release in the folders of roles.
 
-    :param folders: Absolute paths; a folder that is not there has nothing.
+    :param folders: Absolute paths. A folder that does not exist has nothing.
     """
     environments: dict[str, dict[str, object]] = {}
     executables: list[str] = []
     served: dict[str, str] = {}
     for folder in {Path(folder) for folder in folders}:
-        # A release of the tracking server is one level below, MinIO's client libraries are directly in it.
+        # A release of the tracking server is one level below. MinIO's client libraries are directly in the folder.
         for stamp in (*folder.glob(f"*/{STAMP}"), *folder.glob(f"*/*/{STAMP}")):
             environments[str(stamp.parent)] = read_stamp(str(stamp.parent))
         executables += [str(path) for path in folder.glob("releases/*/*") if is_executable(path)]
@@ -235,13 +235,13 @@ def read_installed(folders: list[str]) -> dict[str, Any]:
 
 
 def is_executable(path: Path) -> bool:
-    """Return whether a path is a file of root that all may read and execute, and that nobody else may write."""
+    """Return whether a path is a file of root that everybody may read and execute, and only root may write."""
     status = path.lstat()
     return stat.S_ISREG(status.st_mode) and status.st_uid == 0 and stat.S_IMODE(status.st_mode) == 0o755
 
 
 def read_listeners(module: AnsibleModule) -> list[dict[str, str | int]]:
-    """Return the listening sockets with their owners; Docker is asked only where it holds one of them."""
+    """Return the listening sockets with their owners. Docker is asked only if it owns one of them."""
     listeners = read_all_listeners()
     publishers: dict[tuple[str, int], str] = {}
     docker = module.get_bin_path("docker")
@@ -257,7 +257,7 @@ def read_listeners(module: AnsibleModule) -> list[dict[str, str | int]]:
 
 
 def read_containers(module: AnsibleModule) -> str:
-    """Return what C(docker inspect) says of the containers that are stores; Docker is asked only if the host has their files."""
+    """Return the output of C(docker inspect) for the containers of stores. Docker is asked only if the host has their files."""
     docker = module.get_bin_path("docker")
     if not docker or not any(os.path.exists(mark) for mark in MARKS.values()):
         return "[]"
@@ -279,7 +279,7 @@ def main() -> None:
     except OSError:
         os_release = {}
     facts = {
-        # An earlier playbook of this run may have added some, which are among the packages now.
+        # An earlier playbook of this run may have added packages. They are among the installed packages now.
         "added_packages": [],
         "architecture": platform.machine(),
         "default_ipv4": {"address": default_address()} if default_address() else {},

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module that keeps buckets on a MinIO server, and an account that is limited to them."""
+"""Ansible module that manages buckets on a MinIO server, and an account that is limited to them."""
 
 from __future__ import annotations
 
@@ -90,19 +90,19 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils import minio_server
 
-with contextlib.suppress(ImportError):  # told by minio_server
+with contextlib.suppress(ImportError):  # minio_server reports it
     from minio import Minio
     from minio.credentials import StaticProvider
     from minio.error import MinioAdminException, S3Error
     from minio.minioadmin import MinioAdmin
 
-#: What MLflow does with objects, and with the bucket that holds them.
+#: What MLflow does with objects and their bucket.
 OBJECT_ACTIONS = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"]
 BUCKET_ACTIONS = ["s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"]
 
 
 def policy_for(buckets: list[str]) -> dict[str, Any]:
-    """Return the policy that lets an account work in the buckets and nowhere else."""
+    """Return the policy that allows an account to use only these buckets."""
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -113,7 +113,7 @@ def policy_for(buckets: list[str]) -> dict[str, Any]:
 
 
 def normalized(policy: Any) -> Any:
-    """Return a policy with its lists in order, so that two that mean the same are equal."""
+    """Return a policy with sorted lists, so that two policies with the same meaning are equal."""
     if isinstance(policy, dict):
         return {key: normalized(value) for key, value in policy.items() if value not in (None, "")}
     if isinstance(policy, list):
@@ -122,7 +122,7 @@ def normalized(policy: Any) -> Any:
 
 
 class Account:
-    """The account on the server, as the administrator sees it and as it sees itself."""
+    """The account on the server, from the administrator's and from its own point of view."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module, self.parameters = module, module.params
@@ -133,7 +133,7 @@ class Account:
     def create_buckets(self) -> list[str]:
         """Create the buckets that do not exist, and return their names. A check run creates none.
 
-        :raises ValueError: If a name is none for a bucket.
+        :raises ValueError: If a name is not valid for a bucket.
         """
         given = self.parameters
         if not given["create_buckets"]:
@@ -145,11 +145,11 @@ class Account:
         return missing
 
     def read(self) -> dict[str, Any] | None:
-        """Return what the server knows of the account, or nothing where there is none."""
+        """Return what the server knows of the account, None if there is no account."""
         try:
             known = json.loads(self.admin.get_service_account(self.parameters["access_key"]))
         except MinioAdminException as error:
-            # Any other refusal (a wrong administrator's password, say) is not an absent account.
+            # Any other refusal (such as a wrong administrator's password) does not mean that the account is missing.
             if "NotFound" in str(error) or "does not exist" in str(error):
                 return None
             raise
@@ -157,18 +157,18 @@ class Account:
         return {"policy": json.loads(policy) if isinstance(policy, str) and policy else policy or {}}
 
     def secret_works(self) -> bool:
-        """Return whether the account can sign in with the secret key that is asked for."""
+        """Return whether the account can log in with the wanted secret key."""
         client = Minio(access_key=self.parameters["access_key"], secret_key=self.parameters["secret_key"], **self.server)
         try:
-            # A listing: to a HEAD request a server cannot say which of the two refusals it is. The prefix keeps the answer short.
+            # Use a listing: for a HEAD request, a server cannot say which of the two refusals applies. The prefix keeps the answer short.
             next(client.list_objects(bucket_name=self.parameters["buckets"][0], prefix="no-such-prefix/"), None)
         except S3Error as error:
-            # Signed in, and not let near a bucket that the account's present policy leaves out.
+            # The login works, but the account's present policy does not allow the bucket.
             return error.code in ("AccessDenied", "NoSuchBucket")
         return True
 
     def outdated_parts(self, known: dict[str, Any] | None, policy: dict[str, Any]) -> list[str]:
-        """Return what of the account is not as asked for."""
+        """Return the parts of the account that differ from the wanted ones."""
         if known is None:
             return ["account"]
         parts = []
@@ -179,17 +179,17 @@ class Account:
         return parts
 
     def bring(self, parts: list[str], policy: dict[str, Any]) -> None:
-        """Make or mend the account."""
+        """Create or correct the account."""
         access_key, secret_key = self.parameters["access_key"], self.parameters["secret_key"]
         if "account" in parts:
             self.admin.add_service_account(access_key=access_key, secret_key=secret_key, policy=policy)
         elif parts:
-            # An update without a policy takes the account's own from it, and leaves it all that the administrator may do.
+            # An update without a policy removes the account's own policy, and the account may then do everything that the administrator may.
             self.admin.update_service_account(access_key=access_key, secret_key=secret_key if "secret" in parts else None, policy=policy)
 
 
 def keep(module: AnsibleModule) -> dict[str, Any]:
-    """Bring the account to what is asked for, and return the module's result."""
+    """Bring the account to the wanted state, and return the module's result."""
     account = Account(module)
     try:
         created = account.create_buckets() if module.params["state"] == "present" else []

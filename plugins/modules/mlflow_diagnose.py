@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module that reads what a diagnosis of a tracking server needs to know."""
+"""Ansible module that reads the facts for a diagnosis of a tracking server."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def run_quietly(module: AnsibleModule) -> find.Run:
-    """Return what runs a command and returns its code, output and errors; a command that is not there fails like any other."""
+    """Return a function that runs a command and returns its code, output and errors. A missing command fails like any other."""
 
     def run(command: list[str]) -> tuple[int, str, str]:
         if not module.get_bin_path(command[0]):
@@ -159,7 +159,7 @@ def run_quietly(module: AnsibleModule) -> find.Run:
 
 
 def offers_links(base: Base, host: str, timeout: float, tls: ssl.SSLContext) -> bool:
-    """Say whether the server tells clients to fetch artifacts by links to its S3 endpoint."""
+    """Return whether the server tells clients to download artifacts by links to its S3 endpoint."""
     try:
         return bool(ask(base, "GET", base.path + SERVER_INFO["client"], host=host, timeout=timeout, tls=tls).json().get("multipart_downloads_enabled"))
     except NoAnswer:
@@ -167,17 +167,17 @@ def offers_links(base: Base, host: str, timeout: float, tls: ssl.SSLContext) -> 
 
 
 def login(module: AnsibleModule) -> tuple[str, str] | None:
-    """Return the name and password to log in with."""
+    """Return the name and password for the login, None if there is no login."""
     return (module.params["username"], module.params["password"]) if module.params["username"] else None
 
 
 def see_as_server(module: AnsibleModule, server: collect.Server) -> dict[str, Any]:
-    """Return what is seen on the server's own host."""
+    """Return the facts that are visible on the server's own host."""
     params = module.params
     facts = server.read()
     if not facts["kind"]:
         return facts
-    # What answers here is this host itself, by an address that its certificate need not name.
+    # This host itself answers here, on an address that may be missing in the certificate.
     tls = tls_context(None, validate=False)
     here = "127.0.0.1" if params["host"] in ("0.0.0.0", "::") else params["host"]
     base = Base(params["scheme"], here, params["port"], params["static_prefix"])
@@ -194,7 +194,7 @@ def see_as_server(module: AnsibleModule, server: collect.Server) -> dict[str, An
 
 
 def see_front(module: AnsibleModule, server: collect.Server, base: Base, tls: ssl.SSLContext) -> dict[str, Any] | None:
-    """Return the proxy that has the server's port, what the server answers without it, and what it does to requests; nothing if there is none."""
+    """Return the proxy on the server's port, the server's answers without the proxy, and what the proxy does to them; None if there is no proxy."""
     facts, params = server.facts, module.params
     found = front.find(facts, params["host"], params["port"])
     place = front.own_place(facts, server.inspected) if found else None
@@ -215,7 +215,7 @@ def see_front(module: AnsibleModule, server: collect.Server, base: Base, tls: ss
 
 
 def see(module: AnsibleModule, redactor: Redactor) -> dict[str, Any]:
-    """Return what is seen from where the module runs, without secrets."""
+    """Return the facts that are visible from the module's host, without secrets."""
     params = module.params
     redactor.learn([params["password"] or ""])
     if params["perspective"] == "server":
@@ -235,9 +235,9 @@ def main() -> None:
     facts, failure = {}, ""
     try:
         facts = see(module, redactor)
-    except Exception as error:  # its text may quote what it could not read
+    except Exception as error:  # the text of the error may quote what it could not read
         failure = redactor.text(f"{type(error).__name__}: {error}")
-    if failure:  # behind the handler, so that no traceback goes out with it
+    if failure:  # outside the handler, so that the output has no traceback
         module.fail_json(msg=f"The diagnosis ended with an error of its own. {failure}")
     module.exit_json(changed=False, facts=facts)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module that proves a tracking server from where it runs: sockets, names, page, API and a round trip."""
+"""Ansible module that checks a tracking server from the module's host: sockets, names, page, API and a round trip."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def check_memory(module: AnsibleModule, result: dict[str, Any], server: TrackingServer, healthy: bool) -> list[Finding]:
-    """Hold what is in the database against what the last probe saw there, and note it if all is well."""
+    """Compare the content of the database with what the last probe saw, and record it if all is well."""
     if not module.params["memory"]:
         return []
     path = Path(module.params["memory"])
@@ -292,7 +292,7 @@ def check_memory(module: AnsibleModule, result: dict[str, Any], server: Tracking
 
 
 def check_server(module: AnsibleModule, result: dict[str, Any], server: TrackingServer, hosts: dict[str, str]) -> list[Finding]:
-    """Ask a server that answers for everything else."""
+    """Run the other checks on a server that answers."""
     params = module.params
     result["names"], findings = check_names(server, hosts)
     answering = [fact["host"] for fact in result["names"] if fact["api"] == 200]
@@ -317,7 +317,7 @@ def check_server(module: AnsibleModule, result: dict[str, Any], server: Tracking
         result["round_trip"] = trip.facts
         findings += trip.findings
     if not findings:
-        # No finding: an upgrade that changes nothing about it is not to fail by it.
+        # This is no finding: an upgrade that does not change it must not fail because of it.
         warning = webhooks_warning(server)
         if warning:
             module.warn(warning)
@@ -334,7 +334,7 @@ def main() -> None:
         address = ip_address(params["listen_address"].strip("[]"))
         tls = tls_context(params["ca_path"], params["validate_certs"]) if base.scheme == "https" or params["ca_path"] else None
     except (ValueError, OSError) as error:
-        # What a parser says quotes the part that it could not read: of a URL with a login, a part of its password.
+        # A parser's message quotes the part that it could not read: for a URL with a login, this is a part of the password.
         module.fail_json(msg=Redactor(uri_secrets(params["url"])).text(str(error)))
     credentials = (params["username"], params["password"]) if params["username"] else None
     hosts = {name: base.host_header(name) for name in params["names"] or [base.host]}

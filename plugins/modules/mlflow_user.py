@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module that makes users of a tracking server and gives them permissions."""
+"""Ansible module that creates users of a tracking server and sets their permissions."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def main() -> None:
         base = replace(Base.parse(params["url"]), tls_name=params["tls_name"] or "")
         tls = tls_context(params["ca_path"], params["validate_certs"]) if base.scheme == "https" else None
     except (ValueError, OSError) as error:
-        # What a parser says quotes the part that it could not read: of a URL with a login, a part of its password.
+        # A parser's message quotes the part that it could not read: for a URL with a login, this is a part of the password.
         module.fail_json(msg=Redactor(uri_secrets(params["url"])).text(str(error)))
     if fault := unfit(users, params["username"]):
         module.fail_json(msg=f"{fault[0].upper()}{fault[1:]}.")

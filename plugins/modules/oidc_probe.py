@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module that proves that a tracking server and its OpenID provider know one another."""
+"""Ansible module that checks that a tracking server and its OpenID provider accept each other."""
 
 from __future__ import annotations
 

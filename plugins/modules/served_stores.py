@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module that says which stores a tracking server really uses."""
+"""Ansible module that returns the stores that a tracking server really uses."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def main() -> None:
     try:
         stores = read_host()
     except (OSError, ValueError, KeyError) as error:
-        # A parser's message may quote a line that holds a password.
+        # A parser's message may quote a line with a password.
         module.fail_json(msg=f"The settings of the tracking server cannot be read ({type(error).__name__}). Run site.yml, which writes them.")
     module.exit_json(changed=False, stores=stores or {})
 

@@ -108,7 +108,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, digest, read_stamp, wanted_stamp
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, uri_secrets
 
-#: Imports the modules named as arguments, in a process of its own. What it prints or fails at is of no matter: it only warms.
+#: Imports the modules in its arguments, in a separate process. Its output and its failures are ignored: it only compiles bytecode.
 WARM = """
 import importlib, sys
 for name in sys.argv[1:]:
@@ -120,9 +120,9 @@ for name in sys.argv[1:]:
 
 
 def remove_file(root: str, name: str) -> None:
-    """Remove a file, and the folders around it in which there is nothing else than bytecode: Python would still import an empty folder.
+    """Remove a file, and the folders around it that then have only bytecode: Python would still import an empty folder.
 
-    :param root: The folder that stays.
+    :param root: The folder that is kept.
     :param name: The file's path in it.
     """
     target = os.path.join(root, name)
@@ -140,7 +140,7 @@ def remove_file(root: str, name: str) -> None:
 
 @contextmanager
 def alone(path: str) -> Iterator[None]:
-    """Keep others from an environment meanwhile, and wait for them: one may be under way in the background."""
+    """Lock an environment during a change, and wait for other changes: one may run in the background."""
     folder, name = os.path.split(path)
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, f".{name}.lock"), "w", encoding="utf-8") as lock:
@@ -149,7 +149,7 @@ def alone(path: str) -> Iterator[None]:
 
 
 def write_stamp(path: str, content: dict[str, object]) -> None:
-    """Write an environment's stamp in one step, so that a cut never leaves half of it."""
+    """Write an environment's stamp in one step, so that an interruption never leaves a part of it."""
     target = os.path.join(path, STAMP)
     with open(target + ".new", "w", encoding="utf-8") as stamp:
         json.dump(content, stamp, indent=2, sort_keys=True)
@@ -157,7 +157,7 @@ def write_stamp(path: str, content: dict[str, object]) -> None:
 
 
 class Environment:
-    """One environment, and the uv that makes it."""
+    """One environment, and the uv that creates it."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
@@ -170,19 +170,19 @@ class Environment:
         self.python: str = module.get_bin_path(parameters["python"], required=True)
 
     def wanted_uv(self) -> dict[str, object]:
-        """Return the stamp of the uv that is asked for."""
+        """Return the stamp of the wanted uv."""
         return {"requirements": digest(self.uv_requirements)}
 
     def wanted(self) -> dict[str, object]:
-        """Return the stamp of the environment that is asked for."""
+        """Return the stamp of the wanted environment."""
         return wanted_stamp(self.requirements, os.path.realpath(self.python), self.extra_files)
 
     def outdated_parts(self) -> list[str]:
-        """Return the parts that are not as asked for."""
+        """Return the parts that differ from the wanted ones."""
         stamp, wanted = read_stamp(self.path), self.wanted()
         parts = []
         if any(stamp.get(key) != wanted[key] for key in ("requirements", "interpreter")):
-            # uv is needed, and so looked at, only when packages are to be installed.
+            # uv is needed, and so checked, only if packages must be installed.
             if read_stamp(self.uv_path) != self.wanted_uv():
                 parts.append("uv")
             parts.append("packages")
@@ -191,9 +191,9 @@ class Environment:
         return parts
 
     def client_environment(self) -> dict[str, str]:
-        """Return the environment variables that make pip and uv use the host's trust store and the index asked for."""
+        """Return the environment variables that make pip and uv use the host's trust store and the wanted index."""
         variables = {"PYTHONDONTWRITEBYTECODE": "", "UV_NO_PROGRESS": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_NO_CONFIG": "1"}
-        # Not in root's home. The home itself stays, as the logins of a private index are in its .netrc.
+        # Not in root's home. HOME itself is not changed, because the logins of a private index are in its .netrc.
         variables.update(UV_CACHE_DIR=os.path.join(self.uv_path, "cache"), PIP_NO_CACHE_DIR="1")
         bundle = self.module.params["ca_bundle"]
         if bundle and os.path.exists(bundle):
@@ -203,16 +203,16 @@ class Environment:
         return variables
 
     def run(self, what: str, argv: list[str], **variables: str) -> None:
-        """Run a command with more environment variables, and fail the module with its output if it fails."""
+        """Run a command with additional environment variables, and fail the module with the command's output if the command fails."""
         code, out, error = self.module.run_command(argv, environ_update={**self.client_environment(), **variables})
         if code != 0:
-            # An index may have a login in its URL, and so may one that another setting of the host names.
+            # The URL of an index may have a login, also one from another setting of the host.
             hide = Redactor(uri_secrets(self.module.params["index_url"] or ""), public=[self.path, self.uv_path]).text
             self.module.fail_json(msg=f"{what} failed: {hide((error or out).strip())}", cmd=argv, rc=code, stdout=hide(out), stderr=hide(error))
 
     def write_lock(self, text: str) -> str:
-        """Write a lock to a file that lives as long as the module, and return its path."""
-        # Not in Ansible's own folder, which a module that came without a file would have to make in root's home.
+        """Write a lock to a file that exists until the module ends, and return its path."""
+        # Not in Ansible's own folder: for a module without a file, Ansible would create it in root's home.
         handle, name = tempfile.mkstemp(suffix=".txt")
         self.module.add_cleanup_file(name)
         with os.fdopen(handle, "w", encoding="utf-8") as lock:
@@ -220,7 +220,7 @@ class Environment:
         return name
 
     def install_uv(self) -> None:
-        """Make the environment of uv with what every Debian has: venv and pip."""
+        """Create the environment of uv with the tools of every Debian: venv and pip."""
         shutil.rmtree(self.uv_path, ignore_errors=True)
         self.run(f"Making {self.uv_path} (is python3-venv installed?)", [self.python, "-m", "venv", self.uv_path])
         lock = self.write_lock(self.uv_requirements)
@@ -229,7 +229,7 @@ class Environment:
         write_stamp(self.uv_path, self.wanted_uv())
 
     def install_packages(self) -> None:
-        """Make the environment anew. Its stamp goes first, so that a cut is seen by the next run."""
+        """Create the environment again. Remove its stamp first, so that the next run notices an interruption."""
         uv = os.path.join(self.uv_path, "bin", "uv")
         if os.path.exists(self.path):
             if not os.path.exists(os.path.join(self.path, "pyvenv.cfg")) and os.listdir(self.path):
@@ -241,13 +241,13 @@ class Environment:
         self.run("Installing the lock", sync)
         if self.module.params["warm_imports"]:
             interpreter = os.path.join(self.path, "bin", "python")
-            # Packages such as matplotlib write to the home when they are imported.
+            # Packages such as matplotlib write to the home folder when they are imported.
             with tempfile.TemporaryDirectory() as home:
                 homes = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), home)
                 self.run("Importing the packages once", [interpreter, "-c", WARM, *self.module.params["warm_imports"]], **homes)
 
     def write_files(self, previous: dict[str, object]) -> None:
-        """Write the extra files, and take away those that an earlier run wrote and nobody asks for now."""
+        """Write the extra files, and remove those that an earlier run wrote and that are no longer wanted."""
         packages = os.path.join(self.path, "lib", os.path.basename(os.path.realpath(os.path.join(self.path, "bin", "python"))), "site-packages")
         for name in set(previous) - set(self.extra_files):
             remove_file(packages, name)
@@ -258,7 +258,7 @@ class Environment:
                 file.write(text)
 
     def make(self, parts: list[str]) -> None:
-        """Bring the parts named to what is asked for."""
+        """Bring the given parts to the wanted state."""
         if not parts:
             return
         previous = read_stamp(self.path).get("files")
