@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Read the facts of a host as the module of the same name does, by the folders that are set for its roles, and find its Python without a warning."""
+"""Read the facts of a host with the module of the same name, with the folders of its roles, and find Python without a warning."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host, resolver_of
 
-#: Ansible looks for Python on a host, and warns that another one may be found later.
+#: Ansible searches for Python on a host, and warns that a later search may find another one.
 DISCOVERY = "auto"
-#: The settings with the folders into which the roles install.
+#: The settings that name the folders into which the roles install.
 FOLDERS = ("mlflow_server_install_dir", "minio_install_dir")
-#: The same without the warning. The hosts are Debian, and any Python 3 of Debian will do.
+#: The same search without the warning. The hosts run Debian, and any Python 3 of Debian works.
 SILENT_DISCOVERY = "auto_silent"
 
 
 def quiet(task_vars: dict[str, Any]) -> dict[str, Any]:
-    """Return the variables of a host, in which Ansible's default way to find Python is replaced by the silent one.
+    """Return the variables of a host, with the silent search for Python instead of Ansible's default.
 
-    A setting other than the default is the user's, and is kept.
+    A user's own setting is kept.
     """
     setting = constants.config.get_config_value("INTERPRETER_PYTHON", variables=task_vars)
     return {**task_vars, "ansible_python_interpreter": SILENT_DISCOVERY} if setting == DISCOVERY else task_vars
 
 
 class ActionModule(ActionBase):
-    """Run the module. It is the first one on each host, and Ansible keeps the Python that it found for the later ones."""
+    """Run the module. It is the first module on each host, and Ansible uses the Python that it found for the later modules."""
 
     _VALID_ARGS = frozenset({"folders"})
 
@@ -46,7 +46,7 @@ class ActionModule(ActionBase):
         return [host.text(name) for name in FOLDERS]
 
     def _quiet(self, task_vars: dict[str, Any]) -> dict[str, Any]:
-        """Return the variables of the task, quiet for the host on which it runs."""
+        """Return the variables of the task, with the silent search for Python on the host that runs the task."""
         other = self._task.delegate_to
         if not other:
             return quiet(task_vars)

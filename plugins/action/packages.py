@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Install packages that a host lacks. See the module of the same name for the documentation."""
+"""Install packages that are missing on a host. The module of the same name has the documentation."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 
 ARGUMENTS = {"names": {"type": "list", "elements": "str", "required": True}}
-#: How apt is asked. A list of packages that is a day old is good enough.
+#: Arguments for apt. A list of packages that is one day old is new enough.
 APT = {"state": "present", "update_cache": True, "cache_valid_time": 86400, "install_recommends": False}
 
 
 class ActionModule(ActionBase):
-    """Compare the packages with the facts of the host, and ask apt only if some are missing: the comparison is a second faster."""
+    """Compare the packages with the facts of the host, and call apt only if some are missing: the comparison is a second faster."""
 
     _VALID_ARGS = frozenset(ARGUMENTS)
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the result of apt, and the packages that were added since the facts were read."""
+        """Return the result of apt, with the packages that were added since the facts were read."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _checked, arguments = self.validate_argument_spec(ARGUMENTS)
         facts = (task_vars or {}).get("ansible_facts") or {}

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tell a host what it needs to know of the others, on the control node. See the module of the same name for the documentation."""
+"""Return what a host needs to know of the other hosts, on the control node. The module of the same name has the documentation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PARTS = {"all": host_plan, "users": users_plan}
 
 
 class ActionModule(ActionBase):
-    """Read what is set for all hosts of the stack, and return the plan of one."""
+    """Read the settings of all hosts of the stack, and return the plan of one host."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
@@ -35,7 +35,7 @@ class ActionModule(ActionBase):
 
         @functools.cache
         def host(name: str) -> Host:
-            # A playbook that imports one of the collection's may give variables to its plays, which the host's own have and hostvars lacks.
+            # A playbook that imports one of the collection's playbooks may pass variables to its plays. The task's variables have them, and hostvars does not.
             return Host(name, given if name == own else {**_untemplated(hostvars, name), "hostvars": hostvars}, resolver)
 
         stack = Stack(given.get("groups", {}), host)
@@ -44,6 +44,6 @@ class ActionModule(ActionBase):
 
 
 def _untemplated(hostvars: Any, name: str) -> Mapping[str, Any]:
-    """Return the variables of a host with their templates."""
+    """Return the variables of a host with unresolved templates."""
     found: Mapping[str, Any] = hostvars.raw_get(name) if hasattr(hostvars, "raw_get") else hostvars[name]
     return found

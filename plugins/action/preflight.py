@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hold the settings of a role against its rules, on the control node. See the module of the same name for the documentation."""
+"""Check the settings of a role against its rules, on the control node. The module of the same name has the documentation."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ ARGUMENTS = {"role": {"required": True, "choices": sorted(RULES)}, "upgrade": {"
 
 
 class ActionModule(ActionBase):
-    """Read the settings of a role, and tell all that is wrong with them at once."""
+    """Read the settings of a role, and report all faults at once."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
     _VALID_ARGS = frozenset({"role", "upgrade"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return a failed result with one sentence for each fault, or what there is to tell."""
+        """Return a failed result with one sentence for each fault, or a result with what the user should know."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _checked, arguments = self.validate_argument_spec(ARGUMENTS)
-        # What is resolved here takes the place of its template, for this task alone.
+        # A value that is resolved here replaces its template, for this task only.
         variables = dict(task_vars or {})
         templar = self._templar.copy_with_new_env(available_variables=variables)
 

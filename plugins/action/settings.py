@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Hold a host's settings against the specifications, on the control node. See the module of the same name for the documentation."""
+"""Check a host's settings against the specifications, on the control node. The module of the same name has the documentation."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SECRETS_DIR = "atlas_mlflow_secrets_dir"
 
 
 class ActionModule(ActionBase):
-    """Read what is set for a host, and refuse what cannot be meant."""
+    """Read the settings of a host, and refuse those that are wrong."""
 
     TRANSFERS_FILES = False
     _requires_connection = False
     _VALID_ARGS = frozenset({"acts_on"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return a failed result with one sentence for each fault, or nothing but that all is well."""
+        """Return a failed result with one sentence for each fault, or a result without changes."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         given = task_vars or {}
         unfit = version_fault(__version__) or tags_fault(given.get("ansible_run_tags", ["all"]), self._task.tags)
@@ -54,14 +54,14 @@ class ActionModule(ActionBase):
         return result
 
     def _inventory_faults(self, given: dict[str, Any]) -> list[str]:
-        """Return what is wrong with the inventory as a whole, which the first host of the play tells."""
+        """Return the faults of the inventory as a whole. Only the first host of the play reports them."""
         needed, hosts = self._task.args.get("acts_on"), given.get("ansible_play_hosts_all", [])
         if needed is None or given["inventory_hostname"] not in hosts[:1]:
             return []
         return inventory.faults(inventory.Inventory(given.get("groups", {}), tuple(hosts), tuple(needed), str(given.get("ansible_limit", ""))))
 
     def _place_fault(self, given: dict[str, Any]) -> str:
-        """Return what is wrong with the place of the generated secrets, or an empty string."""
+        """Return what is wrong with the folder of the generated secrets, or an empty string."""
         folder = self._templar.template(given[SECRETS_DIR]) if SECRETS_DIR in given else None
         hosts = topology_hosts(given.get("groups", {}))
         return folder_fault(folder, [given["hostvars"][host].get("inventory_dir") for host in hosts])
@@ -80,7 +80,7 @@ class ActionModule(ActionBase):
 
 
 def _undefined(error: Exception) -> str:
-    """Return the variable that a template lacks. Facts are read later and are no variables; the collection's own names come with its roles."""
+    """Return the variable that a template lacks. Facts are read later and do not count; nor do the collection's own names, which its roles define."""
     cause: BaseException | None = error
     found = ""
     while cause is not None:

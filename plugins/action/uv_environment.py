@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make a Python environment as the module of the same name does, unless the facts of the host say that it is there."""
+"""Make a Python environment with the module of the same name, unless the facts of the host show that the environment exists."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import wanted_stamp
 
-#: The module's default interpreter, which the facts have as ``python3``.
+#: The module's default interpreter. The facts have it as ``python3``.
 PYTHON = "python3"
 
 
 class ActionModule(ActionBase):
-    """Compare what is asked for with the stamp that the facts have, and run the module if they differ."""
+    """Compare the requested environment with the stamp in the facts, and run the module if they differ."""
 
     _supports_async = True
     _VALID_ARGS = frozenset({"path", "requirements", "extra_files", "uv_path", "uv_requirements", "python", "index_url", "warm_imports", "ca_bundle"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the result of the module, or what the module would return of an environment that is as asked for."""
+        """Return the result of the module, or what the module would return for an environment that is up to date."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         path = str(self._task.args.get("path", ""))
         if self._is_there(path, (task_vars or {}).get("ansible_facts") or {}):
@@ -31,7 +31,7 @@ class ActionModule(ActionBase):
         return result
 
     def _is_there(self, path: str, facts: dict[str, Any]) -> bool:
-        """Say whether the facts have the stamp of the environment that is asked for. The facts know one interpreter."""
+        """Return whether the facts have the stamp of the requested environment. The facts know only one interpreter."""
         arguments = self._task.args
         stamp = ((facts.get("installed") or {}).get("environments") or {}).get(path)
         if not stamp or not facts.get(PYTHON) or arguments.get("python", PYTHON) != PYTHON or "requirements" not in arguments:

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What several modules say of themselves in the same words."""
+"""Documentation of attributes that several modules share."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How modules ask a MinIO server as its administrator."""
+"""Documentation of the options by which modules log in to a MinIO server as its administrator."""
 
 from __future__ import annotations
 

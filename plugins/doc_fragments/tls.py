@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How modules that ask the tracking server check its certificate."""
+"""Documentation of the options by which modules check the tracking server's certificate."""
 
 from __future__ import annotations
 

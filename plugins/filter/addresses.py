@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that finds addresses which the parts of a stack could not call one another by."""
+"""Filter that finds addresses by which the hosts of a stack could not reach each other."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import ip_ve
 
 
 def address_faults(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return a sentence for each host that the others could not be configured to call.
+    """Return a sentence for each host that the other hosts could not reach.
 
-    URLs, rules for logins and rules of the firewall are made of these addresses, and they are made for IPv4.
+    URLs, rules for logins and rules of the firewall use these addresses, and the rules are written for IPv4.
 
-    :param hosts: All hosts of the topology. One alone needs no address.
+    :param hosts: All hosts of the topology. A single host needs no address.
     :param hostvars: The variables of all hosts, with ``atlas_mlflow_address`` and ``atlas_mlflow_ip``.
     """
     names, faults = list(hosts), []
@@ -32,7 +32,7 @@ def address_faults(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any
 
 
 class FilterModule:
-    """Make the filter known to Ansible."""
+    """Register the filter with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filter by its name."""

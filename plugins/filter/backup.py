@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that decides what a backup takes of the stores that tracking servers use."""
+"""Filter that decides what a backup includes of the stores that tracking servers use."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.served_stores import 
 
 
 def backup_plan(servers: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a backup takes, and what it cannot take.
+    """Return what a backup includes, and what it cannot include.
 
     :param servers: The stores of each tracking server's host, as the module served_stores returns them.
-    :param here: What the backup's host has.
+    :param here: The stores and addresses of the backup's host.
     """
     texts: dict[str, Any] = {
         name: [str(item) for item in value if str(item)] if isinstance(value, (list, tuple)) else str(value) for name, value in here.items()
@@ -26,7 +26,7 @@ def backup_plan(servers: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str
 
 
 class FilterModule:
-    """Make the filter known to Ansible."""
+    """Register the filter with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filter by its name."""

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that tells whether the certificate of a host by the inventory's own authority is current."""
+"""Filter that checks whether the certificate of a host from the inventory's own authority is current."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import o
 
 
 class FilterModule:
-    """Make the filter known to Ansible."""
+    """Register the filter with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filter by its name."""

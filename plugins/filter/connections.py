@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that tells what a database needs for the connections that tracking servers may open."""
+"""Filter that computes the number of connections that a database must allow for the tracking servers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import ma
 
 
 class FilterModule:
-    """Make the filter known to Ansible."""
+    """Register the filter with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filter by its name."""

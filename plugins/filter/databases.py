@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that tells which databases, and which owner of them, are to be made."""
+"""Filter that finds the databases, and the owner of them, that must be created or changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.databases import diff
 
 
 class FilterModule:
-    """Make the filter known to Ansible."""
+    """Register the filter with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filter by its name."""

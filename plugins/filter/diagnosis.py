@@ -1,13 +1,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that say what a diagnosis' facts mean, and show it."""
+"""Filters that interpret the facts of a diagnosis and show the result."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-# Ansible loads each filter file of a collection if a task uses any of its filters, so the rules are imported only when they are used.
+# Ansible loads every filter file of a collection if a task uses one of its filters, so the rules are imported only when they are used.
 
 
 def diagnosis(wanted: Mapping[str, Any], server: Mapping[str, Any], client: Mapping[str, Any] | None = None) -> list[dict[str, str]]:
@@ -15,7 +15,7 @@ def diagnosis(wanted: Mapping[str, Any], server: Mapping[str, Any], client: Mapp
 
     :param wanted: ``host`` and ``port`` where it should listen, and ``static_prefix``.
     :param server: Facts of ``atlas.mlflow.mlflow_diagnose`` on the server's host.
-    :param client: Its facts where a client stands, if it was asked there.
+    :param client: Facts of the same module where a client is, if it ran there.
     """
     from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import judge
 
@@ -37,7 +37,7 @@ def diagnosis_page(*arguments: Any, **options: Any) -> str:
 
 
 class FilterModule:
-    """Make the filters known to Ansible."""
+    """Register the filters with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""

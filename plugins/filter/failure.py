@@ -1,20 +1,20 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that tells what a failed task said."""
+"""Filter that returns the error of a failed task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-#: The last lines of what a command wrote that are told.
+#: The number of last lines of a command's output that are shown.
 LINES = 20
 
 
 def failure_text(result: Mapping[str, Any]) -> str:
-    """Return what a failed task said: the last lines that its command wrote, or else its message.
+    """Return the error of a failed task: the last lines that its command wrote, or else its message.
 
-    :param result: The result of the task. Of a loop, the first failed one counts.
+    :param result: The result of the task. In a loop, the first failed item counts.
     """
     failed = next((one for one in result.get("results") or [] if one.get("failed")), result)
     lines = [*(failed.get("stdout_lines") or []), *(failed.get("stderr_lines") or [])][-LINES:]
@@ -22,7 +22,7 @@ def failure_text(result: Mapping[str, Any]) -> str:
 
 
 class FilterModule:
-    """Make the filter known to Ansible."""
+    """Register the filter with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filter by its name."""

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters for MinIO: its file of settings, whose dialect is not systemd's, and the checksum of its executable on the control node."""
+"""Filters for MinIO: its file of settings, whose quoting differs from systemd's, and the checksum of its executable on the control node."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.environment import en
 def minio_environment(variables: Mapping[str, Any]) -> str:
     """Write the lines of a file for ``MINIO_CONFIG_ENV_FILE``, sorted by name.
 
-    MinIO removes the quotes at both ends of a value and takes the rest to the letter: a backslash there is a backslash.
+    MinIO removes the quotes at both ends of a value and does not change the rest: a backslash stays a backslash.
 
-    :param variables: Names and values; a value of ``None`` leaves the variable out, a boolean is written as ``true`` or ``false``.
+    :param variables: Names and values; a value of ``None`` omits the variable, a boolean is written as ``true`` or ``false``.
     :returns: ``NAME="value"`` lines, each ended by a line feed.
-    :raises AnsibleFilterError: When a value holds a line break; the message names the variable and not its value, which may be a secret.
+    :raises AnsibleFilterError: If a value has a line break. The message names the variable and not its value, which may be a secret.
     """
     return environment_lines("minio_environment", variables)
 
@@ -38,7 +38,7 @@ def file_sha256(path: str) -> str:
 
 
 class FilterModule:
-    """Make the filters known to Ansible."""
+    """Register the filters with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""

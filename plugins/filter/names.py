@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that turn the names of a server into the hosts and origins that it must accept."""
+"""Filters that compute the hosts and origins that a server must accept from the names of the server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import allowed_
 
 
 class FilterModule:
-    """Make the filters known to Ansible."""
+    """Register the filters with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""

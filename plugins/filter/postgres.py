@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that tell versions and clusters of PostgreSQL."""
+"""Filters that return versions and clusters of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clust
 
 
 class FilterModule:
-    """Make the filters known to Ansible."""
+    """Register the filters with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""

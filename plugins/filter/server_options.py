@@ -10,7 +10,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.server_options import
 
 
 class FilterModule:
-    """Make the filter known to Ansible."""
+    """Register the filter with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filter by its name."""

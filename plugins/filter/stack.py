@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that keep a run from replacing the secrets that a stack already has, if this control node does not have them."""
+"""Filters that prevent a run from replacing the secrets that a stack already has if the control node does not have them."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import SECRET
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import Hosts, aliases
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import topology_hosts
 
-#: The variable that gives each generated secret instead, by the name of its file.
+#: The variable that sets each secret instead of the generated one, by the name of its file.
 VARIABLES = {name: secret.variable for name, secret in SECRETS.items()}
 #: Secrets of a store's host, each with the group of that host, the store that a tracking server uses it for, and the server's own variable for it.
 OF_A_STORE = {
     "postgres_password": ("postgres", "backend", "mlflow_server_backend_store_uri"),
     "minio_secret_key": ("minio", "artifacts", "mlflow_server_s3_secret_access_key"),
 }
-#: Secrets of users, which a server without users does not have.
+#: Secrets for the login of users. A server without users does not have them.
 OF_USERS = ("mlflow_admin_password", "mlflow_flask_secret_key")
-#: The defaults of what is read here of a host.
+#: Defaults of the host's variables that are read here.
 AUTH = defaults_of("mlflow_server")["mlflow_server_auth"]
 REPOSITORY = defaults_of("backup")["backup_repository"]
 
 
 def stack_of(variables: Mapping[str, Any], role: str) -> Mapping[str, Any]:
-    """Return what a host's stack has of a role, by its facts."""
+    """Return what a host's stack has of a role, from its facts."""
     return ((variables.get("ansible_facts") or {}).get("stack") or {}).get(role) or {}
 
 
 def read_file(folder: str, name: str) -> str:
-    """Return the secret in a file as the look-up for passwords writes it, empty if there is none."""
+    """Return the secret in a file in the form that Ansible's look-up for passwords writes; an empty string if there is no file."""
     path = Path(folder, name).expanduser()
     return path.read_text(encoding="utf-8").strip().partition(" salt=")[0] if path.is_file() else ""
 
 
 def holders(hostvars: Hosts, groups: Mapping[str, list[str]], name: str) -> dict[str, str]:
-    """Return the hosts that run with a secret which this topology has, each with the fingerprint."""
+    """Return the hosts that use a secret of this topology, each with the fingerprint of the secret."""
     found = {}
     for host in topology_hosts(groups):
         variables = hostvars[host]
@@ -63,18 +63,18 @@ def holders(hostvars: Hosts, groups: Mapping[str, list[str]], name: str) -> dict
 
 
 def providers(groups: Mapping[str, list[str]], name: str) -> list[str]:
-    """Return the hosts on which a secret is set for its account."""
+    """Return the hosts that set the secret for its account."""
     return groups.get(OF_A_STORE[name][0], []) if name in OF_A_STORE else []
 
 
 def given(hostvars: Hosts, groups: Mapping[str, list[str]], name: str, host: str) -> str | None:
-    """Return the secret that the inventory gives instead of a generated one, none if it gives none."""
+    """Return the secret from the inventory, None if the inventory does not set it."""
     variables = hostvars[(providers(groups, name) or [host])[0]]
     return str(variables[VARIABLES[name]]) if VARIABLES[name] in variables else None
 
 
 def rotations_under_way(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str) -> list[str]:
-    """Return the secrets that an interrupted rotation has replaced on the control node, but not on all hosts.
+    """Return the secrets that an interrupted rotation replaced on the control node, but not on all hosts.
 
     :param hostvars: The variables of all hosts, with the facts of C(atlas.mlflow.host_facts).
     :param groups: The groups of the inventory.
@@ -89,7 +89,7 @@ def rotations_under_way(hostvars: Hosts, groups: Mapping[str, list[str]], folder
 
 
 def passphrase_fault(variables: Mapping[str, Any], host: str, mark: str, value: str) -> str:
-    """Return what is wrong with the passphrase for a backup's repository that a host already uses."""
+    """Return what is wrong with the passphrase for a backup's repository that a host already uses, or an empty string."""
     recorded = str(stack_of(variables, "backup").get("repository", ""))
     wanted = str(variables.get("backup_repository", REPOSITORY)).rstrip("/")
     if wanted != recorded or matches(value, mark):
@@ -101,9 +101,9 @@ def passphrase_fault(variables: Mapping[str, Any], host: str, mark: str, value: 
 
 
 def secret_faults(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str, left_out: Iterable[str] = (), backs_up: bool = False) -> list[str]:
-    """Return a sentence for each secret of the stack that this run would replace without being told to.
+    """Return a sentence for each secret of the stack that this run would replace although nobody asked for it.
 
-    A secret that the inventory gives, and one whose former file is still here, is replaced on purpose.
+    Two kinds of secrets are replaced on purpose: secrets that the inventory sets, and secrets whose former file still exists.
 
     :param hostvars: The variables of all hosts, with the facts of C(atlas.mlflow.host_facts).
     :param groups: The groups of the inventory.
@@ -151,10 +151,10 @@ def secret_faults(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str,
 
 
 def kept_of_stack(stack: Mapping[str, Any], removed: Iterable[str]) -> dict[str, Any]:
-    """Return what is still true of a host's stack after its services are removed.
+    """Return what remains of a host's stack after its services are removed.
 
     :param stack: The fact C(stack) of C(atlas.mlflow.host_facts).
-    :param removed: Roles whose data are removed as well.
+    :param removed: Roles whose data are also removed.
     """
     gone = set(removed)
     kinds = {"postgresql": "postgres", "s3": "minio", "sqlite": "mlflow_server", "folder": "mlflow_server"}
@@ -172,7 +172,7 @@ def kept_of_stack(stack: Mapping[str, Any], removed: Iterable[str]) -> dict[str,
 
 
 class FilterModule:
-    """Make the filters known to Ansible."""
+    """Register the filters with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that write systemd's two quoting dialects, so that an argument or a value arrives as it was given."""
+"""Filters that write the two kinds of quoting of systemd, so that arguments and values are not changed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def systemd_argv(argv: Iterable[Any]) -> str:
 
     :param argv: The executable and its arguments, each a string or a number.
     :returns: One line, each argument between double quotes.
-    :raises AnsibleFilterError: When an argument holds a line break, or the list is a string.
+    :raises AnsibleFilterError: If an argument has a line break, or the list is a string.
     """
     if isinstance(argv, (str, bytes)) or not isinstance(argv, Iterable):
         raise AnsibleFilterError("systemd_argv takes a list of arguments, not a command line in one string")
@@ -37,20 +37,20 @@ def systemd_argv(argv: Iterable[Any]) -> str:
 def systemd_environment(variables: Mapping[str, Any]) -> str:
     """Write the lines of a file for a unit's ``EnvironmentFile=``, sorted by name.
 
-    Between double quotes only ``\\``, ``"``, ``$`` and ````` need a backslash there, and nothing is expanded
+    Between double quotes only ``\\``, ``"``, ``$`` and ````` need a backslash in such a file, and nothing is expanded
     (systemd.exec(5), "EnvironmentFile=").
 
-    :param variables: Names and values; a value of ``None`` leaves the variable out, a boolean is written as
+    :param variables: Names and values; a value of ``None`` omits the variable, a boolean is written as
         ``true`` or ``false``.
     :returns: ``NAME="value"`` lines, each ended by a line feed.
-    :raises AnsibleFilterError: When a value holds a line break; the message names the variable and not its value,
+    :raises AnsibleFilterError: If a value has a line break. The message names the variable and not its value,
         which may be a secret.
     """
     return environment_lines("systemd_environment", variables, lambda text: text.translate(_IN_A_FILE))
 
 
 class FilterModule:
-    """Make the filters known to Ansible."""
+    """Register the filters with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""

@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that tell which hosts a stack has, what they are called by, and refuse to go on without knowing it.
+"""Filters that return the hosts of a stack and their names and addresses, and find hosts that are not known well enough.
 
-The playbooks name their hosts by a filter of this file. Ansible thus loads the collection's filters once, before it forks a process for each task: else
-each task that uses one compiles all of them again, a tenth of a second each time.
+The playbooks name their hosts by a filter of this file. So Ansible loads the collection's filters once, before it forks a process for each task. Otherwise
+each task that uses a filter compiles all of them again, which takes a tenth of a second.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import backu
 
 
 def host_calls(variables: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return what the other hosts call a host by: its address, its IP address and its names.
+    """Return the address, the IP address and the names by which the other hosts reach a host.
 
-    :param variables: The host's variables with its facts, an entry of ``hostvars``. ``atlas_mlflow_address`` may be a name, for which a certificate is.
+    :param variables: The host's variables with its facts, an entry of ``hostvars``. ``atlas_mlflow_address`` may be a name of a certificate.
     :param facts: The host's facts, if they are not among its variables.
     """
     facts = facts if facts is not None else variables.get("ansible_facts") or {}
@@ -33,11 +33,11 @@ def host_calls(variables: Mapping[str, Any], facts: Mapping[str, Any] | None = N
 
 
 def unread_hosts(results: Iterable[Mapping[str, Any]], hostvars: Mapping[str, Mapping[str, Any]], proxies: Iterable[str]) -> list[str]:
-    """Return a sentence for each host that a limited run needs to know and knows too little of.
+    """Return a sentence for each host that a limited run needs and about which it knows too little.
 
     :param results: Results of ``atlas.mlflow.host_facts``, one for each host that ``--limit`` leaves out, with the host as ``item``.
-    :param hostvars: The variables of all hosts. A host that cannot be read will do if ``atlas_mlflow_address`` gives its IP address.
-    :param proxies: Hosts that clients call by all of their names, which only their facts have.
+    :param hostvars: The variables of all hosts. A host that cannot be read is accepted if ``atlas_mlflow_address`` is its IP address.
+    :param proxies: Hosts that clients reach by any of their names. Only the facts of a host have all of its names.
     """
     needs_names = set(proxies)
     sentences = []
@@ -58,7 +58,7 @@ def unread_hosts(results: Iterable[Mapping[str, Any]], hostvars: Mapping[str, Ma
 
 
 class FilterModule:
-    """Make the filters known to Ansible."""
+    """Register the filters with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""

@@ -51,7 +51,7 @@ class LookupModule(LookupBase):
     """Return secrets by their names."""
 
     def run(self, terms: list[str], variables: Mapping[str, Any] | None = None, **kwargs: Any) -> list[Any]:
-        """Return the secrets, or a list of former ones for each."""
+        """Return the secrets, or a list of former secrets for each name."""
         self.set_options(var_options=variables, direct=kwargs)
         unknown = sorted(set(terms) - set(SECRETS))
         if unknown:
@@ -64,7 +64,7 @@ class LookupModule(LookupBase):
         return [self._secret(term, plan, known) if folder else "" for term in terms]
 
     def _secret(self, name: str, plan: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
-        """Return a secret, which is generated if neither the inventory nor the control node has it."""
+        """Return a secret. Generate it if neither the inventory nor the control node has it."""
         secret = SECRETS[name]
         value = given(secret, plan, variables.get("hostvars") or {})
         if value is None:

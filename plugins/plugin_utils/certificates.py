@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find what is wrong with a certificate before a server is given it, and whether one of the inventory's own authority is to be made."""
+"""Check a certificate before a server gets it, and decide whether one of the inventory's own authority must be made."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
 
-# cryptography takes long to import, and each role asks for its rules: only those who have a certificate import it.
+# Importing cryptography takes long, and the rules of every role are loaded: import it only if there is a certificate.
 if TYPE_CHECKING:
     from cryptography import x509
 
 
 def covers(certificate: x509.Certificate, name: str) -> bool:
-    """Say whether a certificate is for a name or an IP address, as RFC 6125 has clients compare them: by the subject's alternative names alone."""
+    """Return whether a certificate is for a name or an IP address, as RFC 6125 defines it for clients: only the subject's alternative names count."""
     from cryptography import x509
 
     try:
@@ -36,12 +36,12 @@ def covers(certificate: x509.Certificate, name: str) -> bool:
 
 
 def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now: datetime | None = None) -> list[str]:
-    """Return in words what keeps a server from using a certificate, or its clients from trusting it.
+    """Return in words what prevents a server from using a certificate, or its clients from trusting it.
 
-    :param path: PEM file on the control node; what it holds after the first certificate leads to the authority. Nothing is wrong where it is empty.
+    :param path: PEM file on the control node. Certificates after the first one lead to the authority. An empty path has no faults.
     :param key_path: PEM file with its key.
     :param names: Names and IP addresses by which clients call the server.
-    :param now: The present, for tests.
+    :param now: The current time, for tests.
     """
     if not path or not key_path:
         return []
@@ -75,12 +75,12 @@ def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now:
 
 
 def own_is_current(plan: Mapping[str, Any], renew_days: int, now: datetime | None = None) -> bool:
-    """Say whether nothing is to be made of what ``playbooks/internal/certificates.yml`` makes for a host: keys and certificates are there and belong together.
+    """Return whether ``playbooks/internal/certificates.yml`` has nothing to do for a host: keys and certificates exist and match.
 
-    :param plan: The host's plan, with the paths on the control node (``tls_dir``, ``tls_authority``, ``tls_certificate``, ``tls_key``) and the names that
-        the certificate is for (``certificate_names``).
-    :param renew_days: Days before its end from which a certificate is made again.
-    :param now: The present, for tests.
+    :param plan: The host's plan, with the paths on the control node (``tls_dir``, ``tls_authority``, ``tls_certificate``, ``tls_key``) and the names
+        in the certificate (``certificate_names``).
+    :param renew_days: Days before the end of a certificate from which it is renewed.
+    :param now: The current time, for tests.
     """
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature

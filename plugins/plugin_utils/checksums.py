@@ -11,8 +11,8 @@ import os
 def file_sha256(path: str) -> str:
     """Return the sha256 of a file on the control node in hexadecimal.
 
-    :param path: Its path; ``~`` is the home of who runs Ansible, and a relative path begins where Ansible was started.
-    :raises OSError: If there is no such file, or if it cannot be read.
+    :param path: Its path; ``~`` is the home of the user who runs Ansible, and a relative path starts in Ansible's working directory.
+    :raises OSError: If there is no such file, or it cannot be read.
     """
     with open(os.path.expanduser(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

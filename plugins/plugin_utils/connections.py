@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Count the connections to a database that tracking servers may open, and see whether the database has as many."""
+"""Count the connections to a database that tracking servers may open, and check whether the database allows as many."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-#: SQLAlchemy's pool, which MLflow makes with these sizes unless its settings name others.
+#: The default sizes of SQLAlchemy's pool in MLflow.
 POOL_SIZE, MAX_OVERFLOW = 5, 10
-#: Pools that each process has: of runs, and of the model registry, although both are in one database.
+#: Pools of each process: for runs and for the model registry, even if both are in one database.
 POOLS = 2
-#: Processes beside the workers that MLflow starts for its jobs.
+#: Processes that MLflow starts for its jobs, in addition to the workers.
 JOB_PROCESSES = 8
-#: What PostgreSQL has unless it is told otherwise, and what it keeps of that for superusers.
+#: PostgreSQL's default, and how many of these connections it reserves for superusers.
 DEFAULT, RESERVED = 100, 3
-#: For backups, monitoring and people.
+#: Additional connections for backups, monitoring and people.
 SPARE = 7
 
 
 def _number(settings: Mapping[str, Any], name: str, default: int) -> int:
-    """Return a setting as MLflow takes it: 0 and nothing are the default."""
+    """Return a setting as MLflow reads it: 0 and an empty value mean the default."""
     text = str(settings.get(name) or "").strip()
     return int(text) if text.isdigit() and int(text) else default
 
 
 def most_connections(servers: Iterable[Mapping[str, Any]]) -> int:
-    """Return how many connections all tracking servers together may have open to the database of the inventory.
+    """Return how many connections all tracking servers together may open to the inventory's database.
 
-    :param servers: The variables of each server's host, and its facts.
+    :param servers: The variables of each server's host, with its facts.
     """
     total = 0
     for server in servers:
         settings = server.get("mlflow_server_environment") or {}
         if str(settings.get("MLFLOW_SQLALCHEMYSTORE_POOLCLASS") or "QueuePool") != "QueuePool":
-            continue  # a pool of another kind has other limits, or none
+            continue  # a pool of another kind has other limits, or no limit
         workers = int(server.get("mlflow_server_workers") or (server.get("ansible_facts") or {}).get("processor_nproc") or 2)
         jobs = JOB_PROCESSES if boolean(server.get("mlflow_server_jobs_enabled"), strict=False) else 0
         pools = 0 if server.get("mlflow_server_backend_store_uri") else (workers + jobs) * POOLS
@@ -49,6 +49,6 @@ def most_connections(servers: Iterable[Mapping[str, Any]]) -> int:
 
 
 def max_connections(connections: int) -> int:
-    """Return the max_connections that a PostgreSQL needs for as many, 0 if its default is enough."""
+    """Return the max_connections that PostgreSQL needs for a number of connections, 0 if its default is enough."""
     needed = connections + RESERVED + SPARE
     return 0 if needed <= DEFAULT else -(-needed // 50) * 50

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which databases, and which owner of them, PostgreSQL does not have as they are asked for."""
+"""Find the databases, and the owner of them, that are missing in PostgreSQL or differ from the wanted ones."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-#: What PostgreSQL keeps of a password (https://www.postgresql.org/docs/current/catalog-pg-authid.html): iterations, salt, stored key, server key.
+#: The format in which PostgreSQL stores a password (https://www.postgresql.org/docs/current/catalog-pg-authid.html): iterations, salt, stored key, server key.
 VERIFIER = re.compile(r"^SCRAM-SHA-256\$(\d+):([^$:]+)\$([^$:]+):([^$:]+)$")
 
 
 def is_password(verifier: str, password: str) -> bool:
-    """Say whether a password is the one of which PostgreSQL keeps this verifier (RFC 5802, section 3).
+    """Return whether a password matches PostgreSQL's verifier (RFC 5802, section 3).
 
     :param verifier: The role's ``rolpassword``.
-    :param password: The password. One that is not ASCII is told to be another, since PostgreSQL prepares it by rules of its own (RFC 4013).
+    :param password: The password. The result is False if it is not ASCII, because PostgreSQL prepares such a password by its own rules (RFC 4013).
     """
     match = VERIFIER.match(verifier)
     if not match or not password.isascii():
@@ -31,14 +31,14 @@ def is_password(verifier: str, password: str) -> bool:
 
 
 def differences(rows: Iterable[Mapping[str, Any]], owner: str, password: str, databases: Iterable[str]) -> dict[str, Any]:
-    """Return what is to be made or changed.
+    """Return what must be created or changed.
 
-    :param rows: What PostgreSQL has, each row with C(kind) (role or database), C(name), C(detail) (the verifier or the owner) and C(good), which says
-        whether the other attributes are as asked for. Without rows, all is to be made.
+    :param rows: The roles and databases of PostgreSQL, each row with C(kind) (role or database), C(name), C(detail) (the verifier or the owner) and C(good):
+        whether the other attributes are as wanted. Without rows, everything must be created.
     :param owner: The role that owns the databases.
     :param password: Its password.
     :param databases: Names of the databases.
-    :returns: ``owner``, whether the role differs, and ``databases``, the names of those that differ.
+    :returns: ``owner``: whether the role differs. ``databases``: the names of the databases that differ.
     """
     known = {(row["kind"], row["name"]): row for row in rows if row["good"]}
     role = known.get(("role", owner))

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Lists of files for the module atlas.mlflow.files, and what containers need of them."""
+"""Build lists of files for the module atlas.mlflow.files, and lists of mounts and ports for containers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import bracketed
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import unique
 
-#: Words for addresses to listen on, as Docker takes them.
+#: Words for addresses to listen on, in Docker's form.
 ADDRESSES = {"localhost": "127.0.0.1", "*": "0.0.0.0"}
 
 
@@ -30,7 +30,7 @@ def under(contents: Mapping[str, str], folder: str) -> list[dict[str, Any]]:
     """Return entries of ``atlas.mlflow.files`` for files that everybody can read, and for their folders.
 
     :param contents: The texts by their paths below the folder.
-    :param folder: The folder, which is among the entries.
+    :param folder: The folder. It is one of the entries.
     """
     folders = unique(posixpath.normpath(posixpath.join(folder, posixpath.dirname(path))) for path in contents)
     return as_files(folders, state="directory", mode="0755") + as_files({f"{folder}/{path}": text for path, text in contents.items()}, mode="0644")
@@ -48,7 +48,7 @@ def owned_by(user: str) -> dict[str, str]:
 def binds(sources: Iterable[str | tuple[str, str]], **attributes: Any) -> list[dict[str, Any]]:
     """Return bind mounts of a container.
 
-    :param sources: The places on the host, each with its place in the container if that is another.
+    :param sources: Paths on the host, each with its path in the container if the two differ.
     :param attributes: More attributes of all of them, such as ``read_only``.
     """
     pairs = [(source, source) if isinstance(source, str) else tuple(source) for source in sources]
@@ -56,10 +56,10 @@ def binds(sources: Iterable[str | tuple[str, str]], **attributes: Any) -> list[d
 
 
 def published_ports(addresses: str | Iterable[str], port: Any, inner: Any) -> list[str]:
-    """Return where Docker publishes a port of a container.
+    """Return the addresses and ports on which Docker publishes a container's port.
 
     :param addresses: The addresses of the host, ``localhost``, or ``*`` for all.
-    :param port: The port of the host. With 0, it is not published.
+    :param port: The port of the host. If it is 0, the port is not published.
     :param inner: The port in the container.
     """
     if not int(port):
@@ -69,7 +69,7 @@ def published_ports(addresses: str | Iterable[str], port: Any, inner: Any) -> li
 
 
 def socket_address(host: str, port: Any = "") -> str:
-    """Return a host with a port as it stands in a URL: an IPv6 address in brackets.
+    """Return a host with a port in the form of a URL: an IPv6 address in brackets.
 
     :param host: The name or address.
     :param port: The port; without it, the host alone.

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Versions of PostgreSQL, and the clusters of Debian's making that a host has of them."""
+"""Find versions of PostgreSQL, and a host's clusters that Debian's tools have created."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from ansible.module_utils.compat.version import LooseVersion
 
-#: The major version that each distribution carries.
+#: The major version in each distribution.
 OF_DISTRIBUTION = {"bookworm": "15", "trixie": "17", "jammy": "14", "noble": "16"}
 
 
 def major_version(wanted: Any, facts: Mapping[str, Any]) -> str:
     """Return the major version of the packages, empty if it is not known.
 
-    :param wanted: The version that is set. Empty: the one of the distribution.
+    :param wanted: The version in the settings. If it is empty, use the version of the distribution.
     :param facts: The facts of the host.
     """
     return str(wanted) or OF_DISTRIBUTION.get(str(facts.get("distribution_release", "")), "")
@@ -26,20 +26,20 @@ def major_version(wanted: Any, facts: Mapping[str, Any]) -> str:
 def image_version(image: str, wanted: Any) -> str:
     """Return the major version in an image, empty if it is not known.
 
-    :param image: The image. Its tag tells the version, which neither a registry's port nor a digest is.
-    :param wanted: The version that is set, for an image without such a tag.
+    :param image: The image. Its tag contains the version; a registry's port and a digest do not count.
+    :param wanted: The version in the settings, for an image without such a tag.
     """
     tag = re.search(r"(?<=:)[0-9]+(?=[^/:]*$)", image.partition("@")[0])
     return tag[0] if tag else str(wanted)
 
 
 def clusters(facts: Mapping[str, Any], version: str) -> dict[str, Any]:
-    """Return the clusters of other versions than the wanted one that are the role's own, or that nothing runs.
+    """Return the clusters with other versions than the wanted one that belong to the role or that nothing uses.
 
     :param facts: The facts of the host.
     :param version: The wanted major version.
-    :returns: ``former``, the one whose data the wanted version lacks (empty if there is none); ``older``, those of older versions, which upgrades have
-        left; ``failed``, those that an upgrade was rolled back from.
+    :returns: ``former``: the cluster whose data the wanted version does not have (empty if there is none). ``older``: clusters of older versions, which
+        remain after upgrades. ``failed``: clusters of upgrades that were rolled back.
     """
     found = facts.get("postgres_clusters") or []
     main = [cluster for cluster in found if cluster["name"] == "main"]

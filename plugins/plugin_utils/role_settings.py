@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The settings of a role on one host, each resolved once and with the type of its specification."""
+"""The settings of a role on one host. Each is resolved once, and has the type of its specification."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 @functools.cache
 def options_of(role: str) -> dict[str, dict[str, Any]]:
-    """Return the options of a role by name, as its specification has them."""
+    """Return the options of a role by name, from its specification."""
     text = (ROLES / role / "meta/argument_specs.yml").read_text(encoding="utf-8")
     options: dict[str, dict[str, Any]] = yaml_load(text)["argument_specs"]["main"]["options"]
     return options
@@ -30,15 +30,15 @@ def options_of(role: str) -> dict[str, dict[str, Any]]:
 
 @functools.cache
 def defaults_of(role: str) -> dict[str, Any]:
-    """Return the defaults of a role, with their templates."""
+    """Return the defaults of a role, with unresolved templates."""
     defaults: dict[str, Any] = yaml_load((ROLES / role / "defaults/main.yml").read_text(encoding="utf-8"))
     return defaults
 
 
 class RoleSettings:
-    """What is set for a role on a host, and what the host and the inventory are known to have.
+    """The settings of a role on a host, with the facts of the host and the inventory.
 
-    An option is read by the method of its type. Its template is resolved when it is read for the first time, so a secret that no rule reads is
+    An option is read by the method of its type. Its template is resolved at the first read, so a secret that no rule reads is
     not generated.
     """
 
@@ -46,9 +46,9 @@ class RoleSettings:
         """Take the variables of a task.
 
         :param role: The role's name.
-        :param variables: All variables, with their templates. What is resolved replaces its template there, so that other templates do not resolve it again.
-        :param resolve: Resolves the templates in a value by these variables.
-        :param lookup: Returns the content of a file on the control node, as Ansible's look-up finds it.
+        :param variables: All variables, with their templates. A resolved value replaces its template there, so that other templates do not resolve it again.
+        :param resolve: Resolves the templates in a value with these variables.
+        :param lookup: Returns the content of a file on the control node, with Ansible's file look-up.
         """
         self.role = role
         self.options = options_of(role)
@@ -58,7 +58,7 @@ class RoleSettings:
         self._resolved: dict[str, Any] = {}
 
     def variable(self, name: str, default: Any = "") -> Any:
-        """Return any variable with its templates resolved, or a default if it is undefined."""
+        """Return any variable with its templates resolved, or the default if it is undefined."""
         if name not in self._resolved:
             try:
                 self._resolved[name] = self._resolve(self.variables[name])
@@ -68,7 +68,7 @@ class RoleSettings:
         return self._resolved[name]
 
     def planned(self, name: str) -> Any:
-        """Return what the plan of the host says of the other hosts, an empty string if there is no plan."""
+        """Return a value of the host's plan, an empty string if there is no plan."""
         return (self.variables.get("_atlas_mlflow_plan") or {}).get(name, "")
 
     def switch(self, name: str) -> bool:
@@ -76,7 +76,7 @@ class RoleSettings:
         return bool(boolean(self.variable(name, False), strict=False))
 
     def _option(self, name: str, *types: str) -> Any:
-        """Return an option of one of these types; another name or type is a mistake in a rule."""
+        """Return an option of one of these types. Another name or type is a mistake in a rule."""
         kind = self.options[name].get("type", "str")
         if kind not in types:
             raise TypeError(f"{name} is of the type {kind}")
@@ -104,7 +104,7 @@ class RoleSettings:
         return [value] if isinstance(value, str) else list(value or [])
 
     def is_text(self, name: str) -> bool:
-        """Say whether an option that is a list was given as text."""
+        """Return whether an option that is a list was given as text."""
         return isinstance(self._option(name, "list"), str)
 
     def table(self, name: str) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class RoleSettings:
 
     @property
     def in_container(self) -> bool:
-        """Say whether the role's service runs in a container."""
+        """Return whether the role's service runs in a container."""
         return self.text(f"{self.role}_deployment") == "container"
 
     @property
@@ -128,7 +128,7 @@ class RoleSettings:
 
     @property
     def stack(self) -> Mapping[str, Any]:
-        """Return what the host's stack already has of this role."""
+        """Return what the host's stack already has for this role."""
         return (self.facts.get("stack") or {}).get(self.role) or {}
 
     @property
@@ -142,9 +142,9 @@ class RoleSettings:
         return self.variables.get("groups") or {}
 
     def type_faults(self) -> list[str]:
-        """Return a sentence for each option that has not the type of its specification, as Ansible's own validation of roles says it.
+        """Return a sentence for each option that does not have the type of its specification, in the words of Ansible's own validation of roles.
 
-        Options that have the role's default are left out, unless there is a choice: the default may take its value from a switch of the collection.
+        Options with the role's default are omitted unless they have choices: the default may get its value from a switch of the collection.
         """
         defaults = defaults_of(self.role)
         known = {name: option for name, option in self.options.items() if name in self.variables}
@@ -156,6 +156,6 @@ class RoleSettings:
     def names(self, left_behind: re.Pattern[str]) -> list[str]:
         """Return the names of the variables with the role's prefix that are set.
 
-        :param left_behind: Matches what the role itself leaves behind for later plays.
+        :param left_behind: Matches names that the role itself sets for later plays.
         """
         return sorted(name for name in self.variables if name.startswith(f"{self.role}_") and not left_behind.match(name))

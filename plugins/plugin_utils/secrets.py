@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The secrets that the collection generates, each once for the whole stack, in a file of its own on the control node."""
+"""The secrets that the collection generates, each once for the whole stack, in its own file on the control node."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.stack import FERNET_E
 class Secret:
     """A generated secret.
 
-    :param variable: The variable by which the inventory gives it instead.
-    :param owner: The value of the plan that names the host whose variable counts for all hosts. Empty if each host reads its own.
-    :param length: How many letters and digits are generated.
-    :param end: What stands behind these.
+    :param variable: The variable that sets the secret instead.
+    :param owner: The key of the plan with the host whose variable applies to all hosts. Empty if each host uses its own variable.
+    :param length: The number of generated letters and digits.
+    :param end: The text after them.
     """
 
     variable: str
@@ -28,7 +28,7 @@ class Secret:
     end: str = ""
 
 
-#: Each secret by the name of its file.
+#: The secrets by the names of their files.
 SECRETS = {
     "postgres_password": Secret("postgres_password", "postgres_host"),
     "postgres_superuser_password": Secret("postgres_superuser_password", "postgres_host"),
@@ -36,7 +36,7 @@ SECRETS = {
     "minio_secret_key": Secret("minio_secret_key", "minio_host"),
     "mlflow_admin_password": Secret("mlflow_server_admin_password", "first_server"),
     "mlflow_flask_secret_key": Secret("mlflow_server_flask_secret_key"),
-    # A Fernet key: 32 bytes, the last of them partly zero, in URL-safe Base64.
+    # A Fernet key: 32 bytes in URL-safe Base64; some bits of the last byte are zero.
     "mlflow_webhook_key": Secret("mlflow_server_webhook_key", length=42, end=FERNET_END),
     "mlflow_kek_passphrase": Secret("mlflow_server_kek_passphrase"),
     "backup_passphrase": Secret("backup_passphrase"),
@@ -44,7 +44,7 @@ SECRETS = {
 
 
 def given(secret: Secret, plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """Return the secret as the inventory gives it for the host that owns it, none if it gives none.
+    """Return the secret that the inventory sets for the host that owns it, None if it sets none.
 
     :param secret: The secret.
     :param plan: The plan of the host that asks.
@@ -57,7 +57,7 @@ def given(secret: Secret, plan: Mapping[str, Any], hostvars: Mapping[str, Mappin
 
 
 def former(name: str, folder: str) -> list[str]:
-    """Return the secrets that playbooks/rotate_secrets.yml has replaced, the youngest first.
+    """Return the secrets that playbooks/rotate_secrets.yml has replaced, the most recent first.
 
     :param name: The name of the file.
     :param folder: The folder of the generated secrets.

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check options of `mlflow server`, given as arguments or by their names in the environment, against what a release takes.
+"""Check options of `mlflow server`, in arguments or as variables of the environment, against those of a release.
 
 A release's facts (C(files/releases/VERSION/options.json)) list the options of `mlflow server` and of the web server that it starts.
 """
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-#: Options of `mlflow server` that have a variable, or that would undo what the role promises, each with the way out.
+#: Options of `mlflow server` that the role has a variable for, or that would break a promise of the role, each with the fix.
 REFUSED = {
     "--host": "Set mlflow_server_host.",
     "--port": "Set mlflow_server_port.",
@@ -34,13 +34,13 @@ REFUSED = {
     "--waitress-opts": "waitress is a web server for Windows, and is not installed. Leave it out.",
     "--help": "The server would print its options and end. Leave it out.",
 }
-#: Options whose value may hold a password, which is safe in the environment and not in the process list.
+#: Options whose value may contain a password, which is safe in the environment and not in the process list.
 SECRET = {
     "--registry-store-uri": "MLFLOW_REGISTRY_STORE_URI",
     "--read-replica-backend-store-uri": "MLFLOW_READ_REPLICA_BACKEND_STORE_URI",
     "--workspace-store-uri": "MLFLOW_WORKSPACE_STORE_URI",
 }
-#: Options that start, each with a value that does.
+#: Options with values, each with a value that works.
 STARTABLE: dict[str, str | None] = {
     "--serve-artifacts": None,
     "--expose-prometheus": "/var/lib/mlflow/metrics",
@@ -53,7 +53,7 @@ STARTABLE: dict[str, str | None] = {
     "--enable-workspaces": None,
     "--disable-workspaces": None,
 }
-#: Options of the web server behind `mlflow server` (uvicorn or gunicorn) that may not stand in --uvicorn-opts or --gunicorn-opts.
+#: Options of the web server behind `mlflow server` (uvicorn or gunicorn) that are not allowed in --uvicorn-opts or --gunicorn-opts.
 SECOND_SOCKET = "It would open a second socket. Set mlflow_server_host and mlflow_server_port."
 OWN_TLS = "Set mlflow_server_tls_certificate and mlflow_server_tls_key."
 ENDS = "The server would print something and end. Leave it out."
@@ -68,10 +68,10 @@ WEB_REFUSED = {
     "--workers": "Set mlflow_server_workers.",
     "--daemon": "The service manager would lose sight of the server. Leave it out.",
 }
-#: The options of `mlflow server` that hold options of its web server.
+#: The options of `mlflow server` that contain options of its web server.
 WEB_SERVERS = {"--gunicorn-opts": "gunicorn", "--uvicorn-opts": "uvicorn"}
 METRICS = "--expose-prometheus"
-#: Other names of the environment that do not belong there.
+#: Other variables of the environment that are not allowed.
 REFUSED_NAMES = {
     # Releases before 3.5 do not read them.
     "MLFLOW_SERVER_ALLOWED_HOSTS": REFUSED["--allowed-hosts"],
@@ -87,7 +87,7 @@ Release = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Given:
-    """An option that was given: its flag as it was written, the option if it is known, and its value if it takes one."""
+    """An option that was given: its flag as written, the option if it is known, and its value if it has one."""
 
     flag: str
     option: Option | None = None
@@ -95,7 +95,7 @@ class Given:
 
     @property
     def names(self) -> list[str]:
-        """Return the option's flags that mean the same as the one that was given: of C(--x/--no-x), the other one does not."""
+        """Return the option's flags with the meaning of the given one: for C(--x/--no-x), this excludes the opposite flag."""
         if not self.option:
             return [self.flag]
         same = self.option["takes_value"] or not self.flag.startswith("--")
@@ -108,10 +108,10 @@ def find(options: Iterable[Option], flag: str) -> Option | None:
 
 
 def parse(arguments: Iterable[Any], options: list[Option]) -> tuple[list[Given], list[str]]:
-    """Return the options in a list of arguments, and what is no option and no value of one.
+    """Return the options in a list of arguments, and the arguments that are neither an option nor the value of an option.
 
-    As click does, takes what follows a flag as its value if the option takes one, also if it starts with a hyphen. The value of an option
-    that is not known is what follows it without a hyphen.
+    Like click, use the argument after a flag as its value if the option has a value, even if it starts with a hyphen. For an unknown option,
+    an argument without a hyphen after the flag is the value.
     """
     given: list[Given] = []
     stray: list[str] = []
@@ -133,7 +133,7 @@ def parse(arguments: Iterable[Any], options: list[Option]) -> tuple[list[Given],
 
 
 def value_fault(one: Given) -> str:
-    """Return what is wrong with an option's value, or nothing."""
+    """Return what is wrong with an option's value, or an empty text."""
     option = one.option or {}
     if not option:
         return ""
@@ -153,15 +153,15 @@ def value_fault(one: Given) -> str:
 
 
 def quoted(item: str) -> str:
-    """Return an argument as a message may show it: what could hold a password is not shown."""
+    """Return an argument in a form that a message may show: without a text that may contain a password."""
     return f"'{item}'" if re.fullmatch(r"[\w./=, -]{0,60}", item) else "an item"
 
 
 def web_faults(flag: str, value: str, release: Release, version: str) -> list[str]:
-    """Return what is wrong with the options of the web server in an option of `mlflow server`.
+    """Return what is wrong with the web server's options in an option of `mlflow server`.
 
-    :param flag: The option that holds them, such as C(--uvicorn-opts).
-    :param version: The release that has these facts. An unknown option is no fault if it is empty.
+    :param flag: The option that contains them, such as C(--uvicorn-opts).
+    :param version: The release with these facts. If it is empty, an unknown option is not a fault.
     """
     server = WEB_SERVERS[flag]
     options = list(release.get("web_server_options") or []) if release.get("web_server") == server else []
@@ -186,14 +186,14 @@ def web_faults(flag: str, value: str, release: Release, version: str) -> list[st
 
 
 def server_fault(flag: str, release: Release) -> str:
-    """Return why a web server cannot be chosen, or nothing."""
+    """Return why a web server cannot be chosen, or an empty text."""
     if flag in WEB_SERVERS and release.get("web_server", WEB_SERVERS[flag]) != WEB_SERVERS[flag]:
         return "This release then takes no --allowed-hosts, without which it refuses the names that people use. Use --uvicorn-opts."
     return ""
 
 
 def refusal(names: Iterable[str], release: Release) -> str:
-    """Return why an option is refused, with the way out, or nothing."""
+    """Return why an option is refused, with the fix, or an empty text."""
     for name in names:
         if name in REFUSED:
             return REFUSED[name]
@@ -205,7 +205,7 @@ def refusal(names: Iterable[str], release: Release) -> str:
 
 
 def metrics_fault(folder: str, data_dir: str) -> str:
-    """Return what is wrong with the folder of the metrics, or nothing."""
+    """Return what is wrong with the folder of the metrics, or an empty text."""
     if data_dir and not folder.startswith(data_dir.rstrip("/") + "/") or ".." in folder.split("/"):
         return f"{METRICS} is {folder}. Choose a folder below {data_dir}, where the service may write: {data_dir}/metrics."
     return ""
@@ -214,12 +214,12 @@ def metrics_fault(folder: str, data_dir: str) -> str:
 def argument_faults(arguments: Iterable[Any], release: Release, version: str = "", data_dir: str = "") -> list[str]:
     """Return a sentence for each fault in a list of arguments of `mlflow server`.
 
-    :param arguments: One item an argument.
+    :param arguments: One list item for each argument.
     :param release: The facts of the release.
-    :param version: The release that has these facts. An unknown option is no fault if it is empty.
+    :param version: The release with these facts. If it is empty, an unknown option is not a fault.
     :param data_dir: The folder that the service may write to.
     """
-    if isinstance(arguments, str):  # refused as such
+    if isinstance(arguments, str):  # another rule refuses it
         return []
     options = list(release.get("options") or [])
     given, stray = parse(arguments, options)
@@ -238,13 +238,13 @@ def argument_faults(arguments: Iterable[Any], release: Release, version: str = "
 
 
 def environment_faults(environment: Mapping[str, Any], release: Release, version: str = "", data_dir: str = "") -> list[str]:
-    """Return a part of a sentence for each name of an environment that sets an option that is refused, or that breaks the server.
+    """Return a part of a sentence for each variable of an environment that sets a refused option, or that breaks the server.
 
-    Values are said only of options that hold no secret.
+    Values are shown only for options without secrets.
 
     :param environment: Names and values.
-    :param release: The facts of the release, whose options have names in the environment.
-    :param version: The release that has these facts.
+    :param release: The facts of the release. Its options have names in the environment.
+    :param version: The release with these facts.
     :param data_dir: The folder that the service may write to.
     """
     named = {option["envvar"]: Given(option["flags"][0], option) for option in release.get("options") or [] if option.get("envvar")}
@@ -273,9 +273,9 @@ def environment_faults(environment: Mapping[str, Any], release: Release, version
 
 
 def option_value(arguments: Iterable[Any], flag: str, release: Release, environment: Mapping[str, Any] | None = None) -> str:
-    """Return the value that an option has, from the arguments or by its name in the environment, or nothing.
+    """Return the value of an option from the arguments or from the environment, or an empty text.
 
-    :param arguments: One item an argument.
+    :param arguments: One list item for each argument.
     :param flag: The option.
     :param release: The facts of the release.
     :param environment: Names and values.

@@ -1,9 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the inventory and the command line set for a host, held against the specifications of the roles and the playbooks.
+"""Check the variables of a host from the inventory and the command line against the specifications of the roles and the playbooks.
 
-The files ``roles/*/meta/argument_specs.yml`` are the one place where a variable has its type. Ansible checks a role's variables only when
-the role starts, in the middle of a run, and looks at no name that the role does not have.
+The files ``roles/*/meta/argument_specs.yml`` are the only place with the types of variables. Ansible itself checks a role's variables only when
+the role starts, in the middle of a run, and ignores names that the role does not have.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.validation import check_type_float, check_type_int
 from ansible.module_utils.common.yaml import yaml_load
 
-#: The oldest release of ansible-core that the collection works with: before it, a template gives text where a number is meant.
+#: The oldest release of ansible-core that the collection supports. In older releases a template returns text instead of a number.
 OLDEST_ANSIBLE = (2, 19)
-#: How alike two names are that are taken for one (difflib's ratio). Another role's variable of the same prefix is less alike.
+#: How similar two names must be to count as near (difflib's ratio). Variables of another role with the same prefix are less similar.
 LIKENESS = 0.9
-#: The same for the names of groups, which are short, and for names with the collection's own prefix, which are no one else's.
+#: The same for the names of groups, which are short, and for names with the collection's own prefix.
 GROUP_LIKENESS = 0.85
-#: The prefix of the collection's own switches: no other name may start with it.
+#: The prefix of the collection's own switches. No other name may have this prefix.
 OWN_PREFIX = "atlas_mlflow_"
-#: What the collection's plays leave behind for later plays, which no user sets.
+#: Variables that the collection's plays set for later plays, and that no user sets.
 LEFT_BEHIND = re.compile(r"atlas_mlflow_(ip|names|settings)$|mlflow_server_((oidc_)?probe|upgrade_|users_changed|diagnosis)|backup_(check|found|point)")
 #: Marks an option whose value must not be shown.
 SECRET = "no_log"
-#: What is a boolean to Python and to templates alike: a template takes C(y) for false.
+#: Words that are booleans for Python and for templates: a template reads C(y) as false.
 BOOLEANS = ("true", "false", "yes", "no", "on", "off", "1", "0")
-#: Words for the types of a specification.
+#: Words for the types in a specification.
 WORDS = {"bool": "a boolean (true or false)", "int": "a number", "float": "a number", "list": "a list", "dict": "a dictionary"}
 
 
 def tags_fault(selected: Iterable[str], own: Iterable[str]) -> str:
     """Return what is wrong with the tags that a run selects, or an empty string.
 
-    No task of the collection has a tag, as each part needs what the parts before it have found: a selection would do nothing, and call it a success.
+    No task of the collection has a tag, because each part needs what the parts before it found. A selection would do nothing and report success.
 
-    :param selected: The run's tags, ``all`` if none was given.
-    :param own: The tags of the first task. A playbook of the user's that imports one of ours may give a tag to the whole of it.
+    :param selected: The run's tags, ``all`` if there are none.
+    :param own: The tags of the first task. A user's playbook that imports one of ours may give a tag to all of it.
     """
     wanted = set(selected)
     if "all" in wanted or wanted & (set(own) - {"always"}):
@@ -57,7 +57,7 @@ def tags_fault(selected: Iterable[str], own: Iterable[str]) -> str:
 def version_fault(version: str) -> str:
     """Return what is wrong with a release of ansible-core, or an empty string.
 
-    An older one goes on after a warning, and fails later without a reason that can be read.
+    An older release continues after a warning, and fails later without a clear reason.
 
     :param version: Such as ``2.19.14`` or ``2.20.0rc1``.
     """
@@ -70,7 +70,7 @@ def version_fault(version: str) -> str:
 
 
 def specifications(roles: Path) -> dict[str, dict[str, Any]]:
-    """Return the options of all roles by name, as the specifications have them.
+    """Return the options of all roles by name, from the specifications.
 
     :param roles: The folder of the roles.
     """
@@ -82,14 +82,14 @@ def specifications(roles: Path) -> dict[str, dict[str, Any]]:
 
 
 def value_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
-    """Return what is wrong with a value, with the way out, or an empty string.
+    """Return what is wrong with a value, with the fix, or an empty string.
 
-    Text is taken for a boolean or a number that it spells, as ``-e name=value`` and INI inventories give nothing else. It is not taken for a
-    list or a dictionary: where it would be cut, only its author knows.
+    Text is accepted as a boolean or a number that it spells, because ``-e name=value`` and INI inventories have only text. It is not accepted as a
+    list or a dictionary, because only its author knows where to split it.
 
     :param name: The variable.
-    :param option: Its option of the specification.
-    :param value: What is set, with its templates resolved.
+    :param option: Its option in the specification.
+    :param value: The value, with its templates resolved.
     """
     kind, shown = option.get("type", "str"), "a value" if option.get(SECRET) else repr(value)
     wanted = WORDS.get(kind, "")
@@ -102,7 +102,7 @@ def value_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
         return f"{name} is {shown}, which is not {wanted}. Write it as {wanted}; on the command line as -e '{{\"{name}\": {sample}}}'."
     if kind in ("bool", "int", "float"):
         try:
-            # True is a number to Python.
+            # True is a number for Python.
             if str(value).lower() not in BOOLEANS if kind == "bool" else isinstance(value, bool):
                 raise TypeError
             if kind != "bool":
@@ -120,7 +120,7 @@ def value_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
 
 
 def _deep_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
-    """Return what Ansible's own validation finds: choices, elements, the keys of dictionaries."""
+    """Return the faults that Ansible's own validation finds: choices, elements, the keys of dictionaries."""
     result = ArgumentSpecValidator({name: {key: item for key, item in option.items() if key not in ("description", "default", "required")}}).validate(
         {name: value}
     )
@@ -128,11 +128,11 @@ def _deep_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
 
 
 def similar_names(names: Iterable[str], known: Iterable[str], likeness: float = LIKENESS) -> list[str]:
-    """Return the names that are not known and are nearly one that is, each with that one.
+    """Return the names that are not known and are similar to a known one, each with the known one.
 
-    :param names: Names that are set.
-    :param known: Names that there are.
-    :param likeness: How alike two names are that are taken for one.
+    :param names: Names in the settings.
+    :param known: Names that exist.
+    :param likeness: How similar two names must be.
     """
     wanted = list(known)
     nearest = {name: difflib.get_close_matches(name, wanted, 1, likeness) for name in sorted(set(names) - set(wanted))}
@@ -140,10 +140,10 @@ def similar_names(names: Iterable[str], known: Iterable[str], likeness: float = 
 
 
 def near_misses(names: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Return the names that nothing reads and that are nearly one that is read, or that have the collection's own prefix.
+    """Return the unknown names that are similar to a known one, or that have the collection's own prefix.
 
-    :param names: Names of variables that are set.
-    :param known: Names of the specifications.
+    :param names: Names of variables in the settings.
+    :param known: Names in the specifications.
     """
     wanted = sorted(known)
     lengths = {len(name) for name in wanted}
@@ -157,7 +157,7 @@ def near_misses(names: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def near_groups(present: Mapping[str, Iterable[str]], known: Iterable[str]) -> list[str]:
-    """Return the groups that are nearly one of the collection's, while that one has no host.
+    """Return the groups whose names are similar to one of the collection's groups, if that one has no host.
 
     :param present: The inventory's groups with their hosts.
     :param known: The collection's groups.
@@ -172,7 +172,7 @@ def near_groups(present: Mapping[str, Iterable[str]], known: Iterable[str]) -> l
 
 
 def folder_fault(folder: str | None, folders: Iterable[str | None]) -> str:
-    """Return what is wrong with the place of the generated secrets, or an empty string.
+    """Return what is wrong with the folder of the generated secrets, or an empty string.
 
     :param folder: ``atlas_mlflow_secrets_dir``, if it is set.
     :param folders: The folders of the inventory's sources, one for each host; None for a list of hosts on the command line.

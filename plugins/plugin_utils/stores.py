@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which stores a tracking server would leave for others, by what its host already has and what is set."""
+"""Find the stores that a tracking server would leave, from what its host already has and from the settings."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import topology_hosts
 
 Hosts = Mapping[str, Mapping[str, Any]]
-#: The names of the stores' containers, unless others are set.
+#: The default names of the stores' containers.
 CONTAINERS = {role: str(defaults_of(role)[f"{role}_container_name"]) for role in ("postgres", "minio")}
 #: The stores of a tracking server in words.
 STORES = {"backend": "backend store", "registry": "registry store", "artifacts": "artifact store", "users": "store of users"}
 
 
 def aliases(hostvars: Hosts, groups: Mapping[str, list[str]], own: str) -> dict[str, str]:
-    """Return the inventory's name of a host for each name and address that a host's settings may have for it.
+    """Return the inventory's name of a host for each name and address that may stand for this host in a host's settings.
 
-    :param own: The host with the settings. Its loopback, its sockets and the containers beside it are the host itself.
+    :param own: The host with the settings. Its loopback, its sockets and its containers are the host itself.
     """
     known = {}
     for host in topology_hosts(groups):
@@ -40,7 +40,7 @@ def aliases(hostvars: Hosts, groups: Mapping[str, list[str]], own: str) -> dict[
 
 
 def place(store: Mapping[str, str], known: Mapping[str, str], managed: Iterable[str]) -> tuple[str, str, str, str]:
-    """Return what makes a store the same one: its kind, host, port and name. A store's host of the inventory has one of each kind, at any port."""
+    """Return the identity of a store: its kind, host, port and name. A host of the inventory has one store of each kind, on any port."""
     if store["kind"] in ("sqlite", "folder"):
         return store["kind"], "", "", store["name"]
     host = known.get(store["host"], store["host"]) if store["host"] or store["kind"] == "postgresql" else ""
@@ -56,11 +56,11 @@ def shown(found: tuple[str, str, str, str]) -> str:
 
 
 def store_changes(section: Mapping[str, Any], wanted: Mapping[str, str], hostvars: Hosts, groups: Mapping[str, list[str]], own: str) -> list[str]:
-    """Return a part of a sentence for each store that a tracking server serves and would no longer.
+    """Return a part of a sentence for each store that a tracking server uses now and would not use any more.
 
-    :param section: What the fact C(stack) of C(atlas.mlflow.host_facts) has of C(mlflow_server).
-    :param wanted: The stores of the settings: the URIs C(backend), C(registry) and C(users) with the kind of C(login), the destination C(artifacts), and
-        C(endpoint), the URL of its S3. An empty C(registry) is the backend store, and without C(users) there are none.
+    :param section: The section C(mlflow_server) of the fact C(stack) of C(atlas.mlflow.host_facts).
+    :param wanted: The stores in the settings: the URIs C(backend), C(registry) and C(users) with the kind of C(login), the destination C(artifacts), and
+        C(endpoint), the URL of its S3. If C(registry) is empty, the backend store is used. Without C(users) there are no users.
     :param hostvars: The variables of all hosts.
     :param groups: The groups of the inventory.
     :param own: The tracking server's host.

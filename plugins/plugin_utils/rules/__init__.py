@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The rules that a role's settings must keep, before a host is touched.
+"""The rules for a role's settings, which are checked before a host is touched.
 
-A rule is a function of the role's settings, in the module of its subject. It returns a sentence that says what was seen and the way out, or nothing.
+A rule is a function of the role's settings, in the module of its subject. It returns a sentence that says what was seen and the fix, or an empty text.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import (
 
 Rule = Callable[[RoleSettings], str]
 
-#: Rules without which a role's others cannot be asked.
+#: Rules that must hold before the other rules of a role can be checked.
 FIRST: dict[str, Rule] = {"mlflow_server": releases.release_can_be_installed}
-#: The rules of each role, in the order in which their faults are told.
+#: The rules of each role, in the order of the messages.
 RULES: dict[str, tuple[Rule, ...]] = {
     "mlflow_server": (
         stores.no_store_is_left,
@@ -191,7 +191,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         backup.minio_is_reached,
     ),
 }
-#: The rules for an upgrade of a role that has one, which starts from what is on the host.
+#: The rules for an upgrade of a role, which starts from the present state of the host.
 UPGRADE: dict[str, tuple[Rule, ...]] = {
     "mlflow_server": (
         releases.server_tells_its_release,
@@ -208,7 +208,7 @@ UPGRADE: dict[str, tuple[Rule, ...]] = {
         postgres.upgrade_has_room,
     ),
 }
-#: What a run is told of a role whose settings keep all rules.
+#: What a run reports about a role whose settings keep all rules.
 NEWS: dict[str, Rule] = {"postgres": postgres.connections}
 
 
@@ -224,5 +224,5 @@ def faults(given: RoleSettings) -> list[str]:
 
 
 def told(rules: tuple[Rule, ...], given: RoleSettings) -> list[str]:
-    """Return what rules say, without those that say nothing."""
+    """Return the messages of rules, without empty ones."""
     return [fault for rule in rules if (fault := rule(given))]

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for backups: the repository, and what is backed up."""
+"""Rules for backups: the repository, and the data to back up."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ON_A_DISK = "such as /var/backups/atlas-mlflow"
 
 
 def of_postgres(given: RoleSettings) -> bool:
-    """Say whether a PostgreSQL of the inventory is backed up."""
+    """Return whether a PostgreSQL of the inventory is backed up."""
     return given.number("backup_postgres_port") > 0
 
 
 def to_s3(given: RoleSettings) -> bool:
-    """Say whether the repository is a bucket."""
+    """Return whether the repository is a bucket."""
     return given.text(REPOSITORY).startswith("s3://")
 
 
@@ -32,7 +32,7 @@ def repository_stays(given: RoleSettings) -> str:
 
 
 def repository_is_seen_by_postgres(given: RoleSettings) -> str:
-    """PostgreSQL sees the repository."""
+    """PostgreSQL can access the repository."""
     folder = given.text(REPOSITORY)
     if not re.match("/(home|root)(/|$)", folder) or not of_postgres(given):
         return ""
@@ -48,7 +48,7 @@ def repository_is_a_place(given: RoleSettings) -> str:
 
 
 def endpoint_has_tls(given: RoleSettings) -> str:
-    """pgBackRest speaks to S3 by TLS alone."""
+    """pgBackRest accesses S3 only with TLS."""
     endpoint = given.text(ENDPOINT)
     if not to_s3(given) or re.match("https://[^/]+$", endpoint):
         return ""
@@ -80,7 +80,7 @@ def repository_is_not_the_artifacts(given: RoleSettings) -> str:
 
 
 def authority_is_a_file(given: RoleSettings) -> str:
-    """The authority of the bucket's host is a file. That of the inventory is made after the preflight."""
+    """The CA file for the bucket's host exists. The inventory's own is made after the preflight."""
     name = "backup_repository_s3_authority"
     path = given.text(name)
     if not path or path == given.planned("tls_authority") or Path(path).expanduser().is_file():
@@ -89,7 +89,7 @@ def authority_is_a_file(given: RoleSettings) -> str:
 
 
 def times_are_one_or_more(given: RoleSettings) -> str:
-    """Full backups are made, and kept."""
+    """At least one full backup is made and kept."""
     every, keep = given.number("backup_full_every_days"), given.number("backup_keep_full")
     return "" if every > 0 and keep > 0 else f"backup_full_every_days is {every} and backup_keep_full is {keep}. Set each to 1 or more."
 
@@ -121,7 +121,7 @@ def artifacts_endpoint_has_no_path(given: RoleSettings) -> str:
 
 
 def minio_is_reached(given: RoleSettings) -> str:
-    """MinIO listens on more than loopback if the backup is made on another host."""
+    """MinIO listens on more than loopback if the backup runs on another host."""
     host = given.planned("minio_host")
     if host in ("", given.host):
         return ""

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for the data of PostgreSQL and MinIO: no run leaves the folder, the volume or the cluster that a store has its data in."""
+"""Rules for the data of PostgreSQL and MinIO: no run changes the folder, the volume or the cluster of a store's data unintentionally."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import image
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.postgres import clusters
 
-#: What people call each role's service, what is in its data, and how to copy them.
+#: For each role: the name of its service, the content of its data, and how to copy them.
 SERVICES = {
     "postgres": ("PostgreSQL", "databases", "dump them (pg_dumpall), to load the dump afterwards"),
     "minio": ("MinIO", "artifacts", "copy the bucket (mc mirror)"),
@@ -20,10 +20,10 @@ SERVICES = {
 
 
 def present_place(section: Mapping[str, Any], in_container: bool, present_clusters: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """Return where a store has its data, as a kind and a name; both are empty if it has none.
+    """Return the place of a store's data, as a kind and a name; both are empty if there are no data.
 
-    :param section: What the fact C(stack) of C(atlas.mlflow.host_facts) has of the role.
-    :param in_container: Whether the store is to run in a container. A cluster and a volume may both be there, and the one of this way is in use.
+    :param section: The role's section in the fact C(stack) of C(atlas.mlflow.host_facts).
+    :param in_container: Whether the store will run in a container. If a cluster and a volume both exist, the one of this deployment is in use.
     :param present_clusters: The clusters of PostgreSQL on the host, from the fact C(postgres_clusters).
     """
     places = [("volume", str(section.get("volume") or "")), ("folder", str(section.get("folder") or ""))]
@@ -43,17 +43,17 @@ def data_fault(
     present_clusters: Sequence[Mapping[str, Any]] = (),
     allowed: bool = False,
 ) -> str:
-    """Return a sentence if there is a setting by which a store would leave the data that it has, or could not read them.
+    """Return a sentence if a setting would make a store leave its data, or if the store could not read them.
 
-    :param section: What the fact C(stack) of C(atlas.mlflow.host_facts) has of the role.
+    :param section: The role's section in the fact C(stack) of C(atlas.mlflow.host_facts).
     :param role: C(postgres) or C(minio).
     :param deployment: C(systemd) or C(container).
-    :param volume: The volume that a container would have.
-    :param folder: The folder that MinIO's service would have.
+    :param volume: The volume of the container.
+    :param folder: The folder of MinIO's service.
     :param image: The image of PostgreSQL.
     :param version: The major version of PostgreSQL in this image.
     :param present_clusters: The clusters of PostgreSQL on the host, from the fact C(postgres_clusters).
-    :param allowed: Whether other data are meant.
+    :param allowed: Whether the user wants other data.
     """
     service, content, copy = SERVICES[role]
     kind, name = present_place(section, deployment == "container", present_clusters)
@@ -82,7 +82,7 @@ def data_fault(
 
 
 def postgres_keeps_its_data(given: RoleSettings) -> str:
-    """PostgreSQL has its data where they are, or the user says that others are meant."""
+    """PostgreSQL keeps its data, unless the user wants other data."""
     return data_fault(
         given.stack,
         "postgres",
@@ -96,7 +96,7 @@ def postgres_keeps_its_data(given: RoleSettings) -> str:
 
 
 def minio_keeps_its_data(given: RoleSettings) -> str:
-    """MinIO has its data where they are, or the user says that others are meant."""
+    """MinIO keeps its data, unless the user wants other data."""
     return data_fault(
         given.stack,
         "minio",

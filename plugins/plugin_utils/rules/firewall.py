@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for the firewall: sources, ports, and the way back."""
+"""Rules for the firewall: sources, ports, and the rollback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SOURCE = "^(any|[0-9.]+(/[0-9]+)?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(/[0-9]+)?)$"
 
 
 def openings(given: RoleSettings) -> list[Mapping[str, Any]]:
-    """Return the ports that are open, each with its sources."""
+    """Return the open ports, each with its sources."""
     return given.items("firewall_needed") + given.items("firewall_allowed")
 
 
@@ -27,18 +27,18 @@ def sources_are_networks(given: RoleSettings) -> str:
 
 
 def ports_are_ports(given: RoleSettings) -> str:
-    """What is opened is a port."""
+    """Ports in openings are ports."""
     ports = [int(opening["port"]) for opening in openings(given)] + [int(port) for port in given.items("firewall_ssh_ports")]
     wrong = [str(port) for port in ports if not is_port(port)]
     return f"firewall_allowed or firewall_ssh_ports has {', '.join(wrong)}. Set ports between 1 and 65535." if wrong else ""
 
 
 def ssh_is_open(given: RoleSettings) -> str:
-    """There is a way in."""
+    """The port of SSH is open."""
     return "" if given.items("firewall_ssh_ports") else "firewall_ssh_ports is empty, which would lock you out. Name the ports of SSH, or leave it out."
 
 
 def there_is_time_to_connect_again(given: RoleSettings) -> str:
-    """New rules are kept if the host can be reached within some seconds."""
+    """There are some seconds to reach the host before new rules are rolled back."""
     seconds = given.number("firewall_undo_seconds")
     return f"firewall_undo_seconds is {seconds}, too few to reach the host again. Set 10 or more." if seconds < 10 else ""

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for the proxy: its servers, how it checks them, and its limits."""
+"""Rules for the proxy: its servers, its health checks, and its limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SECONDS = ("request_timeout", "client_timeout", "server_timeout", "check_interva
 
 
 def status_is_one(given: RoleSettings) -> str:
-    """A server is well if it answers with a status, or one of a range."""
+    """The status of a healthy server is a status or a range."""
     status = given.text("haproxy_check_status")
     if re.match("^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$", status):
         return ""
@@ -20,21 +20,21 @@ def status_is_one(given: RoleSettings) -> str:
 
 
 def check_has_a_password(given: RoleSettings) -> str:
-    """The checks log in with a name and a password, or do not."""
+    """The health checks have a name and a password, or neither."""
     if bool(given.text("haproxy_check_user")) == bool(given.text("haproxy_check_password")):
         return ""
     return "One of haproxy_check_user and haproxy_check_password is set and the other is empty. Set both, or neither where the servers have no users."
 
 
 def servers_are_there(given: RoleSettings) -> str:
-    """There is a server behind the proxy."""
+    """There is at least one server behind the proxy."""
     if given.items("haproxy_servers"):
         return ""
     return "haproxy_servers is empty. Put hosts in the group mlflow_servers, and use the playbook atlas.mlflow.site, or give each server's name and address."
 
 
 def servers_have_names(given: RoleSettings) -> str:
-    """Each server has a name that it answers to."""
+    """Each server has a name that it accepts in the Host header."""
     names = [str(server["name"]) for server in given.items("haproxy_servers")]
     if all(re.match("^[A-Za-z0-9_.-]+$", name) for name in names):
         return ""
@@ -50,7 +50,7 @@ def servers_have_addresses(given: RoleSettings) -> str:
 
 
 def prefix_is_a_path(given: RoleSettings) -> str:
-    """A static prefix starts with a slash, and does not end with one."""
+    """A static prefix starts with a slash and does not end with one."""
     prefix = given.text("haproxy_static_prefix")
     if not prefix or re.match("/[^ ]*[^/ ]$", prefix):
         return ""
@@ -58,7 +58,7 @@ def prefix_is_a_path(given: RoleSettings) -> str:
 
 
 def limits_are_numbers(given: RoleSettings) -> str:
-    """There is a connection, and a body of a request may have bytes."""
+    """At least one connection is allowed, and the body of a request may have at least one byte."""
     connections, size = given.number("haproxy_max_connections"), given.number("haproxy_max_body_bytes")
     if connections > 0 and size >= 0:
         return ""
@@ -68,6 +68,6 @@ def limits_are_numbers(given: RoleSettings) -> str:
 
 
 def times_are_seconds(given: RoleSettings) -> str:
-    """Each time is a second or more."""
+    """Each time is at least one second."""
     wrong = [f"haproxy_{name}" for name in SECONDS if given.number(f"haproxy_{name}") < 1]
     return f"{', '.join(wrong)} is less than 1. Set seconds." if wrong else ""

@@ -9,14 +9,14 @@ import re
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import image_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings, defaults_of
 
-#: An image that is the same tomorrow: with a tag other than latest, or with its digest.
+#: An image that does not change: with a tag other than latest, or with its digest.
 PINNED = r"[^@]*(:(?!latest$)[^:/@]+|@sha256:[0-9a-f]{64})$"
 #: User and group of PostgreSQL in the official images on Alpine.
 ALPINE_USER = "70:70"
 
 
 def mlflow_has_no_folder_of_releases(given: RoleSettings) -> str:
-    """In a container, the image holds the server."""
+    """There is no folder of releases for a container: the image has the server."""
     folder = given.text("mlflow_server_install_dir")
     if not given.in_container or folder == defaults_of("mlflow_server")["mlflow_server_install_dir"]:
         return ""
@@ -27,7 +27,7 @@ def mlflow_has_no_folder_of_releases(given: RoleSettings) -> str:
 
 
 def mlflow_lock_is_built(given: RoleSettings) -> str:
-    """Only an image that is built takes something from a lock."""
+    """A lock is used only for an image that is built."""
     source = given.text("mlflow_server_image_source")
     if not given.in_container or not given.text("mlflow_server_lock_file") or source == "build":
         return ""
@@ -38,7 +38,7 @@ def mlflow_lock_is_built(given: RoleSettings) -> str:
 
 
 def mlflow_shares_the_network(given: RoleSettings) -> str:
-    """Containers of one host are on one network, on which they reach one another by their names."""
+    """All containers of a host are on one network, on which they reach each other by their names."""
     own = given.text("mlflow_server_container_network")
     others = {role: network for role, network in (given.planned("container_networks") or {}).items() if role != given.role and network != own}
     if not given.in_container or not others:
@@ -51,7 +51,7 @@ def mlflow_shares_the_network(given: RoleSettings) -> str:
 
 
 def mlflow_image_is_custom(given: RoleSettings) -> str:
-    """An image is named if it is a custom one, and only then."""
+    """An image is named if the image source is custom, and only then."""
     source, image = given.text("mlflow_server_image_source"), given.text("mlflow_server_image")
     if (source == "custom") == bool(image):
         return ""
@@ -62,7 +62,7 @@ def mlflow_image_is_custom(given: RoleSettings) -> str:
 
 
 def mlflow_image_is_pinned(given: RoleSettings) -> str:
-    """The image is the same tomorrow."""
+    """The image does not change."""
     image = given.text("mlflow_server_image")
     if not image or re.match(PINNED, image):
         return ""
@@ -73,7 +73,7 @@ def mlflow_image_is_pinned(given: RoleSettings) -> str:
 
 
 def postgres_user_is_numbers(given: RoleSettings) -> str:
-    """The image's user is given as numbers."""
+    """The user of the image is given as numbers."""
     user = given.text("postgres_container_user")
     if re.match("^[0-9]+:[0-9]+$", user):
         return ""
@@ -81,7 +81,7 @@ def postgres_user_is_numbers(given: RoleSettings) -> str:
 
 
 def postgres_user_is_the_images(given: RoleSettings) -> str:
-    """An official image on Alpine has a user of another number. Of other images nothing is known."""
+    """An official image on Alpine has the user number of Alpine. Nothing is known of other images."""
     image, user = given.text("postgres_image"), given.text("postgres_container_user")
     on_alpine = re.search(r"(^|/)postgres:[^/@]*alpine", image)
     if not given.in_container or not on_alpine or user.partition(":")[0] == ALPINE_USER.partition(":")[0]:
@@ -93,7 +93,7 @@ def postgres_user_is_the_images(given: RoleSettings) -> str:
 
 
 def postgres_has_no_repository(given: RoleSettings) -> str:
-    """In a container, the image holds PostgreSQL."""
+    """There is no package repository for a container: the image has PostgreSQL."""
     repository = given.text("postgres_repository")
     if not given.in_container or repository == "distribution":
         return ""
@@ -112,7 +112,7 @@ def postgres_image_has_a_version(given: RoleSettings) -> str:
 
 
 def postgres_image_is_pinned(given: RoleSettings) -> str:
-    """The image is the same tomorrow."""
+    """The image does not change."""
     image = given.text("postgres_image")
     if not given.in_container or re.match(PINNED, image):
         return ""
@@ -120,7 +120,7 @@ def postgres_image_is_pinned(given: RoleSettings) -> str:
 
 
 def minio_image_is_pinned(given: RoleSettings) -> str:
-    """The image is the same tomorrow."""
+    """The image does not change."""
     image = given.text("minio_image")
     if not image or re.match(PINNED, image):
         return ""
@@ -128,7 +128,7 @@ def minio_image_is_pinned(given: RoleSettings) -> str:
 
 
 def minio_image_is_for_a_container(given: RoleSettings) -> str:
-    """A unit of systemd runs no image."""
+    """An image is only used for a container."""
     image = given.text("minio_image")
     if not image or given.in_container:
         return ""

@@ -1,13 +1,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for the inventory: which groups a stack needs, and which hosts a playbook needs in its limit."""
+"""Rules for the inventory: groups that a stack needs, and hosts that a playbook needs in its limit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-#: The groups that may have only one host, each with the way to have more.
+#: The groups that may have only one host, each with the way to use more.
 SINGLE = {
     "postgres": "set mlflow_server_backend_store_uri to a cluster of your own",
     "minio": "set mlflow_server_artifacts_destination and mlflow_server_s3_endpoint_url to a cluster of your own",
@@ -16,14 +16,14 @@ SINGLE = {
 
 @dataclass(frozen=True)
 class Inventory:
-    """The groups of an inventory, and the hosts that a run acts on."""
+    """The groups of an inventory, and the hosts of a run."""
 
     groups: Mapping[str, list[str]]
     #: The hosts of the run.
     selected: tuple[str, ...]
-    #: The hosts that the playbook cannot do without.
+    #: The hosts that the playbook needs.
     needed: tuple[str, ...] = ()
-    #: What --limit was given.
+    #: The value of --limit.
     limit: str = ""
 
 
@@ -34,7 +34,7 @@ def there_is_a_server(inventory: Inventory) -> Iterable[str]:
 
 
 def stores_are_single(inventory: Inventory) -> Iterable[str]:
-    """A store of the collection has one host."""
+    """Each store of the collection has one host."""
     for group, way in SINGLE.items():
         count = len(inventory.groups.get(group) or [])
         if count > 1:
@@ -42,7 +42,7 @@ def stores_are_single(inventory: Inventory) -> Iterable[str]:
 
 
 def needed_hosts_are_in_the_limit(inventory: Inventory) -> Iterable[str]:
-    """The run acts on the hosts that the playbook needs."""
+    """The hosts that the playbook needs are in the run."""
     missing = [host for host in dict.fromkeys(inventory.needed) if host not in inventory.selected]
     if missing:
         yield (

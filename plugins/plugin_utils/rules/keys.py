@@ -8,24 +8,24 @@ import re
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 
-#: The shortest password.
+#: The least number of characters of a password.
 LENGTH = 12
 FERNET_KEY = "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]=$"
 SITE = "use the playbook atlas.mlflow.site, which generates it"
 
 
 def is_short(given: RoleSettings, name: str) -> bool:
-    """Say whether a password is too short."""
+    """Return whether a password is too short."""
     return len(given.text(name)) < LENGTH
 
 
 def characters(given: RoleSettings, name: str) -> str:
-    """Return what is said of a password that is too short."""
+    """Return the message for a password that is too short."""
     return f"{name} has {len(given.text(name))} characters"
 
 
 def webhook_key_is_one(given: RoleSettings) -> str:
-    """MLflow encrypts the secrets of webhooks by a Fernet key."""
+    """The key for the secrets of webhooks is a Fernet key."""
     key = given.text("mlflow_server_webhook_key")
     if re.match(FERNET_KEY, key):
         return ""
@@ -36,7 +36,7 @@ def webhook_key_is_one(given: RoleSettings) -> str:
 
 
 def kek_passphrase_is_long(given: RoleSettings) -> str:
-    """MLflow encrypts API keys by a passphrase."""
+    """The passphrase for MLflow's API keys is long."""
     name = "mlflow_server_kek_passphrase"
     if not is_short(given, name):
         return ""
@@ -47,7 +47,7 @@ def kek_passphrase_is_long(given: RoleSettings) -> str:
 
 
 def former_webhook_keys_are_keys(given: RoleSettings) -> str:
-    """The keys that were used before are Fernet keys."""
+    """Former keys for webhooks are Fernet keys."""
     if all(re.match(FERNET_KEY, str(key)) for key in given.items("mlflow_server_former_webhook_keys")):
         return ""
     return "mlflow_server_former_webhook_keys has an item that is no Fernet key. Give the keys that mlflow_server_webhook_key had before."
@@ -60,7 +60,7 @@ def postgres_password_is_long(given: RoleSettings) -> str:
 
 
 def superuser_password_is_long(given: RoleSettings) -> str:
-    """The administrator of a PostgreSQL in a container has a long password."""
+    """The administrator's password of a PostgreSQL in a container is long."""
     name = "postgres_superuser_password"
     if not given.in_container or not is_short(given, name):
         return ""
@@ -68,14 +68,14 @@ def superuser_password_is_long(given: RoleSettings) -> str:
 
 
 def minio_passwords_are_long(given: RoleSettings) -> str:
-    """MinIO's administrator and the tracking server's account have long passwords."""
+    """The passwords of MinIO's administrator and of the tracking server's account are long."""
     if not is_short(given, "minio_root_password") and not is_short(given, "minio_secret_key"):
         return ""
     return "minio_root_password or minio_secret_key has fewer than 12 characters. Set both, or use the playbook atlas.mlflow.site, which generates them."
 
 
 def backup_passphrase_is_long(given: RoleSettings) -> str:
-    """Backups are encrypted by a long passphrase."""
+    """The passphrase of the backups is long."""
     name = "backup_passphrase"
     if not is_short(given, name):
         return ""

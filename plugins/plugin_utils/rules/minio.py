@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for MinIO: its data, how it is installed, its accounts and its bucket."""
+"""Rules for MinIO: its data, its installation, its accounts and its bucket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.folders import folder
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.checksums import file_sha256
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 
-#: The collection's own folder on a host.
+#: The collection's folder on a host.
 COLLECTION = {"the folder of the collection": "/opt/atlas-mlflow"}
 
 
@@ -36,28 +36,28 @@ def download_is_pinned(given: RoleSettings) -> str:
 
 
 def file_is_named(given: RoleSettings) -> str:
-    """A file to install from is named."""
+    """The file for an installation from a file is named."""
     if given.text("minio_install_method") != "file" or given.text("minio_file"):
         return ""
     return "minio_install_method is file, and minio_file is empty. Set it to the path of an executable on the control node."
 
 
 def file_is_the_one_asked_for(given: RoleSettings) -> str:
-    """The file to install from is on the control node, with the checksum that is asked for."""
+    """The file for the installation is on the control node and has the expected checksum."""
     path, wanted = given.text("minio_file"), given.text("minio_file_sha256")
     if given.text("minio_install_method") != "file" or not path:
         return ""
     file = Path(path).expanduser()
     if not (file.is_file() and os.access(file, os.R_OK)):
         return f"minio_file is {path}, which is not there. Give the path of an executable on the control node."
-    # To read the whole file is a second's work, which the role does as well.
+    # Reading the whole file takes a second, and the role reads it anyway.
     if not wanted or (found := file_sha256(path)) == wanted:
         return ""
     return f"minio_file is {path}, with the sha256 {found}. Give the path of an executable on the control node, and the sha256 it has in minio_file_sha256."
 
 
 def source_is_of_minio(given: RoleSettings) -> str:
-    """Only one of the flavours can be built."""
+    """The flavour can be built from source."""
     flavour = given.text("minio_flavour")
     if given.text("minio_install_method") != "source" or flavour == "minio":
         return ""
@@ -68,7 +68,7 @@ def source_is_of_minio(given: RoleSettings) -> str:
 
 
 def accounts_differ(given: RoleSettings) -> str:
-    """The tracking server's account is not the administrator's."""
+    """The tracking server's account differs from the administrator's."""
     root, account = given.text("minio_root_user"), given.text("minio_access_key")
     if len(root) >= 3 and len(account) >= 3 and root != account:
         return ""
@@ -76,7 +76,7 @@ def accounts_differ(given: RoleSettings) -> str:
 
 
 def bucket_has_a_name_of_s3(given: RoleSettings) -> str:
-    """The bucket's name is one that S3 takes."""
+    """The bucket has a name that S3 accepts."""
     bucket = given.text("minio_bucket")
     if re.match("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", bucket):
         return ""

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for the names by which a tracking server is called: host names, origins, URLs and their prefix."""
+"""Rules for the names of a tracking server: host names, origins, URLs and their prefix."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ansible.module_utils.compat.version import LooseVersion
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import ORIGIN, is_name
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 
-#: The first release that has its API below a static prefix too.
+#: The first release that also has its API below a static prefix.
 PREFIX_SINCE = "3.12.0"
 
 
 def invalid_names(names: Iterable[str]) -> list[str]:
-    """Return what is no bare host name, address or pattern of names: with a scheme, a port, a space or another character that a name cannot have.
+    """Return texts that are not a plain host name, address or pattern of names, for example because of a scheme, a port or a space.
 
-    :param names: Names as the inventory has them.
+    :param names: Names from the inventory.
     """
     return [str(name) for name in names if not is_name(str(name))]
 
 
 def invalid_origins(origins: Iterable[str]) -> list[str]:
-    """Return what is no origin: SCHEME://HOST with or without a port, C(*) or C(null).
+    """Return texts that are not an origin: SCHEME://HOST with or without a port, C(*) or C(null).
 
-    :param origins: Origins as the inventory has them.
+    :param origins: Origins from the inventory.
     """
     return [str(origin) for origin in origins if str(origin) not in ("*", "null") and not ORIGIN.fullmatch(str(origin).strip())]
 
@@ -35,7 +35,7 @@ def invalid_origins(origins: Iterable[str]) -> list[str]:
 def unbracketed_urls(urls: Mapping[str, Any]) -> list[str]:
     """Return the names of the settings whose URL has an IPv6 address without brackets.
 
-    :param urls: URLs by the names of their variables. They are not shown, as they may hold a password.
+    :param urls: URLs by the names of their variables. They are not shown, because they may contain a password.
     """
     wrong = []
     for name, url in urls.items():
@@ -53,7 +53,7 @@ def names_are_bare(given: RoleSettings) -> str:
 
 
 def origins_have_a_scheme(given: RoleSettings) -> str:
-    """Origins of other pages are as browsers send them."""
+    """Origins of other pages have the form that browsers send."""
     wrong = invalid_origins(given.items("mlflow_server_cors_allowed_origins"))
     way = "Give origins such as https://notebooks.example.com, with a scheme and no path."
     return f"mlflow_server_cors_allowed_origins has {' '.join(wrong)}. {way}" if wrong else ""
@@ -83,7 +83,7 @@ def prefix_is_a_path(given: RoleSettings) -> str:
 
 
 def prefix_is_known_to_the_release(given: RoleSettings) -> str:
-    """The release has its API below a static prefix too."""
+    """The release also has its API below a static prefix."""
     prefix, version = given.text("mlflow_server_static_prefix"), given.text("mlflow_server_version")
     if not prefix or given.text("mlflow_server_lock_file") or LooseVersion(version) >= LooseVersion(PREFIX_SINCE):
         return ""

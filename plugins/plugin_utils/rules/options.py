@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for names and options that are passed on: misspelled variables, environments, settings of a service, arguments of `mlflow server`."""
+"""Rules for names and options that are passed to a service: misspelled variables, environments, settings, arguments of `mlflow server`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.releases import
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.server_options import argument_faults, environment_faults
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import LEFT_BEHIND, similar_names
 
-#: Environment names that MLflow ignores, or that have a variable of their own. Those of the options of `mlflow server` come from the release.
+#: Environment variables that MLflow ignores, or that the role has its own variable for. Those of the options of `mlflow server` are in the release's facts.
 OF_MLFLOW = {
     "GUNICORN_CMD_ARGS": "MLflow's own address wins over it. Set mlflow_server_host and mlflow_server_port.",
     "PORT": "MLflow does not read it. Set mlflow_server_port.",
@@ -36,7 +36,7 @@ OF_MLFLOW = {
     "AWS_ACCESS_KEY_ID": "Set mlflow_server_s3_access_key_id.",
     "AWS_SECRET_ACCESS_KEY": "Set mlflow_server_s3_secret_access_key.",
 }
-#: Settings of PostgreSQL and MinIO that have a variable of their own, or that the role keeps, and the way out for each.
+#: Settings of PostgreSQL and MinIO that the role has its own variable for, or that the role sets itself, with the fix for each.
 OF_POSTGRES = {
     "listen_addresses": "Set postgres_listen_addresses.",
     "port": "Set postgres_port.",
@@ -59,10 +59,10 @@ OF_MINIO = {
 
 
 def invalid_settings(settings: Mapping[str, Any], refused: Mapping[str, str] | None = None) -> list[str]:
-    """Return what is wrong in a dictionary of settings, a part of a sentence for each fault, without the values: one may be a secret.
+    """Return a part of a sentence for each fault in a dictionary of settings, without the values: a value may be a secret.
 
     :param settings: Names and values.
-    :param refused: Names that may not stand there, each with the way out.
+    :param refused: Names that are not allowed, each with the fix.
     """
     faults = []
     for name, value in settings.items():
@@ -76,19 +76,19 @@ def invalid_settings(settings: Mapping[str, Any], refused: Mapping[str, str] | N
 
 
 def _table_fault(given: RoleSettings, name: str, refused: Mapping[str, str] | None = None) -> str:
-    """Return what is wrong in a dictionary of settings, or nothing."""
+    """Return what is wrong in a dictionary of settings, or an empty text."""
     faults = invalid_settings(given.table(name), refused)
     return f"{name} has {'; '.join(faults)}" if faults else ""
 
 
 def no_name_is_misspelled(given: RoleSettings) -> str:
-    """No variable that is set is nearly one of the role."""
+    """The name of no variable is similar to a variable of the role."""
     wrong = similar_names(given.names(LEFT_BEHIND), given.options)
     return f"The inventory sets {', '.join(wrong)}: nothing reads that name. Correct it." if wrong else ""
 
 
 def mlflow_environment_is_passed_on(given: RoleSettings) -> str:
-    """The environment has what MLflow reads, and no variable that has one of the role."""
+    """The environment has only variables that MLflow reads, and none that the role has its own variable for."""
     environment = given.table("mlflow_server_environment")
     faults = invalid_settings(environment, OF_MLFLOW)
     faults += environment_faults(environment, options_facts(given), known_version(given), given.text("mlflow_server_data_dir"))
@@ -96,12 +96,12 @@ def mlflow_environment_is_passed_on(given: RoleSettings) -> str:
 
 
 def mlflow_download_environment_is_one(given: RoleSettings) -> str:
-    """The environment of downloads is one."""
+    """The environment of downloads is valid."""
     return _table_fault(given, "mlflow_server_download_environment")
 
 
 def mlflow_lists_are_lists(given: RoleSettings) -> str:
-    """A list that is given as text would be cut."""
+    """A list is not given as text, which would be cut."""
     if not any(given.is_text(f"mlflow_server_{name}") for name in ("extra_args", "names", "allowed_hosts")):
         return ""
     return (
@@ -111,23 +111,23 @@ def mlflow_lists_are_lists(given: RoleSettings) -> str:
 
 
 def mlflow_arguments_are_known(given: RoleSettings) -> str:
-    """The release takes these arguments, and none has a variable of the role."""
-    if given.is_text("mlflow_server_extra_args"):  # refused as such
+    """The release accepts the arguments, and the role has no own variable for any of them."""
+    if given.is_text("mlflow_server_extra_args"):  # another rule refuses it
         return ""
     faults = argument_faults(given.items("mlflow_server_extra_args"), options_facts(given), known_version(given), given.text("mlflow_server_data_dir"))
     return f"mlflow_server_extra_args: {' '.join(faults)}" if faults else ""
 
 
 def postgres_settings_are_passed_on(given: RoleSettings) -> str:
-    """The settings of PostgreSQL have none that has a variable of the role."""
+    """The role has no own variable for any of PostgreSQL's settings."""
     return _table_fault(given, "postgres_settings", OF_POSTGRES)
 
 
 def minio_environment_is_passed_on(given: RoleSettings) -> str:
-    """The environment of MinIO has no variable that has one of the role."""
+    """The role has no own variable for any variable of MinIO's environment."""
     return _table_fault(given, "minio_environment", OF_MINIO)
 
 
 def minio_download_environment_is_one(given: RoleSettings) -> str:
-    """The environment of downloads is one."""
+    """The environment of downloads is valid."""
     return _table_fault(given, "minio_download_environment")

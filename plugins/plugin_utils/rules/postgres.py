@@ -17,23 +17,23 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 
 
 def version_of(given: RoleSettings) -> str:
-    """Return the major version that is wanted, empty if it is not known."""
+    """Return the wanted major version, empty if it is not known."""
     return major_version(given.text("postgres_version"), given.facts)
 
 
 def former(given: RoleSettings) -> Mapping[str, Any]:
-    """Return the cluster whose data the wanted version lacks, empty if there is none."""
+    """Return the cluster whose data the wanted version does not have, empty if there is none."""
     found: Mapping[str, Any] = other_clusters(given.facts, version_of(given))["former"]
     return found
 
 
 def clusters(given: RoleSettings) -> list[Mapping[str, Any]]:
-    """Return the clusters of the host that can be this role's."""
+    """Return the clusters of the host that may belong to this role."""
     return [cluster for cluster in given.facts.get("postgres_clusters") or [] if cluster["name"] == "main"]
 
 
 def connections_are_enough(given: RoleSettings) -> str:
-    """A max_connections of the user's is enough for the workers of all tracking servers."""
+    """A max_connections that the user sets is enough for the workers of all tracking servers."""
     most, wanted = given.table("postgres_settings").get("max_connections"), given.number("postgres_connections")
     if most is None or _whole(most) >= wanted + RESERVED:
         return ""
@@ -45,7 +45,7 @@ def connections_are_enough(given: RoleSettings) -> str:
 
 
 def _whole(value: Any) -> int:
-    """Return a value as a whole number, 0 if it is none."""
+    """Return a value as a whole number, 0 if it is not one."""
     try:
         return int(value)
     except (TypeError, ValueError):
@@ -53,14 +53,14 @@ def _whole(value: Any) -> int:
 
 
 def connections(given: RoleSettings) -> str:
-    """Return how many connections there may be, for a run that goes on."""
+    """Return the number of possible connections, for the report of a run."""
     wanted = given.number("postgres_connections")
     most = given.table("postgres_settings").get("max_connections") or max_connections(wanted) or DEFAULT
     return f"The workers of all tracking servers may open {wanted} connections, and max_connections is {most}."
 
 
 def no_upgrade_was_cut_short(given: RoleSettings) -> str:
-    """No upgrade is under way on the host."""
+    """No upgrade is unfinished on the host."""
     if given.switch("_postgres_upgrading") or not any(cluster["upgrade"] for cluster in clusters(given)):
         return ""
     return "An upgrade of this host's PostgreSQL was cut short. Run upgrade_postgres.yml again, with the inventory that it was begun with."
@@ -78,7 +78,7 @@ def data_are_of_the_version(given: RoleSettings) -> str:
 
 
 def version_is_known(given: RoleSettings) -> str:
-    """The packages' major version is known."""
+    """The major version of the packages is known."""
     if given.in_container or version_of(given):
         return ""
     release = given.facts.get("distribution_release", "")
@@ -86,14 +86,14 @@ def version_is_known(given: RoleSettings) -> str:
 
 
 def pgdg_needs_a_version(given: RoleSettings) -> str:
-    """A repository with several versions needs one to be chosen."""
+    """A version is chosen for a repository that has several."""
     if given.text("postgres_repository") != "pgdg" or given.text("postgres_version"):
         return ""
     return 'postgres_repository is pgdg, which carries several versions. Set postgres_version to the one you want, such as "17".'
 
 
 def databases_have_names_of_their_own(given: RoleSettings) -> str:
-    """Each database has a name of its own."""
+    """All databases have different names."""
     names = [given.text("postgres_database"), *(str(name) for name in given.items("postgres_more_databases"))]
     if all(re.match("^[A-Za-z_][A-Za-z0-9_-]*$", name) for name in names) and len(set(names)) == len(names):
         return ""
@@ -104,7 +104,7 @@ def databases_have_names_of_their_own(given: RoleSettings) -> str:
 
 
 def upgrade_is_not_of_an_image(given: RoleSettings) -> str:
-    """An image has the programs of one major version."""
+    """An upgrade is not for a container: an image has the programs of one major version only."""
     if not given.in_container:
         return ""
     return (
@@ -115,14 +115,14 @@ def upgrade_is_not_of_an_image(given: RoleSettings) -> str:
 
 
 def upgrade_has_something_to_upgrade(given: RoleSettings) -> str:
-    """The host has a cluster."""
+    """The host has a cluster to upgrade."""
     if given.in_container or clusters(given):
         return ""
     return "The host has no PostgreSQL to upgrade. Run site.yml, which sets it up."
 
 
 def upgrade_leads_to_a_newer_version(given: RoleSettings) -> str:
-    """An older version cannot read the data of a newer one."""
+    """An upgrade leads to a newer version: an older one cannot read the data."""
     if not former(given) or LooseVersion(version_of(given)) > LooseVersion(str(former(given)["version"])):
         return ""
     version = former(given)["version"]
@@ -133,23 +133,23 @@ def upgrade_leads_to_a_newer_version(given: RoleSettings) -> str:
 
 
 def upgrade_has_the_former_programs(given: RoleSettings) -> str:
-    """The former version is installed, as its programs read the data."""
+    """The former version is installed, because its programs read the data."""
     if not former(given) or f"postgresql-{former(given)['version']}" in (given.facts.get("packages") or {}):
         return ""
     return f"The package postgresql-{former(given)['version']} is not installed, and its programs read the data that are to be taken along. Install it."
 
 
 def upgrade_overwrites_nothing(given: RoleSettings) -> str:
-    """There are no data of the wanted version that the playbook has not made."""
+    """The wanted version has no data that the playbook did not create."""
     if former(given).get("upgrade") or not ((given.variable("__postgres_leftover", {}) or {}).get("stat") or {}).get("exists"):
         return ""
     return f"/var/lib/postgresql/{version_of(given)}/main has data already that this playbook has not made. Move them away."
 
 
 def upgrade_has_room(given: RoleSettings) -> str:
-    """There is room for a copy and a dump of the data. Indexes are no part of a dump, which is compressed besides."""
+    """There is space for a copy and a dump of the data. A dump is compressed and has no indexes."""
     size = _counted(given, "__postgres_measured", 0)
-    # What an interrupted upgrade has copied is removed or kept, so it needs no more room.
+    # An interrupted upgrade needs no more space: its copy is removed or kept.
     needed = 0 if former(given).get("upgrade") else int(size * 1.5)
     free = _counted(given, "__postgres_left", -1)
     if needed <= free:
@@ -161,6 +161,6 @@ def upgrade_has_room(given: RoleSettings) -> str:
 
 
 def _counted(given: RoleSettings, name: str, field: int) -> int:
-    """Return a number in what a command wrote, 0 if it was not run."""
+    """Return a number in the output of a command, 0 if the command did not run."""
     words = str((given.variable(name, {}) or {}).get("stdout") or "0").split()
     return _whole(words[field])

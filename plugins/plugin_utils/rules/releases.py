@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for releases of MLflow: what is shipped for them, what they need in a lock, and upgrades."""
+"""Rules for releases of MLflow: the shipped locks, the packages that a lock needs, and upgrades."""
 
 from __future__ import annotations
 
@@ -15,50 +15,50 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.server_options import option_value
 
 RELEASES = ROLES / "mlflow_server/files/releases"
-#: The oldest release that a version of the plugin for OpenID Connect is locked for.
+#: The oldest release that has a lock with the plugin for OpenID Connect.
 OIDC_SINCE = "3.17.2"
 IS_RELEASE = "[0-9]+[.]"
 
 
 def shipped(given: RoleSettings) -> list[str]:
-    """Return the releases that a lock is shipped for, the newest first."""
+    """Return the releases with a shipped lock, the newest first."""
     return [str(release) for release in given.variable("_mlflow_server_releases")]
 
 
 @functools.cache
 def read_options(version: str) -> Mapping[str, Any]:
-    """Return what `mlflow server` of a release takes, read from the release itself."""
+    """Return the options of a release's `mlflow server`, which were read from the release itself."""
     options: Mapping[str, Any] = json.loads((RELEASES / version / "options.json").read_text(encoding="utf-8"))
     return options
 
 
 def known_version(given: RoleSettings) -> str:
-    """Return the release, or nothing with a lock of the user's own, of which nothing is known."""
+    """Return the release; empty with a user's own lock, whose release is not known."""
     return "" if given.text("mlflow_server_lock_file") else given.text("mlflow_server_version")
 
 
 def options_facts(given: RoleSettings) -> Mapping[str, Any]:
-    """Return what `mlflow server` takes. A release with a lock of the user's own is held against the newest one that is shipped."""
+    """Return the options of `mlflow server`. With a user's own lock, these are the options of the newest shipped release."""
     return read_options(known_version(given) or shipped(given)[0])
 
 
 def exposes_metrics(given: RoleSettings) -> bool:
-    """Say whether the server gives metrics for Prometheus."""
+    """Return whether the server has metrics for Prometheus."""
     arguments = [] if given.is_text("mlflow_server_extra_args") else given.items("mlflow_server_extra_args")
     return bool(option_value(arguments, "--expose-prometheus", options_facts(given), given.table("mlflow_server_environment")))
 
 
 def lock_lacks(given: RoleSettings, package: str) -> bool:
-    """Say whether there is a lock of the user's own, without a package.
+    """Return whether there is a user's own lock without a package.
 
-    :param package: A pattern of the package's name.
+    :param package: A pattern for the package's name.
     """
     lock = given.text("mlflow_server_lock_file")
     return bool(lock) and not re.search(f"(?mi)^{package}==", given.read(lock))
 
 
 def release_can_be_installed(given: RoleSettings) -> str:
-    """A lock is shipped for the release, or the user gives one."""
+    """There is a lock for the release, shipped or the user's own."""
     version = given.text("mlflow_server_version")
     if given.text("mlflow_server_lock_file") or version in shipped(given):
         return ""
@@ -69,7 +69,7 @@ def release_can_be_installed(given: RoleSettings) -> str:
 
 
 def no_upgrade_was_cut_short(given: RoleSettings) -> str:
-    """No upgrade is under way on the host."""
+    """No upgrade is unfinished on the host."""
     former = given.facts.get("mlflow_upgrade_from")
     if not former or given.switch("_mlflow_server_upgrading"):
         return ""
@@ -77,14 +77,14 @@ def no_upgrade_was_cut_short(given: RoleSettings) -> str:
 
 
 def lock_has_metrics(given: RoleSettings) -> str:
-    """A lock has what metrics need."""
+    """A lock has the packages for metrics."""
     if not lock_lacks(given, "prometheus[-_]flask[-_]exporter") or not exposes_metrics(given):
         return ""
     return "--expose-prometheus is set, and mlflow_server_lock_file has no prometheus-flask-exporter, which that needs. Add it to the lock."
 
 
 def lock_has_basic_auth(given: RoleSettings) -> str:
-    """A lock has what users with passwords need."""
+    """A lock has the packages for users with passwords."""
     if given.text("mlflow_server_auth") != "basic" or not lock_lacks(given, "flask[-_]wtf"):
         return ""
     return "mlflow_server_auth is basic, and mlflow_server_lock_file has no Flask-WTF, which that needs. Make the lock from mlflow[auth]."
@@ -98,7 +98,7 @@ def lock_has_oidc(given: RoleSettings) -> str:
 
 
 def release_has_oidc(given: RoleSettings) -> str:
-    """The plugin for OpenID Connect fits the release."""
+    """The plugin for OpenID Connect supports the release."""
     version = known_version(given)
     if given.text("mlflow_server_auth") != "oidc" or not version or (RELEASES / version / "oidc.txt").is_file():
         return ""
@@ -115,13 +115,13 @@ def gc_age_is_a_time(given: RoleSettings) -> str:
 
 
 def workers_are_one_or_more(given: RoleSettings) -> str:
-    """There is a worker."""
+    """There is at least one worker."""
     workers = given.number("mlflow_server_workers")
     return f"mlflow_server_workers is {workers}. Set 1 or more." if workers < 1 else ""
 
 
 def _upgrade_from(given: RoleSettings) -> str:
-    """Return the release that an upgrade starts from, empty if the server does not tell it."""
+    """Return the release from which an upgrade starts, empty if the server does not report it."""
     release = str(given.variable("mlflow_server_upgrade_from"))
     return release if re.match(IS_RELEASE, release) else ""
 
@@ -135,7 +135,7 @@ def server_tells_its_release(given: RoleSettings) -> str:
 
 
 def upgrade_leads_to_a_newer_release(given: RoleSettings) -> str:
-    """An older release cannot read the database of a newer one."""
+    """An upgrade leads to a newer release: an older one cannot read the database."""
     former, version = _upgrade_from(given), given.text("mlflow_server_version")
     if not former or LooseVersion(version) >= LooseVersion(former):
         return ""
@@ -146,7 +146,7 @@ def upgrade_leads_to_a_newer_release(given: RoleSettings) -> str:
 
 
 def upgrade_can_be_taken_back(given: RoleSettings) -> str:
-    """The release that is installed could be run again with what the inventory says of its packages or its image, which is of the new one."""
+    """A rollback is possible: the former release can be installed again with the packages or the image in the inventory, which are for the new one."""
     former = _upgrade_from(given)
     if not former or not given.switch("mlflow_server_upgrade_wanted"):
         return ""
@@ -164,7 +164,7 @@ def upgrade_can_be_taken_back(given: RoleSettings) -> str:
 
 
 def upgrade_can_bring_the_database_back(given: RoleSettings) -> str:
-    """The database is one that the collection can keep a copy of."""
+    """The collection can copy the database for a rollback."""
     if given.text("mlflow_server_backend_store_uri").startswith("sqlite:") or given.planned("postgres_host"):
         return ""
     return (

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for where the services listen: addresses, ports, and who else has them."""
+"""Rules for the addresses and ports of the services, and for conflicts with other processes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listen
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters, major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 
-#: Words that PostgreSQL's setting knows an address by.
+#: Words for addresses in PostgreSQL's settings.
 WORDS = {"localhost": "127.0.0.1", "*": "0.0.0.0"}
-#: What is said of a store whose port its former service or container has.
+#: The message for a store whose port belongs to its former service or container.
 STAY = "Data do not move between a service and a container by themselves"
 ADDRESS = r"^([0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$"
 
 
 def port_conflicts(listeners: Iterable[Mapping[str, Any]], address: str | list[str], port: int, own: Iterable[str]) -> list[str]:
-    """Return in words the sockets in whose way a service's socket would be, or that would take its traffic.
+    """Return in words the sockets that prevent a service from opening its socket, or that would take its traffic.
 
     :param listeners: The fact ``listeners`` of ``atlas.mlflow.host_facts``.
-    :param address: IP address that the service listens on, or a list of them; ``localhost`` is 127.0.0.1 and ``*`` is 0.0.0.0. What is
-        no address has no conflict: that it is none is for another rule to say.
+    :param address: IP address that the service listens on, or a list of them; ``localhost`` is 127.0.0.1 and ``*`` is 0.0.0.0. A text that is
+        not an address has no conflicts, because another rule refuses it.
     :param port: Its port.
-    :param own: Units and containers (``container NAME``) that may have it: the service's own.
+    :param own: Units and containers (``container NAME``) that may have the port: the service's own.
     """
     wanted = []
     for one in [address] if isinstance(address, str) else address:
@@ -43,27 +43,27 @@ def port_conflicts(listeners: Iterable[Mapping[str, Any]], address: str | list[s
 
 
 def is_port(number: int) -> bool:
-    """Say whether a number can be a port."""
+    """Return whether a number can be a port."""
     return 0 < number < 65536
 
 
 def address_fault(name: str, address: str) -> str:
-    """Return what is wrong with an address to listen on, or nothing."""
+    """Return what is wrong with an address to listen on, or an empty text."""
     return "" if re.match(ADDRESS, address) else f"{name} is {address}. Set an IP address to listen on; 0.0.0.0 is all."
 
 
 def port_fault(name: str, port: int) -> str:
-    """Return what is wrong with a port, or nothing."""
+    """Return what is wrong with a port, or an empty text."""
     return "" if is_port(port) else f"{name} is {port}. Set a port between 1 and 65535."
 
 
 def port_taken(given: RoleSettings, address: str | list[str], own: Iterable[str], way: str, *others: int) -> str:
-    """Return what is said of a role's port that something else has, or nothing.
+    """Return the message for a role's port that another process has, or an empty text.
 
-    :param address: Where the role's service listens.
+    :param address: The address on which the role's service listens.
     :param own: The role's own units and containers.
-    :param way: The end of the sentence: what it would do, or the way out.
-    :param others: More ports of the service; 0 is none.
+    :param way: The end of the sentence: the consequence, or the fix.
+    :param others: More ports of the service; 0 means none.
     """
     port = given.number(f"{given.role}_port")
     found = [one for wanted in (port, *others) if wanted for one in port_conflicts(given.facts.get("listeners") or [], address, wanted, own)]
@@ -88,29 +88,29 @@ def mlflow_is_reached_by_proxies(given: RoleSettings) -> str:
 
 
 def mlflow_port_is_one(given: RoleSettings) -> str:
-    """The tracking server's port can be one."""
+    """The tracking server's port is valid."""
     return port_fault("mlflow_server_port", given.number("mlflow_server_port"))
 
 
 def mlflow_port_is_free(given: RoleSettings) -> str:
-    """Nothing else has the tracking server's port, or a more specific address of it. Moving between unit and container frees the role's own first."""
+    """Nothing else has the tracking server's port, also on a more specific address. A move between unit and container frees the role's own port first."""
     own = ["mlflow-server.service", f"container {given.text('mlflow_server_container_name')}"]
     return port_taken(given, given.text("mlflow_server_host"), own, ": it would take the tracking server's traffic, or keep it from starting.")
 
 
 def postgres_listens_on_addresses(given: RoleSettings) -> str:
-    """PostgreSQL listens on IP addresses, or on what it has a word for."""
+    """PostgreSQL listens on IP addresses, or on addresses for which it has a word."""
     wrong = [str(address) for address in given.items("postgres_listen_addresses") if address not in WORDS and not re.match(ADDRESS, str(address))]
     return f"postgres_listen_addresses has {', '.join(wrong)}. Give IP addresses, localhost, or * for all." if wrong else ""
 
 
 def postgres_port_is_one(given: RoleSettings) -> str:
-    """PostgreSQL's port can be one."""
+    """PostgreSQL's port is valid."""
     return port_fault("postgres_port", given.number("postgres_port"))
 
 
 def postgres_port_is_free(given: RoleSettings) -> str:
-    """Nothing else has PostgreSQL's port. A cluster that is to be upgraded has it by right."""
+    """Nothing else has PostgreSQL's port, except a cluster that will be upgraded."""
     if given.in_container:
         own = [f"container {given.text('postgres_container_name')}"]
     else:
@@ -127,7 +127,7 @@ def minio_listens_on_an_address(given: RoleSettings) -> str:
 
 
 def minio_ports_are_two(given: RoleSettings) -> str:
-    """MinIO's port can be one, and its console has none or another one."""
+    """MinIO's port is valid. Its console has no port or another one."""
     port, console = given.number("minio_port"), given.number("minio_console_port")
     if is_port(port) and 0 <= console < 65536 and port != console:
         return ""
@@ -146,7 +146,7 @@ def haproxy_listens_on_an_address(given: RoleSettings) -> str:
 
 
 def haproxy_ports_are_ports(given: RoleSettings) -> str:
-    """HAProxy's ports can be ports; there need not be one for http beside https."""
+    """HAProxy's ports are valid. The port for plain HTTP is optional with https."""
     port, redirect = given.number("haproxy_port"), given.number("haproxy_redirect_port")
     if is_port(port) and 0 <= redirect < 65536:
         return ""
@@ -154,7 +154,7 @@ def haproxy_ports_are_ports(given: RoleSettings) -> str:
 
 
 def haproxy_redirect_leads_to_https(given: RoleSettings) -> str:
-    """Requests are sent on to https only if there is a certificate, and from another port."""
+    """Requests are redirected to https only if there is a certificate, and from another port."""
     port, redirect = given.number("haproxy_port"), given.number("haproxy_redirect_port")
     if not redirect or given.text("haproxy_tls_certificate") and redirect != port:
         return ""

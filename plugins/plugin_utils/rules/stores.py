@@ -13,21 +13,21 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.users import has_users
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import store_changes
 
-#: The first release whose server advertises downloads by links to S3.
+#: The first release whose server offers downloads by links to S3.
 DIRECT_SINCE = "3.15.0"
 BACKEND, USERS, DESTINATION = "mlflow_server_backend_store_uri", "mlflow_server_auth_store_uri", "mlflow_server_artifacts_destination"
 ENDPOINT = "mlflow_server_s3_endpoint_url"
-#: The collection's own folder on a host.
+#: The collection's folder on a host.
 COLLECTION = {"the folder of the collection": "/opt/atlas-mlflow"}
 
 
 def is_sqlite(uri: str) -> bool:
-    """Say whether a database is a file."""
+    """Return whether a database is a file."""
     return uri.startswith("sqlite:")
 
 
 def on_s3(given: RoleSettings) -> bool:
-    """Say whether artifacts are in a bucket."""
+    """Return whether artifacts are in a bucket."""
     return given.text(DESTINATION).startswith("s3://")
 
 
@@ -37,7 +37,7 @@ def servers(given: RoleSettings) -> int:
 
 
 def no_store_is_left(given: RoleSettings) -> str:
-    """The tracking server keeps the stores that it serves."""
+    """The tracking server keeps its stores."""
     if given.flag("mlflow_server_allow_store_change") or not given.stack:
         return ""
     wanted = {
@@ -68,7 +68,7 @@ def folders_can_be_the_service_s(given: RoleSettings) -> str:
 
 
 def backend_names_its_driver(given: RoleSettings) -> str:
-    """The URI names the driver of PostgreSQL."""
+    """The URI names the driver for PostgreSQL."""
     if not re.match("postgres(ql)?:", given.text(BACKEND)):
         return ""
     return f"{BACKEND} names no driver, and which one SQLAlchemy takes then depends on its version. Start it with postgresql+psycopg2://."
@@ -82,17 +82,17 @@ def backend_is_a_database(given: RoleSettings) -> str:
 
 
 def _encoding_fault(name: str, uri: str) -> str:
-    """Return what is wrong with the password in a database's URI, or nothing; no part of the URI is in it."""
+    """Return what is wrong with the password in a database's URI, without any part of the URI; or an empty text."""
     return f"{name} has a password that is not percent-encoded. In the URI, {ENCODED}." if not_encoded(uri) else ""
 
 
 def backend_password_is_encoded(given: RoleSettings) -> str:
-    """The password in the URI is read as it is meant."""
+    """The password in the URI is percent-encoded."""
     return _encoding_fault(BACKEND, given.text(BACKEND))
 
 
 def users_password_is_encoded(given: RoleSettings) -> str:
-    """The password in the URI of the users' database is read as it is meant."""
+    """The password in the URI of the users' database is percent-encoded."""
     return _encoding_fault(USERS, given.text(USERS)) if has_users(given) else ""
 
 
@@ -107,7 +107,7 @@ def backend_is_shared(given: RoleSettings) -> str:
 
 
 def users_database_names_its_driver(given: RoleSettings) -> str:
-    """The users' database is one, and its URI names the driver."""
+    """The users' database is a database, and its URI names the driver."""
     if not has_users(given) or re.match("(sqlite|postgresql[+][a-z0-9]+)://", given.text(USERS)):
         return ""
     return (
@@ -117,7 +117,7 @@ def users_database_names_its_driver(given: RoleSettings) -> str:
 
 
 def users_have_a_database_of_their_own(given: RoleSettings) -> str:
-    """The tables of the users clash with those of the backend store."""
+    """The users' database differs from the backend store, because the names of tables are the same."""
     if not has_users(given) or given.text(USERS) != given.text(BACKEND):
         return ""
     return f"{USERS} is the backend store, whose tables clash with those of the users. Set the URI of a database of its own."
@@ -152,7 +152,7 @@ def endpoint_has_no_path(given: RoleSettings) -> str:
 
 
 def s3_keys_are_two(given: RoleSettings) -> str:
-    """An account has both keys, or the host has a role of its own."""
+    """An account has both keys, or neither if the host has its own role."""
     if bool(given.text("mlflow_server_s3_access_key_id")) == bool(given.text("mlflow_server_s3_secret_access_key")):
         return ""
     return (
@@ -162,19 +162,19 @@ def s3_keys_are_two(given: RoleSettings) -> str:
 
 
 def is_direct(given: RoleSettings) -> bool:
-    """Say whether clients are sent to the S3 endpoint."""
+    """Return whether the server sends clients to the S3 endpoint."""
     return given.text("mlflow_server_artifact_mode") != "proxied"
 
 
 def direct_artifacts_are_on_s3(given: RoleSettings) -> str:
-    """Only of S3 there are links."""
+    """Direct artifacts are on S3, because only S3 has links."""
     if not is_direct(given) or on_s3(given):
         return ""
     return f"mlflow_server_artifact_mode is direct, and the artifact store is not S3. Set {DESTINATION} to s3://BUCKET."
 
 
 def direct_artifacts_are_known_to_the_release(given: RoleSettings) -> str:
-    """The release hands out links to S3."""
+    """The release offers links to S3."""
     version = given.text("mlflow_server_version")
     if not is_direct(given) or given.text("mlflow_server_lock_file") or LooseVersion(version) >= LooseVersion(DIRECT_SINCE):
         return ""
@@ -185,7 +185,7 @@ def direct_artifacts_are_known_to_the_release(given: RoleSettings) -> str:
 
 
 def direct_artifacts_are_not_on_loopback(given: RoleSettings) -> str:
-    """Clients reach the endpoint that they are sent to."""
+    """Clients can reach the S3 endpoint."""
     endpoint = given.text(ENDPOINT)
     if not is_direct(given) or not re.search("//(localhost|127[.])", endpoint):
         return ""

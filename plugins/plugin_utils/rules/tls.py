@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for TLS: certificates with their keys, and the authorities that they are checked by."""
+"""Rules for TLS: certificates with their keys, and the CA files with which they are checked."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 
-#: What a role's certificate is called by, if it does not fit.
+#: The name of a role's certificate in messages.
 CALLED_BY = {
     "mlflow_server": "Give others, or set mlflow_server_url to a name that the certificate is for.",
     "postgres": "Give others. The name by which PostgreSQL is called is atlas_mlflow_address of its host.",
     "minio": "Give others. The name by which MinIO is called is atlas_mlflow_address of its host.",
     "haproxy": "Give others, or set mlflow_server_url of the tracking servers to a name that the certificate is for.",
 }
-#: What the plan has of the certificate of the inventory's own authority. It is made after the preflight.
+#: The place in the plan of the certificate from the inventory's own authority. It is made after the preflight.
 OWN = {"mlflow_server": "server_tls_certificate"}
 
 
@@ -31,7 +31,7 @@ def certificate_has_its_key(given: RoleSettings) -> str:
 
 
 def called_names(given: RoleSettings) -> list[str]:
-    """Return the names by which clients call a role's service, for which its certificate must be."""
+    """Return the names that clients use for a role's service. They must be in its certificate."""
     if given.role == "mlflow_server":
         return [str(given.variable("_mlflow_server_tls_name"))]
     if given.role == "minio":
@@ -44,7 +44,7 @@ def called_names(given: RoleSettings) -> list[str]:
 
 
 def certificate_fits(given: RoleSettings) -> str:
-    """A certificate of the user's own is valid, for the name that clients call, and for its key."""
+    """A user's own certificate is valid, and matches the name that clients use and its key."""
     name = f"{given.role}_tls_certificate"
     certificate, key = given.text(name), given.text(f"{given.role}_tls_key")
     if not certificate or certificate == given.planned(OWN.get(given.role, "tls_certificate")):
@@ -54,7 +54,7 @@ def certificate_fits(given: RoleSettings) -> str:
 
 
 def _authority_fault(given: RoleSettings, name: str) -> str:
-    """Return what is wrong with an authority, or nothing. That of the inventory is made after the preflight."""
+    """Return what is wrong with a CA file, or an empty text. The inventory's own is made after the preflight."""
     path = given.text(name)
     if not path or given.switch("atlas_mlflow_tls") or Path(path).expanduser().is_file():
         return ""
@@ -62,22 +62,22 @@ def _authority_fault(given: RoleSettings, name: str) -> str:
 
 
 def mlflow_authority_is_a_file(given: RoleSettings) -> str:
-    """The authority of the tracking server and its stores is a file."""
+    """The CA file of the tracking server and its stores exists."""
     return _authority_fault(given, "mlflow_server_tls_authority")
 
 
 def minio_authority_is_a_file(given: RoleSettings) -> str:
-    """The authority of MinIO is a file."""
+    """The CA file of MinIO exists."""
     return _authority_fault(given, "minio_tls_authority")
 
 
 def haproxy_authority_is_a_file(given: RoleSettings) -> str:
-    """The authority of the servers behind the proxy is a file."""
+    """The CA file of the servers behind the proxy exists."""
     return _authority_fault(given, "haproxy_servers_tls_authority")
 
 
 def jobs_need_plain_http(given: RoleSettings) -> str:
-    """MLflow's jobs call their server by plain HTTP."""
+    """MLflow's jobs are used only with plain HTTP, because they call their server without TLS."""
     if not given.text("mlflow_server_tls_certificate") or not given.flag("mlflow_server_jobs_enabled"):
         return ""
     return (
@@ -87,13 +87,13 @@ def jobs_need_plain_http(given: RoleSettings) -> str:
 
 
 def proxy_speaks_tls_to_servers_with_tls(given: RoleSettings) -> str:
-    """The proxy does not speak plain HTTP to servers that speak TLS, or TLS to others."""
+    """The proxy uses TLS if the servers use TLS, and plain HTTP if they do not."""
     servers = given.planned("servers_with_tls") or {}
     others = ", ".join(name for name, tls in servers.items() if tls != given.flag("haproxy_servers_tls"))
     if not others:
         return ""
     if given.flag("haproxy_servers_tls"):
-        # Servers that the inventory lists itself may have a way of their own to TLS.
+        # Servers that the user lists may use TLS in their own way.
         if given.items("haproxy_servers") != given.planned("proxied_servers"):
             return ""
         return (
@@ -107,7 +107,7 @@ def proxy_speaks_tls_to_servers_with_tls(given: RoleSettings) -> str:
 
 
 def hsts_needs_tls(given: RoleSettings) -> str:
-    """Only a proxy with TLS may tell browsers to use it."""
+    """Browsers are told to use TLS only if the proxy has TLS."""
     seconds = given.number("haproxy_hsts_seconds")
     if seconds == 0 or seconds > 0 and given.text("haproxy_tls_certificate"):
         return ""

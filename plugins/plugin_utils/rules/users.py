@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Rules for who may use a tracking server: the administrator, users with passwords, people whom an OpenID provider knows."""
+"""Rules for the users of a tracking server: the administrator, users with passwords, and people from an OpenID provider."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import characters, is_short
 
-#: What a password and a name may be, to arrive the same in a file of settings, in a header and in a URL.
+#: Allowed passwords and names. They are the same in a file of settings, in a header and in a URL.
 PASSWORD = "(?!password1234$)[!-~]([ -~]*[!-~])?$"
 PASSWORD_OF_A_USER = "(?!password1234$)[!-~][ -~]{10,}[!-~]$"
 NAME = "[A-Za-z0-9][A-Za-z0-9._@+-]*$"
@@ -20,22 +20,22 @@ GROUPS, ADMIN_GROUPS = "mlflow_server_oidc_groups", "mlflow_server_oidc_admin_gr
 
 
 def has_users(given: RoleSettings) -> bool:
-    """Say whether people log in."""
+    """Return whether people log in."""
     return given.text("mlflow_server_auth") != "none"
 
 
 def with_oidc(given: RoleSettings) -> bool:
-    """Say whether people log in by an OpenID provider."""
+    """Return whether people log in with an OpenID provider."""
     return given.text("mlflow_server_auth") == "oidc"
 
 
 def users_of(given: RoleSettings) -> list[Mapping[str, Any]]:
-    """Return the users of the inventory."""
+    """Return the users in the inventory."""
     return given.items("mlflow_server_users")
 
 
 def admin_password_is_long(given: RoleSettings) -> str:
-    """The administrator has a long password."""
+    """The administrator's password is long."""
     name = "mlflow_server_admin_password"
     if not has_users(given) or not is_short(given, name):
         return ""
@@ -46,7 +46,7 @@ def admin_password_is_long(given: RoleSettings) -> str:
 
 
 def admin_password_arrives(given: RoleSettings) -> str:
-    """The administrator's password is not a known one, and arrives as it is."""
+    """The administrator's password is not a well-known one, and has only allowed characters."""
     if not has_users(given) or re.match(PASSWORD, given.text("mlflow_server_admin_password")):
         return ""
     return (
@@ -56,7 +56,7 @@ def admin_password_arrives(given: RoleSettings) -> str:
 
 
 def admin_name_arrives(given: RoleSettings) -> str:
-    """The administrator's name arrives as it is."""
+    """The administrator's name has only allowed characters."""
     name = given.text("mlflow_server_admin_user")
     if not has_users(given) or re.match(NAME, name):
         return ""
@@ -64,7 +64,7 @@ def admin_name_arrives(given: RoleSettings) -> str:
 
 
 def users_need_basic_auth(given: RoleSettings) -> str:
-    """Only MLflow's own users come from the inventory."""
+    """Users are listed only with basic auth."""
     auth = given.text("mlflow_server_auth")
     if auth == "basic" or not users_of(given):
         return ""
@@ -72,7 +72,7 @@ def users_need_basic_auth(given: RoleSettings) -> str:
 
 
 def user_names_are_their_own(given: RoleSettings) -> str:
-    """Each user has a name of its own, which arrives as it is."""
+    """All users have different names with only allowed characters."""
     names = [str(user["name"]) for user in users_of(given)]
     if all(re.match(NAME, name) for name in names) and len({given.text("mlflow_server_admin_user"), *names}) == len(names) + 1:
         return ""
@@ -83,7 +83,7 @@ def user_names_are_their_own(given: RoleSettings) -> str:
 
 
 def user_passwords_are_long(given: RoleSettings) -> str:
-    """Each user that is to be there has a long password."""
+    """Each user that should exist has a long password."""
     present = [user for user in users_of(given) if user.get("state", "present") == "present"]
     wrong = [str(user["name"]) for user in present if not re.match(PASSWORD_OF_A_USER, str(user.get("password", "")))]
     if not wrong:
@@ -95,14 +95,14 @@ def user_passwords_are_long(given: RoleSettings) -> str:
 
 
 def permissions_are_known(given: RoleSettings) -> str:
-    """Users are given permissions that MLflow has."""
+    """The permissions of users exist in MLflow."""
     given_to = [table for kind in ("experiments", "registered_models") for user in users_of(given) if (table := user.get(kind))]
     wrong = list(dict.fromkeys(str(value) for table in given_to for value in table.values() if value not in PERMISSIONS))
     return f"mlflow_server_users has the permission {', '.join(wrong)}. There are {', '.join(PERMISSIONS)}." if wrong else ""
 
 
 def form_key_is_long(given: RoleSettings) -> str:
-    """Browsers' forms are signed by a long key."""
+    """The key that signs browsers' forms is long."""
     name = "mlflow_server_flask_secret_key"
     if not has_users(given) or not is_short(given, name):
         return ""
@@ -113,7 +113,7 @@ def form_key_is_long(given: RoleSettings) -> str:
 
 
 def oidc_image_is_built(given: RoleSettings) -> str:
-    """Only an image that is built has the plugin for OpenID Connect."""
+    """The image is built if OpenID Connect is used, because only then it has the plugin."""
     source = given.text("mlflow_server_image_source")
     if not with_oidc(given) or not given.in_container or source == "build":
         return ""
@@ -124,7 +124,7 @@ def oidc_image_is_built(given: RoleSettings) -> str:
 
 
 def oidc_provider_describes_itself(given: RoleSettings) -> str:
-    """The URL is that where the provider describes itself."""
+    """The URL is that of the provider's discovery document."""
     url = given.text("mlflow_server_oidc_discovery_url")
     if not with_oidc(given) or re.match("https://[^/]+/.*[.]well-known/", url):
         return ""
@@ -134,14 +134,14 @@ def oidc_provider_describes_itself(given: RoleSettings) -> str:
 
 
 def oidc_client_is_known(given: RoleSettings) -> str:
-    """The provider knows the tracking server."""
+    """The client of the provider has an identifier and a secret."""
     if not with_oidc(given) or given.text("mlflow_server_oidc_client_id") and given.text("mlflow_server_oidc_client_secret"):
         return ""
     return "mlflow_server_oidc_client_id or mlflow_server_oidc_client_secret is empty. Set both to what the provider gave for the tracking server."
 
 
 def oidc_leads_back_by_https(given: RoleSettings) -> str:
-    """The provider sends people back by https, to the plugin's page."""
+    """The redirect URI uses https and leads to the plugin's page."""
     uri = given.text("mlflow_server_oidc_redirect_uri")
     if not with_oidc(given) or re.match("https://[^/]+/callback$", uri):
         return ""
@@ -152,21 +152,21 @@ def oidc_leads_back_by_https(given: RoleSettings) -> str:
 
 
 def oidc_has_a_group(given: RoleSettings) -> str:
-    """Somebody may log in."""
+    """At least one group may log in."""
     if not with_oidc(given) or any(given.items(GROUPS)):
         return ""
     return f"{GROUPS} is empty, so nobody could log in. Name the provider's groups whose members may."
 
 
 def oidc_groups_have_no_comma(given: RoleSettings) -> str:
-    """The plugin takes the groups as one text, with commas between them."""
+    """The groups' names have no comma, because the plugin reads the groups as one text with commas."""
     if not with_oidc(given) or not any("," in str(group) for group in given.items(GROUPS) + given.items(ADMIN_GROUPS)):
         return ""
     return f"{GROUPS} or {ADMIN_GROUPS} has a name with a comma, which separates names. Give each group an item of its own."
 
 
 def oidc_has_no_prefix(given: RoleSettings) -> str:
-    """The plugin has its pages at the root."""
+    """There is no static prefix, because the plugin has its pages at the root."""
     prefix = given.text("mlflow_server_static_prefix")
     if not with_oidc(given) or not prefix:
         return ""
@@ -177,7 +177,7 @@ def oidc_has_no_prefix(given: RoleSettings) -> str:
 
 
 def oidc_has_no_jobs(given: RoleSettings) -> str:
-    """MLflow's jobs cannot log in by a provider."""
+    """There are no MLflow jobs, because they cannot log in with a provider."""
     if not with_oidc(given) or not given.flag("mlflow_server_jobs_enabled"):
         return ""
     return "mlflow_server_jobs_enabled is true, and mlflow_server_auth is oidc, by which MLflow's jobs cannot log in. Set mlflow_server_jobs_enabled to false."

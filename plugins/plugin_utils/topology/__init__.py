@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The groups of an inventory that make a stack, their hosts, and addresses."""
+"""The groups of an inventory that form a stack, their hosts, and addresses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-#: The groups whose hosts are the stack.
+#: The groups whose hosts form the stack.
 GROUPS = ("mlflow_servers", "postgres", "minio", "haproxy")
 
 
@@ -21,7 +21,7 @@ def topology_hosts(groups: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def backup_hosts(groups: Mapping[str, Iterable[str]]) -> list[str]:
-    """Return the host that makes the backups, as a list: that of the database, or the first tracking server's if the database is embedded.
+    """Return the host of the backups, as a list: the host of the database, or the first tracking server if the database is embedded.
 
     :param groups: The groups of the inventory with their hosts.
     """
@@ -29,7 +29,7 @@ def backup_hosts(groups: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def ip_version(text: Any) -> int:
-    """Return the version of an IP address, with or without brackets: 4, 6, or 0 if the text is none."""
+    """Return the version of an IP address, with or without brackets: 4, 6, or 0 if the text is not an address."""
     try:
         return ip_address(str(text).strip("[]")).version
     except ValueError:

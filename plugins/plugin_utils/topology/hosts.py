@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What is set for one host of a stack, each value with its type and with the default of its role."""
+"""The settings of one host of a stack, each value with its type and with the default of its role."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.template import trust_as_template
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import ROLES, defaults_of
 
-#: The roles whose settings the topology reads.
+#: The roles whose settings the topology uses.
 SERVICES = ("mlflow_server", "postgres", "minio", "haproxy")
-#: The variable in which playbooks/internal/facts.yml leaves each host its plan.
+#: The variable in which playbooks/internal/facts.yml stores the plan of each host.
 PLAN = "_atlas_mlflow_plan"
-#: A host's variables, to a function that resolves templates by them.
+#: A function that takes a host's variables and returns a function that resolves templates with them.
 Resolver = Callable[[dict[str, Any]], Callable[[Any], Any]]
 
 
@@ -39,7 +39,7 @@ def resolver_of(templar: Any) -> Resolver:
 
 @functools.cache
 def defaults() -> dict[str, Any]:
-    """Return the defaults of the services' roles and of the collection's switches, with their templates."""
+    """Return the defaults of the services' roles and of the collection's switches, with unresolved templates."""
     switches = yaml_load(Path(ROLES, "common/meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["switches"]["options"]
     found = {name: option["default"] for name, option in switches.items() if "default" in option}
     for role in SERVICES:
@@ -48,29 +48,29 @@ def defaults() -> dict[str, Any]:
 
 
 class Host:
-    """A host of the stack, and what is set for it. A template is resolved when its value is read, so no secret is made here."""
+    """A host of the stack and its settings. A template is resolved only when its value is read, so no secret is generated here."""
 
     def __init__(self, name: str, variables: Mapping[str, Any], resolver: Resolver) -> None:
         """Take the variables of a host.
 
         :param name: The host's name in the inventory.
         :param variables: Its variables with their templates, and its facts.
-        :param resolver: Makes the function that resolves templates.
+        :param resolver: Creates the function that resolves templates.
         """
         self.name = name
-        # An earlier playbook of this run may have left a plan, which the defaults would take.
+        # An earlier playbook of this run may have stored a plan, and the defaults would use it.
         self._given = {key: value for key, value in variables.items() if key != PLAN}
         self._resolve = resolver({**defaults(), **self._given})
 
     def given(self, name: str) -> Any:
-        """Return what is set for the host, None if nothing is, or if it refers to what the host does not have."""
+        """Return the setting of the host, None if there is none, or if it refers to a variable that the host does not have."""
         try:
             return self._resolve(self._given[name])
         except (KeyError, AnsibleUndefinedVariable):
             return None
 
     def value(self, name: str) -> Any:
-        """Return what is set for the host, or else the default."""
+        """Return the setting of the host, or else the default."""
         value = self.given(name)
         return self._resolve(defaults()[name]) if value is None else value
 
@@ -92,12 +92,12 @@ class Host:
         return [value] if isinstance(value, str) else list(value)
 
     def given_text(self, name: str) -> str:
-        """Return what is set for the host as text, empty if nothing is."""
+        """Return the setting of the host as text, empty if there is none."""
         value = self.given(name)
         return "" if value is None else str(value)
 
     def in_container(self, role: str) -> bool:
-        """Say whether the service of a role runs in a container on this host."""
+        """Return whether the service of a role runs in a container on this host."""
         return self.text(f"{role}_deployment") == "container"
 
     @property
@@ -106,7 +106,7 @@ class Host:
         return self._given.get("ansible_facts") or {}
 
     def _known(self, name: str) -> Any:
-        """Return what playbooks/internal/facts.yml has found of the host, and never nothing in its place."""
+        """Return a value that playbooks/internal/facts.yml has found for the host; fail if it is missing."""
         value = self.given(name)
         if not value:
             raise AnsibleError(
@@ -121,47 +121,47 @@ class Host:
 
     @property
     def ip(self) -> str:
-        """Return the IP address that it listens on, and calls from."""
+        """Return the IP address on which the host listens and from which it connects."""
         return str(self._known("atlas_mlflow_ip"))
 
     @property
     def names(self) -> list[str]:
-        """Return the names that it has of itself or of the inventory."""
+        """Return the names that the host or the inventory has for the host."""
         return list(self._known("atlas_mlflow_names"))
 
     @functools.cached_property
     def secrets_dir(self) -> str:
-        """Return the folder on the control node with the generated secrets. Ansible takes a folder of another name beside the inventory for hosts."""
+        """Return the folder on the control node with the generated secrets. Ansible reads a folder with another name next to the inventory as hosts."""
         return self.given_text("atlas_mlflow_secrets_dir") or f"{self.given_text('inventory_dir')}/.secrets"
 
     @functools.cached_property
     def own_tls(self) -> Certificate | None:
-        """Return the certificate that the inventory's own authority makes for the host, none without that authority."""
+        """Return the certificate that the inventory's own authority makes for the host, None without that authority."""
         return Certificate(f"{self.secrets_dir}/tls", self.name) if self.flag("atlas_mlflow_tls") else None
 
     @property
     def authority(self) -> str:
-        """Return the file on the control node with the authority that certificates are checked by, empty for those that each host trusts."""
+        """Return the CA file on the control node for the check of certificates, empty to use the authorities that each host trusts."""
         return self.own_tls.authority if self.own_tls else self.given_text("atlas_mlflow_tls_authority")
 
     @property
     def server_authority(self) -> str:
-        """Return the same for the tracking server on the host, to which the inventory may give another one, or none."""
+        """Return the same for the tracking server on the host. The inventory may set another CA file for it, or none."""
         given = self.given("mlflow_server_tls_authority")
         return self.authority if given is None else str(given)
 
     def own_certificate(self, role: str) -> bool:
-        """Say whether the inventory gives the service of a role a certificate, which is for no loopback address and no container's name."""
+        """Return whether the inventory sets a certificate for the service of a role. Such a certificate is not for loopback or a container's name."""
         return bool(self.given_text(f"{role}_tls_certificate"))
 
     def speaks_tls(self, role: str) -> bool:
-        """Say whether the service of a role speaks TLS: by the certificate that is given, even if it is none, or by that of the own authority."""
+        """Return whether the service of a role uses TLS: with a certificate from the inventory, even if it is empty, or from the own authority."""
         given = self.given(f"{role}_tls_certificate")
         return self.own_tls is not None if given is None else bool(given)
 
 
 class Certificate:
-    """The files on the control node of a certificate that the inventory's own authority makes."""
+    """The files on the control node of a certificate from the inventory's own authority."""
 
     def __init__(self, folder: str, host: str) -> None:
         """Take the folder of the certificates, and the host."""

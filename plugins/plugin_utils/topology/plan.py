@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What each host of a stack needs to know of the others, as plain values without any secret.
+"""The plan: what each host of a stack needs to know of the other hosts, as plain values without secrets.
 
-The defaults of the roles take these values, so a variable of a role that the inventory sets always wins.
+The defaults of the roles use these values, so a variable of a role in the inventory always has precedence.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import
 
 
 def server_plan(stack: Stack, host: Host) -> dict[str, Any]:
-    """Return how the tracking server of a host is asked on the host itself, by whoever made it."""
+    """Return how to reach the tracking server of a host from the host itself, whoever set up the server."""
     return {
         "scheme": "https" if stack.serves_tls(host) else "http",
         "host": host.text("mlflow_server_host"),
@@ -32,13 +32,13 @@ def server_plan(stack: Stack, host: Host) -> dict[str, Any]:
 
 
 def removal_plan(stack: Stack, host: Host) -> list[str]:
-    """Return the roles whose data playbooks/remove.yml removes, of the stores that a host uses. A store without a host of its own is of this one."""
+    """Return the roles whose data playbooks/remove.yml removes, for the stores that a host uses. A store without its own host belongs to this host."""
     owners = {"mlflow_server": host, "postgres": stack.database.host if stack.database else host, "minio": stack.store.host if stack.store else host}
     return [role for role, owner in owners.items() if owner.flag(f"{role}_remove_data")]
 
 
 def users_plan(stack: Stack, host: Host) -> dict[str, Any]:
-    """Return what a host needs to know to ask the stack as its users do. No address of another host is in it."""
+    """Return what a host needs to know to use the stack like its users. It contains no address of another host."""
     own, first = host.own_tls, stack.first_server
     certificate, key = (own.certificate, own.key) if own else ("", "")
     return {
@@ -75,20 +75,20 @@ def users_plan(stack: Stack, host: Host) -> dict[str, Any]:
 
 
 def proxies_plan(stack: Stack, host: Host) -> dict[str, Any]:
-    """Return what a proxy needs to know of the tracking servers, and these of the proxies."""
+    """Return what a proxy needs to know of the tracking servers, and the tracking servers of the proxies."""
     return {
         "called_names": stack.called_names(host),
         "proxy_addresses": [proxy.host.ip for proxy in stack.proxies],
         "proxy_urls": stack.proxy_urls,
         "proxied_servers": stack.proxied_servers(host),
-        # Users of another kind than MLflow's own have no password that a proxy could ask with: it sees that a server answers, and no more.
+        # Without MLflow's own users there is no password for the proxy's health check, which then only checks that a server answers.
         "check_user": stack.first_server.host.text("mlflow_server_admin_user") if stack.first_server and stack.auth == "basic" else "",
         "check_status": "200" if stack.auth in ("none", "basic") else "200-499",
     }
 
 
 def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
-    """Return what the database needs to know of the tracking servers, and these of the database."""
+    """Return what the database needs to know of the tracking servers, and the tracking servers of the database."""
     database, clients = stack.database, stack.database_clients
     auth = host.text("mlflow_server_auth")
     return {
@@ -96,7 +96,7 @@ def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "postgres_container_name": database.container_name if database and database.in_container else "",
         "postgres_container_user": database.host.text("postgres_container_user") if database else "",
         "postgres_port": database.port if database else 0,
-        # Loopback, and the host's address only if a tracking server is elsewhere.
+        # Loopback, and the host's address only if a tracking server is on another host.
         "postgres_listen_addresses": ["localhost", *([host.ip] if clients else [])],
         "postgres_clients": [client.address for client in clients],
         "postgres_connections": stack.connections,
@@ -107,7 +107,7 @@ def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
 
 
 def artifacts_plan(stack: Stack, host: Host) -> dict[str, Any]:
-    """Return what the artifact store needs to know of those that ask it, and these of the artifact store."""
+    """Return what the artifact store needs to know of its clients, and the clients of the artifact store."""
     store = stack.store
     return {
         "minio_listen_address": store.listen_address(stack.servers) if store else LOOPBACK,
@@ -120,9 +120,9 @@ def artifacts_plan(stack: Stack, host: Host) -> dict[str, Any]:
 
 
 def host_plan(stack: Stack, host: Host) -> dict[str, Any]:
-    """Return all that a host needs to know.
+    """Return the whole plan of a host.
 
-    :param stack: The services of the inventory. What is known of the hosts includes their addresses.
+    :param stack: The services of the inventory. The addresses of the hosts must be known.
     :param host: The host.
     """
     networks = stack.container_networks(host)
@@ -136,6 +136,6 @@ def host_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "certificate_names": stack.certificate_names(host),
         "firewall_needed": [{**asdict(opening), "sources": list(opening.sources)} for opening in stack.openings(host)],
         "container_networks": networks,
-        # Of these, the tracking server alone asks others.
+        # Of these services, only the tracking server connects to others.
         "firewall_container_network": next(iter(networks.values()), ""),
     }

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The services of a stack on their hosts, and how each one is reached: by which endpoint, and by TLS or not."""
+"""The services of a stack on their hosts, and how each is reached: by which endpoint, and with or without TLS."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from urllib.parse import quote
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
 
 LOOPBACK = "127.0.0.1"
-#: Addresses to listen on by which a service is reached by loopback.
+#: Addresses to listen on that include loopback.
 REACHED_BY_LOOPBACK = ("0.0.0.0", LOOPBACK)
-#: The ports of the services in the containers, which are published by the ports of the settings.
+#: The ports of the services inside their containers. They are published on the ports in the settings.
 PORT_IN_CONTAINER = {"postgres": 5432, "minio": 9000}
-#: What is added to the name of the database for the one of MLflow's users, by the kind of login. The tables that note the schemas' revisions have one name.
+#: The suffix of the users' database, by the kind of login. Each kind has its own database, because their tables for the schema revision have the same name.
 USERS_DATABASES = {"basic": "_auth", "oidc": "_oidc"}
-#: Over a network, a connection whose other end is gone is given up after some seconds, and not after the kernel's quarter of an hour or two hours.
+#: Over a network, a connection to a lost peer is closed after some seconds. The kernel's own limits are a quarter of an hour or two hours.
 NETWORK_OPTIONS = ("connect_timeout=10", "tcp_user_timeout=10000", "keepalives_idle=30", "keepalives_interval=5", "keepalives_count=3")
-#: Where each tracking server's host has the authority.
+#: The path of the CA file on each tracking server's host.
 AUTHORITY_ON_HOST = "/etc/atlas-mlflow/tls/authority.pem"
 POSTGRES_SOCKETS = "/var/run/postgresql"
-#: What the variables of a server's host must tell for the number of its connections.
+#: Variables of a server's host that determine the number of its connections.
 CONNECTION_SETTINGS = (
     "mlflow_server_environment",
     "mlflow_server_workers",
@@ -36,7 +36,7 @@ CONNECTION_SETTINGS = (
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a service is reached."""
+    """The place where a service is reached."""
 
     host: str
     port: int
@@ -44,7 +44,7 @@ class Endpoint:
 
     @property
     def suffix(self) -> str:
-        """Return the port as it stands in a URL: nothing for the scheme's own."""
+        """Return the port as a part of a URL: empty for the default port of the scheme."""
         return "" if self.port == {"https": 443, "http": 80}.get(self.scheme) else f":{self.port}"
 
     @property
@@ -61,9 +61,9 @@ class Endpoint:
 class Link:
     """How a tracking server reaches the database."""
 
-    #: None is the socket of the service on the same host.
+    #: None means the socket of the service on the same host.
     endpoint: Endpoint | None
-    #: PostgreSQL's word for how much of its certificate is proved; nothing without TLS.
+    #: PostgreSQL's word for the check of its certificate; empty without TLS.
     verify: str = ""
     over_network: bool = False
 
@@ -84,32 +84,32 @@ class Service:
 
     @property
     def tls(self) -> bool:
-        """Say whether it speaks TLS."""
+        """Return whether the service uses TLS."""
         return self.host.speaks_tls(self.ROLE)
 
     @property
     def in_container(self) -> bool:
-        """Say whether it runs in a container."""
+        """Return whether the service runs in a container."""
         return self.host.in_container(self.ROLE)
 
     @property
     def port(self) -> int:
-        """Return its port on the host."""
+        """Return the port of the service on the host."""
         return self.host.number(f"{self.ROLE}_port")
 
     @property
     def network(self) -> str:
-        """Return Docker's network of its container, on which containers reach one another by their names."""
+        """Return the Docker network of the service's container, on which containers reach each other by their names."""
         return self.host.text(f"{self.ROLE}_container_network")
 
     @property
     def container_name(self) -> str:
-        """Return the name of its container, by which other containers on its host reach it."""
+        """Return the name of the service's container, by which other containers on its host reach it."""
         return self.host.text(f"{self.ROLE}_container_name")
 
     @property
     def inside(self) -> Endpoint:
-        """Return where other containers on its host reach it."""
+        """Return the endpoint for other containers on the same host."""
         return Endpoint(self.container_name, PORT_IN_CONTAINER[self.ROLE])
 
 
@@ -125,22 +125,22 @@ class TrackingServer(Service):
 
     @property
     def direct(self) -> bool:
-        """Say whether it sends clients to the artifact store."""
+        """Return whether the server sends clients to the artifact store."""
         return self.host.text("mlflow_server_artifact_mode") == "direct"
 
     @property
     def public_names(self) -> list[str]:
-        """Return the names by which people call it, beside those that the inventory and its host know."""
+        """Return the names that people use for the server, in addition to those that the inventory and its host know."""
         return [str(name) for name in self.host.items("mlflow_server_names")]
 
     @property
     def by_name(self) -> Endpoint:
-        """Return where it is reached by its name in the inventory."""
+        """Return the endpoint with the server's name in the inventory."""
         return Endpoint(self.name, self.port, "https" if self.tls else "http")
 
     @property
     def connection_settings(self) -> dict[str, Any]:
-        """Return what is set for the host that says how many connections the server may open."""
+        """Return the settings of the host that determine how many connections the server may open."""
         return {"ansible_facts": self.host.facts, **{name: self.host.given(name) for name in CONNECTION_SETTINGS}}
 
 
@@ -154,10 +154,10 @@ class Database(Service):
         return [server.host for server in servers if server.name != self.name]
 
     def link(self, host: Host) -> Link:
-        """Return how the tracking server on a host reaches it.
+        """Return how the tracking server on a host reaches the database.
 
-        On its own host, a container reaches another by its name on their network, and the service through its socket. A certificate that the
-        inventory gives is for none of loopback's addresses; there, no proof is needed of who answers.
+        On the same host, a container reaches another one by its name on their network, and a service by its socket. A certificate from the
+        inventory is not for loopback addresses, and on loopback the identity of the server needs no check.
         """
         here = host.name == self.name
         verify = "" if not self.tls else "verify-ca" if here and self.host.own_certificate(self.ROLE) else "verify-full"
@@ -183,11 +183,11 @@ class Database(Service):
 
     @property
     def database(self) -> str:
-        """Return the database of the backend store."""
+        """Return the name of the backend store's database."""
         return self.host.text("postgres_database")
 
     def users_database(self, auth: str) -> str:
-        """Return the database of MLflow's users for a kind of login, empty if it needs none."""
+        """Return the name of the users' database for a kind of login, empty if no database is needed."""
         return self.database + USERS_DATABASES[auth] if auth in USERS_DATABASES else ""
 
 
@@ -197,10 +197,10 @@ class ArtifactStore(Service):
     ROLE = "minio"
 
     def listen_address(self, servers: list[TrackingServer]) -> str:
-        """Return the address that it listens on.
+        """Return the address on which the artifact store listens.
 
-        Loopback is enough if all that ask it are on its host, and reach loopback: clients in the artifact mode "direct" do not, a container reaches no
-        loopback of the host, and a certificate that the inventory gives is not for it.
+        Loopback is enough if all its clients are on the same host and can use loopback. This excludes clients in the artifact mode "direct", containers,
+        which cannot reach the host's loopback, and a certificate from the inventory, which is not for loopback.
         """
         given = self.host.given_text("minio_listen_address")
         if given:
@@ -210,25 +210,25 @@ class ArtifactStore(Service):
         return LOOPBACK if here and not apart and not self.host.own_certificate(self.ROLE) else self.host.ip
 
     def _beside(self, host: Host) -> bool:
-        """Say whether the tracking server on a host reaches it by the name of its container."""
+        """Return whether the tracking server on a host reaches the artifact store by the name of its container."""
         both = host.name == self.name and host.in_container("mlflow_server") and self.in_container
         return both and not TrackingServer(host).direct and not self.host.own_certificate(self.ROLE)
 
     def endpoint(self, host: Host, servers: list[TrackingServer]) -> Endpoint:
-        """Return where the tracking server on a host reaches it, and where it sends clients in the artifact mode "direct"."""
+        """Return the endpoint for the tracking server on a host, to which it also sends clients in the artifact mode "direct"."""
         if self._beside(host):
             return self.inside
         server = TrackingServer(host)
         return self._outside(host, servers, by_address=server.in_container or server.direct)
 
     def endpoint_of_backup(self, host: Host, servers: list[TrackingServer]) -> Endpoint:
-        """Return where the backup reaches it, which is made on a host and not in a container."""
+        """Return the endpoint for the backup, which runs on a host and not in a container."""
         return self._outside(host, servers)
 
     def _outside(self, host: Host, servers: list[TrackingServer], by_address: bool = False) -> Endpoint:
-        """Return where a host reaches it: on its own host by loopback if it listens there and has no certificate of the inventory, or else by its address.
+        """Return the endpoint for a host: loopback on the same host, if the store listens there and has no certificate from the inventory, else its address.
 
-        :param by_address: Whether who asks reaches no loopback of the host.
+        :param by_address: Whether the client cannot use the host's loopback.
         """
         here = host.name == self.name and not by_address and not self.host.own_certificate(self.ROLE)
         by_loopback = here and self.listen_address(servers) in REACHED_BY_LOOPBACK
@@ -236,7 +236,7 @@ class ArtifactStore(Service):
 
     @property
     def scheme(self) -> str:
-        """Return the scheme of its URLs."""
+        """Return the scheme of the artifact store's URLs."""
         return "https" if self.tls else "http"
 
 
@@ -247,11 +247,11 @@ class Proxy(Service):
 
     @property
     def port(self) -> int:
-        """Return its port, which is that of its scheme unless another is set."""
+        """Return the proxy's port: the default port of its scheme, unless the settings have another one."""
         given = self.host.given("haproxy_port")
         return self.host.number("haproxy_port") if given is not None else 443 if self.tls else 80
 
     @property
     def redirect_port(self) -> int:
-        """Return the port from which requests are sent on to https, 0 if there is none."""
+        """Return the port from which requests are redirected to https, 0 if there is none."""
         return self.host.number("haproxy_redirect_port")

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""All services of an inventory, and what they have to do with one another."""
+"""All services of an inventory, and their relations."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services imp
     TrackingServer,
 )
 
-#: What stands for everybody among the clients of a port.
+#: Stands for all clients in the list of a port's clients.
 ANYBODY = "any"
 
 
 @dataclass(frozen=True)
 class Opening:
-    """A port that a firewall must open, and for whom."""
+    """A port that a firewall must open, and its clients."""
 
     port: int
     sources: tuple[str, ...]
@@ -50,22 +50,22 @@ class Stack:
 
     @property
     def first_server(self) -> TrackingServer | None:
-        """Return the server whose settings stand for what all have in common."""
+        """Return the server whose settings are used for settings that all servers share."""
         return self.servers[0] if self.servers else None
 
     @property
     def database(self) -> Database | None:
-        """Return the database. The rules of an inventory refuse a second one."""
+        """Return the database. The inventory's rules refuse a second one."""
         return self.databases[0] if self.databases else None
 
     @property
     def store(self) -> ArtifactStore | None:
-        """Return the artifact store. The rules of an inventory refuse a second one."""
+        """Return the artifact store. The inventory's rules refuse a second one."""
         return self.stores[0] if self.stores else None
 
     @functools.cached_property
     def proxy_scheme(self) -> str:
-        """Return the scheme of the proxies' URLs. All proxies have the port and the TLS of the first one."""
+        """Return the scheme of the proxies' URLs. The first proxy determines the port and the TLS of all proxies."""
         return "https" if self.proxies and self.proxies[0].tls else "http"
 
     @functools.cached_property
@@ -75,40 +75,40 @@ class Stack:
 
     @property
     def servers_with_tls(self) -> dict[str, bool]:
-        """Say of each tracking server, by its name, whether it speaks TLS."""
+        """Return for each tracking server, by its name, whether it uses TLS."""
         return {server.name: self.serves_tls(server.host) for server in self.servers}
 
     def serves_tls(self, host: Host) -> bool:
-        """Say whether the tracking server on a host speaks TLS: by a certificate that is given, or by that of the own authority."""
+        """Return whether the tracking server on a host uses TLS: with a certificate from the inventory, or from the own authority."""
         return host.speaks_tls("mlflow_server") and (self.servers_speak_tls or host.given("mlflow_server_tls_certificate") is not None)
 
     @property
     def servers_speak_tls(self) -> bool:
-        """Say whether the tracking servers speak TLS if each host has a certificate: with proxies before them, only if the first one is told so."""
+        """Return whether the tracking servers use TLS if each host has a certificate. Behind proxies, haproxy_servers_tls of the first proxy decides."""
         return not self.proxies or self.proxies[0].host.flag("haproxy_servers_tls")
 
     def proxy_endpoint(self, host: str) -> Endpoint:
-        """Return a proxy by its host's name or address."""
+        """Return the endpoint of a proxy with the name or address of its host."""
         return Endpoint(host, self.proxy_port, self.proxy_scheme)
 
     @property
     def proxy_urls(self) -> list[str]:
-        """Return the URL of each proxy by its address."""
+        """Return the URL of each proxy, with its address."""
         return [self.proxy_endpoint(proxy.host.address).url for proxy in self.proxies]
 
     @property
     def user_url(self) -> str:
-        """Return the URL that the inventory gives to people."""
+        """Return the URL for people from the inventory."""
         return self.first_server.host.given_text("mlflow_server_url") if self.first_server else ""
 
     @property
     def static_prefix(self) -> str:
-        """Return the path that stands before all paths of the tracking servers."""
+        """Return the prefix of all paths of the tracking servers."""
         return self.first_server.host.text("mlflow_server_static_prefix") if self.first_server else ""
 
     @property
     def client_url(self) -> str:
-        """Return the URL by which clients ask: the one for people, or the name of the first host that they reach."""
+        """Return the URL for clients: the URL for people, or that of the first host that clients reach."""
         if self.user_url or not self.first_server:
             return self.user_url
         server = self.first_server.by_name
@@ -122,23 +122,23 @@ class Stack:
 
     @property
     def public_names(self) -> list[str]:
-        """Return the names by which people call the tracking servers."""
+        """Return the names that people use for the tracking servers."""
         return list(dict.fromkeys(name for server in self.servers for name in server.public_names))
 
     def called_names(self, host: Host) -> list[str]:
-        """Return the names by which people call the tracking server on a host, beside its own: behind proxies, each server is asked by all names."""
+        """Return the names that people use for the tracking server on a host, in addition to its own: behind proxies, each server gets all names."""
         front = [*(name for proxy in self.proxies for name in proxy.host.names), *self.public_names] if self.proxies else []
         return unique([*front, name_in(self.user_url), name_in(host.given_text("mlflow_server_url"))])
 
     def certificate_names(self, host: Host) -> list[str]:
-        """Return the names that a certificate of the own authority is for: those of the host, of the containers on it, and those that people use."""
+        """Return the names in a certificate of the own authority: those of the host, of its containers, and those that people use."""
         containers = [host.text(f"{role}_container_name") for role in ("mlflow_server", "postgres", "minio")]
         urls = [name_in(self.user_url), name_in(host.given_text("mlflow_server_url"))]
         names = host_names([*host.names, "localhost", LOOPBACK, "::1", *urls, *containers, *self.public_names])
         return unique(name.strip("[]") for name in names)
 
     def proxied_servers(self, host: Host) -> list[dict[str, str]]:
-        """Return the tracking servers as a proxy on a host reaches them: the one on its own host by loopback, if that server listens there."""
+        """Return the tracking servers from the point of view of a proxy on a host. A server on the same host is reached on loopback, if it listens there."""
         by_loopback = host.text("mlflow_server_host") in REACHED_BY_LOOPBACK
         found = {}
         for server in self.servers:
@@ -148,12 +148,12 @@ class Stack:
 
     @property
     def connections(self) -> int:
-        """Return how many connections to the database all workers of all servers may open at once."""
+        """Return how many connections to the database the workers of all servers may open at once."""
         return most_connections(server.connection_settings for server in self.servers)
 
     @property
     def users_databases(self) -> list[str]:
-        """Return the databases for MLflow's users that the servers need."""
+        """Return the names of the databases for MLflow's users that the servers need."""
         database = self.database
         found = (database.users_database(server.auth) for server in self.servers) if database else ()
         return list(dict.fromkeys(name for name in found if name))
@@ -165,7 +165,7 @@ class Stack:
 
     @property
     def store_clients(self) -> list[str]:
-        """Return who asks the artifact store over the network: all in the artifact mode "direct", or the servers and the backup's host, the database's."""
+        """Return the clients of the artifact store over the network: all in the artifact mode "direct", else the servers and the host of the backup."""
         if any(server.direct for server in self.servers):
             return [ANYBODY]
         asking = {service.name: service.host for service in [*self.servers, *self.databases]}
@@ -188,6 +188,6 @@ class Stack:
         return found
 
     def container_networks(self, host: Host) -> dict[str, str]:
-        """Return Docker's network of each service that runs in a container on a host, by the name of its role."""
+        """Return the Docker network of each service that runs in a container on a host, by the name of its role."""
         services: list[Service] = [*self.servers, *self.databases, *self.stores]
         return {service.ROLE: service.network for service in services if service.name == host.name and service.in_container}
