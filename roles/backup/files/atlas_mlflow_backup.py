@@ -1,15 +1,15 @@
 #!/usr/bin/python3
-"""Back up a tracking server's databases and artifacts to one repository, check it, and restore from it.
+"""Back up a tracking server's databases and artifacts to one repository, check the backup, and restore from it.
 
-A backup is a point: the databases as they were then, and every artifact that they know. PostgreSQL is pgBackRest's (full and incremental
-backups, and its log archived all along); SQLite is copied by its online backup. After that, and never before, rclone mirrors the
-artifacts: what the database of the point refers to is there already when the mirror is made. An artifact that is overwritten or deleted
-later is set aside for as long as a point may need it.
+A backup is a point: the databases at one time, and every artifact that they refer to. pgBackRest backs up PostgreSQL (full and incremental
+backups, and continuous archiving of its log). SQLite is copied by its online backup. After that, and never before, rclone mirrors the
+artifacts: every artifact in the database of the point exists already when the mirror is made. An artifact that is overwritten or deleted
+later is kept in a separate folder for as long as a point may need it.
 
 A point counts only after its databases were read back from the repository and compared with the source: the revision of their schema, and
 the rows of every table.
 
-Settings come from a JSON file that root alone reads, and reach the tools by their environment or by files of the same kind.
+The settings are in a JSON file that only root can read. The tools get them by their environment or by files of the same kind.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import served_stores  # it lies beside this file
+import served_stores  # in the same folder as this file
 
 HOST_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 SETTINGS = Path("/etc/atlas-mlflow/backup.json")
 LOCK = Path("/run/atlas-mlflow-backup.lock")
 STANZA = "mlflow"
-#: Seconds that PostgreSQL has to replay its log.
+#: Seconds in which PostgreSQL must replay its log.
 RECOVERY_TIMEOUT = 3600
-#: The copies of SQLite's databases in the repository, by what they are for, behind the point's name.
+#: The copies of SQLite's databases in the repository, by their purpose. The point's name is their prefix.
 ENDINGS = {"backend": ".db", "users": ".users.db", "registry": ".registry.db"}
-#: What a summary tells of a database. All of its tables are compared.
+#: The tables in the summary of a database. All of its tables are compared.
 TOLD = ("experiments", "runs", "metrics", "registered_models", "users")
 REVISION = "schema revision"
-#: Where records note the place of their artifacts: table, column, and what else holds for such a row.
+#: Where records store the place of their artifacts: table, column, and a condition for the row.
 LOCATIONS = (
     ("experiments", "artifact_location", ""),
     ("runs", "artifact_uri", ""),
@@ -56,12 +56,12 @@ LOCATIONS = (
     ("workspaces", "default_artifact_root", ""),
     ("trace_tags", "value", "key = 'mlflow.artifactLocation'"),
 )
-#: Ask for the columns of all tables.
+#: A query for the columns of all tables.
 COLUMNS = {
     "sqlite": "SELECT m.name || '.' || c.name AS field FROM sqlite_master m JOIN pragma_table_info(m.name) c WHERE m.type = 'table'",
     "postgresql": "SELECT table_name || '.' || column_name AS field FROM information_schema.columns WHERE table_schema = ANY (current_schemas(false))",
 }
-#: Settings without which a standby does not start unless they are the primary's.
+#: Settings that must be the same as the primary's, or else a standby does not start.
 STANDBY_SETTINGS = ("max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions", "max_locks_per_transaction")
 
 Rows = list[dict[str, Any]]
@@ -73,12 +73,12 @@ class BackupError(Exception):
 
 
 def run(argv: list[str], user: str = "", environment: dict[str, str] | None = None, stdin: str | None = None) -> str:
-    """Run a command, as another user where one is named, and return its output.
+    """Run a command, as another user if one is given, and return its output.
 
-    :raises BackupError: When it fails, with the last lines that it wrote.
+    :raises BackupError: If the command fails, with the last lines of its output.
     """
     account = pwd.getpwnam(user) if user else None
-    # Without PAM, which would fill the journal with sessions.
+    # Without PAM, which would write a line about each session into the journal.
     identity: dict[str, Any] = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": os.getgrouplist(user, account.pw_gid)} if account else {}
     done: subprocess.CompletedProcess[str] = subprocess.run(
         argv, env={**os.environ, **(environment or {})}, input=stdin, text=True, capture_output=True, cwd="/", check=False, **identity
@@ -91,12 +91,12 @@ def run(argv: list[str], user: str = "", environment: dict[str, str] | None = No
 
 @contextmanager
 def locked(action: str, wait: float = 0, shared: bool = False) -> Iterator[None]:
-    """Keep other backups and restores of this host out meanwhile.
+    """Lock out other backups and restores of this host.
 
-    :param action: What this process does, for the message of those that are kept out.
-    :param wait: Seconds to wait for another to end.
-    :param shared: Whether others that only read may run at the same time.
-    :raises BackupError: When another process holds the lock, with what it does, and since when.
+    :param action: What this process does, for the message of processes that are locked out.
+    :param wait: Seconds to wait for another process to end.
+    :param shared: Whether other processes that only read may run at the same time.
+    :raises BackupError: If another process has the lock, with its action and its start.
     """
     descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + wait
@@ -122,21 +122,21 @@ def locked(action: str, wait: float = 0, shared: bool = False) -> Iterator[None]
 
 
 class Files:
-    """The artifacts, the encrypted repository of files, and rclone between them."""
+    """The artifacts, the encrypted repository of files, and rclone between the two."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        """Take the settings: the repository's folder and passphrase, and where the artifacts are."""
+        """Take the settings: the repository's folder and passphrase, and the place of the artifacts."""
         artifacts, store = settings["artifacts"], settings.get("s3", {})
         self.root = f"store:{settings['repository'].removeprefix('s3://')}" if store else settings["repository"]
         self.folder = "" if "bucket" in artifacts else artifacts["folder"]
         self.source = self.folder or f"source:{artifacts.get('bucket', '')}"
-        #: Whether there is anything that rclone reaches: the artifacts may be backed up by other means.
+        #: Whether rclone can reach any artifacts. They may be backed up by other means.
         self.mirrored = bool(self.folder or artifacts.get("bucket"))
         self.environment = {
             "RCLONE_CONFIG": "/dev/null",
             "RCLONE_CONFIG_REPOSITORY_TYPE": "crypt",
             "RCLONE_CONFIG_REPOSITORY_REMOTE": f"{self.root}/files",
-            # rclone reads a password in this form alone, which hides it from a glance and no more.
+            # rclone reads a password only in this form, which is not readable at a glance but is no encryption.
             "RCLONE_CONFIG_REPOSITORY_PASSWORD": run(["rclone", "obscure", "-"], stdin=settings["passphrase"]).strip(),
         }
         for name, side in (("SOURCE", artifacts if "s3" in artifacts else {}), ("STORE", store)):
@@ -144,14 +144,14 @@ class Files:
                 self.environment |= {
                     f"RCLONE_CONFIG_{name}_TYPE": "s3",
                     f"RCLONE_CONFIG_{name}_PROVIDER": "Minio",
-                    # The account may use its bucket, and not make one.
+                    # The account may use its bucket, but not create one.
                     f"RCLONE_CONFIG_{name}_NO_CHECK_BUCKET": "true",
                     **{f"RCLONE_CONFIG_{name}_{key.upper()}": value for key, value in side["s3"].items() if value},
                 }
-        # rclone takes one file for both sides; a side with none goes by what the host trusts.
+        # rclone uses one CA file for both sides. A side without a CA file uses the authorities that the host trusts.
         trusted = [side.get("authority") or HOST_AUTHORITIES for side in (artifacts, store) if "s3" in side]
         if trusted != [HOST_AUTHORITIES] * len(trusted):
-            self.authorities = tempfile.NamedTemporaryFile(mode="w", suffix=".pem")  # noqa: SIM115 - rclone reads it as long as this is there
+            self.authorities = tempfile.NamedTemporaryFile(mode="w", suffix=".pem")  # noqa: SIM115 - rclone reads the file until the end of this process
             self.authorities.write("\n".join(Path(path).read_text() for path in sorted(set(trusted))))
             self.authorities.flush()
             self.environment["RCLONE_CA_CERT"] = self.authorities.name
@@ -161,7 +161,7 @@ class Files:
         return run(["rclone", *argv, "--retries", "3", "--stats", "0"], environment=self.environment, stdin=stdin)
 
     def names(self, path: str) -> list[str]:
-        """Return the names of what is in a folder of the repository, none if it has no such folder."""
+        """Return the names in a folder of the repository, an empty list if there is no such folder."""
         try:
             return [name.rstrip("/") for name in self.rclone("lsf", f"repository:{path}").splitlines()]
         except BackupError as error:
@@ -170,14 +170,14 @@ class Files:
             raise
 
     def mirror(self, point: str) -> int:
-        """Bring the mirror to what the artifact store holds, set aside what is overwritten or gone, and return how many artifacts it has.
+        """Update the mirror to the artifact store, keep files that were overwritten or deleted, and return the number of artifacts.
 
-        :raises BackupError: When the artifacts' folder is missing though the mirror has files of it.
+        :raises BackupError: If the artifacts' folder is missing although the mirror has files of it.
         """
         if not self.mirrored:
             return 0
         if self.folder and not Path(self.folder).is_dir():
-            # The server makes it when the first artifact comes.
+            # The server creates the folder with the first artifact.
             if self.names("artifacts"):
                 raise BackupError(f"The folder of the artifacts, {self.folder}, is missing, and the backup has artifacts of it. Mount it, or restore it.")
             return 0
@@ -186,9 +186,9 @@ class Files:
         return int(json.loads(self.rclone("size", "--json", "repository:artifacts"))["count"]) if "artifacts" in self.names("") else 0
 
     def bring_back(self, point: str) -> None:
-        """Copy the artifacts back as they were at a point; the artifact store loses nothing that it has beside.
+        """Copy the artifacts of a point back. Other artifacts in the store are kept.
 
-        What a later mirror set aside was there at the point. Where several did, the first of them has the content from then, so it comes last.
+        Files that a later mirror kept existed at the point. If several mirrors kept a file, the first one has the content of the point, so it is copied last.
         """
         if not self.mirrored:
             return
@@ -199,24 +199,24 @@ class Files:
             give(Path(self.folder))
 
     def read_all(self) -> int:
-        """Read every file of the repository; its encryption tells a changed one. Return how many there are.
+        """Read every file of the repository, and return their number. Its encryption detects a changed file.
 
-        :raises BackupError: When one cannot be read.
+        :raises BackupError: If a file cannot be read.
         """
         # A PostgreSQL without any artifact has no files here.
         return len(self.rclone("hashsum", "sha1", "repository:", "--download").splitlines()) if self.names("") else 0
 
     def expire(self, oldest: str) -> None:
-        """Remove what was set aside before the oldest point that can still be restored."""
+        """Remove the files that were kept before the oldest point that can still be restored."""
         for name in self.names("removed"):
             if name <= oldest:
                 self.rclone("purge", f"repository:removed/{name}")
 
 
 def give(folder: Path) -> None:
-    """Make a folder's content its owner's, who is the tracking server's user.
+    """Give the content of a folder to the folder's owner, who is the tracking server's user.
 
-    A folder that the restore itself has made gets the owner of the one that it is in.
+    A folder that the restore has created gets the owner of its parent.
     """
     owner = folder.stat()
     if owner.st_uid == 0:
@@ -226,14 +226,14 @@ def give(folder: Path) -> None:
 
 
 def count_rows(ask: Callable[[str], Rows], tables: list[str]) -> Counts:
-    """Return the revision of a database's schema and the rows of its tables, all of one moment.
+    """Return the revision of a database's schema and the numbers of rows of its tables, all at one moment.
 
-    :param ask: Asks the database.
-    :param tables: The tables' names, as they stand in a statement.
+    :param ask: Sends a query to the database.
+    :param tables: The tables' names, in the form of an SQL statement.
     """
     if not tables:
         return {}
-    # One statement has one view of a database that others change.
+    # A single statement sees one consistent state of a database that others change.
     counted = ask(" UNION ALL ".join(f"SELECT '{table.replace(chr(39), chr(39) * 2)}' AS name, count(*) AS number FROM {table}" for table in tables))
     counts: Counts = {row["name"]: row["number"] for row in counted}
     noted = sorted(table for table in tables if "alembic_version" in table)
@@ -242,17 +242,17 @@ def count_rows(ask: Callable[[str], Rows], tables: list[str]) -> Counts:
 
 
 def summarize(counts: Counts) -> str:
-    """Return what people want to know of a database's counts."""
+    """Return a summary of a database's counts for people."""
     told = [f"{counts[name]} {name.replace('_', ' ')}" for name in TOLD if name in counts]
     return ", ".join([f"{REVISION} {counts.get(REVISION) or 'none'}", *told, f"{sum(name != REVISION for name in counts)} tables"])
 
 
 def differences(stored: Counts, source: Counts, later: Counts | None = None) -> list[str]:
-    """Return in what a stored database differs from its source.
+    """Return the differences between a stored database and its source.
 
-    :param stored: The counts of what was read back.
-    :param source: Those of the source.
-    :param later: Those of the source after the backup, if others may have changed it meanwhile.
+    :param stored: The counts of the data that were read back.
+    :param source: The counts of the source.
+    :param later: The counts of the source after the backup, if others may have changed it during the backup.
     """
     found = []
     for name in sorted({*stored, *source, *(later or {})}):
@@ -268,16 +268,16 @@ def differences(stored: Counts, source: Counts, later: Counts | None = None) -> 
 
 
 class Postgres:
-    """A PostgreSQL of this host, as a service or in a container, whose backups are pgBackRest's. pgBackRest runs where PostgreSQL does."""
+    """A PostgreSQL of this host, as a service or in a container, with backups by pgBackRest. pgBackRest runs in the same place as PostgreSQL."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        """Take the settings: the service or the container, its port and databases, and after how many days a backup is a full one again."""
+        """Take the settings: the service or the container, its port and databases, and the days after which the next backup is a full one."""
         given = settings["postgres"]
         self.service = given["service"]
         self.container = given.get("container", "")
-        #: Whose files PostgreSQL reads: an account of the host, or numbers that are an account in the container.
+        #: The owner of PostgreSQL's files: an account of the host, or numbers that are an account in the container.
         self.owner: list[Any] = [int(number) for number in given["user"].split(":")] if self.container else ["postgres", "postgres"]
-        #: A folder that the host and the container have at the same path.
+        #: A folder with the same path on the host and in the container.
         self.state = Path(given["state"]) if self.container else None
         self.port = str(given["port"])
         self.databases: dict[str, str] = given["databases"]
@@ -292,19 +292,19 @@ class Postgres:
         return run(argv, "postgres")
 
     def psql(self, query: str, database: str = "postgres", port: str = "", socket: str = "") -> str:
-        """Ask PostgreSQL as its administrator."""
+        """Send a query to PostgreSQL as its administrator."""
         argv = ["psql", "--port", port or self.port, "--dbname", database, *(["--host", socket] if socket else [])]
         return self.inside([*argv, "--no-psqlrc", "--no-align", "--tuples-only", "--command", query]).strip()
 
     def asker(self, database: str, socket: str = "") -> Callable[[str], Rows]:
-        """Return what asks a database for rows."""
+        """Return a function that sends queries to a database and returns rows."""
         port = "5432" if socket else ""
         return lambda query: json.loads(self.psql(f"SELECT coalesce(json_agg(t), '[]') FROM ({query}) t", database, port, socket))
 
     def count(self, socket: str = "") -> dict[str, Counts]:
         """Return the counts of each database.
 
-        :raises BackupError: When PostgreSQL has no such database, or it holds no schema of MLflow's.
+        :raises BackupError: If PostgreSQL has no such database, or the database has no schema of MLflow.
         """
         listed = "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) AS name FROM pg_tables WHERE schemaname !~ '^(pg_|information_schema)'"
         counted = {}
@@ -322,22 +322,22 @@ class Postgres:
         return self.inside(["pgbackrest", f"--stanza={STANZA}", *argv])
 
     def backups(self) -> Rows:
-        """Return what pgBackRest knows of its backups, the oldest first."""
+        """Return the backups in pgBackRest's repository, the oldest first."""
         found = json.loads(self.pgbackrest("info", "--output=json"))
         return [backup for stanza in found for backup in stanza.get("backup", [])]
 
     def back_up(self, point: str) -> dict[str, Any]:
-        """Make a backup, mark the point behind it in PostgreSQL's log, see that log archived, and compare what comes out of it with the source.
+        """Make a backup, mark the point after it in PostgreSQL's log, wait until that log is archived, and compare a test restore with the source.
 
-        :raises BackupError: When what was stored differs from the source.
+        :raises BackupError: If the stored data differ from the source.
         """
-        # A database that is no use to anybody is said before the long part.
+        # Report an unusable database before the long part.
         self.count()
-        # The first finds nothing to do in a stanza of this major version, the second takes over one of an older.
+        # For a stanza of this major version the first command does nothing. The second one upgrades the stanza of an older version.
         self.pgbackrest("stanza-upgrade" if self.backups() else "stanza-create")
         full = [backup["timestamp"]["stop"] for backup in self.backups() if backup["type"] == "full"]
         kind = "incr" if full and time.time() - max(full) < self.full_every * 86400 else "full"
-        # After a major version's change, pgBackRest makes a full one in any case.
+        # After a change of the major version, pgBackRest always makes a full backup.
         self.pgbackrest(f"--type={kind}", "backup")
         made = self.backups()[-1]
         before = self.count()
@@ -352,9 +352,9 @@ class Postgres:
         return {**marked, "counts": stored, "read_back": list(stored)}
 
     def restored_counts(self, point: str, label: str) -> dict[str, Counts]:
-        """Restore a backup to a folder of its own, run a PostgreSQL on it that nobody else reaches, and return the counts of its databases.
+        """Restore a backup to a temporary folder, run a private PostgreSQL on it, and return the counts of its databases.
 
-        :raises BackupError: When the disk has no room for it, or it does not start.
+        :raises BackupError: If the disk has no room for it, or PostgreSQL does not start.
         """
         home = self.state or Path(self.psql("SHOW data_directory")).parent
         folder = home / "atlas-mlflow-test-restore"
@@ -389,7 +389,7 @@ class Postgres:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _write_settings(self, data: Path, folder: Path) -> None:
-        """Write the settings of a PostgreSQL that nobody else reaches, and that is soon gone."""
+        """Write the settings of a temporary PostgreSQL that no other process can reach."""
         quoted = ", ".join(f"'{name}'" for name in STANDBY_SETTINGS)
         settings = {row["name"]: row["setting"] for row in self.asker("postgres")(f"SELECT name, setting FROM pg_settings WHERE name IN ({quoted})")}
         settings |= {
@@ -422,7 +422,7 @@ class Postgres:
                 if self.psql("SELECT pg_is_in_recovery()", "postgres", port, socket) == "f":
                     return
             except BackupError as error:
-                # A container has been started before PostgreSQL in it answers. One that has ended never answers.
+                # A container runs before its PostgreSQL answers. A container that has ended never answers.
                 said = str(error)
                 if not self.container or "is not running" in said:
                     raise
@@ -431,26 +431,26 @@ class Postgres:
             time.sleep(0.2)
 
     def kept(self, points: Rows) -> Rows:
-        """Return the points that retention has left a backup for."""
+        """Return the points whose backup still exists after retention."""
         labels = {backup["label"] for backup in self.backups()}
         return [point for point in points if point.get("backup") in labels]
 
     def verify(self) -> str:
-        """Have pgBackRest read its repository back, every file of it."""
+        """Read every file of the repository back with pgBackRest."""
         said = self.pgbackrest("--output=text", "--verbose", "verify") if self.backups() else ""
         if "status: ok" not in said:
             raise BackupError(f"pgBackRest finds its repository damaged, or no backup in it:\n{said}")
         return f"pgBackRest's verification: {' '.join(said.split())}"
 
     def restore(self, point: dict[str, Any], moment: str) -> list[str]:
-        """Bring PostgreSQL back to a point, or to a moment, wait until it has replayed its log, and return in what it differs from the point."""
+        """Restore PostgreSQL to a point or to a moment, wait until its log is replayed, and return the differences from the point."""
         target = ["--type=time", f"--target={moment}"] if moment else ["--type=name", f"--target={point['name']}"]
-        # By itself, pgBackRest takes the last backup before a moment, also one on a time line that an earlier restore has left.
+        # By default, pgBackRest uses the last backup before a moment, even if it is on a time line that an earlier restore has left.
         restore = [f"--stanza={STANZA}", "--delta", *target, f"--set={point['backup']}", "--target-action=promote", "restore"]
         if self.container:
             network, image = run(["docker", "inspect", "--format", "{{.HostConfig.NetworkMode}} {{.Image}}", self.container]).split()
             run(["docker", "stop", self.container])
-            # Another container, with the volumes and the folders of this one.
+            # A new container with the volumes and folders of this one.
             same = ["--user", str(self.owner[0]), "--network", network, "--volumes-from", self.container, "--read-only", "--tmpfs", "/tmp"]
             run(["docker", "run", "--rm", *same, "--entrypoint", "pgbackrest", image, *restore])
             run(["docker", "start", self.container])
@@ -459,7 +459,7 @@ class Postgres:
             run(["pgbackrest", *restore], "postgres")
             run(["systemctl", "start", self.service])
         self._wait(f"docker logs {self.container}" if self.container else f"the journal of {self.service}")
-        # What was at a moment between two points nobody has counted.
+        # There are no counts for a moment between two points.
         if moment or "counts" not in point:
             return []
         counted, later = self.count(), point.get("counts_after")
@@ -472,9 +472,9 @@ class Postgres:
 
 
 def refuse_differences(stored: dict[str, Counts], source: dict[str, Counts], later: dict[str, Counts] | None = None) -> None:
-    """Refuse what was stored if it differs from its source.
+    """Refuse stored data that differ from their source.
 
-    :raises BackupError: When it does.
+    :raises BackupError: If they differ.
     """
     found = [
         f"{served_stores.DATABASES[role]}: {line}"
@@ -486,15 +486,15 @@ def refuse_differences(stored: dict[str, Counts], source: dict[str, Counts], lat
 
 
 class Sqlite:
-    """Databases that are files: the embedded backend store, and those of users and of the registry. Their copies are kept with the artifacts."""
+    """Databases in files: the embedded backend store, and the stores of users and of the registry. Their copies are stored with the artifacts."""
 
     def __init__(self, settings: dict[str, Any], files: Files) -> None:
-        """Take the settings: the databases' files by what they are for."""
+        """Take the settings: the databases' files by their purpose."""
         self.paths = {role: Path(path) for role, path in settings["sqlite"].items()}
         self.files = files
 
     def asker(self, role: str) -> Callable[[str], Rows]:
-        """Return what asks a database for rows."""
+        """Return a function that sends queries to a database and returns rows."""
 
         def ask(query: str) -> Rows:
             with closing(open_read_only(self.paths[role])) as database:
@@ -503,9 +503,9 @@ class Sqlite:
         return ask
 
     def back_up(self, point: str) -> dict[str, Any]:
-        """Copy the databases while they are used, read each copy back, and compare it with its source.
+        """Copy the databases while they are in use, read each copy back, and compare it with its source.
 
-        :raises BackupError: When a database is missing or is none of MLflow's, or when what was stored differs from it.
+        :raises BackupError: If a database is missing or does not belong to MLflow, or the stored data differ from it.
         """
         if not self.paths:
             return {}
@@ -524,7 +524,7 @@ class Sqlite:
         with tempfile.TemporaryDirectory(dir=path.parent if path.parent.is_dir() else None) as folder:
             copy, again = Path(folder, "copy.db"), Path(folder, "again.db")
             with closing(open_read_only(path)) as original, closing(sqlite3.connect(copy)) as target:
-                # What is counted and what is copied are of one moment.
+                # The counts and the copy are from the same moment.
                 original.execute("BEGIN")
                 source = count_sqlite(original)
                 if not source.get(REVISION):
@@ -541,9 +541,9 @@ class Sqlite:
             self.files.rclone("deletefile", f"repository:sqlite/{point['name']}{ENDINGS[role]}")
 
     def restore(self, point: dict[str, Any]) -> None:
-        """Put the point's copies in the databases' places; a database that was there is kept beside it.
+        """Put the point's copies in the place of the databases. An existing database is kept next to the copy.
 
-        :raises BackupError: When a copy is damaged or is not what was backed up. No database is replaced then.
+        :raises BackupError: If a copy is damaged or is not the data that were backed up. Then no database is replaced.
         """
         with tempfile.TemporaryDirectory() as nowhere:
             ready = {}
@@ -566,9 +566,9 @@ class Sqlite:
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open a database of SQLite for reading.
+    """Open a SQLite database for reading.
 
-    :raises BackupError: When there is none. SQLite itself would make an empty one.
+    :raises BackupError: If it does not exist. SQLite itself would create an empty one.
     """
     if not path.is_file():
         raise BackupError(f"The database {path}, which the tracking server's settings name, is missing. Start the tracking server, or correct its settings.")
@@ -576,13 +576,13 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 
 
 def rows(database: sqlite3.Connection, query: str) -> Rows:
-    """Ask a database of SQLite for rows."""
+    """Return the rows of a query to a SQLite database."""
     asked = database.execute(query)
     return [dict(zip([column[0] for column in asked.description], row)) for row in asked]
 
 
 def count_sqlite(database: sqlite3.Connection) -> Counts:
-    """Return the counts of a database of SQLite."""
+    """Return the counts of a SQLite database."""
     listed = rows(database, "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name")
     quoted = {'"' + str(row["name"]).replace('"', '""') + '"': str(row["name"]) for row in listed}
     return {quoted.get(name, name): value for name, value in count_rows(lambda query: rows(database, query), list(quoted)).items()}
@@ -591,7 +591,7 @@ def count_sqlite(database: sqlite3.Connection) -> Counts:
 def count_copy(copy: Path, name: str) -> Counts:
     """Return the counts of a copy that was read back.
 
-    :raises BackupError: When it is damaged.
+    :raises BackupError: If the copy is damaged.
     """
     try:
         with closing(open_read_only(copy)) as database:
@@ -604,7 +604,7 @@ def count_copy(copy: Path, name: str) -> Counts:
 
 
 def put(copy: Path, path: Path) -> None:
-    """Put a database in its place, and keep the one that was there beside it."""
+    """Put a database in its place, and keep the existing one next to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     owner = path.parent.stat()
     os.chown(copy, owner.st_uid, owner.st_gid)
@@ -617,22 +617,22 @@ def put(copy: Path, path: Path) -> None:
 
 
 def stamp() -> str:
-    """Return this moment as a name that sorts by time."""
+    """Return the present time as a name that sorts by time."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
 def copies_of(point: dict[str, Any]) -> list[str]:
-    """Return of which databases of SQLite a point has copies. Older points say less."""
+    """Return the SQLite databases of which a point has copies. Points of earlier releases have less information."""
     if "copies" in point or "backup" in point:
         return list(point.get("copies", []))
     return ["backend", "users"] if point.get("users") else ["backend"]
 
 
 def choose(points: Rows, wanted: str) -> tuple[dict[str, Any], datetime | None]:
-    """Return the point to restore, and the moment behind it where one was asked for.
+    """Return the point to restore, and the moment after it if one was requested.
 
     :param wanted: C(latest), a point's name, or a moment as ISO 8601 with its time zone.
-    :raises BackupError: When there is no such point, or the moment is none, or no backup covers it.
+    :raises BackupError: If there is no such point, the text is not a moment, or no backup includes the moment.
     """
     if not points:
         raise BackupError("The repository has no backup.")
@@ -657,7 +657,7 @@ def choose(points: Rows, wanted: str) -> tuple[dict[str, Any], datetime | None]:
 
 
 class Repository:
-    """The repository: its points, and what makes, checks and restores them."""
+    """The repository: its points, and the methods that make, check and restore them."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         """Take the settings of the role."""
@@ -684,7 +684,7 @@ class Repository:
         return points
 
     def write(self, points: Rows) -> None:
-        """Write which points there are, whole or not at all."""
+        """Write the list of points in one step."""
         text = json.dumps(points, indent=1) + "\n"
         if self.in_folder:
             beside = Path(f"{self.index}.new")
@@ -694,9 +694,9 @@ class Repository:
             self.files.rclone("rcat", self.index, stdin=text)
 
     def refuse_other_stores(self) -> None:
-        """Refuse a backup of stores that the tracking server of this host uses no longer.
+        """Refuse a backup of stores that the tracking server of this host no longer uses.
 
-        :raises BackupError: When its settings name others than when the backup was set up.
+        :raises BackupError: If the server's settings name other stores than when the backup was set up.
         """
         known, present = self.settings.get("served"), served_stores.read_host()
         if known and present and known != present:
@@ -704,9 +704,9 @@ class Repository:
             raise BackupError(f"The tracking server of this host uses other stores than when this backup was set up ({changed}). Run backup.yml again.")
 
     def elsewhere(self) -> tuple[list[str], list[str]]:
-        """Return where records have artifacts that this backup does not take.
+        """Return the places of artifacts that this backup does not include.
 
-        :returns: A line for each kind of record: first of places that nobody has listed, then of those that the settings list.
+        :returns: A line for each kind of record: first for places that are not listed, then for those that the settings list.
         """
         askers = {role: self.sqlite.asker(role) for role in self.sqlite.paths}
         if self.postgres:
@@ -732,15 +732,15 @@ class Repository:
         return unknown, listed
 
     def _not_own(self, column: str, condition: str) -> str:
-        """Return a condition that leaves out nearly all of what a large database holds; what names another server stays."""
+        """Return a condition that excludes nearly all rows of a large database. Rows that name another server remain."""
         starts = [place.replace("'", "''") for place in self.settings["own_places"]]
         own = " OR ".join(f"substr({column}, 1, {len(place)}) = '{start}'" for place, start in zip(self.settings["own_places"], starts))
         return f"coalesce({column}, '') <> '' AND (NOT ({own}) OR {column} LIKE 'mlflow-artifacts://%'){f' AND {condition}' if condition else ''}"
 
     def back_up(self) -> str:
-        """Make a backup of databases and artifacts, compare it with its source, and expire old ones.
+        """Make a backup of databases and artifacts, compare it with its source, and expire old backups.
 
-        :raises BackupError: When it differs, or when there are data that it does not take; these do not keep it from being made.
+        :raises BackupError: If it differs, or if there are data that it does not include. In the second case the backup is made anyway.
         """
         self.refuse_other_stores()
         name = f"atlas-{stamp()}"
@@ -764,7 +764,7 @@ class Repository:
         return "\n".join(told)
 
     def kept(self, points: Rows) -> Rows:
-        """Return the points that are kept, and remove the copies of the others."""
+        """Return the points that are kept, and remove the copies of the other points."""
         kept = self.postgres.kept(points) if self.postgres else points[-self.keep :]
         for point in points:
             if point not in kept:
@@ -772,9 +772,9 @@ class Repository:
         return kept
 
     def check(self) -> str:
-        """Read all of the repository back.
+        """Read the whole repository back.
 
-        :raises BackupError: When something of it is damaged.
+        :raises BackupError: If a part of it is damaged.
         """
         if not self.points:
             raise BackupError("The repository has no backup.")
@@ -783,9 +783,9 @@ class Repository:
         return "\n".join([" ".join([*verified, f"Read {self.files.read_all()} files of the mirror. The last point is {last['name']}."]), *describe(last)])
 
     def choose(self, wanted: str) -> tuple[dict[str, Any], datetime | None]:
-        """Return the point to restore, and the moment behind it where one was asked for.
+        """Return the point to restore, and the moment after it if one was requested.
 
-        :raises BackupError: When there is none, or it is of a PostgreSQL that is not the present one, or of another kind of database.
+        :raises BackupError: If there is none, or it belongs to another PostgreSQL than the present one, or to another kind of database.
         """
         point, moment = choose(self.points, wanted)
         needed, present = point.get("version", ""), self.postgres.version if self.postgres else ""
@@ -803,21 +803,21 @@ class Repository:
         return point, moment
 
     def find(self, wanted: str) -> str:
-        """Say which point a restore would take."""
+        """Return the point that a restore would use."""
         return f"A restore would take {self.choose(wanted)[0]['name']}."
 
     def restore(self, wanted: str) -> str:
-        """Bring databases and artifacts back to a point or a moment.
+        """Restore databases and artifacts to a point or a moment.
 
-        :raises BackupError: When what was restored differs from what was backed up.
+        :raises BackupError: If the restored data differ from those that were backed up.
         """
         point, moment = self.choose(wanted)
-        if not self.postgres:  # SQLite keeps no log to go on with from a point
+        if not self.postgres:  # SQLite has no log after a point
             moment = None
         self.files.bring_back(point["name"])
         self.sqlite.restore(point)
         found = self.postgres.restore(point, moment.isoformat(sep=" ") if moment else "") if self.postgres else []
-        # What came later is on a time line of PostgreSQL's log that has been left.
+        # Later points are on a time line of PostgreSQL's log that was left.
         self.write([known for known in self.points if known["name"] <= point["name"]])
         if found:
             raise BackupError("\n".join([f"Restored {point['name']}, but it differs from what was backed up:", *found]))
@@ -839,7 +839,7 @@ def describe(point: dict[str, Any]) -> list[str]:
 
 
 def not_taken(places: list[str]) -> list[str]:
-    """Return what is said of artifacts that no backup takes."""
+    """Return the message about artifacts that no backup includes."""
     return [
         "But there are artifacts that this backup does not take, as they are not in the artifact store:",
         *(f"  {line}" for line in places),

@@ -1,4 +1,4 @@
-"""Import the modules that are given as arguments, so that their bytecode is in the image. Pass over those that a release does not have."""
+"""Import the modules in the arguments, so that their bytecode is in the image. Skip modules that a release does not have."""
 
 import contextlib
 import importlib

@@ -1,7 +1,7 @@
-"""See that a tracking server can write where its settings send it, and empty the folder that it spools to, before it starts.
+"""Before a tracking server starts, check that it can write to the folders in its settings, and empty its folder for temporary files.
 
-MLflow starts with a folder that it cannot write to, and answers each upload with 500. A release that ended in the middle of an upload leaves
-what it had of it.
+MLflow starts even if it cannot write to a folder, and answers each upload with 500. A server that ended during an upload leaves
+a part of the upload.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-#: The settings that may name a file of SQLite.
+#: The settings that may name a SQLite file.
 DATABASES = ("MLFLOW_BACKEND_STORE_URI", "MLFLOW_REGISTRY_STORE_URI")
-#: How many entries of a folder are looked at: a folder that another user has filled shows by the first of them.
+#: The number of entries that are checked in a folder. If another user filled the folder, the first entries show it.
 ENTRIES = 1000
 
 
 def user_name(number: int) -> str:
-    """Return a user's name, its number if it has none here, as in a container."""
+    """Return a user's name, or the number if the user has no name here, for example in a container."""
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
@@ -30,7 +30,7 @@ def user_name(number: int) -> str:
 
 
 def files_of(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield the files of SQLite that a service's settings name."""
+    """Yield the SQLite files in a service's settings."""
     for name in DATABASES:
         match = re.match(r"sqlite(?:[+]\w+)?:///(/[^?]*)", environment.get(name, ""))
         if match:
@@ -57,15 +57,15 @@ def problem_of(path: str) -> str:
 
 
 def inside(folder: str) -> list[str]:
-    """Return the folders in a folder of artifacts, of which there is one for each experiment."""
+    """Return the subfolders of a folder of artifacts. There is one for each experiment."""
     with os.scandir(folder) as entries:
         return [entry.path for entry in islice(entries, ENTRIES) if entry.is_dir(follow_symlinks=False) and not entry.name.startswith((".", "lost+found"))]
 
 
 def problems(folders: Iterable[str], environment: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each folder, and each file of SQLite, that a service could not write to.
+    """Return a sentence for each folder and each SQLite file that the service cannot write to.
 
-    :param folders: The folders that the service's settings name.
+    :param folders: The folders in the service's settings.
     :param environment: The service's settings.
     """
     found = [problem for problem in map(problem_of, folders) if problem]
@@ -77,14 +77,14 @@ def problems(folders: Iterable[str], environment: Mapping[str, str]) -> list[str
     return found + [problem for problem in map(problem_of, filter(os.path.exists, files_of(environment))) if problem]
 
 
-#: A file of prometheus_client, by the kind of its metrics and the process that writes it.
+#: A file of prometheus_client, with the kind of its metrics and the process that writes it in its name.
 METRICS_FILE = re.compile(r"(counter|histogram|summary|gauge_[a-z]+)_\d+\.db")
 
 
 def forget_metrics(folder: str) -> None:
-    """Remove the metrics that processes of a former start left in a folder: prometheus_client would add them to those of this start.
+    """Remove metrics of processes of an earlier start from a folder: prometheus_client would add them to those of this start.
 
-    Nothing else in the folder is touched.
+    Other files in the folder are not touched.
     """
     for path in Path(folder).glob("*.db"):
         if METRICS_FILE.fullmatch(path.name) and not path.is_symlink():
@@ -92,7 +92,7 @@ def forget_metrics(folder: str) -> None:
 
 
 def empty(folder: str) -> None:
-    """Make the folder that a service spools to, or remove all that a server which has ended has left there."""
+    """Create the service's folder for temporary files, or remove everything that an earlier server has left in it."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     for entry in Path(folder).iterdir():
         if entry.is_dir() and not entry.is_symlink():

@@ -1,9 +1,9 @@
-"""Remove for good what was deleted some time ago, with its artifacts, as `mlflow gc` does, without the database's password in the process list.
+"""Remove runs that were deleted some time ago, with their artifacts, like `mlflow gc`, but without the database's password in the process list.
 
-`mlflow gc` ends at the first run that it cannot remove, and everything behind that run stays. This program goes on with the next run, keeps
-each run whose artifacts it cannot remove, names them all at the end, and fails then.
+`mlflow gc` ends at the first run that it cannot remove, so later runs are not removed. This program continues with the next run. It keeps
+each run whose artifacts it cannot remove, names all of them at the end, and then fails.
 
-The settings come from the service's environment, or in a container from the file that its start reads.
+The settings are in the service's environment, or, in a container, in the file that the start program reads.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ class Collection:
     """The removal of deleted runs, logged models and experiments, one by one."""
 
     def __init__(self, store: Any, older_than: int, repository: Callable[[str], Any], say: Callable[[str], None] = print) -> None:
-        """Take what is needed.
+        """Take the store and the limits.
 
         :param store: MLflow's backend store.
-        :param older_than: Age in milliseconds of what is removed.
+        :param older_than: Least age, in milliseconds, of runs that are removed.
         :param repository: Returns the repository of an artifact location.
-        :param say: Takes a line for each thing that was removed.
+        :param say: Prints a line for each removed thing.
         """
         self.store, self.older_than, self.repository, self.say = store, older_than, repository, say
         self.kept: list[str] = []
 
     def collect(self) -> list[str]:
-        """Remove all that can be removed, and return a line for each thing that cannot."""
+        """Remove everything that can be removed, and return a line for each thing that cannot."""
         old = set(self.store._get_deleted_runs(older_than=self.older_than))
-        # MLflow's own selection: deleted experiments go with their runs, as soon as they are old enough.
+        # The same selection as MLflow's: deleted experiments are removed with their runs when they are old enough.
         experiments = {experiment.experiment_id: self._runs_of(experiment.experiment_id) for experiment in self._experiments()}
         failed = {run for run in sorted(old.union(*experiments.values())) if run in old and not self._remove("run", run, self._artifacts_of_run)}
         if hasattr(self.store, "_get_deleted_logged_models"):
@@ -68,7 +68,7 @@ class Collection:
         return str(run.info.artifact_uri)
 
     def _remove(self, kind: str, name: str, artifacts: Callable[[str], str] | None) -> bool:
-        """Remove one thing, its artifacts first, and return whether it is gone. What still has artifacts keeps its record, which names their place."""
+        """Remove one thing, its artifacts first, and return whether it is removed. A thing with remaining artifacts keeps its record, which has their place."""
         words = kind.replace("_", " ")
         place = ""
         try:
@@ -76,7 +76,7 @@ class Collection:
                 place = artifacts(name)
                 self.repository(place).delete_artifacts()
             getattr(self.store, f"_hard_delete_{kind}")(name)
-        # Whatever a store or a library raises, the others must not wait for this one.
+        # Any error of a store or a library: continue with the other things.
         except Exception as error:
             said = (str(error).strip() or repr(error)).splitlines()[0]
             self.kept.append(f"{words} {name}{f' with artifacts at {place}' if place else ''}: {said}")
@@ -100,7 +100,7 @@ class Collection:
 
 
 def pages(ask: Callable[[Any], Any]) -> Iterator[Any]:
-    """Return what a search finds, page by page."""
+    """Yield the results of a search, page by page."""
     token = None
     while True:
         page = ask(token)
@@ -111,7 +111,7 @@ def pages(ask: Callable[[Any], Any]) -> Iterator[Any]:
 
 
 def workspaces(store: Any, uri: str) -> list[Any]:
-    """Return a context for each workspace of the store, one that changes nothing if it has none."""
+    """Return a context for each workspace of the store, or one context without effect if it has no workspaces."""
     import mlflow.cli
 
     resolve = getattr(mlflow.cli, "_resolve_gc_workspaces", None)
@@ -134,7 +134,7 @@ def main() -> int:
     given = parser.parse_args()
     os.environ.update(settings.read_environment(given.settings))
     os.environ.update(MLFLOW_TRACKING_URI=given.tracking_uri, **login.log_in(os.environ))
-    # MLflow reads its settings when it is imported.
+    # MLflow reads its settings during the import.
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
     from mlflow.tracking import _get_store, set_tracking_uri
 

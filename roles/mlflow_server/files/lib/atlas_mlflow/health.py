@@ -1,4 +1,4 @@
-"""Ask the tracking server in this container for an experiment: its /health says 200 whatever the state of its stores."""
+"""Ask the tracking server in this container for an experiment: its /health returns 200 even if its stores do not answer."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import urllib.request
 
 from atlas_mlflow import login
 
-#: Seconds that an answer may take; Docker's own limit for the check is a little longer.
+#: Seconds for an answer. Docker's own limit for the check is a little longer.
 PATIENCE = 8
 
 
 def log_in(path: str) -> dict[str, str]:
-    """Return the header by which the administrator in the file that lets users in logs in, none if there is no file."""
+    """Return the header for a login as the administrator in the login file, empty if there is no file."""
     config = login.read_config({login.CONFIG_PATH: path})
     return {"Authorization": f"Basic {base64.b64encode(f'{config.name}:{config.password}'.encode()).decode()}"} if config else {}
 
 
 def problem(base: str, auth_file: str = "") -> str:
-    """Return what is wrong with the API below a URL, empty if it answers as it should."""
+    """Return what is wrong with the API below a URL, empty if its answer is right."""
     headers = {"Content-Type": "application/json", **log_in(auth_file)}
     request = urllib.request.Request(f"{base}/api/2.0/mlflow/experiments/search", data=b'{"max_results": 1}', headers=headers, method="POST")
     try:
-        # What it asks is in this container, so the certificate, which is for other names, proves nothing here.
+        # The server is in this container, so its certificate, which is for other names, proves nothing here.
         tls = ssl.create_default_context()
         tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
         with urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls)).open(request, timeout=PATIENCE):

@@ -1,8 +1,8 @@
-"""Encrypt with the configured keys what a former key encrypted in a tracking server's database, before the server starts.
+"""Before the server starts, encrypt again with the configured keys the values in its database that a former key encrypted.
 
-MLflow encrypts the secrets of webhooks by one key, and the gateway's API keys by keys that a passphrase wraps. It knows one of each: after a
-change it answers 500. So each start looks whether the present keys open what is there, and uses former ones for what they do not open. That
-holds for a rotation, for an interrupted rotation, and for a backup from before a rotation.
+MLflow encrypts the secrets of webhooks with one key, and the gateway's API keys with keys that a passphrase wraps. It knows only one of each:
+after a change it answers 500. So each start checks whether the present keys decrypt the values, and uses former keys for the other values. This
+works after a rotation, after an interrupted rotation, and after a restore of a backup from before a rotation.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any
 
 from atlas_mlflow import settings, stores
 
-#: The settings that hold the present keys.
+#: The settings with the present keys.
 WEBHOOK_KEY, PASSPHRASE, VERSION = "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY", "MLFLOW_CRYPTO_KEK_PASSPHRASE", "MLFLOW_CRYPTO_KEK_VERSION"
 
 
 @dataclass(frozen=True)
 class Former:
-    """Keys that were used before the present ones, the youngest first."""
+    """Keys that were used before the present ones, the most recent first."""
 
     webhook_keys: Sequence[str] = ()
     passphrases: Sequence[str] = ()
@@ -32,21 +32,21 @@ class Former:
 
 @dataclass(frozen=True)
 class Kind:
-    """A column with encrypted values: what its rows are, where they are, and what opens a row with a former key and returns it by the present one."""
+    """A column with encrypted values: its rows, their place, and a function that decrypts a row with a former key and encrypts it with the present one."""
 
     what: str
     table: str
     key: str
     name: str
     value: str
-    #: Returns whether the present key opens a value.
+    #: Returns whether the present key decrypts a value.
     opens: Callable[[Any], bool]
-    #: Returns a value by the present key, nothing if no former key opens it.
+    #: Returns a value encrypted with the present key, None if no former key decrypts it.
     renew: Callable[[Any], Any | None]
 
 
 def read_former(path: Path | None) -> Former:
-    """Return the former keys from a JSON file, none if there is no file."""
+    """Return the former keys from a JSON file, empty if there is no file."""
     if not path:
         return Former()
     given = json.loads(path.read_text(encoding="utf-8"))
@@ -54,7 +54,7 @@ def read_former(path: Path | None) -> Former:
 
 
 def webhooks(environment: Mapping[str, str], former: Former) -> Kind:
-    """Return how the secrets of webhooks are opened and renewed."""
+    """Return how to decrypt and encrypt the secrets of webhooks."""
     from cryptography.fernet import Fernet, InvalidToken
 
     present = Fernet(environment[WEBHOOK_KEY])
@@ -74,13 +74,13 @@ def webhooks(environment: Mapping[str, str], former: Former) -> Kind:
 
 
 def api_keys(environment: Mapping[str, str], former: Former) -> Kind:
-    """Return how the gateway's API keys are opened and renewed. Without a passphrase of its own, a server has used the one that MLflow's source has."""
+    """Return how to decrypt and encrypt the gateway's API keys. A server without its own passphrase has used the one in MLflow's source."""
     from mlflow.exceptions import MlflowException
     from mlflow.utils.crypto import DEFAULT_KEK_PASSPHRASE, KEKManager, unwrap_dek, wrap_dek
 
     version = int(environment.get(VERSION) or 1)
 
-    # Each takes a third of a second.
+    # Each derivation takes a third of a second.
     @functools.cache
     def kek(passphrase: str) -> bytes:
         key: bytes = KEKManager(passphrase, version).get_kek()
@@ -103,7 +103,7 @@ def api_keys(environment: Mapping[str, str], former: Former) -> Kind:
 
 
 def bring(engine: Any, kind: Kind) -> list[str]:
-    """Have each value of a kind encrypted by the present key, and say in a line what was done, and of which nothing could be."""
+    """Encrypt all values of a kind with the present key, and return a line with the number of changed values and a line for each unreadable one."""
     import sqlalchemy
 
     done = 0
@@ -118,7 +118,7 @@ def bring(engine: Any, kind: Kind) -> list[str]:
             if renewed is None:
                 lost.append((key, name))
                 continue
-            # Not over what somebody else has changed meanwhile.
+            # Do not overwrite a value that another process has changed.
             sql = f"UPDATE {kind.table} SET {kind.value} = :new WHERE {kind.key} = :key AND {kind.value} = :old"
             connection.execute(sqlalchemy.text(sql), {"new": renewed, "key": key, "old": value})
             done += 1
@@ -131,7 +131,7 @@ def bring(engine: Any, kind: Kind) -> list[str]:
     ]
 
 
-#: The tables that hold encrypted values, and how these are renewed.
+#: The tables with encrypted values, and how to encrypt these again.
 KINDS: dict[str, tuple[str, str, Callable[[Mapping[str, str], Former], Kind]]] = {
     "webhooks": (WEBHOOK_KEY, "secret", webhooks),
     "secrets": (PASSPHRASE, "wrapped_dek", api_keys),
@@ -139,9 +139,9 @@ KINDS: dict[str, tuple[str, str, Callable[[Mapping[str, str], Former], Kind]]] =
 
 
 def prepare(engine: Any, environment: Mapping[str, str], former: Former) -> list[str]:
-    """Have what a database keeps encrypted by the present keys, and return a line for each thing done or impossible.
+    """Encrypt the encrypted values of a database with the present keys, and return a line for each change and each unreadable value.
 
-    The code that decrypts is imported only if there is anything to decrypt, as MLflow takes seconds to import.
+    The code for decryption is imported only if there are values, because the import of MLflow takes seconds.
     """
     import sqlalchemy
 
@@ -157,7 +157,7 @@ def prepare(engine: Any, environment: Mapping[str, str], former: Former) -> list
 
 
 def main() -> int:
-    """Say which values the present keys do not open, and return 1 if there are any."""
+    """Print the values that the present keys do not decrypt, and return 1 if there are any."""
     parser = argparse.ArgumentParser(description="Encrypt with the present keys what a former key encrypted in the server's database")
     parser.add_argument("--settings", type=Path, help="JSON file with the server's environment")
     parser.add_argument("--former-keys", type=Path, help="JSON file with the keys that were used before")

@@ -1,4 +1,4 @@
-"""The file that lets users in, and how the administrator in it logs in."""
+"""The login file, and the login of its administrator."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Names the file with the settings of MLflow's basic-auth app.
+#: The variable with the path of the settings of MLflow's basic-auth app.
 CONFIG_PATH = "MLFLOW_AUTH_CONFIG_PATH"
 
 
 @dataclass(frozen=True)
 class Config:
-    """What the app that lets users in is told."""
+    """The settings of the login app."""
 
     app: str
     uri: str
@@ -22,7 +22,7 @@ class Config:
 
 
 def read_config(environment: Mapping[str, str]) -> Config | None:
-    """Return the settings of the app that lets users in, nothing if the service has no users."""
+    """Return the settings of the login app, None if the service has no users."""
     if not environment.get(CONFIG_PATH):
         return None
     parser = configparser.ConfigParser()
@@ -32,6 +32,6 @@ def read_config(environment: Mapping[str, str]) -> Config | None:
 
 
 def log_in(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables by which an MLflow client logs in as the administrator, none if the service has no users."""
+    """Return the variables with which an MLflow client logs in as the administrator, empty if the service has no users."""
     config = read_config(environment)
     return {"MLFLOW_TRACKING_USERNAME": config.name, "MLFLOW_TRACKING_PASSWORD": config.password} if config else {}

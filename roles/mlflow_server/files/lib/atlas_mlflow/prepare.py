@@ -1,8 +1,8 @@
-"""Wait for a tracking server's stores and make their schema, before the server starts.
+"""Wait for a tracking server's stores and create their schema, before the server starts.
 
-Run by the release's own Python with the service's environment. A server that starts makes or migrates the schema by itself, guarded by a
-lock in its own host's temporary folder alone, so several that start at once on an empty database collide. Here the lock is
-PostgreSQL's. Nothing printed holds a password.
+The release's own Python runs this with the service's environment. A server that starts creates or migrates the schema by itself. Its lock
+is in the temporary folder of its own host, so several servers that start at once on an empty database collide. This program uses a lock of
+PostgreSQL. The output contains no password.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from atlas_mlflow import folders, keys, schema, stores, users
 
 
 def prepare(environment: Mapping[str, str], given: argparse.Namespace) -> list[str]:
-    """Wait for the stores in a service's environment and make their schema.
+    """Wait for the stores in a service's environment and create their schema.
 
-    :param given: What the command line says.
-    :returns: A line for each thing done.
-    :raises StoreError: If a folder cannot be written to, a store does not answer, or its schema cannot be used.
+    :param given: The options of the command line.
+    :returns: A line for each change.
+    :raises StoreError: If a folder is not writable, a store does not answer, or its schema cannot be used.
     """
     if problems := folders.problems(given.folder, environment):
         raise stores.StoreError(" ".join(problems))
@@ -43,9 +43,9 @@ def prepare(environment: Mapping[str, str], given: argparse.Namespace) -> list[s
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """Return the parser of the options that say how the stores are prepared.
+    """Return a parser with the options for the preparation of the stores.
 
-    :param description: What the program does that has these options.
+    :param description: The description of the program that has these options.
     """
     options = argparse.ArgumentParser(description=description)
     options.add_argument("--timeout", type=float, default=60, help="seconds to wait for the stores")
@@ -61,7 +61,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Prepare the stores as the command line says, and return the exit status."""
+    """Prepare the stores with the options of the command line, and return the exit status."""
     try:
         for line in prepare(os.environ, given):
             print(line, flush=True)

@@ -1,4 +1,4 @@
-"""Make the schema of a tracking server's database, or bring it to the release's revision, one server at a time."""
+"""Create the schema of a tracking server's database, or migrate it to the release's revision, one server at a time."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any
 
 from atlas_mlflow.stores import StoreError, denied, first_line, locked, rights_problem
 
-#: The table that says a backend store's revision.
+#: The table with a backend store's revision.
 NOTED_IN = ("alembic_version",)
 
 
 @dataclass(frozen=True)
 class Schema:
-    """A schema as the release has it: of which store, where it notes its revision, the newest one, and what knows them all, makes it and brings it up."""
+    """A schema of the release: its store, the tables with its revision, its newest revision, and functions that list revisions, create and migrate it."""
 
     store: str
     noted_in: tuple[str, ...]
@@ -29,7 +29,7 @@ class Schema:
 
 
 def read_revision(engine: Any, noted_in: tuple[str, ...]) -> tuple[str, bool]:
-    """Return a database's schema revision from the first of these tables that is there, empty if none is, and whether it holds any table."""
+    """Return a database's schema revision from the first of these tables that exists, empty if none exists, and whether the database has any table."""
     import sqlalchemy
 
     tables = sqlalchemy.inspect(engine).get_table_names()
@@ -42,26 +42,26 @@ def read_revision(engine: Any, noted_in: tuple[str, ...]) -> tuple[str, bool]:
 
 
 def copy_sqlite(source: str, target: str) -> None:
-    """Copy SQLite's database over another by its online backup."""
+    """Copy a SQLite database over another one by its online backup."""
     with closing(sqlite3.connect(source)) as original, closing(sqlite3.connect(target)) as copy:
         original.backup(copy)
 
 
 def back_up(engine: Any, revision: str) -> str:
-    """Copy SQLite's database beside itself, and return the copy's path."""
+    """Copy a SQLite database to a file next to it, and return the copy's path."""
     source = engine.url.database
     target = f"{source}.{revision}.{time.strftime('%Y%m%dT%H%M%S')}.bak"
-    # The folder is the service's own; the copy is as private as the original.
+    # The folder belongs to the service. The copy has the permissions of the original.
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o640))
     copy_sqlite(source, target)
     return target
 
 
 def bring_up_sqlite(engine: Any, revision: str, schema: Schema) -> str:
-    """Bring SQLite's database up, and return the path of its backup.
+    """Migrate a SQLite database, and return the path of its backup.
 
-    SQLite does not undo changes of a schema after an error, so the backup is copied back and removed: a service that is started
-    again and again would fill the disk with them.
+    SQLite does not undo changes of a schema after an error, so the backup is copied back and removed. A service that is restarted
+    again and again would otherwise fill the disk with backups.
     """
     backup = back_up(engine, revision)
     try:
@@ -75,7 +75,7 @@ def bring_up_sqlite(engine: Any, revision: str, schema: Schema) -> str:
 
 def backend_schema() -> Schema:
     """Return the schema of the release's backend store."""
-    # MLflow takes seconds to import, and is needed only if there is something to do.
+    # The import of MLflow takes seconds, and is needed only if there is something to do.
     from alembic.script import ScriptDirectory
     from mlflow.store.db import utils
 
@@ -90,9 +90,9 @@ def backend_schema() -> Schema:
 
 
 def migrate(engine: Any, upgrade: bool, read_schema: Callable[[], Schema] = backend_schema) -> str:
-    """Bring a database to this release's schema, and say in a line what was done.
+    """Migrate a database to this release's schema, and return a line about the change.
 
-    :param upgrade: Whether an older schema in a database other than SQLite may be brought up.
+    :param upgrade: Whether an older schema in a database other than SQLite may be migrated.
     :param read_schema: Returns the release's schema.
     :raises StoreError: If it may not, if the schema is newer than the release, if the tables are not MLflow's, or if the database refuses.
     """
@@ -107,7 +107,7 @@ def migrate(engine: Any, upgrade: bool, read_schema: Callable[[], Schema] = back
 
 
 def _migrate(engine: Any, upgrade: bool, schema: Schema) -> str:
-    """Do what `migrate` says, without the lock."""
+    """Do the work of `migrate`, without the lock."""
     revision, has_tables = read_revision(engine, schema.noted_in)
     if revision == schema.head:
         return f"The schema is at revision {schema.head}."
@@ -135,11 +135,11 @@ def _migrate(engine: Any, upgrade: bool, schema: Schema) -> str:
 
 
 def needs_migration(engine: Any, schema_revision: str, lone_server: bool, noted_in: tuple[str, ...] = NOTED_IN, store: str = "the backend store") -> bool:
-    """Return whether a database must be looked at with MLflow, which takes seconds to import.
+    """Return whether MLflow must check a database. The import of MLflow takes seconds.
 
-    An empty one need not if no other server can make its tables at the same moment: the server makes them itself.
+    An empty database needs no check if no other server can create its tables at the same moment: the server creates them itself.
 
-    :raises StoreError: If the user may not make tables in an empty one, or not read those that are there.
+    :raises StoreError: If the user may not create tables in an empty database, or not read existing ones.
     """
     import sqlalchemy
 

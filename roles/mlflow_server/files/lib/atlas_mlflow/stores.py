@@ -1,4 +1,4 @@
-"""Reach the stores of a tracking server, and say what is wrong with them. Nothing that is said holds a password."""
+"""Connect to the stores of a tracking server, and report what is wrong with them. Messages contain no password."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-#: Any number that nothing else on the database uses as an advisory lock.
+#: The number of an advisory lock that nothing else on the database uses.
 ADVISORY_LOCK = 7_264_150_119
-#: Seconds between two questions to a store that did not answer, and that one question may take.
+#: Seconds between two requests to a store that did not answer, and the limit for one request.
 PAUSE, PATIENCE = 0.5, 5
 
 
 class StoreError(Exception):
-    """A store that cannot be used, with what was seen and what to do."""
+    """A store that cannot be used, with what was seen and the fix."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, without the SQL that SQLAlchemy adds."""
+    """Return the first line of an error's message, without the SQL that SQLAlchemy adds."""
     return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
 
 
 def uris_of(environment: Mapping[str, str]) -> list[str]:
-    """Return the URIs of the databases in a service's environment: of the backend store, and of the registry if it has its own."""
+    """Return the URIs of the databases in a service's environment: the backend store, and the registry if it has its own."""
     return list(dict.fromkeys(filter(None, (environment["MLFLOW_BACKEND_STORE_URI"], environment.get("MLFLOW_REGISTRY_STORE_URI")))))
 
 
@@ -36,7 +36,7 @@ def make_engine(uri: str) -> Any:
 
     arguments = {"connect_timeout": PATIENCE} if uri.startswith("postgresql") else {}
     if "@" in uri.partition("?")[0].partition("://")[2].partition(":")[2].partition("@")[2]:
-        # What a driver says of such a URI quotes a part of the password.
+        # A driver's message about such a URI quotes a part of the password.
         raise StoreError("The password in a store's URI is not percent-encoded: write @ as %40, / as %2F, # as %23, % as %25.")
     try:
         return sqlalchemy.create_engine(uri, connect_args=arguments, poolclass=sqlalchemy.pool.NullPool)
@@ -45,7 +45,7 @@ def make_engine(uri: str) -> Any:
 
 
 def database_problem(engine: Any, store: str = "the backend store") -> str:
-    """Ask a database one question, and return what is wrong, empty if it answers."""
+    """Send one query to a database, and return what is wrong, empty if it answers."""
     import sqlalchemy
 
     try:
@@ -57,7 +57,7 @@ def database_problem(engine: Any, store: str = "the backend store") -> str:
 
 
 def bucket_problem(destination: str, environment: Mapping[str, str]) -> str:
-    """Ask the artifact store for its bucket, and return what is wrong, empty if it is there."""
+    """Send one request for the bucket to the artifact store, and return what is wrong, empty if the bucket exists."""
     import boto3
     import botocore.config
     import botocore.exceptions
@@ -68,7 +68,7 @@ def bucket_problem(destination: str, environment: Mapping[str, str]) -> str:
     config = botocore.config.Config(connect_timeout=PATIENCE, read_timeout=PATIENCE, retries={"total_max_attempts": 1})
     where = f"bucket {bucket} at {endpoint or 'Amazon S3'}"
     try:
-        # As MLflow lists it: a policy may be for this prefix alone.
+        # The same listing as MLflow's: a policy may allow only this prefix.
         boto3.client("s3", endpoint_url=endpoint, config=config).list_objects_v2(Bucket=bucket, MaxKeys=1, **({"Prefix": f"{prefix}/"} if prefix else {}))
     except botocore.exceptions.ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
@@ -80,10 +80,10 @@ def bucket_problem(destination: str, environment: Mapping[str, str]) -> str:
 
 
 def wait(questions: list[Callable[[], str]], timeout: float) -> None:
-    """Ask each question until it finds nothing wrong.
+    """Repeat each check until it finds nothing wrong.
 
-    :param timeout: Seconds in all.
-    :raises StoreError: With what is still wrong when the time is over.
+    :param timeout: Seconds for all checks together.
+    :raises StoreError: If something is still wrong when the time is over.
     """
     deadline = time.monotonic() + timeout
     while problems := [problem for problem in (question() for question in questions) if problem]:
@@ -93,7 +93,7 @@ def wait(questions: list[Callable[[], str]], timeout: float) -> None:
 
 
 def rights_problem(engine: Any, store: str = "the backend store") -> str:
-    """Return what keeps the user from making tables in an empty database of PostgreSQL, empty if nothing does."""
+    """Return what prevents the user from creating tables in an empty PostgreSQL database, empty if nothing does."""
     import sqlalchemy
 
     if engine.dialect.name != "postgresql":
@@ -112,7 +112,7 @@ def rights_problem(engine: Any, store: str = "the backend store") -> str:
 
 
 def denied(store: str, error: BaseException) -> StoreError:
-    """Return what is said if a database refuses what MLflow needs to do in it."""
+    """Return the error for a database that refuses what MLflow needs to do."""
     hint = (
         " Another user owns the tables: run GRANT ALL ON ALL TABLES IN SCHEMA public TO the user of the URI, or name their owner in the URI."
         if "permission denied for" in first_line(error)
@@ -123,7 +123,7 @@ def denied(store: str, error: BaseException) -> StoreError:
 
 @contextmanager
 def locked(engine: Any) -> Iterator[None]:
-    """Keep other servers from a database until this is done. SQLite's file belongs to one host, whose unit runs this once."""
+    """Lock a database against other servers. A SQLite file belongs to one host, whose unit runs this once."""
     if engine.dialect.name != "postgresql":
         yield
         return

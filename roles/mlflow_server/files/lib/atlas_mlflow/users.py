@@ -1,7 +1,7 @@
-"""Make the store of MLflow's users, and see that its administrator has the configured password, before a server starts.
+"""Create the store of MLflow's users, and set the configured password of its administrator, before a server starts.
 
-A server of release 3.16 or older that finds no administrator makes one whose password everybody knows, unless its settings say otherwise, and
-none ever gives a changed one to an administrator that is there. Its own workers, and several servers, race for the schema of an empty store.
+If a server of release 3.16 or older finds no administrator, it creates one with a well-known password, unless its settings have another one. No
+release changes the password of an existing administrator. Its workers, and several servers, create the schema of an empty store at the same time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ STORE = "the store of users"
 
 @dataclass(frozen=True)
 class App:
-    """What knows the store of an app's users: the tables that say its revision, its schema, and how its administrator gets a password."""
+    """The functions for the store of an app's users: the tables with its revision, its schema, and the password of its administrator."""
 
     noted_in: tuple[str, ...]
     read_schema: Callable[[], schema.Schema]
@@ -34,17 +34,17 @@ OIDC = App(users_oidc.NOTED_IN, users_oidc.read_schema, users_oidc.give_password
 
 
 def app_of(config: Config) -> App:
-    """Return the app that a configuration is for."""
+    """Return the app of a configuration."""
     return OIDC if config.app == "oidc" else BASIC
 
 
 def prepare(environment: Mapping[str, str], timeout: float, schema_revision: str, upgrade: bool) -> list[str]:
-    """Wait for the store of users, make its schema and its administrator.
+    """Wait for the store of users, create its schema and its administrator.
 
     :param timeout: Seconds to wait.
     :param schema_revision: The revision that the release's schema has, if it is known.
-    :param upgrade: Whether an older schema in a database other than SQLite may be brought up.
-    :returns: A line for each thing done; none if the service has no users.
+    :param upgrade: Whether an older schema in a database other than SQLite may be migrated.
+    :returns: A line for each change, empty if the service has no users.
     :raises StoreError: If the store does not answer, or its schema cannot be used.
     """
     config = read_config(environment)
@@ -58,7 +58,7 @@ def prepare(environment: Mapping[str, str], timeout: float, schema_revision: str
 
 
 def main() -> int:
-    """Set the administrator's configured password in a running server's store, and return the exit status."""
+    """Set the administrator's configured password in the store of a running server, and return the exit status."""
     parser = argparse.ArgumentParser(description="Set the administrator's configured password in a running server's store")
     parser.add_argument("--settings", type=Path, help="JSON file with the server's environment")
     given = parser.parse_args()

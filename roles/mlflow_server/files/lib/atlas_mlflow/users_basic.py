@@ -8,14 +8,14 @@ from atlas_mlflow import stores
 from atlas_mlflow.login import Config
 from atlas_mlflow.schema import Schema
 
-#: The tables that say its store's revision, since release 3.6 and before.
+#: The tables with its store's revision, since release 3.6 and before.
 NOTED_IN = ("alembic_version_auth", "alembic_version")
 
 
 def read_schema() -> Schema:
     """Return the schema of the release's basic-auth app.
 
-    :raises StoreError: If the release is installed without what the app needs.
+    :raises StoreError: If the packages that the app needs are not installed.
     """
     from alembic.script import ScriptDirectory
 
@@ -38,7 +38,7 @@ def read_schema() -> Schema:
 
 
 def give_password(engine: Any, config: Config) -> str:
-    """Make the administrator or set its password if needed, and say in a line what was done, nothing if nothing was."""
+    """Create the administrator or set its password if needed, and return a line about the change, empty if there was none."""
     import sqlalchemy
     from werkzeug.security import check_password_hash, generate_password_hash
 

@@ -1,7 +1,7 @@
-"""The plugin's store of users, and in it the administrator that the collection itself logs in as.
+"""The plugin's store of users, and the administrator in it, with which the collection logs in.
 
 People come from the OpenID provider. The collection has no browser: its verification, its health check and its garbage collection log in
-with a name and a password. In the plugin that is a service account, which has no way in through the provider.
+with a name and a password. In the plugin this is a service account, which cannot log in through the provider.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from atlas_mlflow import stores
 from atlas_mlflow.login import Config
 from atlas_mlflow.schema import Schema
 
-#: The table that says its store's revision.
+#: The table with its store's revision.
 NOTED_IN = ("alembic_version",)
-#: The plugin wants an end to each password. This one gets another end at a start within half that time of it.
+#: The plugin requires an expiry date for each password. A start within the second half of this time sets a new date.
 LIFETIME = timedelta(days=3650)
-#: What the plugin calls a password that it has not made itself. A user has one of them.
+#: The plugin's name for a password that it has not generated. A user has one such password.
 NAME = "default"
-#: How the account is shown to people, by which it is known after a change of its name.
+#: The display name of the account. It identifies the account after a change of its name.
 SHOWN_AS = "atlas.mlflow"
 
 
@@ -43,9 +43,9 @@ def read_schema() -> Schema:
 
 
 def give_password(engine: Any, config: Config) -> str:
-    """Make the administrator or set its password if needed, and say in a line what was done, nothing if nothing was.
+    """Create the administrator or set its password if needed, and return a line about the change, empty if there was none.
 
-    :raises StoreError: If the name is a person's.
+    :raises StoreError: If the name belongs to a person.
     """
     from mlflow_oidc_auth.db.models import SqlUser, SqlUserToken
     from sqlalchemy.orm import Session
@@ -62,7 +62,7 @@ def give_password(engine: Any, config: Config) -> str:
             raise stores.StoreError(f"{name} is a person, who logs in by the provider: set mlflow_server_admin_user to another name.")
         user.is_admin, user.is_service_account, user.active = True, True, True
         user.service_account_source, user.managed_by = "internal", "manual"
-        # Under an earlier name it would keep its password.
+        # An account with an earlier name would keep its password.
         session.query(SqlUser).filter(SqlUser.display_name == SHOWN_AS, SqlUser.is_service_account, SqlUser.username != name).update({"active": False})
         session.flush()
         passwords = session.query(SqlUserToken).filter_by(user_id=user.id).all()
