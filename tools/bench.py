@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Measure the running demo: a run of site.yml that has nothing to do, a start of the tracking server, an artifact up and down.
+"""Measure the running demo: a run of site.yml without changes, a start of the tracking server, and the transfer of an artifact.
 
-Times on a machine that does other things as well are worth little alone: compare the figures of one call with one another.
+On a machine with other work, absolute times have little value: compare the values of one call with each other.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ CONTAINER = "atlas-mlflow-demo-mlflow"
 
 
 def ansible(*arguments: str) -> str:
-    """Run a tool of Ansible in the checkout, and return what it printed.
+    """Run an Ansible tool in the checkout, and return its output.
 
-    :raises subprocess.CalledProcessError: When it fails.
+    :raises subprocess.CalledProcessError: If it fails.
     """
     settings = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
     path = os.pathsep.join([str(BIN), os.environ["PATH"]])
@@ -36,7 +36,7 @@ def ansible(*arguments: str) -> str:
 def unchanged_run(hosts: Path) -> float:
     """Return the seconds of a run of site.yml that changes nothing.
 
-    :raises SystemExit: When it changes something, so that the figure would mean another thing.
+    :raises SystemExit: If the run changes something, because the value would then have another meaning.
     """
     begun = time.monotonic()
     printed = ansible("ansible-playbook", "-i", str(hosts), "site.yml")
@@ -55,7 +55,7 @@ def probe(hosts: Path, **options: object) -> dict[str, Any]:
 
 
 def start(hosts: Path) -> float:
-    """Restart the tracking server, and return the seconds until it has answered."""
+    """Restart the tracking server, and return the seconds until it answers."""
     begun = time.monotonic()
     subprocess.run(["docker", "exec", CONTAINER, "systemctl", "restart", "mlflow-server.service"], check=True)
     probe(hosts, wait=120, round_trip=False)
@@ -63,7 +63,7 @@ def start(hosts: Path) -> float:
 
 
 def show(what: str, figures: list[float], unit: str) -> None:
-    """Print the least, the median and the greatest of some figures."""
+    """Print the minimum, the median and the maximum of some values."""
     print(f"{what:<44} {min(figures):8.1f} {statistics.median(figures):8.1f} {max(figures):8.1f}  {unit}", flush=True)
 
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Set up what a checkout needs, and nothing outside it: the tools in .venv/, the collections beside this one in collections/.
+"""Install what a checkout needs, inside the checkout only: the tools in .venv/, and the other collections next to this one in collections/.
 
-Run it as often as you like: when nothing has changed since the last time it says so and is done. It needs a Python that the
-pinned tools support (3.11 or newer) and a package index; the collections come from Galaxy, or, where Galaxy does not answer,
-out of the PyPI package `ansible`, which carries them.
+You can run it at any time: if nothing has changed since the last run, it says so and ends. It needs a Python that the
+pinned tools support (3.11 or newer) and a package index. The collections come from Galaxy or, if Galaxy does not answer,
+from the PyPI package `ansible`, which contains them.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ TOOLS_LOCK = ROOT / "tools" / "requirements.txt"
 CARRIER_LOCK = ROOT / "tools" / "collections.txt"
 REQUIREMENTS = ROOT / "requirements.yml"
 
-#: The newest ansible-core wants 3.12; the oldest that the collection supports wants 3.11.
+#: The newest ansible-core needs 3.12. The oldest supported one needs 3.11.
 PREFERRED, MINIMUM = (3, 12), (3, 11)
 CANDIDATES = ("python3.13", "python3.12", "python3.14", "python3", "python3.11")
 
-#: Asks Galaxy as ansible.cfg and the environment name it. Any HTTP answer counts; so does a list of servers of the site's own.
+#: Asks the Galaxy server of ansible.cfg and the environment. Any HTTP answer counts, and so does the user's own list of servers.
 GALAXY_ANSWERS = """
 import sys, urllib.error, urllib.request
 from ansible import constants
@@ -51,11 +51,11 @@ if not constants.GALAXY_SERVER_LIST:
 
 
 class BootstrapError(Exception):
-    """Something that the user has to mend; the text says how."""
+    """Something that the user must fix. The text says how."""
 
 
 def digest(inputs: Iterable[Path], *words: str) -> str:
-    """Return a hash of the contents of ``inputs`` and of ``words``. A file that is missing counts as empty."""
+    """Return a hash of the contents of ``inputs`` and of ``words``. A missing file counts as empty."""
     total = hashlib.sha256()
     for part in [path.read_bytes() if path.exists() else b"" for path in inputs] + [word.encode() for word in words]:
         total.update(hashlib.sha256(part).digest())
@@ -63,7 +63,7 @@ def digest(inputs: Iterable[Path], *words: str) -> str:
 
 
 def version_of(python: str) -> tuple[int, int] | None:
-    """Return the version of an interpreter, or None when it does not run: a version manager's shim may exist and refuse."""
+    """Return the version of an interpreter, or None if it does not run: a version manager's shim may exist and refuse."""
     try:
         run = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, timeout=30, check=False)
         major, minor = run.stdout.split()
@@ -79,7 +79,7 @@ def choose(found: Sequence[tuple[str, tuple[int, int] | None]]) -> tuple[str, tu
 
 
 def find_python(asked_for: str | None) -> tuple[str, tuple[int, int]]:
-    """Return the interpreter to build .venv with, and its version."""
+    """Return the interpreter for .venv, and its version."""
     names = [asked_for] if asked_for else [*CANDIDATES, sys.executable]
     paths = dict.fromkeys(path for path in (shutil.which(name) for name in names) if path)
     found = choose([(path, version_of(path)) for path in paths])
@@ -92,9 +92,9 @@ def find_python(asked_for: str | None) -> tuple[str, tuple[int, int]]:
 
 
 def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> None:
-    """Run a command from the checkout, quietly; when it fails, show what it said.
+    """Run a command in the checkout without output. If it fails, show its output.
 
-    :raises BootstrapError: when it fails.
+    :raises BootstrapError: If it fails.
     """
     words = [str(word) for word in command]
     done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, check=False)
@@ -103,7 +103,7 @@ def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> 
 
 
 def install_ensurepip(version: tuple[int, int]) -> None:
-    """Install the part of Python that makes environments, which Debian and its kin keep in a package of its own."""
+    """Install the part of Python that creates environments. Debian and similar systems have it in a separate package."""
     package = f"python{version[0]}.{version[1]}-venv"
     if not shutil.which("apt-get"):
         raise BootstrapError(f"This Python has no `ensurepip`. Install it (Debian names the package {package}).")
@@ -114,7 +114,7 @@ def install_ensurepip(version: tuple[int, int]) -> None:
 
 
 def make_venv(python: str, version: tuple[int, int]) -> None:
-    """Make .venv anew, with pip and the pinned uv in it."""
+    """Create .venv again, with pip and the pinned uv."""
     if subprocess.run([python, "-c", "import ensurepip"], stderr=subprocess.DEVNULL, check=False).returncode:
         install_ensurepip(version)
     run([python, "-m", "venv", "--clear", VENV])
@@ -122,7 +122,7 @@ def make_venv(python: str, version: tuple[int, int]) -> None:
 
 
 def pip_settings() -> dict[str, str]:
-    """Return uv's environment, with the index that pip is set to on this machine, which uv does not read."""
+    """Return uv's environment, with the index from this machine's settings of pip, which uv does not read."""
     environment = {"UV_SYSTEM_CERTS": "1", **os.environ}
     listed = subprocess.run([VENV_PYTHON, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False).stdout
     index = re.search(r"^[^=]*\.index-url='([^']+)'", listed, re.MULTILINE)
@@ -132,24 +132,24 @@ def pip_settings() -> dict[str, str]:
 
 
 def install_tools() -> None:
-    """Bring .venv to exactly what the locks name.
+    """Make .venv contain exactly the packages in the locks.
 
-    Compiled at once: where the environment has PYTHONDONTWRITEBYTECODE, each process of Ansible would compile all that it imports, half a second long.
+    Compile them now: if the environment has PYTHONDONTWRITEBYTECODE, each process of Ansible would compile all its imports, which takes half a second.
     """
     sync: list[str | Path] = ["pip", "sync", "--require-hashes", "--compile-bytecode", TOOLS_LOCK, UV_LOCK, "--python", VENV_PYTHON]
     run([VENV / "bin" / "uv", *sync], env=pip_settings())
 
 
 def wanted_collections(text: str) -> list[str]:
-    """Return the names that a requirements.yml lists, without a YAML parser."""
+    """Return the names in a requirements.yml, without a YAML parser."""
     return re.findall(r"^\s*-\s*name:\s*([a-z0-9_]+\.[a-z0-9_]+)\s*$", text, re.MULTILINE)
 
 
 def extract(carrier: zipfile.ZipFile, wanted: Iterable[str], target: Path) -> dict[str, str]:
-    """Take collections and those they depend on out of a wheel of `ansible`, each in place of an older one.
+    """Extract collections and their dependencies from a wheel of `ansible`. Replace older ones.
 
-    :returns: the version of each.
-    :raises BootstrapError: when the wheel has no such collection.
+    :returns: The version of each collection.
+    :raises BootstrapError: If the wheel has no such collection.
     """
     taken: dict[str, str] = {}
     queue = list(wanted)
@@ -170,7 +170,7 @@ def extract(carrier: zipfile.ZipFile, wanted: Iterable[str], target: Path) -> di
 
 
 def install_collections() -> None:
-    """Install the collections of requirements.yml beside this one."""
+    """Install the collections of requirements.yml next to this one."""
     asked = subprocess.run([VENV_PYTHON, "-c", GALAXY_ANSWERS], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
     if asked.returncode == 0:
         try:
@@ -190,7 +190,7 @@ def install_collections() -> None:
 
 
 def read_stamp() -> dict[str, str]:
-    """Return what earlier runs noted: for each step the hash of what it was done with, and which Python it was."""
+    """Return the record of earlier runs: for each step the hash of its inputs, and the version of Python."""
     try:
         stamp: dict[str, str] = json.loads(STAMP.read_text())
         return stamp
@@ -199,16 +199,16 @@ def read_stamp() -> dict[str, str]:
 
 
 def due(hashes: dict[str, str], stamp: dict[str, str]) -> list[str]:
-    """Return the steps whose inputs are not those they were done with; all, where there is no environment for them."""
+    """Return the steps whose inputs have changed; all steps if there is no environment."""
     if not VENV_PYTHON.exists() or hashes["environment"] != stamp.get("environment"):
         return list(hashes)
     return [step for step, value in hashes.items() if value != stamp.get(step)]
 
 
 def bootstrap(asked_for: str | None) -> None:
-    """Do what is missing.
+    """Run the steps that are due.
 
-    A move of the checkout counts as a change, since an environment's scripts name their interpreter by its full path.
+    A move of the checkout counts as a change, because an environment's scripts contain the full path of their interpreter.
     """
     hashes = {
         "environment": digest([UV_LOCK], str(ROOT), asked_for or ""),

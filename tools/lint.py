@@ -1,9 +1,9 @@
-"""Run ansible-lint, with the syntax of all playbooks and roles checked by one process, and without finding the same answers again for each rule.
+"""Run ansible-lint faster: one process checks the syntax of all playbooks and roles, and results are not computed again for each rule.
 
-ansible-lint starts `ansible-playbook --syntax-check` for each playbook, role and import of a playbook, which is three quarters of its processor time.
-Here one process checks the same files. If it fails, ansible-lint does it in its own way, and says which file is wrong and where.
+ansible-lint starts `ansible-playbook --syntax-check` for each playbook, role and import of a playbook. This takes three quarters of its processor time.
+Here one process checks the same files. If the check fails, ansible-lint repeats it in its own way, and reports the wrong file and line.
 
-Of the rest, half is spent on copying each task for each of forty rules, and on matching each path with the same patterns. Here it is done once.
+Half of the remaining time is for copies of each task for each of forty rules, and for matching each path with the same patterns. Here both are done once.
 
     python -m tools.lint [OPTION OF ANSIBLE-LINT]...
 """
@@ -27,25 +27,25 @@ from ansiblelint.errors import MatchError
 from ansiblelint.file_utils import Lintable
 from ansiblelint.runner import Runner
 
-#: How ansible-lint checks each playbook and role that it has found, and how it checks one that another playbook imports.
+#: ansible-lint's check of each playbook and role that it has found, and its check of an imported playbook.
 _each_alone, _one_alone = Runner._run_syntax_check_phase, Runtime.has_playbook
-#: The playbooks that passed.
+#: The playbooks that passed the check.
 _passed: set[Path] = set()
-#: How ansible-lint makes what its rules read of a task.
+#: ansible-lint's function that prepares a task for its rules.
 _normalize = ansiblelint.utils.normalize_task_v2
-#: What it made, by the identity of the task that it has read. The task itself is kept, so that no other one gets its identity.
+#: Prepared tasks, by the identity of the original task. The original is kept, so that no other task gets its identity.
 _normalized: dict[int, tuple[Any, MutableMapping[str, Any]]] = {}
 
 
 def syntax_faults(playbooks: Iterable[Path], roles: Iterable[Path]) -> str:
-    """Return what `ansible-playbook --syntax-check` says about the playbooks and roles, or nothing if they pass."""
+    """Return the output of `ansible-playbook --syntax-check` for the playbooks and roles, empty if they pass."""
     play = "- hosts: localhost\n  tasks:\n" + "".join(f"    - ansible.builtin.import_role:\n        name: {role.resolve()}\n" for role in roles)
     with tempfile.NamedTemporaryFile("w", suffix=".yml") as of_roles:
         of_roles.write(play)
         of_roles.flush()
         done = subprocess.run(
             [Path(sys.executable).parent / "ansible-playbook", "--syntax-check", *playbooks, of_roles.name],
-            # As ansible-lint asks: without an inventory, which is no fault of a playbook.
+            # The same options as ansible-lint's: the missing inventory is not a fault of a playbook.
             env={**os.environ, "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "false"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -58,7 +58,7 @@ def syntax_faults(playbooks: Iterable[Path], roles: Iterable[Path]) -> str:
 
 
 def _all_at_once(self: Runner, matches: list[MatchError]) -> list[Lintable]:
-    """Check the syntax of what ansible-lint found, and return it."""
+    """Check the syntax of the files that ansible-lint found, and return them."""
     files = self._collect_syntax_check_files()
     playbooks = [file.path for file in files if file.kind == "playbook"]
     said = syntax_faults(playbooks, [file.path for file in files if file.kind == "role"])
@@ -73,12 +73,12 @@ def _all_at_once(self: Runner, matches: list[MatchError]) -> list[Lintable]:
 
 
 def _one_of_all(self: Runtime, playbook: str, *, basedir: Path | None = None) -> bool:
-    """Return whether an imported playbook passes."""
+    """Return whether an imported playbook passes the check."""
     return ((basedir or Path()) / playbook).resolve() in _passed or _one_alone(self, playbook, basedir=basedir)
 
 
 def _normalize_once(task: Any) -> MutableMapping[str, Any]:
-    """Return what the rules read of a task, as a dictionary and arguments of their own: a rule may add to them."""
+    """Return a prepared task. The dictionary and its arguments are copies, because a rule may change them."""
     if id(task.raw_task) not in _normalized:
         _normalized[id(task.raw_task)] = task.raw_task, _normalize(task)
     made = _normalized[id(task.raw_task)][1]
@@ -86,11 +86,11 @@ def _normalize_once(task: Any) -> MutableMapping[str, Any]:
 
 
 def patch() -> None:
-    """Have ansible-lint do so."""
+    """Replace these functions of ansible-lint."""
     Runner._run_syntax_check_phase = _all_at_once  # type: ignore[method-assign]
     Runtime.has_playbook = _one_of_all  # type: ignore[method-assign]
     ansiblelint.utils.normalize_task_v2 = _normalize_once
-    # Whether a path matches a pattern follows from the two alone.
+    # The result of the match depends only on the path and the pattern.
     wcmatch.pathlib.PurePath.globmatch = functools.cache(wcmatch.pathlib.PurePath.globmatch)  # type: ignore[method-assign]
 
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Write the locks: every Python package that hosts, clients and tools install, by version and sha256.
+"""Write the locks: every Python package for hosts, clients and tools, by version and sha256.
 
 python tools/locks.py               write all locks
-python tools/locks.py uv mlflow-3.17.2   write these alone
-python tools/locks.py --check       hold the locks against the pins, offline
+python tools/locks.py uv mlflow-3.17.2   write only these
+python tools/locks.py --check       compare the locks with the pins, offline
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ PINS = ROOT / "tools" / "pins.yml"
 COMPILE = ["pip", "compile", "--quiet", "--generate-hashes", "--universal", "--no-emit-index-url", "--no-header", "--no-annotate"]
 #: The oldest Python of a supported host or client, and of a control node.
 HOST_PYTHON, CONTROL_PYTHON = "3.10", "3.11"
-#: Drivers for PostgreSQL. psycopg2 is what MLflow is made with: it compares numbers with text, which psycopg 3 refuses (mlflow/mlflow#9151,
-#: #17013, #25282: in 3.0 when a run is made, in later releases here and there). The other is for those who name it in their URI.
+#: Drivers for PostgreSQL. psycopg2 is the driver that MLflow is developed with: it compares numbers with text, which psycopg 3 refuses (mlflow/mlflow#9151,
+#: #17013, #25282: in 3.0 when a run is created, in later releases in some places). psycopg 3 is for users who name it in their URI.
 DRIVERS = ("psycopg2-binary", "psycopg[binary]")
-#: What `mlflow server --expose-prometheus` imports, and MLflow does not depend on.
+#: Packages that `mlflow server --expose-prometheus` imports, and that are no dependencies of MLflow.
 METRICS = ("prometheus-flask-exporter",)
-#: The oldest Python that the plugin for OpenID Connect runs with, and what its pins on the release's packages may not hold: gunicorn, which it
-#: wants older and never imports, for the server runs on uvicorn.
+#: The oldest Python for the OpenID Connect plugin, and a package for which the pin of the plugin is ignored: it requires an older gunicorn,
+#: but never imports it, because the server runs on uvicorn.
 OIDC_PYTHON, OVERRIDDEN = "3.11", ("gunicorn",)
-#: The Python that a release is read with: every supported release runs on it.
+#: The Python for reading a release: every supported release runs on it.
 READER_PYTHON = "3.11"
-#: Read from a release by its own Python: what `mlflow server` takes, and the revisions of its schemas.
+#: A program that a release's own Python runs: it reads the options of `mlflow server`, and the revisions of the release's schemas.
 READ_RELEASE = """
 import json
 import mlflow.server.auth.db.utils
@@ -71,28 +71,28 @@ print(json.dumps({
     "auth_schema_revision": ScriptDirectory.from_config(mlflow.server.auth.db.utils._get_alembic_config("")).get_current_head(),
 }, indent=1))
 """
-#: A pin and its marker; neither holds a colon, so that no URL passes for one.
+#: A pin and its marker. Neither contains a colon, so a URL does not match.
 PINNED = re.compile(r"^[A-Za-z0-9._-]+(\[[a-z0-9,_-]+\])?==[^\s;:]+( ; [^:]+)? \\$")
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock: its name on the command line, its file, and what it is made of."""
+    """A lock: its name on the command line, its file, and its requirements."""
 
     name: str
     path: Path
     requirements: tuple[str, ...]
     python: str = HOST_PYTHON
     exclude_newer: str = ""
-    #: Whether what the requirements need in their turn is in the lock; else it is there already where they are installed.
+    #: Whether the dependencies of the requirements are in the lock. Otherwise they are already present at the place of installation.
     whole: bool = True
-    #: A lock that this one is installed on top of: it holds what that one lacks, and fits it.
+    #: Another lock on top of which this one is installed. This lock contains only the missing packages, and is compatible with it.
     base: Path | None = None
 
     @property
     def direct(self) -> dict[str, set[str]]:
-        """Return the packages that the requirements name themselves, with their versions: none where any will do."""
+        """Return the packages that the requirements name, with their versions; without versions if any version is accepted."""
         found: dict[str, set[str]] = {}
         for line in self.requirements:
             if match := re.match(r"([A-Za-z0-9._-]+)(?:\[.*?\])?(?:==([^\s;]+))?", line):
@@ -101,21 +101,21 @@ class Lock:
 
 
 def canonical(name: str) -> str:
-    """Return a package's name as an index spells it (PEP 503)."""
+    """Return a package's name in the form of an index (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def find_uv() -> str:
-    """Return the uv beside this Python, or else the one on PATH.
+    """Return the uv next to this Python, or else the one on PATH.
 
-    :raises SystemExit: When there is none.
+    :raises SystemExit: If there is none.
     """
     beside = shutil.which("uv", path=str(Path(sys.executable).parent))
     return beside or shutil.which("uv") or sys.exit("uv is neither beside this Python nor on PATH")
 
 
 def read_input(path: Path) -> tuple[str, ...]:
-    """Return the requirements of an input file, without its comments."""
+    """Return the requirements in an input file, without its comments."""
     return tuple(line.strip() for line in path.read_text().splitlines() if line.strip() and not line.startswith("#"))
 
 
@@ -156,7 +156,7 @@ def locks(root: Path) -> list[Lock]:
 
 
 def pins_of(text: str) -> dict[str, str]:
-    """Return each package of a lock, with what the lock says of it: a package with several versions has several pins there."""
+    """Return each package of a lock with its pins. A package with several versions has several pins."""
     found: dict[str, str] = {}
     for block in re.split(r"^(?=\S)", text, flags=re.MULTILINE):
         if block.strip():
@@ -166,9 +166,9 @@ def pins_of(text: str) -> dict[str, str]:
 
 
 def write(lock: Lock) -> None:
-    """Compile a lock, and read what a release of MLflow says of itself.
+    """Compile a lock, and read the options of a release of MLflow.
 
-    :raises subprocess.CalledProcessError: When uv finds no versions that fit.
+    :raises subprocess.CalledProcessError: If uv finds no compatible versions.
     """
     print(f"==> {lock.name}", flush=True)
     uv = find_uv()
@@ -195,7 +195,7 @@ def write(lock: Lock) -> None:
 
 
 def faults(lock: Lock) -> list[str]:
-    """Return what is wrong with a lock as it stands, without asking anybody."""
+    """Return what is wrong with a lock, without network requests."""
     if not lock.path.exists():
         return [f"{lock.path} is missing: run tools/locks.py {lock.name}"]
     found: list[str] = []

@@ -2,7 +2,7 @@
 """Write the README of each role from its specification.
 
 python tools/readmes.py             write all
-python tools/readmes.py --check     say which are not what the specifications give
+python tools/readmes.py --check     list the READMEs that are not up to date
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 MADE = "<!-- Written by tools/readmes.py from meta/argument_specs.yml. -->"
-#: Ansible's own markup of an option, a value, a module or code.
+#: Ansible's markup for an option, a value, a module or code.
 MARKUP = re.compile(r"\b[OVMCE]\(([^)]*)\)")
 
 
 def text(description: str | list[str]) -> str:
-    """Return a description of a specification as one line of Markdown."""
+    """Return a description in a specification as one line of Markdown."""
     return MARKUP.sub(r"`\1`", " ".join([description] if isinstance(description, str) else description)).replace("|", "\\|")
 
 
 def kind(option: dict[str, Any]) -> str:
-    """Return the type of an option in words: that of its elements, or the values that it may have."""
+    """Return the type of an option in words: the type of its elements, or its allowed values."""
     if "choices" in option:
         return ", ".join(f"`{choice}`" for choice in option["choices"])
     of_elements = f" of {option['elements']}" if "elements" in option else ""
@@ -37,7 +37,7 @@ def kind(option: dict[str, Any]) -> str:
 
 
 def default(option: dict[str, Any]) -> str:
-    """Return the default of an option as YAML writes it, or that it has to be given."""
+    """Return the default of an option in YAML form, or that the option is required."""
     if option.get("required"):
         return "required"
     value = option.get("default", "")
@@ -45,7 +45,7 @@ def default(option: dict[str, Any]) -> str:
 
 
 def rows(options: dict[str, dict[str, Any]], within: str = "") -> list[str]:
-    """Return the lines of a table with options, each followed by those that its entries have."""
+    """Return the lines of a table with options, each followed by the options of its entries."""
     lines = []
     for name, option in options.items():
         lines.append(f"| `{within}{name}` | {kind(option)} | {default(option)} | {text(option.get('description', ''))} |")
@@ -58,8 +58,8 @@ def readme(role: str, specifications: dict[str, dict[str, Any]], files: Containe
     """Return the README of a role.
 
     :param role: Its name.
-    :param specifications: Its entry points, as ``meta/argument_specs.yml`` has them.
-    :param files: The names of its files of tasks. An entry point without one lists variables that playbooks read.
+    :param specifications: Its entry points, from ``meta/argument_specs.yml``.
+    :param files: The names of its task files. An entry point without a task file lists variables that playbooks read.
     """
     head = [f"# atlas.mlflow.{role}", "", MADE]
     body: list[str] = []
@@ -78,7 +78,7 @@ def readme(role: str, specifications: dict[str, dict[str, Any]], files: Containe
 
 
 def wanted(root: Path) -> dict[Path, str]:
-    """Return the text of each README that a checkout should have."""
+    """Return the text of each README that a checkout must have."""
     found = sorted((root / "roles").glob("*/meta/argument_specs.yml"))
     roles = [path.parents[1] for path in found]
     files = [{tasks.stem for tasks in (role / "tasks").glob("*.yml")} for role in roles]
@@ -89,7 +89,7 @@ def wanted(root: Path) -> dict[Path, str]:
 
 
 def stale(root: Path) -> list[str]:
-    """Return the READMEs that are missing or are not what the specifications give."""
+    """Return the READMEs that are missing or differ from the specifications."""
     return [str(path.relative_to(root)) for path, content in wanted(root).items() if not path.exists() or path.read_text() != content]
 
 

@@ -1,8 +1,8 @@
 """Run `ansible-test sanity` on a built collection with the tools of this environment, which the lock pins.
 
-ansible-test makes an environment for each of its tests and downloads what it needs, pip from a host of its own. The lock has the same tools.
+ansible-test itself creates an environment for each of its tests and downloads its packages, pip from its own host. The lock has the same tools.
 
-It starts pylint once for modules, once for module_utils and once for the rest, and each time pylint reads Ansible and the standard library again, which is half
+ansible-test starts pylint for modules, for module_utils and for the rest. Each time pylint reads Ansible and the standard library again, which is half
 of its time. Here one process reads them once.
 
     python -m tools.sanity [OPTION OF ANSIBLE-TEST]...      in the folder ansible_collections/NAMESPACE/NAME of the collection
@@ -28,16 +28,16 @@ from ansible_test._internal.commands.sanity import pylint as pylint_test
 from ansible_test._internal.host_configs import VirtualPythonConfig
 from ansible_test._internal.util import SubprocessError
 
-#: The test that a module can be imported on a host: with Python alone.
+#: The test that a module can be imported on a host, where only Python is installed.
 BARE = "import.module"
 
 
 def environment_for(folder: Path, python: Any, name: str) -> Any:
-    """Return the Python to run a test with.
+    """Return the Python for a test.
 
-    :param folder: Where to make an environment without packages.
-    :param python: The Python that ansible-test runs with.
-    :param name: What the environment is for.
+    :param folder: The folder for a new environment without packages.
+    :param python: The Python of ansible-test.
+    :param name: The purpose of the environment.
     """
     if name != BARE:
         return python
@@ -47,11 +47,11 @@ def environment_for(folder: Path, python: Any, name: str) -> Any:
 
 
 def pylint_here(_args: Any, command: list[str], *, env: dict[str, str], **_options: Any) -> tuple[str, str]:
-    """Run pylint in this process, which keeps what it has read of other files, and return what it wrote.
+    """Run pylint in this process, which keeps the files that pylint has read, and return its output.
 
     :param command: Python, ``-m``, ``pylint`` and its arguments.
-    :param env: The environment for it, with the folders of its plugins.
-    :raises SubprocessError: If it found something or failed, as ansible-test expects it.
+    :param env: Its environment, with the folders of its plugins.
+    :raises SubprocessError: If it found something or failed, because ansible-test expects this.
     """
     from pylint.lint import Run
 
@@ -65,7 +65,7 @@ def pylint_here(_args: Any, command: list[str], *, env: dict[str, str], **_optio
     ):
         status: int | str | None = 1
         try:
-            # In one process: others would not leave here what they have read.
+            # In one process: other processes would not keep what they read here.
             Run([*command[3:], "--jobs", "1"])
         except SystemExit as end:
             status = end.code
@@ -77,14 +77,14 @@ def pylint_here(_args: Any, command: list[str], *, env: dict[str, str], **_optio
 def run() -> None:
     """Run the tests.
 
-    :raises SystemExit: With ansible-test's code.
+    :raises SystemExit: With the exit status of ansible-test.
     """
-    # What pylint reads stays to the end, so looking for what may be forgotten is a quarter of its time and finds little.
+    # Files that pylint has read are needed until the end. Garbage collection would take a quarter of the time and find little.
     gc.disable()
     pylint_test.run_command = pylint_here
     with tempfile.TemporaryDirectory() as folder:
         sanity.create_sanity_virtualenv = lambda _args, python, name, **_options: environment_for(Path(folder) / "bare", python, name)
-        # Without it, tests that need it would be left out.
+        # Without it, ansible-test would skip some tests.
         sanity.check_sanity_virtualenv_yaml = lambda _python: bool(yaml.__with_libyaml__)
         sys.argv = [str(Path(sys.executable).parent / "ansible-test"), "sanity", "--python", "{}.{}".format(*sys.version_info), *sys.argv[1:]]
         main()

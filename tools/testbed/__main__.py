@@ -1,4 +1,4 @@
-"""The command line of the test bed; `make` calls it. Each command may be run again at any time, and does what is missing."""
+"""The command line of the test bed; `make` calls it. Each command can be run again at any time, and does what is missing."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from . import checks, daemon, demo, images, minio, registry, scenarios
 from .shell import ROOT, TestbedError, known, say, step
 
-#: Seconds that everything may take on two cores, with images and downloads at hand.
+#: Seconds that everything may take on two cores, if images and downloads are cached.
 BUDGET = 1800
 
 
 def prepare(names: list[str]) -> None:
-    """Make what some scenarios need, the download of packages beside what is built."""
+    """Prepare what some scenarios need. Packages are downloaded while images are built."""
     hosts = images.named_in("".join((ROOT / "molecule" / name / "molecule.yml").read_text() for name in names))
     daemon.ensure()
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
@@ -34,9 +34,9 @@ def check() -> None:
 
 
 def test(names: list[str]) -> None:
-    """Run all that CI runs, or some scenarios alone.
+    """Run everything that CI runs, or only some scenarios.
 
-    :raises TestbedError: when there is no scenario of a name, or something fails.
+    :raises TestbedError: If there is no scenario of a name, or something fails.
     """
     present = scenarios.discover(ROOT / "molecule")
     known("scenario", names, present)
@@ -46,7 +46,7 @@ def test(names: list[str]) -> None:
         return
     begun = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        # The checks are work for the processor, and images mostly wait for downloads.
+        # The checks need the processor, and building images mostly waits for downloads.
         for task in [pool.submit(check), pool.submit(prepare, present)]:
             task.result()
     done: list[scenarios.Scenario] = []
@@ -57,7 +57,7 @@ def test(names: list[str]) -> None:
 
 
 def over_budget(seconds: float, scenarios_seconds: Mapping[str, float]) -> str:
-    """Return how long everything took beside what it may take, and the slowest scenarios. It does not fail the run, since machines differ.
+    """Return how long everything took and may take, and the slowest scenarios. This does not fail the run, because machines differ.
 
     :param seconds: Seconds of the whole run.
     :param scenarios_seconds: Seconds of each scenario, by its name.

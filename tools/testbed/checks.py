@@ -13,22 +13,22 @@ from typing import Any
 
 from .shell import BIN, ROOT, TestbedError, environment, say
 
-#: Parts without which the built collection is none, and the beginnings of names that a checkout has and a collection has not.
+#: Parts that the built collection must contain, and the beginnings of names that only a checkout has.
 SHIPPED = ("roles/mlflow_server/tasks/main.yml", "plugins/modules/mlflow_probe.py", "playbooks/site.yml", "MANIFEST.json")
 NOT_SHIPPED = (".venv", ".git/", ".demo", ".logs", ".ansible/", "collections/", ".cache", "molecule/", "tests/unit/", "tests/stack/", "tools/")
 
 
-#: Where a collection of ours lies in a folder of collections.
+#: The path of the collection in a folder of collections.
 PLACE = Path("ansible_collections/atlas/mlflow")
 
-#: The checks that take longest, in their order; the others follow.
+#: The slowest checks, in the order of their start. The other checks follow.
 LONGEST = ("unit tests of the plugins", "unit tests of the rest", "ansible-lint", "sanity, pylint", "sanity, the rest", "import into Galaxy", "types")
-#: How many checks run at a time: one more than there are cores, as some of the unit tests wait until a limit of time has passed.
+#: The number of checks that run at a time: one more than there are cores, because some of the unit tests wait for a time limit.
 AT_ONCE = 3
 
 
 def commands() -> dict[str, list[str]]:
-    """Return the checks of the checkout, by what they are called."""
+    """Return the checks of the checkout, by their names."""
     inventories = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "inventories").glob("*/hosts.yml"))
     pytest = [str(BIN / "python"), "-m", "pytest", "-q"]
     return {
@@ -45,16 +45,16 @@ def commands() -> dict[str, list[str]]:
 
 
 def run_all() -> None:
-    """Run the checks, some at a time and the longest first, and show what those that fail said.
+    """Run the checks in parallel, the slowest first, and show the output of those that fail.
 
-    :raises TestbedError: when one fails.
+    :raises TestbedError: If one fails.
     """
     with tempfile.TemporaryDirectory() as name, concurrent.futures.ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
         folder = Path(name)
         built = _build(folder)
         _tell("build of the collection", *built)
         failed = ["build of the collection"] if built[0] else []
-        # What asks the collection is not run without one, and says nothing then.
+        # Without a built collection, its checks are skipped without a message.
         given: dict[str, tuple[Any, ...]] = {name: (argv,) for name, argv in commands().items()} | ({} if failed else of_collection(folder))
         checks = {pool.submit(_command, *given[name]): name for name in sorted(given, key=_rank)}
         for check in concurrent.futures.as_completed(checks):
@@ -71,25 +71,25 @@ def _rank(name: str) -> int:
 
 
 def _tell(name: str, complaint: str, last: str, seconds: float) -> None:
-    """Say how a check ended, and what it said if it failed."""
+    """Print the result of a check, and its output if it failed."""
     say(f"    {name}: {'FAILED' if complaint else 'ok'}, {seconds:.1f} s{last}")
     if complaint:
         say(complaint)
 
 
 def _command(argv: list[str], folder: Path = ROOT, extra: Mapping[str, str] | None = None) -> tuple[str, str, float]:
-    """Run a command, and return what it said if it failed, its last line if that is a count of tests, and its seconds.
+    """Run a command, and return its output if it failed, its last line if that is a count of tests, and its seconds.
 
     :param argv: The command.
-    :param folder: Where it runs.
-    :param extra: More of its environment.
+    :param folder: Its working directory.
+    :param extra: Additional environment variables.
     """
     started = time.monotonic()
     done = subprocess.run(
         argv,
         cwd=folder,
         check=False,
-        # Of an inventory that it cannot read, Ansible says so and goes on without, unless told otherwise.
+        # By default, Ansible only warns about an inventory that it cannot read, and continues without it.
         env=environment({"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true", **(extra or {})}),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -106,7 +106,7 @@ def _command(argv: list[str], folder: Path = ROOT, extra: Mapping[str, str] | No
 def of_collection(folder: Path) -> dict[str, tuple[list[str], Path, dict[str, str]]]:
     """Return the checks of the collection that ``_build`` has put into a folder, with the folder and the environment of each.
 
-    Each of the two parts of `ansible-test sanity` has a copy of its own, as it writes there.
+    Each of the two parts of `ansible-test sanity` has its own copy, because it writes there.
     """
     (archive,) = folder.glob("*.tar.gz")
     sanity, here = [str(BIN / "python"), "-m", "tools.sanity"], {"PYTHONPATH": str(ROOT)}
@@ -119,7 +119,7 @@ def of_collection(folder: Path) -> dict[str, tuple[list[str], Path, dict[str, st
 
 
 def _build(folder: Path) -> tuple[str, str, float]:
-    """Build the collection in a folder, and unpack it there twice; return as ``_command`` does."""
+    """Build the collection in a folder, and unpack it there twice. Return the same as ``_command``."""
     complaint, _, seconds = _command([str(BIN / "ansible-galaxy"), "collection", "build", "--output-path", str(folder), str(ROOT)])
     if complaint:
         return complaint, "", seconds

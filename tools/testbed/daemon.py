@@ -1,4 +1,4 @@
-"""The Docker daemon: left alone where one runs, installed and started where none does."""
+"""The Docker daemon: not touched if it runs, installed and started if it does not."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 
 from .shell import CACHE, TestbedError, apt_install, as_root, ask, run, say, step, which
 
-#: Seconds until a daemon that was started must answer.
+#: Seconds in which a started daemon must answer.
 START_TIMEOUT = 90
 
 
 def answers() -> bool:
-    """Return whether a Docker daemon answers its client, wherever DOCKER_HOST or the client's context says it is."""
+    """Return whether a Docker daemon answers its client, at the place in DOCKER_HOST or in the client's context."""
     return bool(ask(["docker", "version", "--format", "{{.Server.Version}}"], timeout=10))
 
 
 def ensure() -> None:
-    """See to it that a Docker daemon answers.
+    """Make sure that a Docker daemon answers.
 
-    :raises TestbedError: when it cannot be installed, or does not answer in time.
+    :raises TestbedError: If it cannot be installed, or does not answer in time.
     """
     if answers():
         say("Docker runs, and is left alone")
@@ -35,12 +35,12 @@ def ensure() -> None:
 
 
 def _complaint() -> str:
-    """Return what the client complains about."""
+    """Return the error of the client."""
     return subprocess.run(["docker", "version"], capture_output=True, text=True, check=False).stderr.lower()
 
 
 def _start() -> None:
-    """Start the daemon by the service manager, or, where none runs, in the background, and wait for its answer."""
+    """Start the daemon with the service manager or, if none runs, in the background, and wait for its answer."""
     if Path("/run/systemd/system").is_dir():
         run(as_root(["systemctl", "start", "docker"]))
         log, daemon = None, None

@@ -19,23 +19,23 @@ DEMO = ROOT / ".demo"
 NAME = "atlas-mlflow-demo"
 DEBIAN = "12"
 PORT = 5001
-#: The hosts of each topology with their groups. The client has no part in the stack: it stands where users stand.
+#: The hosts of each topology with their groups. The client is not a part of the stack: it is a user's machine.
 TOPOLOGIES: dict[str, dict[str, list[str]]] = {
     "embedded": {"mlflow": ["mlflow_servers"], "client": ["clients"]},
     "one_host": {"mlflow": ["mlflow_servers", "postgres", "minio"], "client": ["clients"]},
     "containers": {"mlflow": ["mlflow_servers", "postgres", "minio", "containers"], "client": ["clients"]},
     "three_hosts": {"mlflow": ["mlflow_servers"], "postgres": ["postgres"], "minio": ["minio"], "client": ["clients"]},
 }
-#: What the scenarios share, the hosts that run the stack in containers too.
+#: Settings that the scenarios share, with the hosts that run the stack in containers.
 SHARED = ROOT / ".config" / "molecule" / "config.yml"
-#: Asked as a client asks; not /health, which answers whatever the state of the stores.
+#: A request like a client's. /health would answer even if the stores do not.
 QUESTION = "/api/2.0/mlflow/experiments/search"
 
 
 def inventory(topology: str, executable: Path) -> dict[str, Any]:
     """Return the inventory of a topology.
 
-    :param executable: MinIO's, for the hosts to install.
+    :param executable: MinIO's executable, which the hosts install.
     """
     hosts = TOPOLOGIES[topology]
     groups = dict.fromkeys(group for names in hosts.values() for group in names)
@@ -60,9 +60,9 @@ def inventory(topology: str, executable: Path) -> dict[str, Any]:
 
 
 def up(topology: str) -> None:
-    """Make the hosts, set up the stack on them, use it, and tell where it is.
+    """Create the hosts, set up the stack on them, use it, and print its address.
 
-    :raises TestbedError: when there is no such topology, a demo of another topology stands, or a step fails.
+    :raises TestbedError: If there is no such topology, a demo of another topology exists, or a step fails.
     """
     known("topology", [topology], TOPOLOGIES)
     begun = time.monotonic()
@@ -89,9 +89,9 @@ def up(topology: str) -> None:
 
 
 def verify() -> None:
-    """Prove the running demo once more.
+    """Verify the running demo again.
 
-    :raises TestbedError: when none stands, or the proof fails.
+    :raises TestbedError: If there is no demo, or the verification fails.
     """
     topology = standing()
     if not topology:
@@ -100,10 +100,10 @@ def verify() -> None:
 
 
 def diagnose(inventory: str) -> None:
-    """Say why a tracking server cannot be used.
+    """Print why a tracking server cannot be used.
 
-    :param inventory: Path of an inventory; empty for the running demo's.
-    :raises TestbedError: when none stands, or a fault is found.
+    :param inventory: Path of an inventory; empty for that of the running demo.
+    :raises TestbedError: If there is no demo, or a fault is found.
     """
     topology = standing()
     if not inventory and not topology:
@@ -112,9 +112,9 @@ def diagnose(inventory: str) -> None:
 
 
 def down(purge: bool) -> None:
-    """Remove the demo with its secrets.
+    """Remove the demo and its secrets.
 
-    :param purge: Remove images, downloads and tools too.
+    :param purge: Whether to remove images, downloads and tools too.
     """
     docker = daemon.answers()
     if not docker and standing():
@@ -134,7 +134,7 @@ def down(purge: bool) -> None:
 
 
 def _purge() -> None:
-    """Remove downloads, logs and tools, this program's own among them."""
+    """Remove downloads, logs and tools, including those of this program."""
     collections = (ROOT / "collections" / "ansible_collections").iterdir()
     mine = [path for path in collections if path.name != "atlas"]
     for path in (CACHE, ROOT / ".logs", ROOT / ".ansible", *mine, ROOT / ".venv"):
@@ -146,12 +146,12 @@ def _purge() -> None:
 
 
 def standing() -> str | None:
-    """Return the topology of the demo that stands, or was begun."""
+    """Return the topology of the demo that exists, even if it is incomplete."""
     return next((path.parent.name for path in DEMO.glob("*/hosts.yml")), None)
 
 
 def write_inventory(topology: str) -> Path:
-    """Write a topology's inventory where the playbook then keeps its secrets, and return its path."""
+    """Write a topology's inventory to the folder in which the playbook then stores its secrets, and return its path."""
     path = DEMO / topology / "hosts.yml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(inventory(topology, minio.EXECUTABLE), sort_keys=False))
@@ -167,9 +167,9 @@ def address(host: str) -> str:
 
 
 def answer(url: str) -> int:
-    """Ask the tracking server's API from this machine, without a proxy, and return how many experiments it has.
+    """Send a request to the tracking server's API from this machine, without a proxy, and return the number of experiments.
 
-    :raises TestbedError: when it does not answer as it should.
+    :raises TestbedError: If the answer is not the expected one.
     """
     request = urllib.request.Request(url + QUESTION, data=b'{"max_results": 100}', headers={"Content-Type": "application/json"}, method="POST")
     try:
@@ -198,7 +198,7 @@ def _playbook(hosts: Path, playbook: str) -> list[str | Path]:
 
 
 def _remove(command: list[str], listing: list[str]) -> None:
-    """Remove what a listing of Docker's names, if anything."""
+    """Remove the objects in a list of Docker's names, if there are any."""
     found = (ask(listing) or "").split()
     if found:
         run([*command, *dict.fromkeys(found)])

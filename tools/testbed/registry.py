@@ -1,4 +1,4 @@
-"""A container registry's executable in the user's cache, built from source once: hosts of the test bed pull from it as from any other."""
+"""A container registry's executable in the user's cache, built from source once. The hosts of the test bed pull from it as from any registry."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import yaml
 from .golang import build, point_to
 from .shell import CACHE, ROOT, say, step
 
-#: Where the hosts of the test bed take it from.
+#: The path from which the hosts of the test bed copy it.
 EXECUTABLE = CACHE / "registry"
 
 

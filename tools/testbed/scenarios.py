@@ -1,4 +1,4 @@
-"""Molecule's scenarios: all that stand on disk, four at a time if memory allows, each with a log of its own."""
+"""Run Molecule's scenarios: all that exist, four at a time if memory allows, each with its own log."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pathlib import Path
 from .shell import BIN, HEARTBEAT, ROOT, TestbedError, environment, say
 
 LOGS = ROOT / ".logs"
-#: Memory that a scenario's hosts may take, in bytes, and how many run side by side at most: three leave a quarter of two cores idle, as they often wait.
+#: Memory in bytes for the hosts of a scenario, and the greatest number of parallel scenarios: with three, a quarter of two cores is idle, as they often wait.
 SCENARIO_MEMORY = 3 * 1024**3
 MOST_AT_ONCE = 4
-#: The scenarios that were seen to take longest, so that none of them starts late and runs alone; the others follow by name.
+#: The slowest scenarios, so that none of them starts late and runs alone. The others follow by name.
 LONGEST_FIRST = ("survival", "containers", "faults_containers", "faults", "upgrade", "store_upgrades", "recovery", "one_host", "images")
-#: Seconds after which a scenario is given up.
+#: Seconds after which a scenario is stopped.
 TIMEOUT = 2400
 #: Lines of a failed scenario's log that are shown.
 TAIL = 150
 
 ACTION = re.compile(r"^INFO +\[\S+ > (\w+)\] Executing", re.MULTILINE)
 TASK = re.compile(r"^\W*TASK \[(.+?)\]?\s*\**$", re.MULTILINE)
-#: What a line of Ansible's, Molecule's and pytest's output begins with when it tells of a failure, and how many such lines are repeated at the end.
+#: Beginnings of lines with failures in the output of Ansible, Molecule and pytest, and the number of such lines that are repeated at the end.
 FAILURE = re.compile(
     r"^(TASK \[.+\n(?=fatal:|failed:|\[ERROR\])|(?:fatal|failed): .+|\[ERROR\]: .+|(?:FAILED|ERROR|CRITICAL) (?!- RETRYING).+|E   .+)", re.MULTILINE
 )
@@ -36,7 +36,7 @@ WIDTH = 800
 
 @dataclass
 class Scenario:
-    """A scenario under way, and what became of it."""
+    """A running scenario, and its result."""
 
     name: str
     result: str = "not run"
@@ -46,39 +46,39 @@ class Scenario:
 
     @property
     def log(self) -> Path:
-        """Where Molecule's output goes."""
+        """Return the file of Molecule's output."""
         return LOGS / f"{self.name}.log"
 
     @property
     def report(self) -> Path:
-        """Where pytest, as Molecule's verifier, writes what it ran."""
+        """Return the file in which pytest, as Molecule's verifier, records its tests."""
         return LOGS / f"{self.name}.xml"
 
     @property
     def findings(self) -> Path:
-        """Where its tests may write what they have measured, which is shown."""
+        """Return the file in which the scenario's tests may write measured values, which are shown."""
         return LOGS / f"{self.name}.txt"
 
 
 def discover(folder: Path) -> list[str]:
-    """Return the names of the scenarios in a folder, the longest first. A link to one is another name of it, and no scenario."""
+    """Return the names of the scenarios in a folder, the slowest first. A link to a scenario is only another name, and does not count."""
     found = [path.parent.name for path in folder.glob("*/molecule.yml") if not path.parent.is_symlink()]
     return sorted(found, key=lambda name: (LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST), name))
 
 
 def slots(available_memory: int) -> int:
-    """Return how many scenarios run side by side with that many bytes of free memory: one at least."""
+    """Return how many scenarios can run in parallel with this number of bytes of free memory, at least one."""
     return max(1, min(MOST_AT_ONCE, available_memory // SCENARIO_MEMORY))
 
 
 def available_memory() -> int:
-    """Return the bytes that the kernel says are available (``MemAvailable``, see proc(5))."""
+    """Return the available memory in bytes (``MemAvailable``, see proc(5))."""
     found = re.search(r"^MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     return int(found.group(1)) * 1024 if found else 0
 
 
 def tests_passed(report: Path) -> int:
-    """Return the number of tests that ran and passed by a JUnit report; 0 where there is no whole one."""
+    """Return the number of passed tests in a JUnit report, 0 if there is no complete report."""
     try:
         suites = ElementTree.parse(report).getroot().iter("testsuite")
         counts = [[int(suite.get(key, 0)) for key in ("tests", "errors", "failures", "skipped")] for suite in suites]
@@ -88,7 +88,7 @@ def tests_passed(report: Path) -> int:
 
 
 def classify(returncode: int, passed: int, timed_out: bool = False) -> str:
-    """Return what became of a scenario. One that ended well, but in which no test ran, has proven nothing."""
+    """Return the result of a scenario. A scenario that ended without errors but ran no test has proven nothing."""
     if timed_out:
         return f"FAILED: not done after {TIMEOUT} s"
     if returncode:
@@ -97,7 +97,7 @@ def classify(returncode: int, passed: int, timed_out: bool = False) -> str:
 
 
 def current(log: str) -> str:
-    """Return what a scenario is at, by its log: Molecule's action and the task in it."""
+    """Return the present step of a scenario from its log: Molecule's action and the task in it."""
     action = list(ACTION.finditer(log))
     if not action:
         return "starting"
@@ -106,7 +106,7 @@ def current(log: str) -> str:
 
 
 def table(scenarios: list[Scenario]) -> str:
-    """Return the results as aligned lines, and after them the line that counts them."""
+    """Return the results as aligned lines, followed by a line that counts them."""
     width = max([len("scenario"), *(len(item.name) for item in scenarios)])
     lines = [f"{'scenario':<{width}}  seconds  result"]
     lines += [f"{item.name:<{width}}  {item.seconds:>7.0f}  {item.result}" for item in scenarios]
@@ -115,16 +115,16 @@ def table(scenarios: list[Scenario]) -> str:
 
 
 def failures(log: str) -> list[str]:
-    """Return the last lines of a log that tell of a failure, each cut to a width that can be read, with the task that failed."""
+    """Return the last lines of a log with failures, each cut to a readable width, with the failed task."""
     return [" ".join(line.split())[:WIDTH] for line in FAILURE.findall(log) if "...ignoring" not in line][-MOST_FAILURES:]
 
 
 def run_all(names: list[str], done: list[Scenario] | None = None) -> None:
-    """Run the scenarios, tell every while what they are at, and print a table at the end.
+    """Run the scenarios, print their present steps from time to time, and print a table at the end.
 
     :param names: The scenarios, in the order in which they start.
-    :param done: Takes the scenarios that have ended.
-    :raises TestbedError: when there is none, or one does not pass.
+    :param done: Collects the scenarios that have ended.
+    :raises TestbedError: If there is no scenario, or one does not pass.
     """
     if not names:
         raise TestbedError("There is no scenario to run.")
@@ -158,7 +158,7 @@ def run_all(names: list[str], done: list[Scenario] | None = None) -> None:
 
 
 def _start(item: Scenario) -> Scenario:
-    """Start Molecule on a scenario, as the leader of a process group of its own."""
+    """Start Molecule for a scenario, as the leader of its own process group."""
     say(f"==> {item.name}: molecule test (log: {item.log.relative_to(ROOT)})")
     for left in (item.report, item.findings):
         left.unlink(missing_ok=True)
@@ -181,14 +181,14 @@ def _molecule(action: str, item: Scenario) -> list[str]:
 
 
 def _settings(item: Scenario) -> dict[str, str]:
-    """Return Molecule's environment: no colours in a log, its state in the checkout, a report of the tests that it runs."""
+    """Return Molecule's environment: no colours in a log, its state in the checkout, a report of its tests."""
     plain = {"NO_COLOR": "1", "PY_COLORS": "0", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
     state = {"MOLECULE_EPHEMERAL_DIRECTORY": str(ROOT / ".ansible" / "molecule" / item.name)}
     return environment({**plain, **state, "PYTEST_ADDOPTS": f"--junitxml={item.report}"})
 
 
 def _ended(item: Scenario) -> bool:
-    """Note what became of a scenario, if it has ended or takes too long."""
+    """Record the result of a scenario, if it has ended or takes too long."""
     assert item.process
     item.seconds = time.monotonic() - item.started
     timed_out = item.seconds > TIMEOUT
@@ -200,7 +200,7 @@ def _ended(item: Scenario) -> bool:
 
 
 def _stop(item: Scenario) -> None:
-    """End a scenario that still runs, and remove its hosts."""
+    """Stop a scenario that still runs, and remove its hosts."""
     assert item.process
     if item.process.poll() is None:
         os.killpg(item.process.pid, signal.SIGTERM)
@@ -210,7 +210,7 @@ def _stop(item: Scenario) -> None:
 
 
 def _tell(item: Scenario) -> None:
-    """Tell what became of a scenario, with what it has measured, and the end of its log where it did not pass."""
+    """Print the result of a scenario with its measured values, and the end of its log if it did not pass."""
     say(f"<== {item.name}: {item.result}, {item.seconds:.0f} s")
     if item.findings.exists():
         say(item.findings.read_text())

@@ -1,4 +1,4 @@
-"""What the other modules share: paths, running commands, asking quickly, telling how long a step took."""
+"""Shared functions of the other modules: paths, running commands, short requests, and the duration of a step."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atlas-mlflow"
 
-#: Seconds between two signs of life of what is under way.
+#: Seconds between two messages about a running step.
 HEARTBEAT = 30
 
-#: Former names of scenarios and topologies, and their names.
+#: Former names of scenarios and topologies, with their present names.
 RENAMED = {"full_stack": "one_host", "default": "embedded"}
 
 Argv = Sequence["str | Path"]
 
 
 class TestbedError(Exception):
-    """Something that the user has to know or mend; the text says what."""
+    """Something that the user must know or fix. The text says what."""
 
     __test__ = False
 
 
 def known(kind: str, names: Iterable[str], present: Iterable[str]) -> None:
-    """Refuse names that nothing has, and tell the name of what had another one formerly.
+    """Refuse unknown names, and print the present name for a former one.
 
-    :param kind: What the names are of: "scenario" or "topology".
-    :raises TestbedError: when there is no such scenario or topology.
+    :param kind: The kind of the names: "scenario" or "topology".
+    :raises TestbedError: If there is no such scenario or topology.
     """
     there = sorted(present)
     for name in sorted(set(names) - set(there)):
@@ -44,18 +44,18 @@ def known(kind: str, names: Iterable[str], present: Iterable[str]) -> None:
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a tool of .venv: its own tools first on the path, this checkout's settings for Ansible."""
+    """Return the environment for a tool of .venv: its own tools first in the path, and this checkout's settings for Ansible."""
     path = os.pathsep.join([str(BIN), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     return {**os.environ, "PATH": path, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), **(extra or {})}
 
 
 def which(name: str) -> str | None:
-    """Return the path of an executable, system administration's folders included."""
+    """Return the path of an executable. Folders for system administration are searched too."""
     return shutil.which(name, path=environment()["PATH"])
 
 
 def ask(command: Argv, timeout: float = 30) -> str | None:
-    """Return what a command prints, stripped, or None when it fails, is missing or takes longer than ``timeout`` seconds."""
+    """Return the output of a command without blanks at both ends, or None if it fails, is missing or takes longer than ``timeout`` seconds."""
     try:
         done = subprocess.run(_words(command), capture_output=True, text=True, timeout=timeout, env=environment(), cwd=ROOT, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -64,11 +64,11 @@ def ask(command: Argv, timeout: float = 30) -> str | None:
 
 
 def run(command: Argv, quiet: bool = True, **extra: str) -> None:
-    """Run a command from the checkout.
+    """Run a command in the checkout.
 
-    :param quiet: Show what it says only when it fails; otherwise as it comes.
-    :param extra: More of its environment.
-    :raises TestbedError: when it fails or is missing.
+    :param quiet: Whether to show its output only if it fails, and not while it runs.
+    :param extra: Additional environment variables.
+    :raises TestbedError: If it fails or is missing.
     """
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
     try:
@@ -81,14 +81,14 @@ def run(command: Argv, quiet: bool = True, **extra: str) -> None:
 
 
 def as_root(command: Argv) -> list[str]:
-    """Return the command as root runs it, by sudo where this is somebody else."""
+    """Return the command for root, with sudo if this user is not root."""
     return [*([] if os.geteuid() == 0 else ["sudo"]), *_words(command)]
 
 
 def apt_install(*packages: str) -> None:
     """Install packages of the distribution.
 
-    :raises TestbedError: where there is no apt, or it fails.
+    :raises TestbedError: If there is no apt, or it fails.
     """
     if not which("apt-get"):
         raise TestbedError(f"Needs {', '.join(packages)}, and there is no apt-get to install it with. Install it by hand.")
@@ -99,15 +99,15 @@ def apt_install(*packages: str) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line at once, so that a log that is followed is never behind."""
+    """Print a line without buffering, so that a log is always up to date."""
     print(text, flush=True)
 
 
 @contextlib.contextmanager
 def step(title: str, streams: bool = False) -> Iterator[None]:
-    """Tell that a step begins, every while that it goes on, and after it how many seconds it took.
+    """Print that a step starts, print from time to time that it continues, and at its end its seconds.
 
-    :param streams: What it does shows that it goes on.
+    :param streams: Whether the output of the step shows that it continues.
     """
     say(f"==> {title}")
     started = time.monotonic()

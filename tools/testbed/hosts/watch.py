@@ -1,4 +1,4 @@
-"""Append each command line that is seen on this host to a file, once, until it is ended."""
+"""Append each new command line on this host to a file, once, until this program is stopped."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import sys
 import time
 from pathlib import Path
 
-#: Seconds between two looks. What comes and goes in between is missed.
+#: Seconds between two checks. A process that starts and ends between two checks is missed.
 PAUSE = 0.02
-#: Looks at each process after it has come, since a new process is a copy of another until it starts its program; then every so many looks.
+#: Checks of each process after its start, because a new process is a copy of another until it starts its program; then one check in so many.
 FIRST, LATER = 25, 50
 
 
 def command_line(name: str) -> bytes:
-    """Return the command line of a process, its arguments parted by a blank; nothing if the process has ended."""
+    """Return the command line of a process, its arguments separated by a blank; empty if the process has ended."""
     try:
         return Path("/proc", name, "cmdline").read_bytes().replace(b"\0", b" ").replace(b"\n", b" ")
     except OSError:
@@ -22,7 +22,7 @@ def command_line(name: str) -> bytes:
 
 
 def main() -> None:
-    """Watch."""
+    """Run until the program is stopped."""
     os.umask(0o077)
     seen: set[bytes] = set()
     looks: dict[str, int] = {}
