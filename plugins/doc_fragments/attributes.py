@@ -11,7 +11,7 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 attributes:
   platform:
-    description: Where the module runs.
+    description: The platforms on which the module runs.
     support: full
     platforms: posix
 """

@@ -25,6 +25,6 @@ options:
     type: str
     required: true
   ca_bundle:
-    description: PEM bundle by which the certificate of an endpoint with TLS is checked.
+    description: CA file (PEM) with which the certificate of an endpoint with TLS is checked.
     type: path
 """

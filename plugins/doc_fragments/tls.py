@@ -15,7 +15,7 @@ options:
     type: bool
     default: true
   ca_path:
-    description: PEM bundle to trust in place of the system's.
+    description: CA file (PEM) to trust instead of the system's.
     type: path
   tls_name:
     description: Name or address that the certificate must be for. By default the host of O(url), which may be one that only the server's own host uses.

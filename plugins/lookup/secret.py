@@ -6,13 +6,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: secret
-short_description: A secret of the stack, as the inventory gives it or generated
+short_description: Return a secret of the stack, from the inventory or generated
 version_added: 0.1.0
 author: atlas.mlflow maintainers (@atlas-mlflow)
 description:
-  - Returns the secret that the inventory gives for the host that owns it, or else the generated one, which it makes if it is not there.
-  - Generated secrets are files on the control node, one for each secret, which only their owner can read.
-  - The defaults of the roles take their secrets from it. It needs the plan of the host, see M(atlas.mlflow.plan), and returns an empty string without it.
+  - Returns the secret that the inventory sets for the host that owns it, or else the generated one. Generates it if it does not exist.
+  - Generated secrets are files on the control node, one for each secret, readable only by their owner.
+  - The defaults of the roles use this look-up. It needs the plan of the host, see M(atlas.mlflow.plan), and returns an empty string without a plan.
 options:
   _terms:
     description: The name of the secret, which is the name of its file.
@@ -20,7 +20,7 @@ options:
     elements: str
     required: true
   former:
-    description: Whether to return a list of the generated secrets that C(playbooks/rotate_secrets.yml) has replaced, the youngest first.
+    description: Whether to return a list of the generated secrets that C(playbooks/rotate_secrets.yml) has replaced, the most recent first.
     type: bool
     default: false
 """

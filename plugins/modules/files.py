@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: files
-short_description: Bring several files, folders and links to what is asked for
+short_description: Create and change several files, folders and links
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
@@ -16,41 +16,41 @@ extends_documentation_fragment: [atlas.mlflow.attributes]
 description:
   - Writes a list of small text files, folders and symbolic links in one call, where M(ansible.builtin.copy) and
     M(ansible.builtin.file) take two or three round trips for each.
-  - A file is written beside its place and moved there, so a reader sees the old text or the new one, whole.
+  - A file is written next to its place and then moved, so a reader sees either the whole old text or the whole new text.
 attributes:
   check_mode:
     description: Can run in check mode and say what would change.
     support: full
   diff_mode:
-    description: Returns the difference of each file, except of those with a secret.
+    description: Returns the difference of each file, except files with a secret.
     support: full
 options:
   files:
-    description: The files, in the order in which they are made.
+    description: The files, in the order in which they are created.
     type: list
     elements: dict
     required: true
     suboptions:
       path:
-        description: Where it is.
+        description: The path.
         type: path
         required: true
       state:
-        description: What it is. With V(absent), a file or link is removed; a folder is refused, as it may hold data.
+        description: The kind of the entry. With V(absent), a file or link is removed; a folder is refused, because it may contain data.
         type: str
         choices: [file, directory, link, absent]
         default: file
       content:
-        description: The text of a file. Needed for a file, unless O(secret_contents) has it.
+        description: The text of a file. Required for a file, unless its text is in O(secret_contents).
         type: str
       purge:
         description:
-          - Whether all that is in a folder, or below it, and is not in the list is removed. For folders that hold nothing but what this module writes.
-          - It is removed after all files of the list are in their places.
+          - Whether to remove everything in or below a folder that is not in the list. Use it only for folders that contain only files of this module.
+          - This is done after all files of the list are in their places.
         type: bool
         default: false
       target:
-        description: Where a link leads.
+        description: The target of a link.
         type: path
       owner:
         description: Name of the owner.
@@ -65,20 +65,20 @@ options:
         type: str
       validate:
         description:
-          - Command that must find the text good before it takes the place of the old one, with C(%s) for the file that it is in by then.
-          - Not run in check mode. It runs when all files before this one are in their places.
+          - Command that must succeed before the new text replaces the old one, with C(%s) in place of the path of the new text.
+          - Not run in check mode. The command runs after all earlier files of the list are in their places.
         type: str
   secret_contents:
     description:
-      - Texts of files that hold secrets, by their paths. They are kept out of every output and of the host's journal.
-      - An option of its own, as Ansible logs the whole list of files to the journal, and masks secrets in it only where they stand in it to the letter.
+      - Texts of files with secrets, by their paths. They are in no output and not in the host's journal.
+      - This is a separate option, because Ansible logs the whole list of files to the journal, and masks a secret there only if its text is unchanged.
     type: dict
     default: {}
   unit:
-    description: Unit of systemd that runs with these files. Whether it runs, and not with older ones, is returned as RV(stale) and RV(settled).
+    description: Unit of systemd that uses these files. RV(stale) and RV(settled) show whether it runs, and whether it uses the present files.
     type: str
   unit_reloads:
-    description: Whether a reload is enough for the unit to read these files, so that its last reload counts and not its start.
+    description: Whether the unit reads these files at a reload, so that its last reload counts instead of its start.
     type: bool
     default: false
 """
@@ -112,26 +112,26 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changed_paths:
-  description: The paths that were not as asked for.
+  description: The paths that were changed.
   returned: always
   type: list
   elements: str
   sample: [/etc/default/mlflow-server]
 newest:
-  description: When the youngest of the files was last written, in nanoseconds since 1970. Folders and links do not count.
+  description: When the newest of the files was last written, in nanoseconds since 1970. Folders and links do not count.
   returned: when there is one
   type: int
   sample: 1763942400000000000
 settled:
   description:
-    - Whether nothing is left to do for the unit. No file has changed, the unit is active, it starts with the host, and it is not RV(stale).
+    - Whether nothing must be done for the unit. No file has changed, the unit is active, it starts with the host, and it is not RV(stale).
   returned: when O(unit) is given
   type: bool
   sample: true
 stale:
   description:
-    - Whether systemd has not read the unit's files since they were written, or the unit's process was started before the youngest file or link was.
-    - So it is where an earlier run was cut short between the writing and the restart, or the reload with O(unit_reloads).
+    - Whether systemd has not read the unit's files since they were written, or the unit's process was started before the newest file or link was written.
+    - This happens if an earlier run was interrupted between the writing and the restart, or the reload with O(unit_reloads).
   returned: when O(unit) is given
   type: bool
   sample: false

@@ -14,7 +14,7 @@ author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.attributes.reads_only]
 description:
-  - Returns a handful of the facts of M(ansible.builtin.setup), M(ansible.builtin.getent) and M(ansible.builtin.package_facts), by their
+  - Returns some of the facts of M(ansible.builtin.setup), M(ansible.builtin.getent) and M(ansible.builtin.package_facts), by their
     names there, in a third of the time of the first alone. A play that gathers those needs no call of this module.
 attributes:
   facts:
@@ -22,7 +22,7 @@ attributes:
     support: full
 options:
   folders:
-    description: Folders whose content is returned as C(installed). If none is given, those into which the roles install by the settings of the host.
+    description: Folders whose content is returned as C(installed). By default the folders into which the roles install with the settings of the host.
     type: list
     elements: path
     default: []
@@ -35,12 +35,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: Facts by the names that M(ansible.builtin.setup) and M(ansible.builtin.package_facts) give them.
+  description: Facts with the names of M(ansible.builtin.setup) and M(ansible.builtin.package_facts).
   returned: always
   type: dict
   contains:
     added_packages:
-      description: Empty. M(atlas.mlflow.packages) notes here what it adds to C(packages) later.
+      description: Empty. M(atlas.mlflow.packages) later adds the packages here that it adds to C(packages).
       type: list
       elements: str
       sample: []
@@ -49,7 +49,7 @@ ansible_facts:
       type: str
       sample: x86_64
     default_ipv4:
-      description: The source address of the default route, as C(address). Empty where there is none.
+      description: The source address of the default route, as C(address). Empty if there is no default route.
       type: dict
       sample: {address: 10.0.0.7}
     distribution_release:
@@ -61,7 +61,7 @@ ansible_facts:
       type: str
       sample: mlflow.example.com
     getent_passwd:
-      description: Users, each with the fields of its line in C(/etc/passwd) behind the name.
+      description: Users, each with the fields of its line in C(/etc/passwd) after the name.
       type: dict
       sample: {mlflow: [x, "999", "999", "", /var/lib/mlflow, /usr/sbin/nologin]}
     hostname:
@@ -69,14 +69,14 @@ ansible_facts:
       type: str
       sample: mlflow
     installed:
-      description: What is in O(folders), so that a task runs only if something is missing there.
+      description: The content of O(folders), so that a task runs only if something is missing there.
       type: dict
       contains:
         environments:
           description: The stamp of each environment of M(atlas.mlflow.uv_environment), by its path.
           type: dict
         executables:
-          description: Files of root in C(releases/*/) of a folder that all may execute.
+          description: Files of root in C(releases/*/) of a folder that everybody may execute.
           type: list
           elements: str
         served:
@@ -88,16 +88,16 @@ ansible_facts:
         served: {/opt/minio/served: /opt/minio/releases/minio-RELEASE.2025-09-07T16-13-09Z/minio}
     listeners:
       description:
-        - The listening TCP sockets, each with the process that holds it and the last part of that process's control group, which is a unit's name.
-        - Of a port that Docker publishes, the group is the container's name behind C(container).
-        - Without root, processes of others are not seen.
+        - The listening TCP sockets, each with its process and the last part of that process's control group, which is a unit's name.
+        - For a port that Docker publishes, the group is C(container) and the container's name.
+        - Without root permissions, processes of other users are missing.
       type: list
       elements: dict
       sample:
         - {address: 0.0.0.0, port: 5001, pid: 812, process: mlflow, group: mlflow-server.service}
         - {address: 127.0.0.1, port: 5432, pid: 912, process: docker-proxy, group: container atlas-postgres}
     mlflow_upgrade_from:
-      description: The release from which an upgrade of the tracking server has begun and not ended. Empty where there is none.
+      description: The release from which an unfinished upgrade of the tracking server started. Empty if there is none.
       type: str
       sample: ""
     packages:
@@ -116,21 +116,21 @@ ansible_facts:
       type: int
       sample: 4
     python3:
-      description: The file that C(python3) on the path of root leads to. Empty if there is none.
+      description: The target of C(python3) in root's path. Empty if there is none.
       type: str
       sample: /usr/bin/python3.13
     stack:
       description:
-        - What the services of this collection run with, by role. The stores that the tracking server uses, the folder or the volume of MinIO, the volume
+        - What the services of this collection use, by role. The stores that the tracking server uses, the folder or the volume of MinIO, the volume
           of a PostgreSQL in a container and the version of its data, the repository of the backup, and a salted fingerprint of each secret.
-        - Of a role that C(playbooks/remove.yml) took off, what was noted then. Empty without root.
+        - For a role that C(playbooks/remove.yml) removed, the recorded values. Empty without root permissions.
       type: dict
       sample:
         mlflow_server:
           secrets: {postgres_password: "scrypt:6f:9a"}
           stores: {backend: {kind: postgresql, host: 10.0.0.7, port: "5432", name: mlflow}}
     timers:
-      description: Timers of systemd that the administrator has put there, by the names of their units.
+      description: Timers of systemd that the administrator has created, by the names of their units.
       type: list
       elements: str
       sample: [mlflow-gc.timer]

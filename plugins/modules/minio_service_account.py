@@ -8,15 +8,15 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: minio_service_account
-short_description: Keep a service account on MinIO that reaches some buckets and nothing else, and its buckets
+short_description: Manage a service account on MinIO that may use only some buckets, and its buckets
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.minio]
 description:
-  - Creates, changes or removes a service account of the administrator on a MinIO or Silo server, with a policy of its own.
-  - Creates its buckets before if O(create_buckets=true). A bucket that exists is left as it is, and no bucket is removed.
-  - Asks the server through the Python library C(minio).
+  - Creates, changes or removes a service account of the administrator on a MinIO or Silo server, with its own policy.
+  - Creates its buckets first if O(create_buckets=true). An existing bucket is not changed, and no bucket is removed.
+  - Uses the Python library C(minio).
 attributes:
   check_mode:
     description: Can run in check mode and say what would change.
@@ -30,22 +30,22 @@ options:
     type: str
     required: true
   secret_key:
-    description: The account's secret key. Needed unless O(state=absent).
+    description: The account's secret key. Required unless O(state=absent).
     type: str
   buckets:
-    description: The buckets that the account may read and write. Needed unless O(state=absent).
+    description: The buckets that the account may read and write. Required unless O(state=absent).
     type: list
     elements: str
   create_buckets:
-    description: Whether buckets that do not exist are created.
+    description: Whether to create missing buckets.
     type: bool
     default: false
   region:
-    description: Region of the server, by which requests are signed.
+    description: Region of the server, for the signatures of requests.
     type: str
     default: us-east-1
   state:
-    description: Whether the account is there.
+    description: Whether the account exists.
     type: str
     choices: [present, absent]
     default: present
@@ -70,7 +70,7 @@ policy:
   type: dict
   sample: {Version: "2012-10-17", Statement: []}
 changed_parts:
-  description: What was not as asked for, of V(account), V(policy) and V(secret).
+  description: What was changed, of V(account), V(policy) and V(secret).
   returned: always
   type: list
   elements: str

@@ -8,27 +8,27 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: mlflow_diagnose
-short_description: Read why a tracking server may not be usable
+short_description: Read facts that show why a tracking server cannot be used
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 extends_documentation_fragment: [atlas.mlflow.attributes.reads_only]
 description:
   - Reads a server's process, arguments, sockets, published ports, stores, disks and answers on its own host, or what a client sees of it.
-  - Works for a server that anybody has made, as a unit, a container or a process that was started by hand.
+  - Works for any server, in a unit, in a container or as a process that was started by hand.
   - Changes nothing. The stores are asked by the server's own Python with its own settings; to see whether the artifact store may be written
     to, an upload is begun and given up.
-  - If another process has the server's port and passes requests on, it is asked whether it lets a large request through. The length alone is sent.
-  - Takes pieces of four characters or more of every secret in the server's arguments, environment and settings out of what it returns.
-  - The filter P(atlas.mlflow.diagnosis#filter) says what the facts mean.
+  - If another process has the server's port and forwards requests, the module checks whether it accepts a large request. Only the length is sent.
+  - Removes pieces of four or more characters of every secret in the server's arguments, environment and settings from its result.
+  - The filter P(atlas.mlflow.diagnosis#filter) interprets the facts.
 attributes:
   platform:
-    description: Where the module runs. O(perspective=server) needs Linux and root.
+    description: The platforms on which the module runs. O(perspective=server) needs Linux and root.
     support: full
     platforms: posix
 options:
   perspective:
-    description: Whether the module runs on the server's host or where a client stands.
+    description: Whether the module runs on the server's host or on a client's machine.
     type: str
     choices: [server, client]
     default: server
@@ -41,7 +41,7 @@ options:
     type: int
     default: 5001
   names:
-    description: Names or addresses by which people call the server. A client resolves and asks each of them.
+    description: Names or addresses that people use for the server. A client resolves and asks each of them.
     type: list
     elements: str
     default: []
@@ -51,9 +51,9 @@ options:
     default: ""
   unit:
     description:
-      - The systemd unit to look for. A unit or container of the given name comes first, also if it does not run.
+      - The systemd unit to look for. A unit or container with the given name has precedence, even if it does not run.
       - For a unit that runs its server in a container, as Podman makes them (Quadlet), the container is read.
-      - If there is none, a server that runs is taken, and else a unit or container that starts one.
+      - If there is none, a running server is used, or else a unit or container that starts one.
     type: str
     default: mlflow-server.service
   container:
@@ -66,25 +66,25 @@ options:
     elements: path
     default: []
   scheme:
-    description: Whether the server speaks TLS.
+    description: Whether the server uses TLS.
     type: str
     choices: [http, https]
     default: http
   ca_path:
-    description: PEM bundle to trust in place of the system's. Only for a client; on the server's own host a certificate is not checked.
+    description: CA file (PEM) to trust instead of the system's. Only for a client; on the server's own host a certificate is not checked.
     type: path
   s3_endpoint:
-    description: URL of the S3 endpoint that the server sends clients to. Only for a client.
+    description: URL of the S3 endpoint to which the server sends clients. Only for a client.
     type: str
     default: ""
   username:
-    description: User for a server with basic authentication. Without one, such a server shows no more than that it asks for a login.
+    description: User for a server with basic authentication. Without a user, such a server shows only that it asks for a login.
     type: str
   password:
     description: The user's password.
     type: str
   timeout:
-    description: Seconds that one request may take.
+    description: Time limit of one request in seconds.
     type: float
     default: 4
 """
@@ -111,7 +111,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 facts:
-  description: What was seen, for the filter P(atlas.mlflow.diagnosis#filter). Holds no secret.
+  description: The facts for the filter P(atlas.mlflow.diagnosis#filter), without secrets.
   returned: always
   type: dict
   sample: {kind: unit, name: mlflow-server.service, state: active/running, pid: 812}

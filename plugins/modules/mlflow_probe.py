@@ -8,43 +8,43 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: mlflow_probe
-short_description: Prove that an MLflow tracking server works, and say why when it does not
+short_description: Check that an MLflow tracking server works, and find the cause if it does not
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 extends_documentation_fragment: [atlas.mlflow.tls]
 description:
-  - Asks a tracking server what its users ask, from the machine that the module runs on. Run it on the server for its sockets, and
-    on the control node or a client for the way to it.
+  - Sends the requests of users to a tracking server, from the machine that runs the module. Run it on the server for its sockets, and
+    on the control node or a client for the connection to it.
   - Reads the listening sockets of the service's processes, asks API and page by each name that should answer, checks that a foreign
-    name is refused, and takes an experiment, a run and an artifact through the REST API as a client with default settings does.
-  - Warns if MLflow cannot decrypt the secret of a webhook, since it then answers 500 to each question for webhooks.
-  - Each finding says what was expected, what was seen, the likely cause and the way out. The module fails when there is any.
-  - Cleans up. MLflow's delete is soft, so what stays is one deleted experiment with one run per prober, which the next probe uses again.
+    name is refused, and sends an experiment, a run and an artifact through the REST API like a client with default settings.
+  - Warns if MLflow cannot decrypt the secret of a webhook, because it then answers 500 to each request for webhooks.
+  - Each finding says what was expected, what was seen, the likely cause and the fix. The module fails if there is a finding.
+  - Cleans up. MLflow's delete is soft, so one deleted experiment with one run per prober remains, which the next probe uses again.
   - Uses no proxy, follows no redirect, and returns no presigned URL, only the endpoint in it.
 attributes:
   check_mode:
-    description: Can run in check mode. The round trip is skipped there, since it writes.
+    description: Can run in check mode. The round trip is skipped in check mode, because it writes.
     support: full
   diff_mode:
-    description: Returns a diff. There is none, since nothing changes.
+    description: Returns no diff, because nothing changes.
     support: none
   platform:
-    description: Where the module runs. O(unit) needs Linux with systemd, O(container) needs Docker's client, and both need root.
+    description: The platforms on which the module runs. O(unit) needs Linux with systemd, O(container) needs Docker's client, and both need root.
     support: full
     platforms: posix
 options:
   url:
     description:
       - Base URL to connect to. A path in it is the server's static prefix.
-      - Where O(names) is empty, its host is the name to ask by.
+      - If O(names) is empty, its host is the name in requests.
     type: str
     required: true
   names:
     description:
-      - Names and addresses that should answer, with or without a port. Each is sent as Host header, with the port of O(url) where
-        it has none and the scheme's default is another, while the connection goes to the address in O(url).
-      - The round trip goes by the first that answers.
+      - Names and addresses that should answer, with or without a port. Each is sent as Host header. A name without a port gets the
+        port of O(url), unless that is the scheme's default. The connection goes to the address in O(url).
+      - The round trip uses the first name that answers.
     type: list
     elements: str
     default: []
@@ -53,11 +53,11 @@ options:
     type: str
     default: foreign.atlas-mlflow-probe.invalid
   foreign_host_refused:
-    description: Whether O(foreign_host) must get status 403. Releases before 3.5 never look, so choose V(false) there.
+    description: Whether O(foreign_host) must get status 403. Releases before 3.5 do not check the name, so set V(false) for them.
     type: bool
     default: true
   unit:
-    description: The systemd unit whose processes' sockets are checked. Without it and O(container), sockets are not looked at.
+    description: The systemd unit whose processes' sockets are checked. Without this option and O(container), sockets are not checked.
     type: str
   container:
     description: The Docker container whose published port, and whose processes' sockets behind it, are checked. Not with O(unit).
@@ -67,37 +67,37 @@ options:
     type: str
     default: 0.0.0.0
   listen_port:
-    description: The port that they must listen on. By default that of O(url).
+    description: The port on which the server must listen. By default that of O(url).
     type: int
   round_trip:
-    description: Whether to log a run and to send an artifact up and down.
+    description: Whether to log a run and to transfer an artifact in both directions.
     type: bool
     default: true
   artifact_mode:
     description:
-      - V(proxied) fails when the server advertises presigned downloads, since clients then need the S3 endpoint.
-      - V(direct) fails when it does not advertise them.
-      - V(any) follows what is advertised.
+      - V(proxied) fails if the server offers presigned downloads, because clients then need the S3 endpoint.
+      - V(direct) fails if the server does not offer them.
+      - V(any) accepts both.
     type: str
     choices: [proxied, direct, any]
     default: any
   artifact_bytes:
-    description: Size of the artifact in bytes. It is held in memory.
+    description: Size of the artifact in bytes. It is kept in memory.
     type: int
     default: 4194304
   prober:
-    description: Name that keeps probers apart which may run at the same time. By default the machine's host name.
+    description: Name that distinguishes probers that may run at the same time. By default the machine's host name.
     type: str
   timeout:
-    description: Seconds that one request may take as a whole; one that carries the artifact has a second more for each 256 KiB.
+    description: Time limit of one whole request in seconds. A request with the artifact has one second more for each 256 KiB.
     type: float
     default: 10
   wait:
-    description: Seconds to wait in all for the first answer of a server that is just starting.
+    description: Total seconds to wait for the first answer of a server that is starting.
     type: float
     default: 0
   username:
-    description: User for a server with basic authentication, which must then refuse whoever does not log in.
+    description: User for a server with basic authentication, which must then refuse requests without a login.
     type: str
   password:
     description: The user's password.
@@ -106,10 +106,10 @@ options:
     description:
       - File on the machine that the module runs on, in which a probe that finds nothing notes what the database holds, and against which the next
         one holds what it sees. If all experiments and runs that were seen are gone, and the database is another, that is a finding.
-      - In check mode it is read and not written.
+      - In check mode the file is read but not written.
     type: path
   memory_renewed:
-    description: Whether another database is expected, so that what O(memory) holds does not count and is replaced.
+    description: Whether another database is expected, so that the content of O(memory) does not count and is replaced.
     type: bool
     default: false
 """
@@ -140,7 +140,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 findings:
-  description: What is not as it should be.
+  description: The differences from the expected state.
   returned: always
   type: list
   elements: dict
@@ -155,13 +155,13 @@ findings:
       description: What was seen.
       type: str
     fault:
-      description: The name of the fault, the same as that by which the diagnosis calls it.
+      description: The name of the fault, the same as in the diagnosis.
       type: str
     cause:
       description: The likely cause.
       type: str
     fix:
-      description: The way out.
+      description: The fix.
       type: str
   sample:
     - check: listen
@@ -178,14 +178,14 @@ sockets:
   sample:
     - {address: 0.0.0.0, port: 5001, pid: 812, process: mlflow, own: true}
 names:
-  description: The status that API and page gave by each name, null where there was none.
+  description: The status of API and page for each name, null if there was no answer.
   returned: always
   type: list
   elements: dict
   sample:
     - {name: mlflow.example.org, host: "mlflow.example.org:5001", api: 200, page: 200, answers: true}
 server:
-  description: What the server says of itself. Empty where it does not answer.
+  description: The server's version and how it handles artifacts. Empty if the server does not answer.
   returned: always
   type: dict
   sample:
@@ -195,7 +195,7 @@ server:
     presigned_for_client: false
     presigned_for_page: false
 round_trip:
-  description: How the round trip went, as far as it got. V(way) is V(proxied) or V(presigned), and V(endpoint) is what the artifact came from.
+  description: The results of the round trip so far. V(way) is V(proxied) or V(presigned), and V(endpoint) is the source of the artifact.
   returned: always
   type: dict
   sample:
@@ -211,8 +211,8 @@ round_trip:
     endpoint: http://mlflow.example.org:5001
 data:
   description:
-    - What the database holds, without the experiments of probes. V(more) and V(more_runs) say that there are more than were counted.
-    - V(runs) and V(more_runs) are missing if the server did not answer the question for them.
+    - The content of the database without the experiments of probes. V(more) and V(more_runs) mean that there are more than were counted.
+    - V(runs) and V(more_runs) are missing if the server did not answer the request for them.
   returned: when O(memory) is given and the API answers
   type: dict
   sample: {experiments: 12, more: false, runs: 50, more_runs: true}

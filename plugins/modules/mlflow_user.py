@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: mlflow_user
-short_description: Make users of an MLflow tracking server, and give them permissions
+short_description: Create users of an MLflow tracking server, and set their permissions
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
@@ -16,14 +16,14 @@ extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.tls]
 description:
   - Makes, changes and removes users of a tracking server that runs MLflow's basic-auth app, and gives them permissions on experiments and
     registered models, for a whole list of users at once.
-  - Whether a user has its password is seen by a login with it. Users that are not listed, and permissions on what is not listed, are left alone.
+  - A login checks whether a user has its password. Users that are not listed, and permissions on things that are not listed, are not changed.
   - Does not wait for the server.
 attributes:
   check_mode:
     description: Says what would change, and changes nothing.
     support: full
   diff_mode:
-    description: Returns users and permissions before and after. A password is only said to be another.
+    description: Returns users and permissions before and after. A password is not shown, only that it differs.
     support: full
 options:
   url:
@@ -31,7 +31,7 @@ options:
     type: str
     required: true
   name:
-    description: Name to ask the server by, which stands in the Host header. By default the host of O(url).
+    description: Name of the server in the Host header. By default the host of O(url).
     type: str
   username:
     description: An administrator, who is not among O(users).
@@ -42,7 +42,7 @@ options:
     type: str
     required: true
   users:
-    description: The users. They are not told by their order.
+    description: The users. Their order has no meaning.
     type: list
     elements: dict
     required: true
@@ -52,12 +52,12 @@ options:
         type: str
         required: true
       state:
-        description: Whether the user is there. With V(absent), nothing else counts.
+        description: Whether the user exists. With V(absent), other options do not count.
         type: str
         choices: [present, absent]
         default: present
       password:
-        description: The user's password, of 12 characters or more. Without it, the one of a user that is there stays.
+        description: The user's password, of 12 characters or more. Without it, the password of an existing user is not changed.
         type: str
       admin:
         description: Whether the user may do everything.
@@ -65,21 +65,21 @@ options:
         default: false
       experiments:
         description:
-          - Permissions by the experiment's name. V(DEFAULT) takes back what was given.
+          - Permissions by the experiment's name. V(DEFAULT) removes the user's own permission.
           - The others are V(READ), V(USE), V(EDIT), V(MANAGE) and V(NO_PERMISSIONS), of which releases before 3.10 do not know V(USE).
         type: dict
         default: {}
       registered_models:
-        description: Permissions by the model's name, like O(users[].experiments). The model need not be there yet.
+        description: Permissions by the model's name, like O(users[].experiments). The model does not have to exist yet.
         type: dict
         default: {}
   missing_experiments:
-    description: Whether to fail when there is no experiment of a name, or to make it.
+    description: Whether to fail if an experiment does not exist, or to create it.
     type: str
     choices: [fail, create]
     default: fail
   timeout:
-    description: Seconds that one request may take.
+    description: Time limit of one request in seconds.
     type: float
     default: 30
 """
@@ -112,7 +112,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 users:
-  description: What changed for whom, those for whom nothing did left out.
+  description: The changes by user. Users without a change are omitted.
   returned: success
   type: dict
   sample:

@@ -8,25 +8,25 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 ---
 module: oidc_probe
-short_description: Prove that a tracking server and its OpenID provider know one another
+short_description: Check that a tracking server and its OpenID provider accept each other
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.attributes.reads_only]
 description:
-  - Asks a provider what a login would ask it, as far as that goes without a person and a password. Run it on the tracking server's host, whose
+  - Sends the requests of a login to a provider, as far as this is possible without a person and a password. Run it on the tracking server's host, whose
     way to the provider is the one that counts.
   - Reads the provider's discovery document, lets its token endpoint judge the client's secret by a code that was never given out, and follows the
     first step of a login from the tracking server to the provider's page.
-  - Each finding says what was expected, what was seen, the likely cause and the way out. The module fails when there is any.
+  - Each finding says what was expected, what was seen, the likely cause and the fix. The module fails if there is a finding.
   - Changes nothing. Uses no proxy, and returns no secret.
 options:
   discovery_url:
-    description: URL of the provider's discovery document. Its certificate is checked by the authorities that the host trusts.
+    description: URL of the provider's discovery document. Its certificate is checked with the authorities that the host trusts.
     type: str
     required: true
   client_id:
-    description: What the provider calls the tracking server.
+    description: The provider's identifier of the tracking server.
     type: str
     required: true
   client_secret:
@@ -34,7 +34,7 @@ options:
     type: str
     required: true
   redirect_uri:
-    description: Where the provider sends people back to. The tracking server is asked by the name in it.
+    description: The URL to which the provider redirects people. Its host name is used in requests to the tracking server.
     type: str
     required: true
   url:
@@ -42,13 +42,13 @@ options:
     type: str
     required: true
   ca_path:
-    description: PEM bundle to trust for the tracking server's certificate in place of the system's.
+    description: CA file (PEM) to trust for the tracking server's certificate instead of the system's.
     type: path
   tls_name:
     description: Name or address that the tracking server's certificate must be for. By default the host of O(url).
     type: str
   timeout:
-    description: Seconds that one request may take.
+    description: Time limit of one request in seconds.
     type: float
     default: 10
 """
@@ -66,7 +66,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 findings:
-  description: What is not as it should be, as M(atlas.mlflow.mlflow_probe) returns it.
+  description: The differences from the expected state, in the form of M(atlas.mlflow.mlflow_probe).
   returned: always
   type: list
   elements: dict
@@ -78,7 +78,7 @@ findings:
       cause: mlflow_server_oidc_client_id or mlflow_server_oidc_client_secret is not what the provider has.
       fix: Set both to what the provider has.
 provider:
-  description: What the provider calls itself, empty where it does not answer.
+  description: The provider's own name, empty if the provider does not answer.
   returned: always
   type: str
   sample: https://login.example.org

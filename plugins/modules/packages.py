@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: packages
-short_description: Install packages of the distribution that a host lacks
+short_description: Install packages of the distribution that are missing on a host
 version_added: 0.1.0
 extends_documentation_fragment: [atlas.mlflow.attributes]
 description:
   - Compares the packages with the facts of M(atlas.mlflow.host_facts), and runs M(ansible.builtin.apt) only if some are missing. Without these facts it
     always runs it.
-  - The roles install their packages by it. It installs no recommended packages.
+  - The roles install their packages with this module. It installs no recommended packages.
 options:
   names:
     description: The packages, without versions.
@@ -23,7 +23,7 @@ options:
 attributes:
   check_mode:
     support: full
-    description: Tells whether packages would be installed.
+    description: Returns whether packages would be installed.
   diff_mode:
     support: full
     description: As M(ansible.builtin.apt).

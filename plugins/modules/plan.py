@@ -7,18 +7,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: plan
-short_description: Tell a host what it needs to know of the other hosts of the stack
+short_description: Return what a host needs to know of the other hosts of the stack
 version_added: 0.1.0
 extends_documentation_fragment: [atlas.mlflow.attributes.control_node]
 description:
   - Reads what is set for all hosts in the groups V(mlflow_servers), V(postgres), V(minio) and V(haproxy), with the types and the defaults of the
     collection's roles, and returns what one host needs to know of them - endpoints, addresses to listen on, names, clients, and ports to open.
-  - The playbooks register the result as C(_atlas_mlflow_plan), from which the defaults of the roles take their values. It has no secret.
+  - The playbooks register the result as C(_atlas_mlflow_plan), which the defaults of the roles read. It contains no secret.
   - Needs the addresses of all hosts, which the playbook C(facts.yml) sets before it.
-  - Runs on the control node and asks no host.
+  - Runs on the control node and connects to no host.
 options:
   part:
-    description: What to return. V(users) is what a host has to know that asks the stack as its users do. It needs no addresses.
+    description: What to return. V(users) is the plan of a host that uses the stack like its users. It needs no addresses.
     type: str
     choices: [all, users]
     default: all
@@ -34,7 +34,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 backend_store:
-  description: URI of the backend store as this host reaches it, without the password. Empty without a database in the inventory.
+  description: URI of the backend store for this host, without the password. Empty without a database in the inventory.
   returned: if O(part=all)
   type: str
   sample: postgresql+psycopg2://mlflow@127.0.0.1:5432/mlflow
@@ -45,7 +45,7 @@ firewall_needed:
   elements: dict
   sample: [{"port": 5001, "sources": ["any"]}]
 client_url:
-  description: URL by which clients ask the stack.
+  description: URL of the stack for clients.
   returned: always
   type: str
   sample: https://mlflow.example.com

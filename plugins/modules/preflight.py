@@ -11,11 +11,11 @@ short_description: Refuse settings of a role that cannot work, before a host is 
 version_added: 0.1.0
 extends_documentation_fragment: [atlas.mlflow.attributes.control_node]
 description:
-  - Holds the settings of one of the collection's roles against its specification, and then against its rules, and tells all faults at once, each with
-    the way out.
-  - It is the first task of each role, whose variables it reads. It has no use outside of them.
+  - Checks the settings of one of the collection's roles against its specification, and then against its rules, and reports all faults at once, each with
+    the fix.
+  - This is the first task of each role. It reads the role's variables, and has no use outside of the roles.
   - No message has a secret.
-  - Runs on the control node and asks no host. What is known of the host are the facts of M(atlas.mlflow.host_facts).
+  - Runs on the control node and connects to no host. It uses the facts of M(atlas.mlflow.host_facts).
 options:
   role:
     description: The role.
@@ -23,7 +23,7 @@ options:
     required: true
     choices: [mlflow_server, postgres, minio, haproxy, firewall, backup]
   upgrade:
-    description: Whether to hold them against the rules for an upgrade instead, for the roles that have such rules.
+    description: Whether to check the rules for an upgrade instead, for the roles that have such rules.
     type: bool
     default: false
 author:
@@ -38,7 +38,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 msg:
-  description: A sentence for each fault; of a role without any, what there is to tell, if there is something.
+  description: A sentence for each fault, or, if there is no fault, what the user should know.
   returned: failure, or if there is something to tell
   type: list
   elements: str

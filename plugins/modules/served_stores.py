@@ -29,7 +29,7 @@ EXAMPLES = r"""
 RETURN = r"""
 stores:
   description:
-    - The stores by what they are for, C(backend), C(registry) if it is not the backend store, C(users) if people log in, and C(artifacts).
+    - The stores by their purpose, C(backend), C(registry) if it is not the backend store, C(users) if people log in, and C(artifacts).
     - Empty if the host has no tracking server.
   returned: always
   type: dict

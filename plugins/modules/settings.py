@@ -7,22 +7,22 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: settings
-short_description: Refuse settings of the collection that cannot be meant, before a host is touched
+short_description: Refuse wrong settings of the collection, before a host is touched
 version_added: 0.1.0
 extends_documentation_fragment: [atlas.mlflow.attributes.control_node]
 description:
-  - Holds every variable that is set for a host against the specifications of the collection's roles and playbooks.
-  - Refuses a value that has not the type of its specification, with the variable's name and the way out. Text that spells a boolean or a number
+  - Checks every variable of a host against the specifications of the collection's roles and playbooks.
+  - Refuses a value that does not have the type of its specification, with the variable's name and the fix. Text that spells a boolean or a number
     is taken for it, as C(-e name=value) and INI inventories give nothing else. Text is not taken for a list or a dictionary.
-  - Refuses a name that nothing reads and that is nearly one of the collection's, and a group of hosts likewise.
-  - Refuses an inventory that has no folder, or several, for the generated secrets.
+  - Refuses an unknown variable whose name is similar to one of the collection's, and the same for groups of hosts.
+  - Refuses an inventory that has no folder or several folders for the generated secrets.
   - Refuses a release of ansible-core that is too old.
-  - Runs on the control node and asks no host.
+  - Runs on the control node and connects to no host.
 options:
   acts_on:
     description:
-      - Hosts that the playbook cannot do without. A limit that leaves one out is refused.
-      - If it is given, also if it is empty, an inventory that is no topology which the roles can build is refused as well.
+      - Hosts that the playbook needs. A limit without one of them is refused.
+      - If this option is given, even as an empty list, an inventory with a topology that the roles cannot set up is also refused.
     type: list
     elements: str
 author:

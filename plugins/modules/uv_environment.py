@@ -14,11 +14,11 @@ author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 extends_documentation_fragment: [atlas.mlflow.attributes]
 description:
-  - Makes a virtual environment that holds exactly what a lock with hashes names, by C(uv).
-  - Puts C(uv) itself into an environment of its own first, from a lock with hashes too, by the host's C(python3 -m venv) and C(pip).
-  - Two that make the same environment at once wait for one another.
-  - A stamp, written last, says what the environment holds, so a second run is one small read, and a run that was cut short starts again.
-  - If the facts of M(atlas.mlflow.host_facts) have the stamp that is asked for, the host is not asked.
+  - Makes a virtual environment with exactly the packages in a lock with hashes, with C(uv).
+  - Installs C(uv) first into its own environment, also from a lock with hashes, with the host's C(python3 -m venv) and C(pip).
+  - Two calls for the same environment at the same time wait for each other.
+  - A stamp, written last, records the content of the environment, so a second run reads only one small file, and an interrupted run starts again.
+  - If the facts of M(atlas.mlflow.host_facts) have the same stamp, the module does not run on the host.
 attributes:
   check_mode:
     description: Can run in check mode and say what would change.
@@ -28,20 +28,20 @@ attributes:
     support: full
 options:
   path:
-    description: The environment's directory. Its parent is made where it is missing.
+    description: The environment's directory. A missing parent is created.
     type: path
     required: true
   requirements:
-    description: Text of the lock, each package with its version and hashes, as C(uv pip compile --generate-hashes) writes it.
+    description: Text of the lock, each package with its version and hashes, in the form of C(uv pip compile --generate-hashes).
     type: str
     required: true
   extra_files:
     description:
-      - Files that go into the environment's C(site-packages) beside the packages, as relative path and text.
+      - Additional files in the environment's C(site-packages), as relative path and text.
     type: dict
     default: {}
   uv_path:
-    description: Directory of the environment that holds C(uv).
+    description: Directory of the environment with C(uv).
     type: path
     required: true
   uv_requirements:
@@ -49,21 +49,21 @@ options:
     type: str
     required: true
   python:
-    description: The interpreter that the environment is made with.
+    description: The interpreter of the environment.
     type: str
     default: python3
   index_url:
-    description: A package index to use in place of the default one.
+    description: A package index to use instead of the default one.
     type: str
   warm_imports:
     description:
-      - Modules that are imported once, so that their bytecode is there for a service that may not write beside them and would compile at
-        each start. Those that the environment does not have are passed over. Compiling all packages takes several times as long.
+      - Modules that are imported once to create their bytecode, for a service that has no write permission and would compile them at
+        each start. Modules that the environment does not have are skipped. Compiling all packages takes several times longer.
     type: list
     elements: str
     default: []
   ca_bundle:
-    description: PEM bundle that the package clients trust. Left alone where the file does not exist.
+    description: CA file (PEM) that the package clients trust. Ignored if the file does not exist.
     type: path
     default: /etc/ssl/certs/ca-certificates.crt
 """
@@ -89,7 +89,7 @@ python:
   type: str
   sample: /opt/mlflow/releases/3.17.2/bin/python
 changed_parts:
-  description: What was not as asked for, of V(uv), V(packages) and V(files).
+  description: What was changed, of V(uv), V(packages) and V(files).
   returned: always
   type: list
   elements: str
