@@ -1,6 +1,6 @@
-"""Import a built collection as Galaxy does, and ask for the documentation of those kinds of plugins alone that it has.
+"""Check a built collection with Galaxy's importer, and read the documentation only for the kinds of plugins that the collection has.
 
-galaxy-importer starts ansible-doc for each kind that there is, to be told that a collection without such a folder has none: half of its processor time.
+galaxy-importer starts ansible-doc for each existing kind, even if the collection has no folder for it. This takes half of its processor time.
 
     python -m tools.galaxy ARCHIVE
 """

@@ -16,7 +16,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.processes import CGRO
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import IPAddress
 from ansible_collections.atlas.mlflow.plugins.module_utils.units import Unit
 
-PROXY = "docker-proxy"  # Docker's own process that holds a published port on the host
+PROXY = "docker-proxy"  # Docker's process for a published port on the host
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def folder_faults(settings: Mapping[str, str | None], user: str, reserved: Mappi
 
     :param settings: Values by the names of their variables.
     :param user: The user that runs the service.
-    :param reserved: Folders that hold the installation and are removed with it, by the names of their variables.
+    :param reserved: Folders of the installation, which are removed with it, by the names of their variables.
     :param scratch: Names of the settings whose folders may be in memory.
     """
     faults = [(name, str(value), _what_is_wrong(str(value), user, reserved or {}, name not in scratch)) for name, value in settings.items() if value]

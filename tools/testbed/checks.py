@@ -113,7 +113,7 @@ def of_collection(folder: Path) -> dict[str, tuple[list[str], Path, dict[str, st
     return {
         "sanity, pylint": ([*sanity, "--test", "pylint"], folder / "one" / PLACE, here),
         "sanity, the rest": ([*sanity, "--skip-test", "pylint"], folder / "two" / PLACE, here),
-        # Each rule of ansible-lint is asked on its own, for the whole checkout.
+        # A separate check runs ansible-lint, for the whole checkout.
         "import into Galaxy": ([str(BIN / "python"), "-m", "tools.galaxy", str(archive)], folder, {**here, "GALAXY_IMPORTER_RUN_ANSIBLE_LINT": "false"}),
     }
 
@@ -131,7 +131,7 @@ def _build(folder: Path) -> tuple[str, str, float]:
 
 
 def contents(names: list[str]) -> str:
-    """Return what is wrong with the files of a built collection, or nothing."""
+    """Return what is wrong with the files of a built collection, or an empty text."""
     missing = [name for name in SHIPPED if name not in names]
     stray = [name for name in names if name.startswith(NOT_SHIPPED)]
     complaints = [f"It lacks {', '.join(missing)}."] * bool(missing) + [f"It has {', '.join(stray[:5])}."] * bool(stray)

@@ -34,7 +34,7 @@ def go() -> str:
 
 
 def point_to(name: Path, path: Path) -> None:
-    """Make ``name`` lead to ``path``."""
+    """Make ``name`` a link to ``path``."""
     link = name.with_name(f".{name.name}.{os.getpid()}")
     link.symlink_to(path)
     link.replace(name)

@@ -30,7 +30,7 @@ def diagnose(wanted: Mapping[str, Any], server: Mapping[str, Any], client: Mappi
     """Return the checks of a server.
 
     :param wanted: ``host`` and ``port`` where it should listen, and ``static_prefix``.
-    :param server: What M(atlas.mlflow.mlflow_diagnose) returns on the server's host.
+    :param server: The result of M(atlas.mlflow.mlflow_diagnose) on the server's host.
     :param client: The same from a client's machine, if the module ran there.
     """
     diagnosis = Diagnosis(wanted, server, client)

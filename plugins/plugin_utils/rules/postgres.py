@@ -67,7 +67,7 @@ def no_upgrade_was_cut_short(given: RoleSettings) -> str:
 
 
 def data_are_of_the_version(given: RoleSettings) -> str:
-    """No empty database is set up beside the data of another version."""
+    """No empty database is set up next to the data of another version."""
     if given.switch("_postgres_upgrading") or given.in_container or not former(given) or former(given)["upgrade"]:
         return ""
     version = former(given)["version"]
