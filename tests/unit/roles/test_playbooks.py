@@ -59,3 +59,13 @@ def test_what_is_shown_is_a_list_of_lines() -> None:
     shown = [task["ansible.builtin.debug"]["msg"] for path in files for task in tasks_of(yaml.safe_load(path.read_text())) if "ansible.builtin.debug" in task]
     assert any("diagnosis_table" in msg for msg in shown)
     assert [msg for msg in shown if re.search(r"\\n|\n.", msg)] == []
+
+
+@pytest.mark.parametrize("role", [path.parents[1].name for path in sorted(ROOT.glob("roles/*/defaults/main.yml")) if "_tls_certificate:" in path.read_text()])
+def test_a_role_that_is_used_alone_creates_a_certificate_once_its_settings_are_checked(role: str) -> None:
+    """As the playbooks do: its plan names the certificate."""
+    steps = []
+    for task in yaml.safe_load((ROOT / "roles" / role / "tasks/main.yml").read_text()):
+        given = task.get("ansible.builtin.include_role") or {}
+        steps.append(f"{given['name'].rpartition('.')[2]}/{given['tasks_from']}" if given else task["ansible.builtin.import_tasks"])
+    assert steps == ["common/facts", "preflight.yml", "common/tls", "apply.yml"]

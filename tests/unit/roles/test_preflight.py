@@ -677,7 +677,6 @@ ALONE: dict[str, tuple[str, dict[str, Any], str, list[str]]] = {
     "keeper": ("backup", {"backup_passphrase": "canary"}, "Check the settings", ["backup_passphrase has 6 characters"]),
     "good": ("mlflow_server", {}, "Create MLflow's user", ['"rc": 126']),
     "database": ("postgres", {}, "Install postgresql-17", ['"rc": 126']),
-    "encrypted": ("postgres", {"atlas_mlflow_tls": True}, "Install postgresql-17", ['"rc": 126']),
 }
 
 
@@ -730,8 +729,6 @@ def test_ansible_playbook_refuses_in_roles_used_alone_and_in_the_playbooks(tmp_p
         assert task in seen[name]["task"] and all(word in seen[name]["message"] for word in words), seen[name]
     # A role alone knows the other hosts of the inventory.
     assert seen["good"]["plan"]["backend_store"].startswith(f"postgresql+psycopg2://mlflow@192.0.2.7:{port}/mlflow?")
-    # A role alone makes the certificate of its host, after the settings were checked.
-    assert [path.name for path in sorted((tmp_path / ".secrets/tls").glob("*.pem"))] == ["authority.pem", "encrypted.pem"]
     assert done.returncode != 0
     said = " ".join(done.stdout.partition("PLAY [Read the hosts and plan the stack")[2].split())
     assert f"postgres_port is {port}, and" in said and "held by" in said, said[-3000:]
