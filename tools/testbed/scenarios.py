@@ -18,7 +18,7 @@ LOGS = ROOT / ".logs"
 SCENARIO_MEMORY = 3 * 1024**3
 MOST_AT_ONCE = 4
 #: The slowest scenarios, so that none of them starts late and runs alone. The others follow by name.
-LONGEST_FIRST = ("survival", "containers", "faults_containers", "faults", "upgrade", "store_upgrades", "recovery", "one_host", "images")
+LONGEST_FIRST = ("containers", "survival", "recovery", "reverse_proxy", "faults", "faults_containers", "upgrade", "store_upgrades", "basic_auth", "images")
 #: Seconds after which a scenario is stopped.
 TIMEOUT = 2400
 #: Lines of a failed scenario's log that are shown.
