@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.stack import matches
+from ansible_collections.atlas.mlflow.plugins.module_utils.stack import matches, matching
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import defaults_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import SECRETS
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import Hosts, aliases
@@ -114,10 +114,9 @@ def secret_faults(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str,
     faults: list[str] = []
     missing: dict[str, list[str]] = {}
     others: dict[str, list[str]] = {}
-    for name in VARIABLES:
-        if name == "backup_passphrase" and not backs_up:
-            continue
-        marks = holders(hostvars, groups, name)
+    held = {name: holders(hostvars, groups, name) for name in VARIABLES if backs_up or name != "backup_passphrase"}
+    fitting = matching({(read_file(folder, name), mark) for name, marks in held.items() if name != "backup_passphrase" for mark in marks.values()})
+    for name, marks in held.items():
         changed = []
         for host, mark in marks.items():
             secret = given(hostvars, groups, name, host)
@@ -127,7 +126,7 @@ def secret_faults(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str,
                 continue
             if secret is not None:
                 changed += [host] if left_out and not matches(value, mark) else []
-            elif not matches(value, mark):
+            elif (value, mark) not in fitting:
                 if matches(read_file(folder, f"{name}.previous"), mark):
                     changed.append(host)
                 else:

@@ -14,7 +14,8 @@ import json
 import os
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
@@ -56,6 +57,26 @@ def matches(secret: str, mark: str) -> bool:
     :param mark: A result of ``fingerprint``.
     """
     return bool(secret) and hmac.compare_digest(fingerprint(secret, bytes.fromhex(mark.split(":")[1])), mark)
+
+
+def fingerprints(secrets: Mapping[str, str]) -> dict[str, str]:
+    """Return the fingerprint of each secret, by its name. The cores share the work, since scrypt runs without Python's lock.
+
+    :param secrets: Secrets by their names. Those that are empty have no fingerprint.
+    """
+    given = {name: secret for name, secret in secrets.items() if secret}
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(given, pool.map(fingerprint, given.values())))
+
+
+def matching(pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return the pairs of a secret and a fingerprint that belong together. The cores share the work.
+
+    :param pairs: Pairs as ``matches`` takes them.
+    """
+    asked = list(pairs)
+    with ThreadPoolExecutor() as pool:
+        return {pair for pair, fits in zip(asked, pool.map(lambda pair: matches(*pair), asked)) if fits}
 
 
 def database(uri: str) -> dict[str, str]:
@@ -195,7 +216,7 @@ def read_stack(root: Path = Path("/"), containers: str = "[]") -> dict[str, Any]
         except (OSError, ValueError):
             section = {}
         if section:
-            section["secrets"] = {name: fingerprint(secret) for name, secret in section["secrets"].items() if secret}
+            section["secrets"] = fingerprints(section["secrets"])
             # The folder of a service has precedence over a container that a move from container to service has left.
             section |= {} if section.get("folder") else volumes.get(role, {})
         elif kept.get(role):
