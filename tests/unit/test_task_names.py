@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from plays import tasks_of
 
 ROOT = Path(__file__).resolve().parents[2]
 #: A task's name, which begins with a capital letter.
@@ -19,8 +19,6 @@ PRINTED = re.compile(r'atlas\.mlflow\.(\w+) : ([^"\]\\\n]+)["\]]')
 
 #: Folders whose files have plays or tasks. A file of another kind has no list at its top, or no names in it.
 FOLDERS = ("roles/*/tasks", "roles/*/handlers", "playbooks", "molecule", "tools/testbed/hosts")
-#: Keys of a play or a block that hold tasks.
-NESTED = ("tasks", "pre_tasks", "post_tasks", "handlers", "block", "rescue", "always")
 #: Words that are old-fashioned, or that plain English says otherwise.
 REFUSED = re.compile(
     r"\b(anew|behold|beside|forth|gone|hence|hereby|lest|lies|said|shall|stands?|thence|thereby|thereof|thither|told|unto|upon|whence|where|whereof|wherein"
@@ -46,13 +44,9 @@ def unknown(text: str) -> list[str]:
     return [f"{role} : {name}" for role, name in PRINTED.findall(text) if not any(known.fullmatch(name.strip()) for known in task_names(role))]
 
 
-def named(items: Any) -> Iterator[str]:
-    """Yield the names of plays, blocks and tasks in a list of a playbook or of a file of tasks. One without a name yields an empty name."""
-    for item in items if isinstance(items, list) else []:
-        if isinstance(item, dict):
-            yield item.get("name", "")
-            for key in NESTED:
-                yield from named(item.get(key))
+def names_of(content: Any) -> list[str]:
+    """Return the names of the plays, blocks and tasks in the content of a file. One without a name has an empty name."""
+    return [entry.get("name", "") for entry in tasks_of(content)]
 
 
 def fault(name: str) -> str:
@@ -80,7 +74,7 @@ def test_a_task_that_is_not_there_is_found() -> None:
 
 def test_names_are_plain_and_understood_alone() -> None:
     paths = [path for folder in FOLDERS for path in sorted(ROOT.glob(f"{folder}/**/*.yml")) if path.name != "molecule.yml"]
-    names = [(path, name) for path in paths for name in named(yaml.safe_load(path.read_text(encoding="utf-8")))]
+    names = [(path, name) for path in paths for name in names_of(yaml.safe_load(path.read_text(encoding="utf-8")))]
     assert len(names) > 400
     assert [f"{path.relative_to(ROOT)}: {name or 'no name'}: {fault(name)}" for path, name in names if fault(name)] == []
 
@@ -107,4 +101,4 @@ def test_a_bad_name_is_found(name: str, expected: str) -> None:
 
 def test_names_in_blocks_and_plays_are_found() -> None:
     play = {"hosts": "all", "name": "Play it", "tasks": [{"name": "Outer block", "block": [{"name": "Inner task"}], "rescue": [{"name": "Rescue task"}]}, {}]}
-    assert list(named([play])) == ["Play it", "Outer block", "Inner task", "Rescue task", ""]
+    assert names_of([play]) == ["Play it", "Outer block", "Inner task", "Rescue task", ""]

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from plays import tasks_of
 
 ROOT = Path(__file__).resolve().parents[3]
 PLAYBOOKS = sorted(path for folder in ("playbooks", "playbooks/internal") for path in (ROOT / folder).glob("*.yml"))
 #: Playbooks that are about a group, so that a warning of its absence is right.
 NEEDS = {"demo.yml": "clients", "update_postgres.yml": "postgres", "upgrade_postgres.yml": "postgres"}
-
-
-def tasks_of(content: Any) -> Iterator[dict[str, Any]]:
-    """Return all tasks and plays in the content of a file."""
-    for entry in content if isinstance(content, list) else []:
-        yield entry
-        for key in ("tasks", "pre_tasks", "post_tasks", "handlers", "block", "rescue", "always"):
-            yield from tasks_of(entry.get(key))
 
 
 def hosts_of(path: Path) -> list[str]:
