@@ -18,13 +18,15 @@ BUDGET = 1800
 
 def prepare(names: list[str]) -> None:
     """Prepare what some scenarios need. Packages are downloaded while images are built."""
-    hosts = images.named_in("".join((ROOT / "molecule" / name / "molecule.yml").read_text() for name in names))
+    text = "".join((ROOT / "molecule" / name / "molecule.yml").read_text() for name in names)
+    hosts = images.named_in(text)
     daemon.ensure()
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         for task in [pool.submit(images.ensure_all, *hosts), pool.submit(minio.ensure)]:
             task.result()
     images.ensure_archives()
-    registry.ensure()
+    if registry.STORAGE.name in text:
+        registry.ensure()
 
 
 def check() -> None:
@@ -83,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
         "--debian", nargs="+", choices=sorted(images.RELEASES), default=sorted(images.RELEASES)
     )
     add("minio", "put MinIO's executable into the cache", lambda _: minio.ensure())
-    add("registry", "put the registry's executable into the cache", lambda _: registry.ensure())
+    add("registry", "put the registry with its images of MLflow into the cache", lambda _: registry.ensure())
     add("up", "make the demo, and print its address", lambda given: demo.up(given.topology)).add_argument(
         "--topology", default="one_host", help=", ".join(sorted(demo.TOPOLOGIES))
     )

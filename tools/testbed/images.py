@@ -22,6 +22,8 @@ RECIPE = Path(__file__).parent / "hosts" / "image"
 #: Base images of the container deployment: those of the registry or, if it does not answer, similar ones made from Debian's packages.
 CONTAINER_IMAGES = {"python:3": "python:3.13-slim-trixie", "postgres:17": "postgres:17-trixie"}
 CONTAINER_DEBIAN = "13"
+#: The base of the images of MLflow in the test bed's registry.
+MLFLOW_BASE = "atlas-mlflow/python:3"
 #: The main inputs of a prepared host. If something else has changed since, the roles install it as on any host.
 PREPARED_FROM = (
     "tools/testbed/hosts/prepare_image.yml",
@@ -101,7 +103,7 @@ def _build(name: str, debian: str, recipe: Path) -> None:
 def ensure_prepared(debian: str) -> None:
     """Make the image of a prepared host from a bare host with the roles, unless it exists and its inputs have not changed."""
     name, bare = prepared_image(debian), host_image(debian)
-    inputs = _hash_of((_read(bare, "{{.Id}}") or "").encode(), ROOT, [ROOT / place for place in PREPARED_FROM])
+    inputs = _hash_of(identity(bare).encode(), ROOT, [ROOT / place for place in PREPARED_FROM])
     if _read(name, f'{{{{index .Config.Labels "{LABEL}"}}}}') == inputs:
         say(f"Image {name} is in place")
         return
@@ -128,6 +130,11 @@ def ensure_prepared(debian: str) -> None:
             ask(["docker", "network", "rm", host])
 
 
+def identity(image: str) -> str:
+    """Return the number of a local image, empty if there is none."""
+    return _read(image, "{{.Id}}") or ""
+
+
 def _read(image: str, template: str) -> str | None:
     """Return Docker's information about an image, with a template; None if there is no such image."""
     return ask(["docker", "image", "inspect", "--format", template, image])
@@ -146,14 +153,14 @@ def ensure_archives() -> None:
 
 def _archive(image: str, path: Path) -> None:
     """Save an image to a file, unless the stamp next to the file shows the same image."""
-    identity = _read(image, "{{.Id}}") or ""
+    present = identity(image)
     stamp = path.with_suffix(".id")
-    if path.is_file() and stamp.is_file() and stamp.read_text() == identity:
+    if path.is_file() and stamp.is_file() and stamp.read_text() == present:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with step(f"Archive {path.name}"):
         run(["docker", "save", "--output", path, image])
-    stamp.write_text(identity)
+    stamp.write_text(present)
 
 
 def _base(debian: str) -> str:

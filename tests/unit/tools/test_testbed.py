@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tools.testbed import __main__ as main
-from tools.testbed import checks, demo, images, minio, scenarios, shell
+from tools.testbed import checks, demo, images, minio, registry, scenarios, shell
 from tools.testbed.shell import ROOT, TestbedError, ask, run
 
 
@@ -37,6 +37,30 @@ class TestImages:
 
     def test_what_a_prepared_host_is_made_from_is_there(self):
         assert [place for place in images.PREPARED_FROM if not (ROOT / place).exists()] == []
+
+    def test_the_packages_of_the_registrys_images_are_those_of_the_locks(self):
+        for release, packages in registry.IMAGES.values():
+            lock = (ROOT / "roles/mlflow_server/files/releases" / release / "requirements.txt").read_text()
+            pins = registry.constraints(release).splitlines()
+            assert len(pins) == sum(line[:1].isalnum() for line in lock.splitlines()) and f"mlflow=={release}" in pins and f"mlflow=={release}" in packages
+            assert all("\\" not in pin and "--hash" not in pin for pin in pins)
+
+    def test_the_registrys_images_are_built_again_if_the_recipe_or_the_base_changes(self, tmp_path: Path):
+        (tmp_path / "Dockerfile").write_text("FROM x")
+        hashes = [registry.images_hash(tmp_path, base) for base in ("sha256:1", "sha256:1", "sha256:2")]
+        (tmp_path / "Dockerfile").write_text("FROM y")
+        hashes.append(registry.images_hash(tmp_path, "sha256:1"))
+        assert hashes[0] == hashes[1] and len(set(hashes)) == 3
+
+    def test_the_images_of_a_registry_that_no_scenario_mounts_are_not_built(self, monkeypatch: pytest.MonkeyPatch):
+        built: list[str] = []
+        for module, name in ((main.daemon, "ensure"), (images, "ensure_all"), (minio, "ensure"), (images, "ensure_archives")):
+            monkeypatch.setattr(module, name, lambda *_: None)
+        monkeypatch.setattr(registry, "ensure", lambda: built.append("registry"))
+        main.prepare(["embedded"])
+        assert not built
+        main.prepare(["images"])
+        assert built == ["registry"]
 
     def test_a_scenario_that_is_not_there_is_named(self):
         with pytest.raises(TestbedError, match="There is no scenario no_such. There are basic_auth, "):
