@@ -1,0 +1,325 @@
+"""What the measurements decide: ratios, what counts as fallen, where a load may go, and that the document shows its results."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.bench import __main__ as bench
+from tools.bench import figures, hosts, play, report, rows, seed, short, targets
+from tools.bench.figures import Pair
+from tools.testbed.shell import TestbedError
+
+ON_HOST = Path(hosts.__file__).parent / "on_host"
+
+
+def pair(ours: list[float], other: list[float], more_is_better: bool = True, aim: float | None = None) -> Pair:
+    """Return a pair with these values."""
+    return Pair("row", "what", "s", "other", ours, other, more_is_better, aim)
+
+
+# Statistics
+
+
+def test_the_ratio_is_the_median_of_the_ratios_of_each_round() -> None:
+    # The ratio of the medians would be 20 / 30.
+    measured = pair([10, 20, 90], [40, 10, 30])
+    assert measured.ratios == [0.25, 2.0, 3.0]
+    assert measured.ratio == 2.0
+
+
+def test_the_spread_is_a_part_of_the_median() -> None:
+    assert figures.spread([8.0, 10.0, 13.0]) == 0.5
+    assert figures.spread([7.0]) == 0
+
+
+@pytest.mark.parametrize(("ours", "other"), [([], []), ([1.0], [1.0, 2.0]), ([1.0, 0.0], [1.0, 2.0])])
+def test_values_that_are_no_rounds_in_turns_are_refused(ours: list[float], other: list[float]) -> None:
+    with pytest.raises(ValueError):
+        pair(ours, other)
+
+
+@pytest.mark.parametrize(
+    ("ours", "more_is_better", "aim", "reached"),
+    [(2.0, True, 2.0, True), (1.9, True, 2.0, False), (2.0, False, 2.0, True), (2.1, False, 2.0, False), (1.0, True, None, None)],
+)
+def test_an_aim_is_reached_in_the_direction_of_the_pair(ours: float, more_is_better: bool, aim: float | None, reached: bool | None) -> None:
+    assert pair([ours], [1.0], more_is_better, aim).reached is reached
+
+
+def test_a_pair_survives_json() -> None:
+    measured = pair([1.5, 2.0], [1.0, 1.0], False, 0.5)
+    assert figures.read(json.loads(json.dumps([measured.document()]))) == [measured]
+
+
+# The short form
+
+
+@pytest.mark.parametrize(
+    ("ours", "more_is_better", "complains"),
+    [
+        ([1.01, 1.01], True, False),
+        ([0.99, 0.99], True, True),
+        ([9.0, 9.0], True, False),
+        ([3.99, 3.99], False, False),
+        ([4.01, 4.01], False, True),
+        ([0.1, 0.1], False, False),
+    ],
+)
+def test_a_ratio_is_fallen_if_it_is_twice_as_bad_as_its_reference(ours: list[float], more_is_better: bool, complains: bool) -> None:
+    measured = pair(ours, [1.0, 1.0], more_is_better)
+    complaints = figures.fallen([measured], {measured.name: 2.0})
+    assert bool(complaints) is complains
+
+
+def test_a_complaint_has_the_ratio_its_rounds_and_its_reference() -> None:
+    requests, start = pair([0.8, 0.9, 0.7], [1.0, 1.0, 1.0]), Pair("start", "first answer", "s", "import", [5.0], [1.0], more_is_better=False)
+    assert short.judge([requests, start], {requests.name: 1.8, start.name: 2.0}) == [
+        "row: what, ours / other: the ratio is 0.80 (rounds: 0.80, 0.90, 0.70), below half of the reference 1.80.",
+        "start: first answer, ours / import: the ratio is 5.00 (rounds: 5.00), above twice the reference 2.00.",
+    ]
+
+
+def test_a_pair_without_a_reference_fails() -> None:
+    with pytest.raises(TestbedError, match="no reference of row: what, ours / other"):
+        short.judge([pair([1.0], [1.0])], {})
+
+
+@contextlib.contextmanager
+def no_server(_: str) -> Iterator[hosts.Server]:
+    """Stand in for the server with defaults."""
+    yield hosts.Server("container", hosts.DEFAULTS_UNIT, hosts.DEFAULTS_PORT)
+
+
+@pytest.fixture
+def measured_without_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all that would need a host return values."""
+    printed = {"start": [3.0], "import": [2.0]}
+    monkeypatch.setattr(rows, "install", lambda: None)
+    monkeypatch.setattr(rows, "load", lambda server, seconds: 10.0)
+    monkeypatch.setattr(hosts, "defaults_server", no_server)
+    monkeypatch.setattr(hosts.Server, "memory", lambda self: 10**9)
+    monkeypatch.setattr(hosts, "in_host", lambda *_, **__: json.dumps(printed))
+    monkeypatch.setattr(hosts, "with_servers_settings", lambda *_: {f"{way} {end}": [1.0, 1.0] for way in ("http", "boto3") for end in ("up", "down")})
+
+
+@pytest.mark.usefixtures("measured_without_a_host")
+def test_each_pair_of_the_short_form_has_a_reference_and_no_reference_is_left_over() -> None:
+    assert {measured.name for measured in short.measure("container", None)} == set(short.read_references())
+
+
+@pytest.mark.usefixtures("measured_without_a_host")
+def test_the_command_fails_if_a_ratio_has_fallen(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    names = [measured.name for measured in short.measure("container", None)]
+    monkeypatch.setattr(sys, "argv", ["bench", "short", "container"])
+    monkeypatch.setattr(bench.machine, "facts", dict)
+    monkeypatch.setattr(short, "read_references", lambda: dict.fromkeys(names, 1.0))
+    assert bench.main() == 0
+    monkeypatch.setattr(short, "read_references", lambda: dict.fromkeys(names, 1.0) | {names[0]: 2.5})
+    assert bench.main() == 1
+    said = capsys.readouterr().err
+    assert "below half of the reference 2.50" in said and "--record" in said
+
+
+@pytest.mark.parametrize(("slow", "fails"), [(short.ATTEMPTS - 1, False), (short.ATTEMPTS, True)])
+@pytest.mark.usefixtures("measured_without_a_host")
+def test_a_part_is_measured_again_if_a_ratio_has_fallen(monkeypatch: pytest.MonkeyPatch, slow: int, fails: bool) -> None:
+    names = [measured.name for measured in short.measure("container", None)]
+    measured = [pair([0.4], [1.0])] * slow + [pair([1.0], [1.0])]
+    monkeypatch.setattr(short, "start", lambda container: [measured.pop(0)])
+    references = dict.fromkeys(names, 1.0) | {measured[0].name: 1.0}
+    with pytest.raises(TestbedError, match="below half") if fails else contextlib.nullcontext():
+        short.measure("container", references)
+    assert len(measured) == (1 if fails else 0)
+
+
+# Where a load may go
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:5001", "http://[::1]:5001", "http://172.30.0.7:5001"])
+def test_a_load_goes_to_loopback_and_to_the_test_bed(url: str) -> None:
+    targets.check(url, ["172.30.0.0/16"])
+
+
+@pytest.mark.parametrize(
+    "url", ["http://172.31.0.7:5001", "http://192.168.1.4:5001", "http://8.8.8.8", "http://mlflow.example.com", "http://localhost:5001", "x"]
+)
+def test_a_load_goes_nowhere_else(url: str) -> None:
+    with pytest.raises(targets.TargetError):
+        targets.check(url, ["172.30.0.0/16"])
+
+
+def test_only_networks_of_the_test_bed_count() -> None:
+    def network(owner: str | None, subnet: str, driver: str = "bridge") -> dict[str, Any]:
+        return {"Labels": {"owner": owner} if owner else None, "Driver": driver, "IPAM": {"Config": [{"Subnet": subnet}]}}
+
+    given = [network("molecule", "10.1.0.0/16"), network("atlas-mlflow-bench", "10.2.0.0/16"), network("somebody", "10.3.0.0/16"), network(None, "10.4.0.0/16")]
+    given.append(network("molecule", "192.168.0.0/16", "macvlan"))
+    assert targets.subnets_of(json.dumps(given)) == ["10.1.0.0/16", "10.2.0.0/16"]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Return load.py with a stand-in for locust, which is installed in another environment. It records the tasks with their weights."""
+    fake: Any = types.ModuleType("locust")
+    fake.tasks = {}
+
+    def task(weight: int) -> Any:
+        def record(method: Any) -> Any:
+            fake.tasks[method.__qualname__] = weight
+            return method
+
+        return record
+
+    fake.FastHttpUser, fake.constant, fake.events, fake.task = object, lambda seconds: seconds, None, task
+    fake_environment: Any = types.ModuleType("locust.env")
+    fake_environment.Environment = None
+    gevent: Any = types.ModuleType("gevent")
+    gevent.pool = types.ModuleType("gevent.pool")
+    for name, module in (("locust", fake), ("locust.env", fake_environment), ("gevent", gevent), ("gevent.pool", gevent.pool)):
+        monkeypatch.setitem(sys.modules, name, module)
+    yield importlib.import_module("tools.bench.load")
+    del sys.modules["tools.bench.load"]
+
+
+def test_the_load_has_sixteen_operations_and_a_fifth_of_the_clients_write(load: Any) -> None:
+    kinds = [name.partition(".")[0] for name in sys.modules["locust"].tasks]
+    assert (kinds.count("Writer"), kinds.count("Reader")) == (8, 8)
+    assert load.Writer.fixed_count / (load.Writer.fixed_count + load.Reader.fixed_count) == 0.2
+
+
+def test_the_load_refuses_another_host(load: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(targets, "testbed_subnets", lambda: ["172.30.0.0/16"])
+    monkeypatch.setattr(load, "run", lambda *_: pytest.fail("It was sent"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"url": "http://192.168.1.4:5001", "seconds": 1})))
+    assert load.main() == 1
+    assert "goes only to loopback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("requests", "failures", "status"), [(1000, 0, 0), (1000, 10, 0), (1000, 11, 1), (0, 0, 1)])
+def test_a_load_with_failed_requests_has_no_result(load: Any, monkeypatch: pytest.MonkeyPatch, requests: int, failures: int, status: int) -> None:
+    monkeypatch.setattr(load, "run", lambda *_: {"requests": requests, "failures": failures, "errors": []})
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"url": "http://127.0.0.1:5001", "seconds": 1})))
+    assert load.main() == status
+
+
+# Hosts
+
+
+def test_a_user_of_the_measurements_has_rights_on_all_of_the_seed() -> None:
+    (user,) = rows.USERS.document()["all"]["vars"]["mlflow_server_users"]
+    assert list(user["experiments"]) == seed.EXPERIMENTS and len(seed.EXPERIMENTS) == 100
+    assert list(user["registered_models"]) == seed.PROMPTS
+
+
+def test_each_stack_has_its_own_hosts() -> None:
+    stacks = [stack for listed in (rows.STACKS | play.STACKS).values() for stack in listed]
+    names = {stack.name: stack.hosts for stack in stacks}
+    assert len({host for given in names.values() for host in given}) == len(names)
+    several = hosts.Stack("several", servers=3)
+    assert several.document()["all"]["children"]["mlflow_servers"]["hosts"] == dict.fromkeys(several.hosts)
+    assert list(several.document()["all"]["children"]["postgres"]["hosts"]) == several.hosts[:1]
+
+
+def test_each_row_says_which_stacks_it_needs() -> None:
+    assert set(rows.STACKS | play.STACKS) == set(bench.ROWS) >= set(bench.USUAL)
+
+
+def test_an_unknown_row_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", "run", "requets"])
+    assert bench.main() == 1
+    assert "There is no row requets" in capsys.readouterr().err
+
+
+def test_the_server_with_defaults_gets_the_stores_and_nothing_else(tmp_path: Path) -> None:
+    settings, written = tmp_path / "settings", tmp_path / "written"
+    settings.write_text(
+        'MLFLOW_BACKEND_STORE_URI="postgresql://mlflow:a%%b@127.0.0.1/mlflow"\nMLFLOW_ARTIFACTS_DESTINATION="proxied-s3://mlflow"\n'
+        'AWS_ACCESS_KEY_ID="key"\nMLFLOW_SERVER_ENABLE_JOB_EXECUTION="False"\nUVICORN_TIMEOUT_WORKER_HEALTHCHECK="60"\n'
+    )
+    subprocess.run([sys.executable, ON_HOST / "defaults_environment.py", settings, written], check=True)
+    assert written.read_text().splitlines() == [
+        "MLFLOW_BACKEND_STORE_URI=postgresql://mlflow:a%%b@127.0.0.1/mlflow",
+        "MLFLOW_ARTIFACTS_DESTINATION=s3://mlflow",
+        "AWS_ACCESS_KEY_ID=key",
+        "MLFLOW_DISABLE_TELEMETRY=true",
+    ]
+    assert written.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_memory_of_a_process_has_that_of_its_descendants() -> None:
+    def memory() -> int:
+        return int(subprocess.run([sys.executable, ON_HOST / "memory.py", str(os.getpid())], capture_output=True, text=True, check=True).stdout)
+
+    alone = memory()
+    with subprocess.Popen([sys.executable, "-c", "x = b'x' * 10**8; print(flush=True); input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin and child.stdout
+        child.stdout.readline()
+        assert memory() - alone > 9 * 10**7
+        child.stdin.close()
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(False, [["ours"], []]), (True, [["ours"], ["ours"]])])
+def test_hosts_stay_for_a_later_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, keep: bool, kept: list[list[str]]) -> None:
+    seen = []
+
+    def row(options: rows.Options) -> list[Pair]:
+        seen.append(sorted(options.keep))
+        return [pair([1.0], [1.0])]
+
+    monkeypatch.setattr(bench, "ROWS", {"requests": row, "start": row})
+    monkeypatch.setattr(bench, "BENCH", tmp_path)
+    monkeypatch.setattr(hosts, "prepare", lambda stacks: None)
+    monkeypatch.setattr(rows, "install", lambda: None)
+    bench.measure(["requests", "start"], rows.Options(), keep, docs=False)
+    assert seen == kept
+    assert sorted(json.loads(path.read_text()).popitem()[0] for path in tmp_path.glob("*.json")) == ["requests", "start"]
+
+
+# What is shown
+
+
+def test_a_table_shows_medians_ratio_and_aim() -> None:
+    measured = Pair("row", "requests", "requests/s", "defaults", [10.0, 12.0, 14.0], [5.0, 6.0, 8.0], aim=2.0)
+    last = report.table([measured]).splitlines()[-1]
+    assert last == "| requests | 12.0 requests/s ±17 % | defaults: 6.00 requests/s ±25 % | **2.00** | 1.75, 2.00 | ≥ 2 reached |"
+
+
+def test_a_plot_shows_the_ratio_and_is_escaped() -> None:
+    drawn = report.plot([Pair("row", "a < b", "s", "other", [3.0], [2.0], aim=1.3)])
+    assert "a &lt; b" in drawn and ">1.50<" in drawn
+
+
+def test_the_document_agrees_with_its_results() -> None:
+    """Write it again if this fails: python -m tools.bench docs."""
+    expected = report.document(report.read_results())
+    assert {path: path.read_text() for path in expected} == expected
+    assert set(report.FOLDER.glob("*.svg")) == {path for path in expected if path.suffix == ".svg"}
+
+
+def test_the_document_has_a_place_for_each_row() -> None:
+    assert {match.group(1) for match in report.MARKED.finditer(report.DOCUMENT.read_text())} == set(bench.ROWS)
+    assert set(report.read_results()) <= set(bench.ROWS)
+
+
+def test_changed_results_change_the_document(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(report, "DOCUMENT", tmp_path / "performance.md")
+    report.DOCUMENT.write_text("Text\n<!-- begin start -->\nold\n<!-- end start -->\nmore\n")
+    results = {"start": {"facts": {"cores": "2"}, "pairs": [pair([3.0], [2.0]).document()]}}
+    first = report.document(results)[report.DOCUMENT]
+    results["start"]["pairs"] = [pair([5.0], [2.0]).document()]
+    second = report.document(results)[report.DOCUMENT]
+    assert "**1.50**" in first and "**2.50**" in second and "old" not in first
+    assert first.startswith("Text\n") and first.endswith("<!-- end start -->\nmore\n") and "cores: 2" in first
+    assert "Not measured yet" in report.document({})[report.DOCUMENT]

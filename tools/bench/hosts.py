@@ -1,0 +1,246 @@
+"""The hosts of the measurements: stacks on like containers, and the servers that run on them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tools.testbed import daemon, images, minio
+from tools.testbed.demo import SHARED
+from tools.testbed.shell import BIN, CACHE, ROOT, TestbedError, ask, environment, run, say, step
+
+BENCH = ROOT / ".bench"
+NAME = "atlas-mlflow-bench"
+DEBIAN = "12"
+PORT, DEFAULTS_PORT = 5001, 5002
+UNIT, DEFAULTS_UNIT = "mlflow-server.service", "bench-defaults.service"
+#: The environment of the tracking server, and its programs.
+SETTINGS, RELEASE_BIN = "/etc/default/mlflow-server", "/opt/mlflow/current/bin"
+#: Where the environment of the server with defaults is, on the host.
+DEFAULTS_SETTINGS, DEFAULTS_DIR = "/etc/default/bench-defaults", "/var/lib/bench-defaults"
+ON_HOST = Path(__file__).parent / "on_host"
+#: Seconds that a server may take to its first answer.
+PATIENCE = 180
+
+
+@dataclass(frozen=True)
+class Server:
+    """A tracking server that answers."""
+
+    container: str
+    #: None if the server runs in a container of its host.
+    unit: str | None
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Return the URL by which this machine reaches the server."""
+        return f"http://{address(self.container)}:{self.port}"
+
+    def wait(self) -> None:
+        """Wait for the first answer.
+
+        :raises TestbedError: If there is none.
+        """
+        opener, deadline = urllib.request.build_opener(urllib.request.ProxyHandler({})), time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                opener.open(f"{self.url}/health", timeout=10).read()
+            except OSError:
+                time.sleep(0.2)
+            else:
+                return
+        raise TestbedError(f"{self.unit or 'The server'} on {self.container} does not answer at {self.url}.")
+
+    def memory(self) -> int:
+        """Return the proportional memory of all processes of the server, in bytes."""
+        if self.unit:
+            pid = in_host(self.container, "systemctl", "show", "--property", "MainPID", "--value", self.unit)
+        else:
+            pid = in_host(self.container, "docker", "inspect", "--format", "{{.State.Pid}}", "atlas-mlflow-server")
+        return int(in_host(self.container, "python3", "-c", (ON_HOST / "memory.py").read_text(), pid.strip()))
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack of this collection on hosts of its own."""
+
+    name: str
+    #: Variables of the inventory.
+    variables: dict[str, Any] = field(default_factory=dict)
+    containers: bool = False
+    #: Whether the hosts have MLflow's packages already. A first run is measured without them.
+    prepared: bool = True
+    #: The number of tracking servers. The first host has PostgreSQL and MinIO too.
+    servers: int = 1
+
+    @property
+    def inventory(self) -> Path:
+        """Return the path of the stack's inventory, next to which its secrets are."""
+        return BENCH / self.name / "hosts.yml"
+
+    @property
+    def hosts(self) -> list[str]:
+        """Return the containers of the stack, which are its hosts."""
+        return [f"{NAME}-{self.name}" + (f"-{number}" if number > 1 else "") for number in range(1, self.servers + 1)]
+
+    @property
+    def server(self) -> Server:
+        """Return the first tracking server."""
+        return Server(self.hosts[0], None if self.containers else UNIT, PORT)
+
+    def document(self) -> dict[str, Any]:
+        """Return the inventory."""
+        first = {"hosts": {self.hosts[0]: None}}
+        children: dict[str, Any] = {"mlflow_servers": {"hosts": dict.fromkeys(self.hosts)}, "postgres": first, "minio": first}
+        variables: dict[str, Any] = {
+            "ansible_connection": "community.docker.docker",
+            "testbed_image": (images.prepared_image if self.prepared else images.host_image)(DEBIAN),
+            "testbed_network": NAME,
+            "testbed_owner": NAME,
+            "minio_flavour": "minio",
+            "minio_install_method": "file",
+            "minio_file": str(minio.EXECUTABLE),
+            **self.variables,
+        }
+        if self.containers:
+            variables |= yaml.safe_load(SHARED.read_text())["provisioner"]["inventory"]["group_vars"]["containers"] | {"testbed_cache": str(CACHE)}
+        return {"all": {"vars": variables, "children": children}}
+
+    def create(self) -> None:
+        """Create the hosts."""
+        self.inventory.parent.mkdir(parents=True, exist_ok=True)
+        self.inventory.write_text(yaml.safe_dump(self.document(), sort_keys=False))
+        run(self.play_command("tools/testbed/hosts/create.yml"))
+
+    def play_command(self, playbook: str, *arguments: str) -> list[str | Path]:
+        """Return the command of a playbook."""
+        return [BIN / "ansible-playbook", "-i", self.inventory, playbook, *arguments]
+
+    def play(self, *arguments: str) -> float:
+        """Run site.yml, and return its seconds.
+
+        :raises TestbedError: If it fails.
+        """
+        begun = time.monotonic()
+        run(self.play_command("playbooks/site.yml", *arguments), ANSIBLE_NOCOLOR="1")
+        return time.monotonic() - begun
+
+    def remove(self) -> None:
+        """Remove the hosts with their data."""
+        for host in self.hosts:
+            subprocess.run(["docker", "rm", "--force", "--volumes", host], capture_output=True, check=False)
+        shutil.rmtree(self.inventory.parent, ignore_errors=True)
+
+
+def prepare(stacks: list[Stack]) -> None:
+    """Prepare what hosts need: Docker, images and MinIO."""
+    daemon.ensure()
+    images.ensure_all([DEBIAN], [DEBIAN] if any(stack.prepared for stack in stacks) else [])
+    minio.ensure()
+    if any(stack.containers for stack in stacks):
+        images.ensure_archives()
+
+
+@contextlib.contextmanager
+def running(stack: Stack, keep: Container[str]) -> Iterator[Stack]:
+    """Set up a stack, and remove it at the end.
+
+    :param keep: The names of the stacks whose hosts are left for later. Then only the playbook runs again.
+    """
+    try:
+        with step(f"Set up {stack.name}"):
+            stack.create()
+            stack.play()
+            stack.server.wait()
+        yield stack
+    finally:
+        if stack.name not in keep:
+            stack.remove()
+
+
+def remove_all() -> None:
+    """Remove all hosts and the network of earlier measurements. Results and the tools of the load are left."""
+    mine = ["--filter", f"label=owner={NAME}", "--quiet"]
+    for command, listing in ((["rm", "--force", "--volumes"], ["ps", "--all"]), (["network", "rm"], ["network", "ls"])):
+        if found := (ask(["docker", *listing, *mine]) or "").split():
+            run(["docker", *command, *found])
+    for path in BENCH.glob("*/hosts.yml"):
+        shutil.rmtree(path.parent, ignore_errors=True)
+
+
+def address(container: str) -> str:
+    """Return the address of a host on its network, which this machine reaches without a published port.
+
+    :raises TestbedError: If there is no such container.
+    """
+    shown = ask(["docker", "inspect", "--format", "{{json .NetworkSettings.Networks}}", container])
+    if not shown:
+        raise TestbedError(f"There is no container {container}.")
+    return str(next(iter(json.loads(shown).values()))["IPAddress"])
+
+
+def in_host(container: str, *command: str, given: str | None = None) -> str:
+    """Run a command on a host as root, and return its output.
+
+    :param given: Input of the command.
+    :raises TestbedError: If it fails.
+    """
+    argv = ["docker", "exec", *(["--interactive"] if given is not None else []), container, *command]
+    done = subprocess.run(argv, input=given, capture_output=True, text=True, env=environment(), check=False)
+    if done.returncode:
+        raise TestbedError(f"{done.stdout}{done.stderr}\nA command on {container} ended with {done.returncode}.")
+    return done.stdout
+
+
+def with_servers_settings(container: str, script: Path, *arguments: str) -> Any:
+    """Run a script in the environment of the tracking server, and return the JSON that it prints last."""
+    settings = ["--property", f"EnvironmentFile={SETTINGS}", "--setenv", "HOME=/tmp", "--setenv", "PYTHONWARNINGS=ignore"]
+    command = ["systemd-run", "--quiet", "--wait", "--pipe", "--collect", *settings, f"{RELEASE_BIN}/python", "-c", script.read_text(), *arguments]
+    return json.loads(in_host(container, *command).splitlines()[-1])
+
+
+@contextlib.contextmanager
+def defaults_server(container: str) -> Iterator[Server]:
+    """Run `mlflow server` with its defaults on the stores of a host's tracking server, and stop it at the end.
+
+    Only the address, the port and the stores are given. Telemetry is off for both servers.
+    """
+    server = Server(container, DEFAULTS_UNIT, DEFAULTS_PORT)
+    in_host(container, "python3", "-c", (ON_HOST / "defaults_environment.py").read_text(), SETTINGS, DEFAULTS_SETTINGS)
+    where = ["--property", f"EnvironmentFile={DEFAULTS_SETTINGS}", "--property", f"StateDirectory={Path(DEFAULTS_DIR).name}"]
+    where += ["--property", f"WorkingDirectory={DEFAULTS_DIR}", "--setenv", f"HOME={DEFAULTS_DIR}", "--uid", "mlflow"]
+    command = [f"{RELEASE_BIN}/mlflow", "server", "--host", "0.0.0.0", "--port", str(DEFAULTS_PORT)]
+    in_host(container, "systemd-run", "--quiet", f"--unit={DEFAULTS_UNIT}", "--collect", *where, *command)
+    try:
+        server.wait()
+        yield server
+    finally:
+        subprocess.run(["docker", "exec", container, "systemctl", "stop", DEFAULTS_UNIT], capture_output=True, check=False)
+        subprocess.run(["docker", "exec", container, "rm", "--recursive", "--force", DEFAULTS_SETTINGS, DEFAULTS_DIR], capture_output=True, check=False)
+
+
+@contextlib.contextmanager
+def stopped(server: Server) -> Iterator[None]:
+    """Stop a server for a while: two servers of one host share memory, and each would show less than it needs alone."""
+    in_host(server.container, "systemctl", "stop", str(server.unit))
+    try:
+        yield
+    finally:
+        in_host(server.container, "systemctl", "start", str(server.unit))
+        server.wait()
+
+
+def notice(text: str) -> None:
+    """Print a line about the progress."""
+    say(f"    {text}")

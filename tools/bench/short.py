@@ -1,0 +1,91 @@
+"""The short form: a few rounds on a host that a scenario has set up. It fails only if a ratio is twice as bad as its reference, several times."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tools.testbed.shell import TestbedError
+
+from . import hosts, rows
+from .figures import Pair, fallen
+from .hosts import Server
+from .rows import DEFAULTS
+
+REFERENCES = Path(__file__).parent / "reference.json"
+#: Rounds, and seconds of the load in each. A start is measured once.
+ROUNDS, SECONDS = 2, 5
+#: How often a part is measured until none of its ratios has fallen: other scenarios use the machine at the same time.
+ATTEMPTS = 3
+FIX = "Find what became slower, or record new references if it must be so: python -m tools.bench short --record CONTAINER"
+
+
+def servers(container: str) -> list[Pair]:
+    """Measure requests and memory. Both servers run at the same time, which saves two starts."""
+    ours, other = [], []
+    server = Server(container, hosts.UNIT, hosts.PORT)
+    with hosts.defaults_server(container) as defaults:
+        for _ in range(ROUNDS):
+            ours.append(rows.load(server, SECONDS))
+            other.append(rows.load(defaults, SECONDS))
+        memory = ([server.memory() / 1e9], [defaults.memory() / 1e9])
+    return [
+        Pair("requests", "16 operations, 10 clients, no users", "requests/s", DEFAULTS, ours, other),
+        Pair("memory", "PSS after the load, both servers at once", "GB", DEFAULTS, *memory, more_is_better=False),
+    ]
+
+
+def artifacts(container: str) -> list[Pair]:
+    """Measure the transfer of one file."""
+    return rows.transfer(container, ROUNDS, "64 MB", ("http", "boto3"))
+
+
+def start(container: str) -> list[Pair]:
+    """Measure one start."""
+    return rows.start_of(container, 1)
+
+
+def measure(container: str, references: Mapping[str, float] | None) -> list[Pair]:
+    """Measure on a host of a scenario, which has all three services as units.
+
+    :param references: The ratio of each pair when it was recorded, by the pair's name; None to compare nothing.
+    :raises TestbedError: If a ratio is twice as bad in each attempt, or a pair has no reference. The text says which.
+    """
+    rows.install()
+    measured: list[Pair] = []
+    complaints: list[str] = []
+    for part in (servers, artifacts, start):
+        for _ in range(ATTEMPTS):
+            pairs = part(container)
+            found = [] if references is None else judge(pairs, references)
+            if not found:
+                break
+            hosts.notice("; ".join(found))
+        measured += pairs
+        complaints += found
+    if complaints:
+        raise TestbedError("\n".join([*complaints, FIX]))
+    return measured
+
+
+def judge(pairs: list[Pair], references: Mapping[str, float]) -> list[str]:
+    """Return a complaint for each pair that is twice as bad as its reference.
+
+    :raises TestbedError: If a pair has no reference.
+    """
+    if missing := [pair.name for pair in pairs if pair.name not in references]:
+        raise TestbedError(f"{REFERENCES.name} has no reference of {'; '.join(missing)}. Record it: python -m tools.bench short --record CONTAINER")
+    return fallen(pairs, references)
+
+
+def read_references() -> dict[str, float]:
+    """Return the recorded ratios, by the names of the pairs."""
+    recorded: dict[str, Any] = json.loads(REFERENCES.read_text()) if REFERENCES.exists() else {}
+    return {name: float(ratio) for name, ratio in recorded.items()}
+
+
+def record(pairs: list[Pair]) -> None:
+    """Record the ratios of pairs as references."""
+    REFERENCES.write_text(json.dumps({pair.name: round(pair.ratio, 3) for pair in pairs}, indent=1) + "\n")
