@@ -30,7 +30,7 @@ SETTINGS, RELEASE_BIN = "/etc/default/mlflow-server", "/opt/mlflow/current/bin"
 DEFAULTS_SETTINGS, DEFAULTS_DIR = "/etc/default/bench-defaults", "/var/lib/bench-defaults"
 ON_HOST = Path(__file__).parent / "on_host"
 #: Seconds that a server may take to its first answer.
-PATIENCE = 180
+PATIENCE = 300
 
 
 @dataclass(frozen=True)
@@ -211,15 +211,18 @@ def with_servers_settings(container: str, script: Path, *arguments: str) -> Any:
 
 
 @contextlib.contextmanager
-def defaults_server(container: str) -> Iterator[Server]:
+def defaults_server(container: str, jobs: bool = True) -> Iterator[Server]:
     """Run `mlflow server` with its defaults on the stores of a host's tracking server, and stop it at the end.
 
-    Only the address, the port and the stores are given. Telemetry is off for both servers.
+    Only the address, the port and the stores are given, and what a test needs: no telemetry, and time for the imports on a busy machine.
+
+    :param jobs: Whether it starts its job processes, as it does by default.
     """
     server = Server(container, DEFAULTS_UNIT, DEFAULTS_PORT)
     in_host(container, "python3", "-c", (ON_HOST / "defaults_environment.py").read_text(), SETTINGS, DEFAULTS_SETTINGS)
     where = ["--property", f"EnvironmentFile={DEFAULTS_SETTINGS}", "--property", f"StateDirectory={Path(DEFAULTS_DIR).name}"]
     where += ["--property", f"WorkingDirectory={DEFAULTS_DIR}", "--setenv", f"HOME={DEFAULTS_DIR}", "--uid", "mlflow"]
+    where += [] if jobs else ["--setenv", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"]
     command = [f"{RELEASE_BIN}/mlflow", "server", "--host", "0.0.0.0", "--port", str(DEFAULTS_PORT)]
     in_host(container, "systemd-run", "--quiet", f"--unit={DEFAULTS_UNIT}", "--collect", *where, *command)
     try:

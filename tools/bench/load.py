@@ -200,18 +200,13 @@ def seed(client: Client) -> None:
     gevent.joinall(jobs, raise_error=True)
 
 
-def run(url: str, seconds: float, login: list[str] | None, seed_login: list[str] | None) -> dict[str, Any]:
-    """Send the load, and return the requests per second and the failures.
+def send(url: str, seconds: float) -> dict[str, Any]:
+    """Send the load to a server, and return the requests per second and the failures.
 
     :param seconds: Duration after the warm-up.
-    :param login: Name and password of the clients, if the server has users.
-    :param seed_login: Those of the user who makes the seed: the administrator.
     """
     Client.host = url
     environment = Environment(user_classes=[Writer, Reader], events=events, host=url)
-    Client.headers = headers_of(seed_login)
-    seed(Reader(environment))
-    Client.headers = headers_of(login)
     runner = environment.create_local_runner()
     runner.start(CLIENTS, spawn_rate=CLIENTS)
     deadline = time.monotonic() + WARM_UP_SECONDS
@@ -234,19 +229,38 @@ def run(url: str, seconds: float, login: list[str] | None, seed_login: list[str]
     return result
 
 
+def run(urls: list[str], rounds: int, seconds: float, login: list[str] | None, seed_login: list[str] | None) -> list[list[dict[str, Any]]]:
+    """Send the load to servers in turns, and return the results of each of them.
+
+    :param urls: Servers with the same stores: the seed is made by the first.
+    :param login: Name and password of the clients, if the servers have users.
+    :param seed_login: Those of the user who makes the seed: the administrator.
+    """
+    Client.host, Client.headers = urls[0], headers_of(seed_login)
+    seed(Reader(Environment(user_classes=[Reader], events=events, host=urls[0])))
+    Client.headers = headers_of(login)
+    results: list[list[dict[str, Any]]] = [[] for _ in urls]
+    for _ in range(rounds):
+        for url, found in zip(urls, results):
+            found.append(send(url, seconds))
+    return results
+
+
 def main() -> int:
     """Run from the command line."""
     given = json.load(sys.stdin)
     try:
-        targets.check(given["url"], targets.testbed_subnets())
+        for url in given["urls"]:
+            targets.check(url, targets.testbed_subnets())
     except targets.TargetError as error:
         print(error, file=sys.stderr)
         return 1
-    result = run(given["url"], given["seconds"], given.get("login"), given.get("seed_login"))
-    if result["failures"] > MOST_FAILURES * result["requests"] or not result["requests"]:
-        print(f"{result['failures']} of {result['requests']} requests failed: {'; '.join(result['errors'])}", file=sys.stderr)
-        return 1
-    print(json.dumps(result))
+    results = run(given["urls"], given["rounds"], given["seconds"], given.get("login"), given.get("seed_login"))
+    for result in (result for found in results for result in found):
+        if result["failures"] > MOST_FAILURES * result["requests"] or not result["requests"]:
+            print(f"{result['failures']} of {result['requests']} requests failed: {'; '.join(result['errors'])}", file=sys.stderr)
+            return 1
+    print(json.dumps(results))
     return 0
 
 

@@ -88,12 +88,13 @@ def install() -> None:
     stamp.write_text(digest)
 
 
-def load(server: Server, seconds: float, login: list[str] | None = None, seed_login: list[str] | None = None) -> float:
-    """Send the load to a server, and return the requests per second.
+def load_in_turns(servers: list[Server], rounds: int, seconds: float, login: list[str] | None = None, seed_login: list[str] | None = None) -> list[list[float]]:
+    """Send the load to servers with the same stores in turns, and return the requests per second of each of them.
 
     :raises TestbedError: If the load is refused, or too many requests fail.
     """
-    given = json.dumps({"url": server.url, "seconds": seconds, "login": login, "seed_login": seed_login or login})
+    urls = [server.url for server in servers]
+    given = json.dumps({"urls": urls, "rounds": rounds, "seconds": seconds, "login": login, "seed_login": seed_login or login})
     done = subprocess.run(
         [VENV / "bin" / "python", "-m", "tools.bench.load"],
         input=given,
@@ -102,15 +103,20 @@ def load(server: Server, seconds: float, login: list[str] | None = None, seed_lo
         cwd=ROOT,
         env={**environment(), "no_proxy": "*"},
         # A seed on a slow server takes a while; nothing may take longer.
-        timeout=seconds + 600,
+        timeout=rounds * len(urls) * (seconds + 60) + 600,
         check=False,
     )
     if done.returncode:
-        raise TestbedError(f"The load on {server.url} failed: {done.stderr[-3000:]}")
-    result = json.loads(done.stdout.splitlines()[-1])
+        raise TestbedError(f"The load on {', '.join(urls)} failed: {done.stderr[-3000:]}")
+    results = json.loads(done.stdout.splitlines()[-1])
     if "BENCH_SHOW" in os.environ:
-        notice(json.dumps(result["operations"]))
-    return float(result["requests_per_second"])
+        notice(json.dumps(results))
+    return [[float(result["requests_per_second"]) for result in found] for found in results]
+
+
+def load(server: Server, seconds: float, login: list[str] | None = None, seed_login: list[str] | None = None) -> float:
+    """Send the load to a server, and return the requests per second."""
+    return load_in_turns([server], 1, seconds, login, seed_login)[0][0]
 
 
 def small_request(server: Server, login: list[str] | None, requests: int = 20) -> float:

@@ -97,7 +97,7 @@ def test_a_pair_without_a_reference_fails() -> None:
 
 
 @contextlib.contextmanager
-def no_server(_: str) -> Iterator[hosts.Server]:
+def no_server(_: str, jobs: bool) -> Iterator[hosts.Server]:
     """Stand in for the server with defaults."""
     yield hosts.Server("container", hosts.DEFAULTS_UNIT, hosts.DEFAULTS_PORT)
 
@@ -107,7 +107,7 @@ def measured_without_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all that would need a host return values."""
     printed = {"start": [3.0], "import": [2.0]}
     monkeypatch.setattr(rows, "install", lambda: None)
-    monkeypatch.setattr(rows, "load", lambda server, seconds: 10.0)
+    monkeypatch.setattr(rows, "load_in_turns", lambda servers, rounds, seconds: [[10.0] * rounds for _ in servers])
     monkeypatch.setattr(hosts, "defaults_server", no_server)
     monkeypatch.setattr(hosts.Server, "memory", lambda self: 10**9)
     monkeypatch.setattr(hosts, "in_host", lambda *_, **__: json.dumps(printed))
@@ -202,15 +202,16 @@ def test_the_load_has_sixteen_operations_and_a_fifth_of_the_clients_write(load: 
 def test_the_load_refuses_another_host(load: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(targets, "testbed_subnets", lambda: ["172.30.0.0/16"])
     monkeypatch.setattr(load, "run", lambda *_: pytest.fail("It was sent"))
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"url": "http://192.168.1.4:5001", "seconds": 1})))
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"urls": ["http://127.0.0.1:5001", "http://192.168.1.4:5001"], "rounds": 1, "seconds": 1})))
     assert load.main() == 1
     assert "goes only to loopback" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("requests", "failures", "status"), [(1000, 0, 0), (1000, 10, 0), (1000, 11, 1), (0, 0, 1)])
 def test_a_load_with_failed_requests_has_no_result(load: Any, monkeypatch: pytest.MonkeyPatch, requests: int, failures: int, status: int) -> None:
-    monkeypatch.setattr(load, "run", lambda *_: {"requests": requests, "failures": failures, "errors": []})
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"url": "http://127.0.0.1:5001", "seconds": 1})))
+    good = {"requests": 1000, "failures": 0}
+    monkeypatch.setattr(load, "run", lambda *_: [[good, {"requests": requests, "failures": failures, "errors": []}]])
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"urls": ["http://127.0.0.1:5001"], "rounds": 2, "seconds": 1})))
     assert load.main() == status
 
 
@@ -246,7 +247,7 @@ def test_the_server_with_defaults_gets_the_stores_and_nothing_else(tmp_path: Pat
     settings, written = tmp_path / "settings", tmp_path / "written"
     settings.write_text(
         'MLFLOW_BACKEND_STORE_URI="postgresql://mlflow:a%%b@127.0.0.1/mlflow"\nMLFLOW_ARTIFACTS_DESTINATION="proxied-s3://mlflow"\n'
-        'AWS_ACCESS_KEY_ID="key"\nMLFLOW_SERVER_ENABLE_JOB_EXECUTION="False"\nUVICORN_TIMEOUT_WORKER_HEALTHCHECK="60"\n'
+        'AWS_ACCESS_KEY_ID="key"\nMLFLOW_SERVER_ENABLE_JOB_EXECUTION="False"\nMLFLOW_SQLALCHEMYSTORE_POOL_SIZE="20"\n'
     )
     subprocess.run([sys.executable, ON_HOST / "defaults_environment.py", settings, written], check=True)
     assert written.read_text().splitlines() == [
@@ -254,6 +255,7 @@ def test_the_server_with_defaults_gets_the_stores_and_nothing_else(tmp_path: Pat
         "MLFLOW_ARTIFACTS_DESTINATION=s3://mlflow",
         "AWS_ACCESS_KEY_ID=key",
         "MLFLOW_DISABLE_TELEMETRY=true",
+        "UVICORN_TIMEOUT_WORKER_HEALTHCHECK=60",
     ]
     assert written.stat().st_mode & 0o777 == 0o600
 

@@ -15,5 +15,7 @@ for line in Path(sys.argv[1]).read_text().splitlines():
         lines.append(f"{name}={shlex.quote(shlex.split(value)[0].removeprefix('proxied-'))}")
 # A test sends nothing to MLflow's makers.
 lines.append("MLFLOW_DISABLE_TELEMETRY=true")
+# By default, a worker that needs more than 5 seconds for its imports is killed and started again: on a busy machine the server would never answer.
+lines.append("UVICORN_TIMEOUT_WORKER_HEALTHCHECK=60")
 os.umask(0o077)
 Path(sys.argv[2]).write_text("\n".join(lines) + "\n")
