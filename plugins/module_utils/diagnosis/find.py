@@ -45,7 +45,9 @@ def is_server(argv: list[str]) -> bool:
     ):
         return False
     commands = [index for index, word in enumerate(argv[:4]) if word.rpartition("/")[2] == "mlflow"]
-    return any(argv[index + 1 : index + 2] in (["server"], ["ui"]) for index in commands) or any(word.startswith("mlflow.server") for word in argv[1:])
+    return any(argv[index + 1 : index + 2] in (["server"], ["ui"]) for index in commands) or any(
+        word.startswith("mlflow.server") or word == "atlas_mlflow.serve" for word in argv[1:]
+    )
 
 
 def podman_of(uid: int) -> list[str]:

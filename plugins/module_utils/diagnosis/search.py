@@ -21,7 +21,7 @@ UNIT_FOLDERS = tuple(
 )
 SCRIPT_SIZE = 65536  # bytes of a script that are read
 #: A command that starts a tracking server, also after options and across a continued line.
-STARTS = re.compile(r"(?<![\w-])mlflow['\"]?(?:[\\\s]+--?[\w-]+(?:=\S+)?)*[\\\s,'\"]+(?:server|ui)\b|(?<![\w./-])mlflow\.server\b")
+STARTS = re.compile(r"(?<![\w-])mlflow['\"]?(?:[\\\s]+--?[\w-]+(?:=\S+)?)*[\\\s,'\"]+(?:server|ui)\b|(?<![\w./-])(?:mlflow\.server|atlas_mlflow\.serve)\b")
 
 
 def words(value: str | Iterable[str] | None) -> list[str]:

@@ -347,6 +347,8 @@ def test_no_secret_of_a_log_is_shown() -> None:
     [
         (ARGV, True),
         (["mlflow", "server"], True),
+        (["/x/python", "-m", "atlas_mlflow.serve", "server", "--host", "0.0.0.0"], True),
+        (["python", "-m", "atlas_mlflow.start", "--", "python", "-m", "atlas_mlflow.serve", "server"], False),
         (["/x/python", "-m", "uvicorn", "--port", "5001", "mlflow.server.fastapi_app:app"], True),
         (["/sbin/docker-init", "--", "python", "-m", "atlas_mlflow.start", "--", "mlflow", "server"], False),
         (["python", "-m", "atlas_mlflow.start", "--", "mlflow", "server"], False),

@@ -141,6 +141,8 @@ def test_a_server_that_runs_in_a_unit_by_another_name_is_that_unit(tmp_path: Pat
     ("command", "starts"),
     [
         ("/opt/venv/bin/mlflow server --port 5001", True),
+        ('"/opt/venv/bin/python" "-m" "atlas_mlflow.serve" "server"', True),
+        ("/opt/venv/bin/python -m atlas_mlflow.users", False),
         ("sh -c pip install mlflow==3.0.0 && mlflow server", True),
         ("bash -c mlflow \\\n  server --host 0.0.0.0", True),
         ("/opt/venv/bin/python -m mlflow server", True),

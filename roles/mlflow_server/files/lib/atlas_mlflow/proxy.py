@@ -5,9 +5,6 @@ then download artifacts by links to the server's S3 endpoint, which they may not
 downloads hang). The server decides this by the type of its repository: whether it is a ``MultipartDownloadMixin`` or a similar class. This
 repository is not. It takes ``proxied-s3://bucket/prefix`` and passes every request to MLflow's own S3 repository, so clients with default
 settings upload and download everything through the server.
-
-MLflow imports this module in each worker before it serves a request, for any artifact store, because it loads all repositories. So the
-import also sets an option of the connections.
 """
 
 from __future__ import annotations
@@ -17,12 +14,7 @@ from typing import Any
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
 
-from atlas_mlflow import sockets
-
 _SCHEME = "proxied-s3:"
-
-# MLflow and uvicorn have no hook with the sockets of a worker. When MLflow is loaded, the sockets exist.
-sockets.turn_off_nagle()
 
 
 class ProxiedS3ArtifactRepository(ArtifactRepository):  # type: ignore[misc]  # The types of MLflow are not known here.

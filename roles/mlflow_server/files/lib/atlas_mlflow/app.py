@@ -1,0 +1,43 @@
+"""The server's application: the one that MLflow's command line chose, with what this collection adds.
+
+The command line chooses MLflow's own application, the one with users (``--app-name basic-auth``), or the application of a plugin, by the name of a
+module and an object in it (``mlflow.server.fastapi_app:app``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import types
+from typing import Any
+
+from atlas_mlflow import sockets
+
+#: Part of each application on uvicorn.
+_OF_MLFLOW = "mlflow.server.fastapi_app"
+
+#: The variable that names the application which MLflow's command line chose.
+_CHOSEN = "ATLAS_MLFLOW_APPLICATION"
+
+
+def load(chosen: str) -> None:
+    """Name the application that MLflow's command line chose. Load the modules of MLflow's own applications, in the process that the workers are forks of.
+
+    These modules connect to no database. A plugin's module may, and a connection must not be shared, so each worker loads the plugin itself.
+
+    :param chosen: Module and object, as for uvicorn.
+    """
+    os.environ[_CHOSEN] = chosen
+    for name in (_OF_MLFLOW, chosen.partition(":")[0]):
+        if name.startswith("mlflow.server"):
+            importlib.import_module(name)
+
+
+def create_app() -> Any:
+    """Return the application of a worker. Its sockets exist already."""
+    module, _, name = os.environ[_CHOSEN].partition(":")
+    application = getattr(importlib.import_module(module), name)
+    if isinstance(application, types.FunctionType):
+        application = application()
+    sockets.turn_off_nagle()
+    return application
