@@ -29,7 +29,7 @@ AGAIN_AND_AGAIN, WORKERS_AGAIN_AND_AGAIN = 2, 4
 #: Log lines of uvicorn and gunicorn for a worker that has ended, which they then restart.
 WORKER_ENDED = re.compile(r"Child process \[\d+\] died|Worker \(pid:\d+\) exited with code [1-9]")
 #: Log lines of Python for a worker that ended with an exception. uvicorn notices this a minute later.
-WORKER_FAILED = re.compile(r"^Process SpawnProcess-\d+:$", re.MULTILINE)
+WORKER_FAILED = re.compile(r"^Process (?:SpawnProcess|Worker)-\d+:$", re.MULTILINE)
 #: Seconds between two reads of the log during the wait.
 LOG_EVERY = 3
 

@@ -127,8 +127,7 @@ MLFLOW = "systemctl show --property MainPID --value mlflow-server.service"
 POSTMASTER = "head -1 /var/lib/postgresql/*/main/postmaster.pid"
 PROCESSES = {
     "MLflow's main process": ("mlflow_servers", MLFLOW),
-    "MLflow's web server": ("mlflow_servers", f"pgrep --parent $({MLFLOW})"),
-    "a worker of MLflow": ("mlflow_servers", f"pgrep --parent $(pgrep --parent $({MLFLOW})) --full spawn_main | head -1"),
+    "a worker of MLflow": ("mlflow_servers", f"pgrep --parent $({MLFLOW}) | head -1"),
     "PostgreSQL's main process": ("postgres", POSTMASTER),
     "a backend of PostgreSQL": ("postgres", f"pgrep --parent $({POSTMASTER}) --full 'postgres: .* mlflow mlflow ' | head -1"),
     "MinIO": ("minio", "systemctl show --property MainPID --value minio.service"),

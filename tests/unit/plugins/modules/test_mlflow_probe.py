@@ -412,7 +412,12 @@ def test_a_unit_that_has_come_back_is_waited_for(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("died", "times"), [("INFO:     Waiting for child process [812]\nINFO:     Child process [812] died\n", 4), ("Process SpawnProcess-1:\n", 2)]
+    ("died", "times"),
+    [
+        ("INFO:     Waiting for child process [812]\nINFO:     Child process [812] died\n", 4),
+        ("Process SpawnProcess-1:\n", 2),
+        ("Process Worker-1:\n", 2),
+    ],
 )
 def test_workers_that_end_again_and_again_end_the_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, died: str, times: int) -> None:
     """uvicorn starts workers again for ever, and systemd sees a service that runs."""
