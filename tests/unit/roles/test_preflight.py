@@ -673,11 +673,26 @@ def play(role: str) -> dict[str, Any]:
 ALONE: dict[str, tuple[str, dict[str, Any], str, list[str]]] = {
     "mlflow": ("mlflow_server", {"mlflow_server_workers": "0"}, "Check the settings", ["mlflow_server_workers is 0. Set 1 or more."]),
     "typed": ("mlflow_server", {"mlflow_server_port": "http"}, "Validating arguments", ["mlflow_server_port", "int"]),
-    "proxy": ("haproxy", {"haproxy_port": 0, "haproxy_hsts_seconds": 60}, "Check the settings", ["haproxy_port is 0", "haproxy_hsts_seconds is 60"]),
-    "keeper": ("backup", {"backup_passphrase": "canary"}, "Check the settings", ["backup_passphrase has 6 characters"]),
+    "secret": (
+        "mlflow_server",
+        {"mlflow_server_auth": "basic", "mlflow_server_admin_password": "canary", "mlflow_server_admin_user": "a b"},
+        "Check the settings",
+        ["mlflow_server_admin_password has 6 characters", "mlflow_server_admin_user is a b"],
+    ),
     "good": ("mlflow_server", {}, "Create MLflow's user", ['"rc": 126']),
     "database": ("postgres", {}, "Install postgresql-17", ['"rc": 126']),
 }
+
+
+@pytest.mark.parametrize("role", sorted(path.parents[1].name for path in ROOT.glob("roles/*/tasks/preflight.yml")))
+def test_each_role_plans_and_checks_its_settings_before_anything_else(role: str) -> None:
+    """In the same way as those that the next test runs."""
+    plan, preflight, *_ = yaml.safe_load((ROOT / "roles" / role / "tasks/main.yml").read_text())
+    assert plan["ansible.builtin.include_role"] == {"name": "atlas.mlflow.common", "tasks_from": "facts"}
+    assert plan["when"] == "_atlas_mlflow_plan is not defined"
+    assert preflight == {"name": "Run the preflight", "ansible.builtin.import_tasks": "preflight.yml"}
+    first = yaml.safe_load((ROOT / "roles" / role / "tasks/preflight.yml").read_text())[0]
+    assert first.keys() == {"name", "atlas.mlflow.preflight"} and first["atlas.mlflow.preflight"] == {"role": role}
 
 
 def test_ansible_playbook_refuses_in_roles_used_alone_and_in_the_playbooks(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The stack after its host has been restarted. Runs last, by its name: after a restart of a container,
+"""The stack after its host has been restarted. Comes last in a scenario: after a restart of a container,
 systemd may find its control groups on version 1 closed, and the tests of sockets read them."""
 
 from __future__ import annotations
