@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .shell import BIN, ROOT, TestbedError, environment, say
+from .shell import BIN, ROOT, SELDOM, TestbedError, environment, say
 
 #: Parts that the built collection must contain, and the beginnings of names that only a checkout has.
 SHIPPED = ("roles/mlflow_server/tasks/main.yml", "plugins/modules/mlflow_probe.py", "playbooks/site.yml", "MANIFEST.json")
@@ -90,7 +90,9 @@ def _command(argv: list[str], folder: Path = ROOT, extra: Mapping[str, str] | No
         cwd=folder,
         check=False,
         # By default, Ansible only warns about an inventory that it cannot read, and continues without it.
-        env=environment({"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true", **(extra or {})}),
+        env=environment(
+            {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true", **SELDOM, **(extra or {})}
+        ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atlas-mlflow"
 
+#: The environment in which Python collects garbage more seldom, for Ansible's processes of tests.
+SELDOM = {"PYTHONPATH": str(Path(__file__).parent / "seldom")}
+
 #: Seconds between two messages about a running step.
 HEARTBEAT = 30
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import subprocess
 import sys
 import tarfile
 import time
@@ -291,6 +292,14 @@ class TestScenarios:
     def test_no_scenario_at_all_is_a_failure(self):
         with pytest.raises(TestbedError, match="no scenario"):
             scenarios.run_all([])
+
+
+def test_python_collects_garbage_seldom_in_scenarios_and_checks() -> None:
+    ask_python = [sys.executable, "-c", "import gc; print(gc.get_threshold()[0])"]
+    seen = subprocess.run(ask_python, capture_output=True, text=True, check=True, env=scenarios._settings(scenarios.Scenario("embedded"))).stdout
+    assert int(seen) == 100_000
+    complaint, _, _ = checks._command([sys.executable, "-c", "import gc; assert gc.get_threshold()[0] == 100_000"])
+    assert complaint == ""
 
 
 class TestChecks:
