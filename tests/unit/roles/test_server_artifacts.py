@@ -9,7 +9,7 @@ import random
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -274,3 +274,92 @@ def test_other_protocols_pass(artifacts: ModuleType) -> None:
     for kind in ("lifespan", "websocket"):
         asyncio.run(artifacts.Bodies(application)({"type": kind}, None, None))
     assert passed == ["lifespan", "websocket"]
+
+
+class FakeApplication:
+    """What MLflow's applications have, FastAPI's and Flask's, for the installation."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[type[Exception], Any] = {}
+        self.middleware: list[Any] = []
+        self.register_error_handler = self.add_exception_handler = self.handlers.__setitem__
+        self.add_middleware = self.middleware.append
+
+
+class FakeResponse:
+    """An answer of Flask, or of Starlette."""
+
+    def __init__(self, status: int = 0, status_code: int = 0, headers: dict[str, str] | None = None) -> None:
+        self.status_code = status or status_code
+        self.headers = dict(headers or {})
+
+
+def installed(artifacts: ModuleType, monkeypatch: pytest.MonkeyPatch, destination: str, **handlers: Any) -> tuple[FakeApplication, FakeApplication]:
+    """Install the middleware in applications of a release that has these functions."""
+    for name, members in {
+        "flask": {"Response": FakeResponse},
+        "mlflow": {},
+        "mlflow.server": {"ARTIFACTS_DESTINATION_ENV_VAR": "DESTINATION", "handlers": SimpleNamespace(**handlers)},
+        "starlette": {},
+        "starlette.responses": {"Response": FakeResponse},
+    }.items():
+        module = ModuleType(name)
+        module.__dict__.update(members)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setenv("DESTINATION", destination)
+    fastapi, flask = FakeApplication(), FakeApplication()
+    artifacts.install(fastapi, flask)
+    return fastapi, flask
+
+
+def headers_of_mlflow(path: str, response: FakeResponse) -> FakeResponse:
+    """Do what all releases do: the header is kept if there is one."""
+    response.headers.setdefault("Content-Disposition", f"attachment; filename={path.rpartition('/')[2]}")
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+@pytest.mark.parametrize(
+    ("path", "newer", "expected"),
+    [
+        ("0/a.html", False, "attachment; filename=a.html"),
+        ("0/ü b.html", False, "attachment; filename*=UTF-8''%C3%BC%20b.html"),
+        ("0/ü.html", True, "attachment; filename=ü.html"),
+    ],
+)
+def test_a_found_artifact_gets_the_headers_of_mlflow(artifacts: ModuleType, monkeypatch: pytest.MonkeyPatch, path: str, newer: bool, expected: str) -> None:
+    more = {"_content_disposition_attachment": None} if newer else {}
+    fastapi, flask = installed(artifacts, monkeypatch, "proxied-s3://bucket", _response_with_file_attachment_headers=headers_of_mlflow, **more)
+    assert fastapi.middleware == [artifacts.Bodies]
+    found = artifacts.Found(path, 206)
+    answers = [flask.handlers[artifacts.Found](found), asyncio.run(fastapi.handlers[artifacts.Found](None, found))]
+    assert [(answer.status_code, answer.headers) for answer in answers] == [(206, {"Content-Disposition": expected, "X-Content-Type-Options": "nosniff"})] * 2
+
+
+@pytest.mark.parametrize("destination", ["/var/lib/mlflow/artifacts", "s3://bucket", ""])
+def test_other_stores_are_left_to_mlflow(artifacts: ModuleType, monkeypatch: pytest.MonkeyPatch, destination: str) -> None:
+    """The body of an upload may not be kept back from a repository of another kind."""
+    for application in installed(artifacts, monkeypatch, destination, _response_with_file_attachment_headers=headers_of_mlflow):
+        assert not application.middleware and not application.handlers
+
+
+def test_an_unknown_release_is_left_as_it_is_and_that_is_said(artifacts: ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    for application in installed(artifacts, monkeypatch, "proxied-s3://bucket"):
+        assert not application.middleware and not application.handlers
+    assert "Artifacts go through temporary files" in caplog.text
+
+
+def test_each_worker_streams_artifacts(artifacts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("atlas_mlflow.app")
+    chosen, other = ModuleType("chosen"), object()
+    chosen.__dict__.update(app=FakeApplication(), other=other)
+    server = ModuleType("mlflow.server")
+    server.app = "flask"  # type: ignore[attr-defined]
+    for name, value in (("chosen", chosen), ("mlflow", ModuleType("mlflow")), ("mlflow.server", server)):
+        monkeypatch.setitem(sys.modules, name, value)
+    calls: list[Any] = []
+    monkeypatch.setattr(module.artifacts, "install", lambda *given: calls.append(given))
+    monkeypatch.setenv("ATLAS_MLFLOW_APPLICATION", "chosen:app")
+    assert module.create_app() is chosen.app and calls == [(chosen.app, "flask")]
+    monkeypatch.setenv("ATLAS_MLFLOW_APPLICATION", "chosen:other")
+    assert module.create_app() is other and len(calls) == 1

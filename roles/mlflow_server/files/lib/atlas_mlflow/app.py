@@ -11,7 +11,7 @@ import os
 import types
 from typing import Any
 
-from atlas_mlflow import sockets
+from atlas_mlflow import artifacts, sockets
 
 #: Part of each application on uvicorn.
 _OF_MLFLOW = "mlflow.server.fastapi_app"
@@ -40,4 +40,7 @@ def create_app() -> Any:
     if isinstance(application, types.FunctionType):
         application = application()
     sockets.turn_off_nagle()
+    # A plugin may have an application of another kind.
+    if hasattr(application, "add_exception_handler"):
+        artifacts.install(application, importlib.import_module("mlflow.server").app)
     return application
