@@ -226,6 +226,19 @@ def run_python(host: Host, script: str, given: Any, python: str = "python3", env
     return json.loads(done.stdout)
 
 
+def minio_endpoint(minio: Host) -> str:
+    """Return the URL by which MinIO's own host reaches it."""
+    # A certificate of a company's is for no address of loopback.
+    address = "localhost:9000" if authority() else "127.0.0.1:9000" if in_container(minio, "atlas-minio") else next(iter(listening(minio, "minio")))
+    return f"http{'s' * bool(authority())}://{address}"
+
+
+def run_boto(minio: Host, script: str, given: Any) -> Any:
+    """Run a script on MinIO's host with boto3 from the role's own tools, and return the JSON that it prints."""
+    trust = {"AWS_CA_BUNDLE": "/etc/atlas-mlflow/tls/minio/authority.pem"} if authority() else {}
+    return run_python(minio, script, given, "/opt/minio/admin/bin/python", trust)
+
+
 def hosts_of(group: str) -> list[str]:
     """Return the names of the scenario's hosts in a group of the inventory."""
     # Which reads the inventory once.

@@ -63,10 +63,23 @@ def test_a_writer_logs_a_run_with_an_artifact_where_it_may_and_nowhere_else(clie
     root = run["artifact_uri"].removeprefix("mlflow-artifacts:/")
     stored = ask(client, f"{base}/api/2.0/mlflow-artifacts/artifacts/{root}/a.json", method="PUT", body={"by": "writer"}, login=who)
     assert stored.status == 200, stored
-    assert ask(client, f"{base}/api/2.0/mlflow-artifacts/artifacts/{root}/a.json", login=login_of("reader", "reader_anew")).json() == {"by": "writer"}
+    # A body passes the application by, and its permissions count all the same.
+    artifact, page, reader = f"{base}/api/2.0/mlflow-artifacts/artifacts/{root}/a.json", f"{base}/get-artifact?run_id={run['run_id']}&path=a.json", "reader"
+    for login, expected in ((login_of(reader, "reader_anew"), 403), ((reader, "a-wrong-password"), 401), (None, 401)):
+        assert ask(client, artifact, method="PUT", body={"by": "another"}, login=login).status == expected
+    for url in (artifact, page):
+        assert ask(client, url, login=login_of(reader, "reader_anew")).json() == {"by": "writer"}
+        assert ask(client, url, login=None).status == 401
     assert ask(client, f"{base}{API}/runs/create", method="POST", body={"experiment_id": closed}, login=who).status == 403
     assert ask(client, f"{base}{API}/experiments/get?experiment_id={closed}", login=who).status == 403
-    assert ask(client, f"{base}{API}/runs/create", method="POST", body={"experiment_id": closed}).status == 200
+    own = ask(client, f"{base}{API}/runs/create", method="POST", body={"experiment_id": closed})
+    assert own.status == 200
+    root = own.json()["run"]["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
+    secret = f"{base}/api/2.0/mlflow-artifacts/artifacts/{root}/a.json"
+    assert ask(client, secret, method="PUT", body={"by": "admin"}).status == 200
+    for method, body in (("GET", None), ("PUT", {"by": "writer"})):
+        assert ask(client, secret, method=method, body=body, login=who).status == 403
+    assert ask(client, secret).json() == {"by": "admin"}
 
 
 def test_only_an_administrator_makes_users(client: Host, server_name: str) -> None:

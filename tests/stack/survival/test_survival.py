@@ -5,6 +5,7 @@ The tests share one writer and run in this order. Each adds a line to the table 
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import re
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack.support import ROOT, address_of, base_url, cut_short, host_of, hosts_of, play, playbook
+from stack.support import ROOT, address_of, base_url, cut_short, host_of, hosts_of, play, playbook, run_python
 from testinfra.host import Host
 
 HERE = Path(__file__).parent
@@ -173,14 +174,49 @@ def test_minio_is_gone_during_an_upload(stack: Stack, client: Host, minio: Host,
         assert [entry["failed"] for entry in stack.failed(fault.begun) if entry.get("size") == UPLOAD] == ["artifact"]
 
 
+#: Stores an artifact, reads its first bytes, waits for a file, and prints how reading on ends.
+READ_SLOWLY = """
+import json, pathlib, requests, sys, time
+url, length, began, go = json.load(sys.stdin)
+requests.put(url, data=bytes(length), timeout=60).raise_for_status()
+answer = requests.get(url, stream=True, timeout=120)
+read, chunks = 0, answer.iter_content(2**20)
+try:
+    for chunk in chunks:
+        read += len(chunk)
+        pathlib.Path(began).touch()
+        while not pathlib.Path(go).exists():
+            time.sleep(0.1)
+    end = "an end"
+except requests.exceptions.RequestException as error:
+    end = "an error"
+print(json.dumps([end, read < length, answer.headers["Content-Length"]]))
+"""
+
+
+def test_minio_is_gone_during_a_download(stack: Stack, client: Host, minio: Host) -> None:
+    began, go = f"{FOLDER}/began", f"{FOLDER}/go"
+    client.check_output("rm --force %s %s", began, go)
+    url = f"{stack.uri}/api/2.0/mlflow-artifacts/artifacts/slow/{time.time()}.bin"
+    with stack.survives("MinIO stopped during a download") as fault, concurrent.futures.ThreadPoolExecutor() as pool:
+        reader = pool.submit(run_python, client, READ_SLOWLY, [url, UPLOAD, began, go], PYTHON)
+        wait_for(lambda: client.file(began).exists or reader.done(), lambda: "the download has not begun")
+        minio.check_output("systemctl stop minio")
+        client.check_output("touch %s", go)
+        seen = reader.result()
+        fault.mended = time.time()
+        minio.check_output("systemctl start minio")
+    assert seen == ["an error", True, str(UPLOAD)]
+
+
 #: Each makes PostgreSQL take another file for its log. The first session writes a file, and needs room.
 SWITCH = "sudo -u postgres psql --command 'SELECT txid_current(), pg_switch_wal()'"
 #: A disk that is filled: where it is, what is done before, and what makes use of it then, until the client sees an error.
 DISKS = {
     "PostgreSQL's data": ("postgres", "/var/lib/postgresql", SWITCH, f"for n in $(seq 30); do {SWITCH}; done"),
     "MinIO's data": ("minio", "/var/lib/minio", "true", "true"),
-    # Uploads are kept there on their way to MinIO.
-    "MLflow's data": ("mlflow_servers", "/var/lib/mlflow", "true", "true"),
+    # Artifacts pass through the server without a file, so no request needs it.
+    "MLflow's data": ("mlflow_servers", "/var/lib/mlflow", "true", ""),
     # It is memory, half of what the machine has, and nothing of MLflow is there.
     "The host's temporary files": ("mlflow_servers", "/tmp", "mount -o remount,size=32m /tmp", ""),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from stack.support import Service, ask, authority, base_url, in_container, listening, query, run_python
+from stack.support import Service, ask, base_url, in_container, minio_endpoint, query, run_boto
 from testinfra.host import Host
 
 
@@ -74,15 +74,12 @@ print(json.dumps({
     "another": outcome(client.list_objects_v2, Bucket=another),
 }))
 """
-    # A certificate of a company's is for no address of loopback.
-    address = "localhost:9000" if authority() else "127.0.0.1:9000" if in_container(minio, "atlas-minio") else next(iter(listening(minio, "minio")))
-    endpoint = f"http{'s' * bool(authority())}://{address}"
+    endpoint = minio_endpoint(minio)
     another = f"another-{uuid.uuid4().hex}"
-    python, trust = "/opt/minio/admin/bin/python", {"AWS_CA_BUNDLE": "/etc/atlas-mlflow/tls/minio/authority.pem"} if authority() else {}
     # In a container it has signs that a shell, systemd and YAML each read otherwise: see molecule/containers, where Molecule makes one $ of two, and
     # Ansible leaves the two backslashes.
     root_password = secrets["minio_root_password"] + ('$A"`\\\\' if in_container(minio, "atlas-minio") else "")
-    as_root = run_python(minio, script, [endpoint, "atlas-root", root_password, another], python, trust)
+    as_root = run_boto(minio, script, [endpoint, "atlas-root", root_password, another])
     assert as_root == {"own": "allowed", "make": "allowed", "another": "allowed"}
-    as_account = run_python(minio, script, [endpoint, "mlflow", secrets["minio_secret_key"], another], python, trust)
+    as_account = run_boto(minio, script, [endpoint, "mlflow", secrets["minio_secret_key"], another])
     assert as_account == {"own": "allowed", "make": "AccessDenied", "another": "AccessDenied"}

@@ -245,7 +245,7 @@ class Bodies:
 def _failure(message: str) -> list[Message]:
     """Return an answer in the form of MLflow's errors, which its clients show."""
     content = json.dumps({"error_code": "INTERNAL_ERROR", "message": message}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode()), (b"connection", b"close")]
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
     return [{"type": "http.response.start", "status": 500, "headers": headers}, {"type": "http.response.body", "body": content, "more_body": False}]
 
 
