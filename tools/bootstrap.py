@@ -180,13 +180,21 @@ def install_collections() -> None:
         except BootstrapError as error:
             asked.stderr = str(error)
     print(f"      {asked.stderr.strip().splitlines()[-1]}; takes them out of the PyPI package `ansible`", flush=True)
+    taken = from_carrier(wanted_collections(REQUIREMENTS.read_text()), COLLECTIONS)
+    print("      " + ", ".join(f"{name} {version}" for name, version in sorted(taken.items())))
+
+
+def from_carrier(wanted: Iterable[str], target: Path) -> dict[str, str]:
+    """Take collections and their dependencies out of the PyPI package `ansible`, and return their versions.
+
+    :raises BootstrapError: If the package cannot be downloaded, or has no such collection.
+    """
     with tempfile.TemporaryDirectory() as folder:
         download = ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"]
         run([VENV_PYTHON, "-m", "pip", *download, "--require-hashes", "-r", CARRIER_LOCK, "-d", folder])
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as carrier:
-            taken = extract(carrier, wanted_collections(REQUIREMENTS.read_text()), COLLECTIONS)
-    print("      " + ", ".join(f"{name} {version}" for name, version in sorted(taken.items())))
+            return extract(carrier, wanted, target)
 
 
 def read_stamp() -> dict[str, str]:

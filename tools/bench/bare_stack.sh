@@ -32,7 +32,7 @@ cat >/etc/systemd/system/mlflow.service <<UNIT
 After=postgresql.service minio.service
 [Service]
 User=mlflow
-Environment=AWS_ACCESS_KEY_ID=mlflow AWS_SECRET_ACCESS_KEY=a-throw-away-host MLFLOW_S3_ENDPOINT_URL=http://127.0.0.1:9000 MLFLOW_DISABLE_TELEMETRY=true
+Environment=AWS_ACCESS_KEY_ID=mlflow AWS_SECRET_ACCESS_KEY=a-throw-away-host MLFLOW_S3_ENDPOINT_URL=http://127.0.0.1:9000 MLFLOW_DISABLE_TELEMETRY=true UVICORN_TIMEOUT_WORKER_HEALTHCHECK=60
 ExecStart=/opt/mlflow/bin/mlflow server --host 0.0.0.0 --port 5001 --backend-store-uri postgresql://mlflow:a-throw-away-host@127.0.0.1/mlflow --artifacts-destination s3://mlflow
 Restart=always
 [Install]

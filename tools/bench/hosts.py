@@ -111,6 +111,8 @@ class Stack:
             "minio_flavour": "minio",
             "minio_install_method": "file",
             "minio_file": str(minio.EXECUTABLE),
+            # The machine may be busy.
+            "mlflow_server_start_timeout": PATIENCE,
             **self.variables,
         }
         if self.containers:

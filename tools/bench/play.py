@@ -10,16 +10,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from tools import bootstrap
 from tools.testbed import minio
 from tools.testbed.shell import BIN, ROOT, run
 
 from . import hosts
 from .figures import Pair
-from .hosts import Stack, notice
+from .hosts import BENCH, Stack, notice
 from .rows import Options
 
 #: The well-known role. Galaxy has it, and `--role` names a folder with it.
 ROLE, ROLE_VERSION = "geerlingguy.postgresql", "4.0.3"
+#: The collections that the role uses, and where they are installed.
+ROLE_COLLECTIONS, COLLECTIONS = ("community.general",), BENCH / "collections"
 SCRIPT = Path(__file__).parent / "bare_stack.sh"
 RELEASES = ROOT / "roles" / "mlflow_server" / "files" / "releases"
 #: The setting that changes, and the numbers of servers.
@@ -69,14 +72,17 @@ def newest_lock() -> Path:
 
 
 def role_folder(options: Options, scratch: Path) -> Path | None:
-    """Return the folder with the well-known role, from the options or from Galaxy; None if there is none."""
+    """Return the folder with the well-known role, from the options or from Galaxy; None if there is none. Its collections are installed too."""
     if options.role:
         (scratch / ROLE).symlink_to(options.role.resolve())
-        return scratch
-    done = subprocess.run(
-        [BIN / "ansible-galaxy", "role", "install", f"{ROLE},{ROLE_VERSION}", "-p", scratch], capture_output=True, text=True, timeout=60, check=False
-    )
-    return scratch if done.returncode == 0 else None
+    else:
+        command: list[str | Path] = [BIN / "ansible-galaxy", "role", "install", f"{ROLE},{ROLE_VERSION}", "-p", scratch]
+        if subprocess.run(command, capture_output=True, timeout=60, check=False).returncode:
+            return None
+    missing = [name for name in ROLE_COLLECTIONS if not (COLLECTIONS / "ansible_collections" / name.replace(".", "/")).exists()]
+    if missing:
+        bootstrap.from_carrier(missing, COLLECTIONS)
+    return scratch
 
 
 def play_role(stack: Stack, folder: Path) -> float:
@@ -84,7 +90,10 @@ def play_role(stack: Stack, folder: Path) -> float:
     play = folder / "role.json"
     play.write_text(json.dumps(ROLE_PLAY))
     command: list[str | Path] = [BIN / "ansible-playbook", "-i", stack.inventory, play]
-    return seconds_of(lambda: run(command, ANSIBLE_ROLES_PATH=str(folder), ANSIBLE_NOCOLOR="1", ANSIBLE_INJECT_FACT_VARS="true"))
+    found = f"{COLLECTIONS}:{ROOT / 'collections'}"
+    return seconds_of(
+        lambda: run(command, ANSIBLE_NOCOLOR="1", ANSIBLE_INJECT_FACT_VARS="true", ANSIBLE_ROLES_PATH=str(folder), ANSIBLE_COLLECTIONS_PATH=found)
+    )
 
 
 def runs(options: Options) -> list[Pair]:

@@ -92,7 +92,7 @@ def plot(pairs: list[Pair]) -> str:
             f'<text x="{NAMES - 10}" y="{y + 19}" text-anchor="end">{escape(name if len(name) < 66 else name[:64] + "…")}</text>',
             f'<rect x="{NAMES}" y="{y + 6}" width="{round(x(pair.ratio) - NAMES, 1)}" height="{LINE - 12}" fill="#4878a8"/>',
             f'<line x1="{x(min(pair.ratios))}" x2="{x(max(pair.ratios))}" y1="{y + 15}" y2="{y + 15}" stroke="#102030" stroke-width="2"/>',
-            f'<text x="{x(max(pair.ratios)) + 6}" y="{y + 19}">{pair.ratio:.2f}</text>',
+            f'<text x="{WIDTH - EDGE}" y="{y + 19}" text-anchor="end" font-weight="bold">{pair.ratio:.2f}</text>',
         ]
         if pair.aim is not None:
             parts.append(f'<line x1="{x(pair.aim)}" x2="{x(pair.aim)}" y1="{y + 3}" y2="{y + LINE - 3}" stroke="#2a8a3a" stroke-width="3"/>')
