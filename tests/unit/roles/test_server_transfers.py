@@ -145,6 +145,15 @@ def test_ten_thousand_parts_are_enough_for_five_terabytes(transfers: ModuleType,
     assert transfers.part_size(5 * 2**40, 0) * transfers.MOST_PARTS >= 5 * 2**40
 
 
+def test_a_client_that_sends_little_takes_little_memory(transfers: ModuleType) -> None:
+    """However long its body is to be."""
+    for length in (None, 10**9):
+        part = transfers._Part(length)
+        assert len(part.body) == 0
+        assert not part.fill(memoryview(content(7))) and len(part.body) == 7
+        assert len(part.fill(memoryview(content(10**6)))) == 10**6 - (part.size - 7) and len(part.body) == part.size
+
+
 class GoneError(Exception):
     """The client closed the connection."""
 

@@ -92,7 +92,7 @@ class Target:
 
 
 class _Part:
-    """Memory for a part, which is filled in place.
+    """Memory for a part. It grows with what arrives, so a client that sends nothing takes none.
 
     :param length: Bytes of the whole body, None if the client does not say it.
     :param number: The number of parts before this one.
@@ -101,16 +101,16 @@ class _Part:
 
     def __init__(self, length: int | None, number: int = 0, memory: bytearray | None = None) -> None:
         self.size = part_size(length, number)
-        if memory is not None and len(memory) == self.size:
-            self.body = memory
-        else:
-            self.body = bytearray(self.size if length is None or number else min(length, self.size))
+        self.body = memory if memory is not None and len(memory) == self.size else bytearray()
         self._filled = 0
 
     def fill(self, data: memoryview) -> memoryview:
         """Take bytes, and return those that do not fit."""
-        taken = min(len(data), len(self.body) - self._filled)
-        memoryview(self.body)[self._filled : self._filled + taken] = data[:taken]
+        taken = min(len(data), self.size - self._filled)
+        if len(self.body) == self._filled:
+            self.body += data[:taken]
+        else:
+            memoryview(self.body)[self._filled : self._filled + taken] = data[:taken]
         self._filled += taken
         return data[taken:]
 
