@@ -13,6 +13,8 @@ from ansible.module_utils.parsing.convert_bool import boolean
 POOL_SIZE, MAX_OVERFLOW = 5, 10
 #: Pools of each process: for runs and for the model registry, even if both are in one database.
 POOLS = 2
+#: Connections of each worker for small queries of each request with a login: to the database of users, and to that of runs. `quick_rows` opens them.
+QUICK = 2 * 2
 #: Processes that MLflow starts for its jobs, in addition to the workers.
 JOB_PROCESSES = 8
 #: PostgreSQL's default, and how many of these connections it reserves for superusers.
@@ -42,6 +44,7 @@ def most_connections(servers: Iterable[Mapping[str, Any]]) -> int:
         pools = 0 if server.get("mlflow_server_backend_store_uri") else (workers + jobs) * POOLS
         if str(server.get("mlflow_server_auth") or "none") != "none" and not server.get("mlflow_server_auth_store_uri"):
             pools += workers
+            total += workers * QUICK
         total += pools * (
             _number(settings, "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", POOL_SIZE) + _number(settings, "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW", MAX_OVERFLOW)
         )

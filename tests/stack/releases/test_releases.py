@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from stack.support import ask, assert_kept_run, base_url
+from stack.support import ask, assert_kept_run, base_url, run_python
 from testinfra.host import Host
+
+#: Compares the store of users with a memory to the one of the release that runs it.
+LOGIN_MEMORY = (Path(__file__).parent / "login_memory.py").read_text(encoding="utf-8")
+#: The releases whose server is a FastAPI application.
+WITH_FASTAPI = ["3.5.1", "3.10.1", "3.17.2"]
 
 
 def test_the_default_release_runs_and_the_older_ones_are_still_there(server: Host) -> None:
@@ -29,3 +36,10 @@ def test_each_change_of_the_schema_left_a_backup(server: Host) -> None:
     assert backups, server.file("/var/lib/mlflow").listdir()
     script = "import json, sqlite3, sys; print(json.dumps([sqlite3.connect(p).execute('SELECT count(*) FROM params').fetchone()[0] for p in sys.argv[1:]]))"
     assert min(json.loads(server.check_output("python3 -c %s " + " ".join(f"/var/lib/mlflow/{name}" for name in backups), script))) >= 1
+
+
+def test_each_release_has_what_the_memory_for_logins_builds_on(server: Host) -> None:
+    """At once, because each takes some seconds to import MLflow."""
+    with ThreadPoolExecutor() as pool:
+        compared = pool.map(lambda name: run_python(server, LOGIN_MEMORY, None, f"/opt/mlflow/releases/{name}/bin/python"), WITH_FASTAPI)
+        assert dict(zip(WITH_FASTAPI, compared, strict=True)) == {name: [] for name in WITH_FASTAPI}

@@ -17,7 +17,7 @@ SMALL = {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "2", "MLFLOW_SQLALCHEMYSTORE_MAX_OV
         ([{"mlflow_server_workers": 1}], 30),
         ([{"ansible_facts": {"processor_nproc": 4}}], 120),
         ([{"mlflow_server_workers": "4"}, {"mlflow_server_workers": 2}], 180),
-        ([{"mlflow_server_workers": 2, "mlflow_server_auth": "basic"}], 90),
+        ([{"mlflow_server_workers": 2, "mlflow_server_auth": "basic"}], 98),
         ([{"mlflow_server_workers": 2, "mlflow_server_auth": "basic", "mlflow_server_auth_store_uri": "sqlite:////x"}], 60),
         ([{"mlflow_server_workers": 2, "mlflow_server_jobs_enabled": "true"}], 300),
         ([{"mlflow_server_workers": 2, "mlflow_server_jobs_enabled": "false"}], 60),

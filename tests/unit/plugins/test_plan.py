@@ -31,7 +31,7 @@ def plans(groups: Groups, hosts: Hosts, part: str = "all") -> Plans:
 
 
 @pytest.mark.parametrize(
-    ("settings", "connections"), [({}, 4 * 2 * 15), ({"mlflow_server_workers": "1"}, 2 * 15), ({"mlflow_server_auth": "basic"}, 4 * 3 * 15)]
+    ("settings", "connections"), [({}, 4 * 2 * 15), ({"mlflow_server_workers": "1"}, 2 * 15), ({"mlflow_server_auth": "basic"}, 4 * (3 * 15 + 4))]
 )
 def test_connections_are_counted_by_the_workers_of_the_settings_or_the_cores(settings: dict[str, Any], connections: int) -> None:
     hosts = {"web": host("web", 1, **settings), "db": host("db", 2)}

@@ -11,8 +11,10 @@ import os
 import types
 from typing import Any
 
-from atlas_mlflow import artifacts, sockets
+from atlas_mlflow import artifacts, login_memory_basic, sockets
 
+#: The application with users.
+_WITH_USERS = "mlflow.server.auth"
 #: Part of each application on uvicorn.
 _OF_MLFLOW = "mlflow.server.fastapi_app"
 
@@ -39,6 +41,8 @@ def create_app() -> Any:
     application = getattr(importlib.import_module(module), name)
     if isinstance(application, types.FunctionType):
         application = application()
+    if module == _WITH_USERS:
+        login_memory_basic.install(application)
     sockets.turn_off_nagle()
     # A plugin may have an application of another kind.
     if hasattr(application, "add_exception_handler"):

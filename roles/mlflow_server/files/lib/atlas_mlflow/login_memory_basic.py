@@ -1,0 +1,266 @@
+"""Users of MLflow's basic-auth app at full speed: a store that remembers logins and asks each question once in a request, by small queries.
+
+MLflow checks the password up to four times in a request, reads the user and the rights for each check, and loads a whole run to see in which
+experiment it is. Here a request makes one query for the user, one for the rights if the user is no administrator, and one for the experiment of a run.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from atlas_mlflow.login_memory import AnswersOfEachRequest, LoginMemory, ask_again, once
+from atlas_mlflow.quick_rows import QuickRows
+
+logger = logging.getLogger(__name__)
+
+#: The questions of MLflow's checks about rights, of all releases. Nobody changes the answers.
+QUESTIONS = frozenset(
+    {
+        "get_experiment_permission",
+        "get_registered_model_permission",
+        "list_experiment_permissions",
+        "list_grants",
+        "list_registered_model_permissions",
+    }
+)
+#: What a login needs to know of a user.
+COLUMNS = ("id", "username", "password_hash", "is_admin")
+#: SHA-256 of the source of MLflow's `list_grants` for which `_read_grants` is the same query. With another source, MLflow's own is used.
+GRANTS = "7da32bf8506919a05885bd006f76841a6446847392c9846b5d9f529218e80ba5"
+
+
+def _hashable(value: Any) -> Any:
+    return frozenset(value) if isinstance(value, set | frozenset | list | tuple) else value
+
+
+def _asked_once(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def ask(self: Any, *args: Any, **kwargs: Any) -> Any:
+        question = (name, *map(_hashable, args), *((key, _hashable(value)) for key, value in sorted(kwargs.items())))
+        return once(question, lambda: method(self, *args, **kwargs))
+
+    return ask
+
+
+def _ends_the_answers(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def change(self: Any, *args: Any, **kwargs: Any) -> Any:
+        ask_again()
+        return method(self, *args, **kwargs)
+
+    return change
+
+
+def known_user(user: type) -> type:
+    """Return MLflow's class for a user, made of the columns that a login reads. Its rights, which some releases list in it, are read if they are used.
+
+    :param user: `mlflow.server.auth.entities.User` of the release.
+    """
+
+    class KnownUser(user):  # type: ignore[misc]
+        def __init__(self, row: Any, read: Callable[[], Any]) -> None:
+            super().__init__(*(getattr(row, column) for column in COLUMNS))
+            self._read = read
+
+    def read_later(name: str) -> property:
+        return property(lambda self: getattr(self._read(), name))
+
+    for name, value in vars(user).items():
+        if isinstance(value, property) and name not in COLUMNS:
+            setattr(KnownUser, name, read_later(name))
+    return KnownUser
+
+
+def remembering(store: type, user: type, read_user: Callable[[Any, str], Any]) -> type:
+    """Return MLflow's store of users, with a memory.
+
+    :param store: `mlflow.server.auth.sqlalchemy_store.SqlAlchemyStore` of the release.
+    :param user: `mlflow.server.auth.entities.User`.
+    :param read_user: Returns the row of a user, with `COLUMNS`, None if there is no such user or the database does not answer. MLflow then asks it
+        again, and reports what is wrong.
+    """
+    make = known_user(user)
+
+    class RememberingStore(store):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self._logins = LoginMemory()
+
+        def _user(self, name: str) -> Any:
+            return once(("user", name), lambda: read_user(self, name))
+
+        def authenticate_user(self, username: str, password: str, **options: Any) -> bool:
+            # With options, such as another database to read from, the question is not that of a login.
+            row = None if options else self._user(username)
+            if row and self._logins.knows(username, password, row.password_hash):
+                return True
+            if not super().authenticate_user(username, password, **options):
+                return False
+            # The row was read before the slow check. If the password changed in between, it was checked against another hash.
+            if row and (again := read_user(self, username)) and again.password_hash == row.password_hash:
+                self._logins.remember(username, password, row.password_hash)
+            return True
+
+        def get_user(self, username: str) -> Any:
+            row = self._user(username)
+            return make(row, functools.cache(lambda: store.get_user(self, username))) if row else super().get_user(username)  # type: ignore[attr-defined]
+
+    for name in dir(store):
+        method = inspect.getattr_static(store, name)
+        if inspect.isfunction(method) and not name.startswith("_") and name not in vars(RememberingStore):
+            setattr(RememberingStore, name, _asked_once(name, method) if name in QUESTIONS else _ends_the_answers(method))
+    return RememberingStore
+
+
+class RunInExperiment:
+    """A run of which only its experiment is known, as for a check of rights. Everything else is read if it is used."""
+
+    def __init__(self, experiment: str, read: Callable[[], Any]) -> None:
+        """Take the number of the experiment, and a function that loads the whole run."""
+        self._experiment, self._read = experiment, read
+
+    @property
+    def info(self) -> Any:
+        """Return the information of the run."""
+        return InfoOfRun(self._experiment, self._read)
+
+    def __getattr__(self, name: str) -> Any:
+        """Load the run, and return an attribute of it."""
+        return getattr(self._read(), name)
+
+
+class InfoOfRun:
+    """The information of a run of which only its experiment is known."""
+
+    def __init__(self, experiment: str, read: Callable[[], Any]) -> None:
+        """Take the number of the experiment, and a function that loads the whole run."""
+        self.experiment_id, self._read = experiment, read
+
+    def __getattr__(self, name: str) -> Any:
+        """Load the run, and return an attribute of its information."""
+        return getattr(self._read().info, name)
+
+
+class CheckedStore:
+    """The backend store as MLflow's checks of rights see it: the experiment of a run is read by a small query. All else is the store's own."""
+
+    def __init__(self, store: Any, experiment_of: Callable[[str], str | None]) -> None:
+        """Take the backend store, and a function that returns the experiment of a run, None if it is not known."""
+        self._store, self._experiment_of = store, experiment_of
+
+    def get_run(self, run_id: str) -> Any:
+        """Return a run whose experiment is known. If it is not, the store says why."""
+        experiment = once(("experiment of", run_id), lambda: self._experiment_of(run_id))
+        if experiment is None:
+            return self._store.get_run(run_id)
+        return RunInExperiment(experiment, functools.cache(lambda: self._store.get_run(run_id)))
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the store."""
+        return getattr(self._store, name)
+
+
+def _reader_of_users(table: Any) -> Callable[[Any, str], Any]:
+    import sqlalchemy
+
+    by_name = sqlalchemy.select(*(getattr(table, column) for column in COLUMNS)).where(table.username == sqlalchemy.bindparam("name"))
+
+    def read_user(store: Any, name: str) -> Any:
+        rows = _rows(store).read(by_name, name=name)
+        return rows[0] if rows and len(rows) == 1 else None
+
+    return read_user
+
+
+@functools.cache
+def _rows(store: Any) -> QuickRows:
+    """Return the reader of a store's database. The store has its engine when the application is made."""
+    return QuickRows(store.engine)
+
+
+def _quick_grants(store: type, models: Any) -> Callable[..., Any] | None:
+    """Return `list_grants` by a small query, None if MLflow's own is another query than the one that this stands for."""
+    import sqlalchemy
+
+    method = getattr(store, "list_grants", None)
+    if method is None or hashlib.sha256(inspect.getsource(method).encode()).hexdigest() != GRANTS:
+        return None
+    from mlflow.server.auth.permissions import RESOURCE_TYPE_WORKSPACE, _validate_resource_type
+    from mlflow.server.auth.sqlalchemy_store import RoleGrantRow
+
+    right, role, assignment = models.SqlRolePermission, models.SqlRole, models.SqlUserRoleAssignment
+    rights = (
+        sqlalchemy.select(right.resource_type, right.resource_pattern, right.permission)
+        .join(role, role.id == right.role_id)
+        .join(assignment, role.id == assignment.role_id)
+        .where(assignment.user_id == sqlalchemy.bindparam("user"), role.workspace == sqlalchemy.bindparam("workspace"))
+        .where(right.resource_type.in_(sqlalchemy.bindparam("types", expanding=True)))
+    )
+
+    @functools.wraps(method)
+    def list_grants(self: Any, user_id: int, workspace: str, resource_types: Any) -> Any:
+        for resource_type in set(resource_types):
+            _validate_resource_type(resource_type)
+        types = sorted({*resource_types, RESOURCE_TYPE_WORKSPACE})
+        rows = _rows(self).read(rights, user=user_id, workspace=workspace, types=types)
+        return method(self, user_id, workspace, resource_types) if rows is None else [RoleGrantRow(*row) for row in rows]
+
+    return list_grants
+
+
+def _checked(get_store: Callable[[], Any]) -> Callable[[], Any]:
+    """Return MLflow's function for the backend store, for checks of rights.
+
+    :param get_store: `_get_tracking_store` of MLflow's server.
+    """
+    import sqlalchemy
+    from mlflow import environment_variables
+    from mlflow.store.tracking.dbmodels.models import SqlRun
+
+    workspaces = getattr(environment_variables, "MLFLOW_ENABLE_WORKSPACES", None)
+    by_id = sqlalchemy.select(SqlRun.experiment_id).where(SqlRun.run_uuid == sqlalchemy.bindparam("run"))
+
+    @functools.cache
+    def checked(store: Any) -> Any:
+        def experiment_of(run_id: str) -> str | None:
+            rows = _rows(store).read(by_id, run=run_id)
+            return str(rows[0][0]) if rows and len(rows) == 1 else None
+
+        return CheckedStore(store, experiment_of)
+
+    def get_checked_store() -> Any:
+        store = get_store()
+        # A workspace hides the runs of others.
+        return store if (workspaces and workspaces.get()) or not hasattr(store, "engine") else checked(store)
+
+    return get_checked_store
+
+
+def install(app: Any) -> bool:
+    """Give MLflow's basic-auth app a store with a memory, and return whether this release has what it needs.
+
+    :param app: The FastAPI application of the release, with its login, before it serves its first request.
+    """
+    try:
+        from mlflow.server import auth
+        from mlflow.server.auth.db import models
+        from mlflow.server.auth.entities import User
+
+        base = type(auth.store)
+        made = remembering(base, User, _reader_of_users(models.SqlUser))
+        if quick := _quick_grants(base, models):
+            made.list_grants = _asked_once("list_grants", quick)  # type: ignore[attr-defined]
+        store = made()
+        vars(store).update(vars(auth.store))
+        get_store = _checked(auth._get_tracking_store)
+        app.add_middleware(AnswersOfEachRequest)
+    except (ImportError, AttributeError, TypeError) as error:
+        logger.warning("Each request checks its password again, because this release of MLflow has another store of users: %s", error)
+        return False
+    auth.store, auth._get_tracking_store = store, get_store
+    return True

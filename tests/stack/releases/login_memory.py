@@ -1,0 +1,105 @@
+"""Compare the store with a memory to the store of the release that runs this, in databases of its own. Prints the differences as JSON."""
+
+import json
+import os
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+warnings.simplefilter("ignore")
+json.load(sys.stdin)
+NAME, RIGHT, NEXT, WRONG = "ada", "the-right-password", "the-next-password", "a-wrong-password"
+folder = tempfile.TemporaryDirectory()
+users = f"sqlite:///{folder.name}/users.db"
+config = Path(folder.name, "auth.ini")
+config.write_text(
+    f"[mlflow]\ndatabase_uri = {users}\ndefault_permission = READ\nadmin_username = admin\nadmin_password = the-administrators\n"
+    "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
+    encoding="utf-8",
+)
+os.environ |= {
+    "MLFLOW_AUTH_CONFIG_PATH": str(config),
+    "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{folder.name}/runs.db",
+    "_MLFLOW_SERVER_ARTIFACT_ROOT": folder.name,
+}
+
+from atlas_mlflow import login_memory_basic as memory  # noqa: E402
+from mlflow.server import auth  # noqa: E402
+
+
+class App:
+    """Stands in for the FastAPI application."""
+
+    def __init__(self):
+        """Begin without a middleware."""
+        self.added = []
+
+    def add_middleware(self, made):
+        """Note what is added."""
+        self.added.append(made)
+
+
+differences = []
+
+
+def compare(what, seen, expected):
+    """Note a difference."""
+    if seen != expected:
+        differences.append(f"{what}: {seen} and not {expected}")
+
+
+plain = auth.store
+plain.init_db(users)
+plain.create_user(NAME, RIGHT)
+plain.create_experiment_permission("7", NAME, "EDIT")
+plain.create_registered_model_permission("a model", NAME, "MANAGE")
+tracking = auth._get_tracking_store()
+experiment = tracking.create_experiment("e")
+run = tracking.create_run(experiment, "me", 1, [], "a name")
+
+app = App()
+compare("installed", memory.install(app), True)
+compare("middleware", [made.__name__ for made in app.added], ["AnswersOfEachRequest"])
+store = auth.store
+compare("the store", type(store).__name__, "RememberingStore")
+slow = []
+check = type(plain).authenticate_user
+type(plain).authenticate_user = lambda self, name, password, **more: slow.append(password) or check(self, name, password, **more)
+
+compare("right", [store.authenticate_user(NAME, RIGHT) for _ in range(3)], [True] * 3)
+compare("wrong", [store.authenticate_user(NAME, WRONG) for _ in range(2)], [False] * 2)
+compare("unknown", store.authenticate_user("nobody", RIGHT), False)
+compare("nothing", store.authenticate_user(None, None), False)
+compare("slow checks", slow, [RIGHT, WRONG, WRONG, RIGHT, None])
+compare("user", store.get_user(NAME).to_json(), plain.get_user(NAME).to_json())
+if hasattr(plain, "list_grants"):
+    number = plain.get_user(NAME).id
+    compare("quick rights", memory._quick_grants(type(plain), sys.modules["mlflow.server.auth.db.models"]) is not None, True)
+    for types in ({"experiment"}, {"experiment", "registered_model"}, {"run"}):
+        compare(f"rights of {types}", sorted(store.list_grants(number, "default", types)), sorted(plain.list_grants(number, "default", types)))
+    compare("rights of nobody", store.list_grants(number + 1, "default", {"experiment"}), [])
+else:
+    compare("right", store.get_experiment_permission("7", NAME).permission, "EDIT")
+    compare(
+        "rights", [right.to_json() for right in store.list_experiment_permissions(NAME)], [right.to_json() for right in plain.list_experiment_permissions(NAME)]
+    )
+
+checked = auth._get_tracking_store()
+compare("the checked store", type(checked).__name__, "CheckedStore")
+compare("experiment of a run", checked.get_run(run.info.run_id).info.experiment_id, experiment)
+compare("name of a run", checked.get_run(run.info.run_id).info.run_name, "a name")
+try:
+    compare("no run", checked.get_run("0" * 32), None)
+except Exception as error:
+    compare("no run", getattr(error, "error_code", error), "RESOURCE_DOES_NOT_EXIST")
+
+plain.update_user(NAME, password=NEXT)
+compare("after a change", [store.authenticate_user(NAME, password) for password in (RIGHT, NEXT, NEXT)], [False, True, True])
+plain.update_user(NAME, is_admin=True)
+compare("administrator", store.get_user(NAME).is_admin, True)
+store.delete_experiment_permission("7", NAME)
+store.delete_registered_model_permission("a model", NAME)
+store.delete_user(NAME)
+compare("after the removal", store.authenticate_user(NAME, NEXT), False)
+print(json.dumps(differences))

@@ -1,0 +1,397 @@
+"""A login is checked slowly once, and counts only while the store has the same hash. Within a request, the store is asked each question once."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import pickle
+import sys
+import types
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
+NAME, RIGHT, WRONG = "ada", "the-right-password", "a-wrong-password"
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the module with the memory."""
+    monkeypatch.syspath_prepend(str(LIB))
+    return importlib.import_module("atlas_mlflow.login_memory")
+
+
+@pytest.fixture
+def basic(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the module for MLflow's basic-auth app."""
+    monkeypatch.syspath_prepend(str(LIB))
+    return importlib.import_module("atlas_mlflow.login_memory_basic")
+
+
+@pytest.fixture
+def oidc(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the module for the plugin for OpenID Connect."""
+    monkeypatch.syspath_prepend(str(LIB))
+    return importlib.import_module("atlas_mlflow.login_memory_oidc")
+
+
+class User:
+    """Stands in for MLflow's class for a user, of a release that lists the rights in it."""
+
+    def __init__(self, id_: int, username: str, password_hash: str, is_admin: bool, rights: Any = None) -> None:
+        """Take the columns, and the rights."""
+        self._id, self._username, self._password_hash, self._is_admin, self._rights = id_, username, password_hash, is_admin, rights
+
+    id = property(lambda self: self._id)
+    username = property(lambda self: self._username)
+    is_admin = property(lambda self: self._is_admin)
+    rights = property(lambda self: self._rights)
+
+
+class Users:
+    """Stands in for MLflow's store of users. Notes each slow check and each question."""
+
+    def __init__(self) -> None:
+        """Begin with one user, who has one right."""
+        self.passwords = {NAME: RIGHT}
+        self.slow: list[str] = []
+        self.asked: list[tuple[Any, ...]] = []
+        self.during_check = lambda: None
+
+    def _hash_of(self, name: str) -> str:
+        """Return what the store has in place of the password."""
+        return f"hash of {self.passwords[name]}"
+
+    def authenticate_user(self, username: str, password: str, *, use_primary: bool = False) -> bool:
+        """Check a password slowly."""
+        self.slow.append(password)
+        right = username in self.passwords and self.passwords[username] == password
+        self.during_check()
+        return right
+
+    def get_user(self, username: str) -> User:
+        """Return a user with the rights."""
+        self.asked.append(("get_user", username))
+        return User(1, username, self._hash_of(username), False, ["READ"])
+
+    def list_grants(self, user_id: int, workspace: str, resource_types: set[str]) -> list[str]:
+        """Return rights."""
+        self.asked.append(("list_grants", user_id, workspace, *sorted(resource_types)))
+        return ["READ"]
+
+    def update_user(self, username: str, password: str) -> None:
+        """Change a password."""
+        self.passwords[username] = password
+
+
+@pytest.fixture
+def users(basic: ModuleType) -> Any:
+    """Return the store with a memory, over the one that stands in for MLflow's. ``reads`` has the names of the rows that were read."""
+
+    def read_user(store: Any, name: str) -> Any:
+        store.reads.append(name)
+        return SimpleNamespace(id=1, username=name, password_hash=store._hash_of(name), is_admin=False) if name in store.passwords else None
+
+    store = basic.remembering(Users, User, read_user)()
+    store.reads = []
+    return store
+
+
+def in_a_request(memory: ModuleType, serve: Any) -> Any:
+    """Return what a function returns that is called in a thread while a request is served."""
+    answers = []
+
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        answers.append(await asyncio.to_thread(serve))
+
+    asyncio.run(memory.AnswersOfEachRequest(app)({"type": "http"}, None, None))
+    return answers[0]
+
+
+def test_a_right_password_is_checked_slowly_once(users: Any) -> None:
+    assert [users.authenticate_user(NAME, RIGHT) for _ in range(5)] == [True] * 5
+    assert users.slow == [RIGHT]
+    # Each of the later requests has read the stored hash.
+    assert len(users.reads) >= 5
+
+
+def test_a_wrong_password_is_never_remembered(users: Any) -> None:
+    assert [users.authenticate_user(NAME, WRONG) for _ in range(3)] == [False] * 3
+    assert users.authenticate_user(NAME, RIGHT)
+    assert not users.authenticate_user(NAME, WRONG)
+    assert users.slow == [WRONG, WRONG, WRONG, RIGHT, WRONG]
+
+
+def test_a_name_that_does_not_exist_is_answered_by_mlflow(users: Any) -> None:
+    assert not users.authenticate_user("nobody", RIGHT)
+    assert not users.authenticate_user(None, None)
+    assert users.slow == [RIGHT, None]
+
+
+@pytest.mark.parametrize("change", [lambda users: users.passwords.update({NAME: "another"}), lambda users: users.passwords.pop(NAME)])
+def test_a_changed_password_and_a_removed_user_are_refused_at_the_next_request(users: Any, change: Any) -> None:
+    """The change is made by another worker: this one is not told."""
+    assert users.authenticate_user(NAME, RIGHT)
+    change(users)
+    assert not users.authenticate_user(NAME, RIGHT)
+
+
+def test_a_password_that_changes_during_the_slow_check_is_not_remembered(users: Any) -> None:
+    """The hash that was read before is not the one that the password was checked against."""
+    users.during_check = lambda: users.passwords.update({NAME: "another"})
+    assert users.authenticate_user(NAME, RIGHT)
+    users.during_check = lambda: None
+    users.passwords[NAME] = RIGHT
+    assert users.authenticate_user(NAME, RIGHT)
+    assert users.slow == [RIGHT, RIGHT]
+
+
+def test_a_check_with_options_is_mlflows_own(users: Any) -> None:
+    assert users.authenticate_user(NAME, RIGHT)
+    assert users.authenticate_user(NAME, RIGHT, use_primary=True)
+    assert users.slow == [RIGHT, RIGHT]
+
+
+def test_the_memory_is_bounded_and_forgets_what_was_used_least_recently(memory: ModuleType) -> None:
+    logins = memory.LoginMemory(size=3)
+    for number in range(3):
+        logins.remember(f"user{number}", RIGHT, "hash")
+    assert logins.knows("user0", RIGHT, "hash")
+    logins.remember("user3", RIGHT, "hash")
+    assert [logins.knows(f"user{number}", RIGHT, "hash") for number in range(4)] == [True, False, True, True]
+    for number in range(100):
+        logins.remember(f"other{number}", RIGHT, "hash")
+    assert len(logins._known) == 3
+
+
+def test_the_memory_has_no_password_and_no_name_in_clear_text(users: Any) -> None:
+    assert users.authenticate_user(NAME, RIGHT)
+    assert len(users._logins._known) == 1
+    kept = pickle.dumps({name: value for name, value in vars(users._logins).items() if name != "_lock"})
+    for text in (RIGHT, NAME, users._hash_of(NAME)):
+        assert text.encode() not in kept
+
+
+def test_each_process_has_a_key_of_its_own(memory: ModuleType) -> None:
+    one, two = memory.LoginMemory(), memory.LoginMemory()
+    one.remember(NAME, RIGHT, "hash")
+    two.remember(NAME, RIGHT, "hash")
+    assert set(one._known) != set(two._known)
+
+
+@pytest.mark.parametrize(("one", "two"), [(("ab", "c", "d"), ("a", "bc", "d")), (("a", "b", "cd"), ("a", "bc", "d")), (('a","', "b", "c"), ("a", '","b', "c"))])
+def test_a_login_is_not_mistaken_for_another(memory: ModuleType, one: tuple[str, str, str], two: tuple[str, str, str]) -> None:
+    logins = memory.LoginMemory()
+    logins.remember(*one)
+    assert logins.knows(*one) and not logins.knows(*two)
+
+
+def test_a_request_asks_each_question_once(memory: ModuleType, users: Any) -> None:
+    assert users.authenticate_user(NAME, RIGHT)
+    users.reads.clear()
+
+    def serve() -> list[Any]:
+        checks = [users.authenticate_user(NAME, RIGHT) for _ in range(4)]
+        seen = [users.get_user(NAME).is_admin for _ in range(3)]
+        rights = [users.list_grants(1, "default", {"experiment", "run"}) for _ in range(2)]
+        return [*checks, *seen, *rights, users.list_grants(1, "default", {"run"})]
+
+    assert in_a_request(memory, serve) == [True] * 4 + [False] * 3 + [["READ"]] * 3
+    assert users.reads == [NAME]
+    assert users.asked == [("list_grants", 1, "default", "experiment", "run"), ("list_grants", 1, "default", "run")]
+
+
+def test_the_next_request_asks_again(memory: ModuleType, users: Any) -> None:
+    for _ in range(2):
+        in_a_request(memory, lambda: users.list_grants(1, "default", {"run"}))
+    assert users.asked == [("list_grants", 1, "default", "run")] * 2
+
+
+def test_requests_at_the_same_time_do_not_share_answers(memory: ModuleType, users: Any) -> None:
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        for _ in range(3):
+            users.list_grants(1, "default", {"run"})
+            await asyncio.sleep(0.001)
+
+    async def serve() -> None:
+        served = memory.AnswersOfEachRequest(app)
+        await asyncio.gather(*(served({"type": "http"}, None, None) for _ in range(3)))
+
+    asyncio.run(serve())
+    assert users.asked == [("list_grants", 1, "default", "run")] * 3
+
+
+def test_what_a_request_leaves_behind_asks_again(memory: ModuleType, users: Any) -> None:
+    """A task that goes on after the answer, such as a stream, has the context of its request."""
+
+    async def app(_scope: Any, _receive: Any, _send: Any) -> None:
+        users.list_grants(1, "default", {"run"})
+        later.append(asyncio.ensure_future(go_on()))
+
+    async def go_on() -> None:
+        await asyncio.sleep(0.01)
+        users.list_grants(1, "default", {"run"})
+
+    async def serve() -> None:
+        await memory.AnswersOfEachRequest(app)({"type": "http"}, None, None)
+        await later[0]
+
+    later: list[Any] = []
+    asyncio.run(serve())
+    assert users.asked == [("list_grants", 1, "default", "run")] * 2
+
+
+def test_a_request_that_writes_to_the_store_asks_again(memory: ModuleType, users: Any) -> None:
+    def serve() -> tuple[bool, bool]:
+        before = users.authenticate_user(NAME, RIGHT)
+        users.update_user(NAME, "another")
+        return before, users.authenticate_user(NAME, RIGHT)
+
+    assert in_a_request(memory, serve) == (True, False)
+
+
+def test_an_error_is_not_an_answer(memory: ModuleType) -> None:
+    def ask() -> int:
+        asked.append(1)
+        raise ValueError
+
+    def serve() -> None:
+        for _ in range(2):
+            with pytest.raises(ValueError):
+                memory.once("question", ask)
+
+    asked: list[int] = []
+    in_a_request(memory, serve)
+    assert len(asked) == 2
+
+
+def test_rights_that_a_release_lists_in_a_user_are_read_if_they_are_used(users: Any) -> None:
+    user = users.get_user(NAME)
+    assert (user.id, user.username, user.is_admin, users.asked) == (1, NAME, False, [])
+    assert isinstance(user, User)
+    assert [user.rights, user.rights] == [["READ"], ["READ"]]
+    assert users.asked == [("get_user", NAME)]
+
+
+def test_a_check_of_rights_reads_the_experiment_of_a_run_and_nothing_else(basic: ModuleType) -> None:
+    def get_run(number: str) -> Any:
+        loaded.append(number)
+        return SimpleNamespace(info=SimpleNamespace(experiment_id="7", status="FINISHED"), data="data of the run")
+
+    loaded: list[str] = []
+    store = basic.CheckedStore(SimpleNamespace(get_run=get_run, get_experiment="its own"), {"known": "7"}.get)
+    run = store.get_run("known")
+    assert (run.info.experiment_id, loaded) == ("7", [])
+    assert (run.info.status, run.data, loaded) == ("FINISHED", "data of the run", ["known"])
+    # MLflow says why there is none.
+    assert store.get_run("unknown").info.experiment_id == "7" and loaded == ["known", "unknown"]
+    assert store.get_experiment == "its own"
+
+
+class Passwords:
+    """Stands in for the plugin: one account, whose password was used just now."""
+
+    def __init__(self) -> None:
+        """Begin with the right password."""
+        now = datetime.now(UTC).replace(tzinfo=None)
+        self.row = SimpleNamespace(token_hash=RIGHT, expires_at=now + timedelta(hours=1), last_used_at=now)
+        self.slow: list[str] = []
+
+    def check(self, _name: str, password: str) -> bool:
+        """Check a password slowly."""
+        self.slow.append(password)
+        return self.row is not None and password == self.row.token_hash and self.row.expires_at > datetime.now(UTC).replace(tzinfo=None)
+
+
+def test_the_password_of_the_account_is_checked_slowly_once_for_the_plugin(oidc: ModuleType) -> None:
+    plugin = Passwords()
+    check = oidc.remembering(plugin.check, lambda _name: plugin.row, lambda password: password.startswith("mlf_"), timedelta(minutes=1))
+    assert [check(NAME, RIGHT) for _ in range(3)] == [True] * 3
+    assert plugin.slow == [RIGHT]
+    assert not check(NAME, WRONG) and not check(NAME, WRONG)
+    # The plugin's own tokens have a fast hash, and one query is enough.
+    plugin.row = None
+    check = oidc.remembering(plugin.check, lambda _name: pytest.fail("a query"), lambda password: password.startswith("mlf_"), timedelta(minutes=1))
+    assert not check(NAME, "mlf_token") and plugin.slow == [RIGHT, WRONG, WRONG, "mlf_token"]
+
+
+@pytest.mark.parametrize(
+    ("change", "let_in"),
+    [
+        (lambda row: vars(row).update(token_hash="another"), False),
+        (lambda row: vars(row).update(expires_at=row.expires_at - timedelta(hours=2)), False),
+        # The plugin notes that it was used.
+        (lambda row: vars(row).update(last_used_at=row.last_used_at - timedelta(minutes=2)), True),
+        (lambda row: vars(row).update(last_used_at=None), True),
+    ],
+)
+def test_a_changed_or_expired_password_of_the_account_is_checked_by_the_plugin(oidc: ModuleType, change: Any, let_in: bool) -> None:
+    plugin = Passwords()
+    check = oidc.remembering(plugin.check, lambda _name: plugin.row, lambda _password: False, timedelta(minutes=1))
+    assert check(NAME, RIGHT)
+    change(plugin.row)
+    assert check(NAME, RIGHT) is let_in
+    assert plugin.slow == [RIGHT, RIGHT]
+
+
+class Database:
+    """Stands in for SQLAlchemy: an engine that refuses as often as it is told, with the errors given."""
+
+    def __init__(self, *errors: Exception) -> None:
+        """Take the errors of the first queries."""
+        self.errors, self.made = list(errors), []
+        self.dialect, self.url = SimpleNamespace(name="postgresql"), "postgresql://"
+
+    def connect(self) -> Any:
+        """Return a connection that is an object to enter and leave."""
+        return self
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def execute(self, _statement: Any, values: dict[str, Any]) -> list[Any]:
+        """Answer with the values."""
+        if self.errors:
+            raise self.errors.pop(0)
+        return [values]
+
+
+class SQLAlchemyError(Exception):
+    """Stands in for the error of this name."""
+
+
+class DBAPIError(SQLAlchemyError):
+    """Stands in for the error of this name."""
+
+    def __init__(self, invalidated: bool) -> None:
+        """Take whether the connection is closed."""
+        self.connection_invalidated = invalidated
+
+
+@pytest.mark.parametrize(
+    ("errors", "rows"),
+    [
+        ([], [{"name": NAME}]),
+        ([DBAPIError(True)], [{"name": NAME}]),
+        ([DBAPIError(True), DBAPIError(True)], None),
+        ([DBAPIError(False)], None),
+        ([SQLAlchemyError()], None),
+        ([ValueError()], None),
+    ],
+)
+def test_a_closed_connection_is_replaced_once(monkeypatch: pytest.MonkeyPatch, errors: list[Exception], rows: Any) -> None:
+    monkeypatch.syspath_prepend(str(LIB))
+    database = Database(*errors)
+    fake = types.ModuleType("sqlalchemy")
+    fake.exc = SimpleNamespace(DBAPIError=DBAPIError, SQLAlchemyError=SQLAlchemyError)  # type: ignore[attr-defined]
+    fake.create_engine = lambda _url, **_: database  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sqlalchemy", fake)
+    module = importlib.import_module("atlas_mlflow.quick_rows")
+    assert module.QuickRows(database).read("statement", name=NAME) == rows
