@@ -33,5 +33,5 @@ check: ## lint, types, unit tests, locks and build: no host needed
 test: ## everything that CI runs; SCENARIO="embedded three_hosts" runs these alone
 	@$(testbed) test $(SCENARIO)
 
-bench: ## measure in turns what is set up and what could replace it; ROWS="requests users", ROUNDS=5, ROLE=PATH, DOCS=1 writes docs/performance.md
+bench: ## measure in turns what is set up and what could replace it; ROWS="requests users", ROUNDS=5, DOCS=1 for the documentation
 	@$(tools) && .venv/bin/python -m tools.bench run $(ROWS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROLE),--role $(ROLE)) $(if $(DOCS),--docs)
