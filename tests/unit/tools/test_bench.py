@@ -289,6 +289,74 @@ def test_hosts_stay_for_a_later_row(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert sorted(json.loads(path.read_text()).popitem()[0] for path in tmp_path.glob("*.json")) == ["requests", "start"]
 
 
+# Rows
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let hosts only record what is done with them."""
+    done: list[str] = []
+
+    def record(what: str, result: Any = None) -> Any:
+        return lambda self, *_, **__: (done.append(f"{what} {getattr(self, 'name', getattr(self, 'unit', ''))}"), result)[1]
+
+    @contextlib.contextmanager
+    def around(given: Any, *_: Any, what: str = "") -> Iterator[Any]:
+        done.append(f"begin {what}")
+        yield given
+        done.append(f"end {what}")
+
+    for method, result in (("create", None), ("play", 6.0), ("remove", None)):
+        monkeypatch.setattr(hosts.Stack, method, record(method, result))
+    monkeypatch.setattr(hosts.Server, "memory", lambda self: 10**9)
+    monkeypatch.setattr(hosts.Server, "wait", lambda self: None)
+    monkeypatch.setattr(hosts, "stopped", lambda server: around(server, what=f"without {server.unit}"))
+    monkeypatch.setattr(hosts, "defaults_server", lambda container: around(hosts.Server(container, hosts.DEFAULTS_UNIT, 1), what="defaults"))
+    monkeypatch.setattr(rows, "load", record("load", 10.0))
+    return done
+
+
+def test_requests_are_measured_in_turns_and_only_one_server_runs(calls: list[str]) -> None:
+    requests, memory = rows.requests(rows.Options(rounds=2))
+    turn = ["load mlflow-server.service", "begin without mlflow-server.service", "begin defaults", "load bench-defaults.service"]
+    turn += ["end defaults", "end without mlflow-server.service"]
+    assert calls == ["create ours", "play ours", *turn, *turn, "remove ours"]
+    assert (requests.ours_values, requests.aim, memory.more_is_better) == ([10.0, 10.0], 2.0, False)
+
+
+def test_hosts_that_a_later_row_needs_are_not_removed(calls: list[str]) -> None:
+    rows.requests(rows.Options(rounds=1, keep=frozenset({"ours"})))
+    assert "remove ours" not in calls
+
+
+@pytest.mark.parametrize(("role", "compared"), [(True, ["bare script", "geerlingguy.postgresql, PostgreSQL alone"]), (False, ["bare script"])])
+@pytest.mark.usefixtures("calls")
+def test_a_first_and_a_second_run_are_compared_with_the_script_and_with_the_role_if_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, role: bool, compared: list[str]
+) -> None:
+    monkeypatch.setattr(play, "bare_script", lambda stack: 3.0)
+    monkeypatch.setattr(play, "play_role", lambda stack, folder: 12.0)
+    monkeypatch.setattr(play, "role_folder", lambda options, scratch: tmp_path if role else None)
+    found = play.runs(rows.Options(rounds=2))
+    assert [(one.what, one.other) for one in found] == [(f"{which} run", other) for which in ("first", "second") for other in compared]
+    assert found[0].ratio == 2.0 and found[-1].ratio == (0.5 if role else 2.0)
+    assert ("so it is left out" in capsys.readouterr().out) is not role
+
+
+@pytest.mark.usefixtures("calls")
+def test_several_servers_are_compared_with_one_up_to_a_limit() -> None:
+    assert [one.what for one in play.servers(rows.Options(rounds=1, most_servers=4))] == [
+        "run without changes, 2 tracking servers",
+        "run without changes, 4 tracking servers",
+    ]
+
+
+@pytest.mark.usefixtures("calls")
+def test_each_setting_is_compared_by_throughput_and_by_memory() -> None:
+    found = rows.settings(rows.Options(rounds=1))
+    assert len(found) == 2 * len(rows.SETTINGS) and {one.unit for one in found} == {"requests/s", "GB"}
+
+
 # What is shown
 
 
