@@ -81,9 +81,10 @@ class Client:
     def ask(self, method: str, path: str = URL, body: list[bytes] | None = None, **headers: str) -> Client:
         """Send a request. A body without an end is one whose client goes away."""
         messages = [{"type": "http.request", "body": piece, "more_body": number + 1 < len(body or [])} for number, piece in enumerate(body or [b""])]
-        if body and body[-1] == b"GONE":
+        if body and body[-1] in (b"GONE", b"SILENT"):
             messages = messages[:-1]
-            self.gone.set()
+            if body[-1] == b"GONE":
+                self.gone.set()
         given = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
 
         async def receive() -> Any:
@@ -185,6 +186,12 @@ def test_nothing_is_left_if_the_client_goes_away(client: Client, s3: FakeS3, ann
     client.ask("PUT", body=[content(1000), b"GONE"], **({"content_length": announced} if announced else {}))
     assert client.status == 500 and s3.objects == {"key": b"former"} and not s3.uploads
     assert "abort_multipart_upload" in s3.names()
+
+
+def test_a_silent_client_counts_as_gone(client: Client, artifacts: ModuleType, s3: FakeS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(artifacts, "PATIENCE", 0.01)
+    client.ask("PUT", body=[content(500), b"SILENT"], content_length="1000")
+    assert client.status == 500 and not s3.objects and not s3.uploads and "abort_multipart_upload" in s3.names()
 
 
 def test_a_body_of_another_length_is_not_stored(client: Client, s3: FakeS3) -> None:

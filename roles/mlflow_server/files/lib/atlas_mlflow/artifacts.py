@@ -38,6 +38,8 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 #: Routes whose answer is the content of an artifact, and nothing else, in all shipped releases. A static prefix may come before them.
 _CONTENT = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts/.")
 _SENT_FILE = re.compile(r"/get-artifact$|/model-versions/get-artifact$|/ajax-api/2\.0/mlflow/logged-models/[^/]+/artifacts/files$")
+#: Seconds without a byte after which the client of an upload counts as gone. A host that loses its network closes no connection.
+PATIENCE = 300.0
 #: Headers of a request that describe its body.
 _BODY_HEADERS = (b"content-length", b"transfer-encoding", b"expect")
 #: Headers of an answer that this module sets.
@@ -45,7 +47,7 @@ _OUR_HEADERS = (b"content-length", b"etag", b"accept-ranges", b"content-range", 
 
 
 class ClientGone(Exception):
-    """The client closed the connection."""
+    """The client closed the connection, or is silent."""
 
 
 class Found(Exception):
@@ -102,10 +104,27 @@ async def _body(receive: Receive) -> AsyncGenerator[bytes, None]:
 
     :raises ClientGone: If it ends too early.
     """
+    loop, task, is_silent = asyncio.get_running_loop(), asyncio.current_task(), False
+
+    def stop() -> None:
+        nonlocal is_silent
+        is_silent = True
+        if task is not None:
+            task.cancel()
+
     while True:
-        message = await receive()
+        # asyncio.timeout came with Python 3.11, and images of MLflow have 3.10. asyncio.wait_for makes a task for each message.
+        timer = loop.call_later(PATIENCE, stop)
+        try:
+            message = await receive()
+        except asyncio.CancelledError:
+            if not is_silent:
+                raise
+            raise ClientGone(f"the client sent nothing for {PATIENCE:.0f} s") from None
+        finally:
+            timer.cancel()
         if message["type"] == "http.disconnect":
-            raise ClientGone
+            raise ClientGone("the client closed the connection")
         if piece := message.get("body"):
             yield piece
         if not message.get("more_body"):
@@ -178,7 +197,7 @@ class Bodies:
                     async with aclosing(_body(receive)) as body:
                         await self._transfers.upload(exchange.target, body, int(announced) if announced is not None else None)
                 except (ClientGone, transfers.TransferError) as error:
-                    _logger.info("The upload of %s ended early, nothing is stored: %s", exchange.target.key, error or "the client closed the connection")
+                    _logger.info("The upload of %s ended early, nothing is stored: %s", exchange.target.key, error)
                     answer = _failure("The body of the request is not complete.")
                 except Exception as error:
                     _logger.error("The artifact store did not take %s: %s", exchange.target.key, error)
