@@ -343,7 +343,7 @@ class Database:
 
     def __init__(self, *errors: Exception) -> None:
         """Take the errors of the first queries."""
-        self.errors, self.made = list(errors), []
+        self.errors = list(errors)
         self.dialect, self.url = SimpleNamespace(name="postgresql"), "postgresql://"
 
     def connect(self) -> Any:
@@ -391,7 +391,13 @@ def test_a_closed_connection_is_replaced_once(monkeypatch: pytest.MonkeyPatch, e
     database = Database(*errors)
     fake = types.ModuleType("sqlalchemy")
     fake.exc = SimpleNamespace(DBAPIError=DBAPIError, SQLAlchemyError=SQLAlchemyError)  # type: ignore[attr-defined]
-    fake.create_engine = lambda _url, **_: database  # type: ignore[attr-defined]
+    fake.create_engine = lambda _url, **given: made.append(given) or database  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sqlalchemy", fake)
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOL_RECYCLE", "300")
+    made: list[dict[str, Any]] = []
     module = importlib.import_module("atlas_mlflow.quick_rows")
     assert module.QuickRows(database).read("statement", name=NAME) == rows
+    assert [given["pool_recycle"] for given in made] == [300]
+    # The connections of another database are MLflow's.
+    database.dialect.name = "mysql"
+    assert module.QuickRows(database).read("statement", name=NAME) == [{"name": NAME}] and len(made) == 1

@@ -5,10 +5,13 @@ A session of MLflow takes four round trips: a test of the connection, BEGIN, the
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 #: Connections of each worker to a database. Each is busy for less than a millisecond. The playbook counts them for PostgreSQL's max_connections.
 CONNECTIONS = 2
+#: MLflow's setting for the age in seconds at which a connection is replaced.
+RECYCLE = "MLFLOW_SQLALCHEMYSTORE_POOL_RECYCLE"
 
 
 class QuickRows:
@@ -19,10 +22,11 @@ class QuickRows:
         import sqlalchemy
 
         self._errors = sqlalchemy.exc
-        # SQLite has no round trips, and its settings belong to its connections.
         self._engine = engine
-        if engine.dialect.name != "sqlite":
-            self._engine = sqlalchemy.create_engine(engine.url, isolation_level="AUTOCOMMIT", pool_size=CONNECTIONS, max_overflow=0)
+        # For other databases, MLflow's engine has settings that are not in the address.
+        if engine.dialect.name == "postgresql":
+            recycle = int(os.environ.get(RECYCLE) or -1)
+            self._engine = sqlalchemy.create_engine(engine.url, isolation_level="AUTOCOMMIT", pool_size=CONNECTIONS, max_overflow=0, pool_recycle=recycle)
 
     def read(self, statement: Any, **values: Any) -> list[Any] | None:
         """Return all rows, or None if the database does not answer.
