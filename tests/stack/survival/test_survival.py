@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stack.support import ROOT, address_of, base_url, cut_short, host_of, hosts_of, play, playbook, run_python
+from stack.support import ROOT, address_of, base_url, cut_short, host_of, hosts_of, play, playbook, query, run_python
 from testinfra.host import Host
 
 HERE = Path(__file__).parent
@@ -262,55 +262,48 @@ def test_a_restarted_host(stack: Stack, group: str) -> None:
         fault.mended = time.time()
 
 
-#: Where the playbook is killed, and the setting that it is to change then.
+#: What the playbook is to change, and the tasks at which it is killed. Each run after the first one also has to do what the killed runs left undone.
+CHANGES = {
+    "postgres_settings": {"max_connections": 320},
+    "mlflow_server_install_dir": "/opt/mlflow-elsewhere",
+    "mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 6},
+}
 PHASES = {
-    "install": ("atlas.mlflow.mlflow_server : Install the release in its own folder", {"mlflow_server_install_dir": "/opt/mlflow-elsewhere"}),
-    "configure": (
-        "atlas.mlflow.mlflow_server : Activate the release, and write MLflow's unit and settings",
-        {"mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 6}},
-    ),
-    "service": (
-        "atlas.mlflow.mlflow_server : Start MLflow, or restart it if its files changed",
-        {"mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 7}},
-    ),
-    "verify": (
-        "atlas.mlflow.mlflow_server : Probe the tracking server on its own host",
-        {"mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 8}},
-    ),
-    "PostgreSQL's handler": (
-        "atlas.mlflow.postgres : Reload PostgreSQL, or restart it if a setting requires it",
-        {"postgres_settings": {"max_connections": 320}},
-    ),
+    "PostgreSQL's handler": "atlas.mlflow.postgres : Reload PostgreSQL, or restart it if a setting requires it",
+    "install": "atlas.mlflow.mlflow_server : Install the release in its own folder",
+    "configure": "atlas.mlflow.mlflow_server : Activate the release, and write MLflow's unit and settings",
+    "service": "atlas.mlflow.mlflow_server : Start MLflow, or restart it if its files changed",
+    "verify": "atlas.mlflow.mlflow_server : Probe the tracking server on its own host",
 }
 
 
 @pytest.fixture(scope="module")
-def changes(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    """Return settings that are changed one after the other, and the folder of the inventory that has them."""
-    return {}, tmp_path_factory.mktemp("inventory")
-
-
-def site(changes: tuple[dict[str, Any], Path]) -> list[str]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Return the command that sets the stack up with the changed settings."""
-    return playbook("site", {"all": {"vars": changes[0]}}, changes[1])
+    return playbook("site", {"all": {"vars": CHANGES}}, tmp_path_factory.mktemp("inventory"))
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_a_playbook_that_is_killed(
-    stack: Stack, server: Host, postgres: Host, minio: Host, changes: tuple[dict[str, Any], Path], tmp_path: Path, phase: str
-) -> None:
-    task, setting = PHASES[phase]
-    changes[0].update(setting)
-    command = site(changes)
-    with stack.survives(f"site.yml killed: {phase}", healed_by="the play, run again") as fault:
-        cut_short([server, postgres, minio], command, task, tmp_path / "log")
-        done = play(command)
+def test_a_playbook_that_is_killed(stack: Stack, server: Host, postgres: Host, minio: Host, site: list[str], tmp_path: Path, phase: str) -> None:
+    with stack.survives(f"site.yml killed: {phase}") as fault:
+        cut_short([server, postgres, minio], site, PHASES[phase], tmp_path / "log")
+        fault.mended = time.time()
+
+
+def test_a_playbook_that_was_killed_is_run_again_to_its_end(stack: Stack, server: Host, postgres: Host, site: list[str]) -> None:
+    with stack.survives("site.yml run again after it was killed", healed_by="the play, run again") as fault:
+        done = play(site)
         fault.mended = time.time()
         assert done.returncode == 0, done.stdout[-3000:]
+    # What the services run with, and not only their files.
+    assert query(postgres, "SHOW max_connections") == "320"
+    pid = server.check_output(MLFLOW)
+    assert "/opt/mlflow-elsewhere/" in server.check_output("tr '\\0' '\\n' < /proc/%s/cmdline", pid)
+    assert "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE=6" in server.check_output("tr '\\0' '\\n' < /proc/%s/environ", pid).splitlines()
 
 
-def test_a_playbook_that_ran_to_its_end_after_all_changes_nothing_more(changes: tuple[dict[str, Any], Path]) -> None:
-    done = play(site(changes))
+def test_a_playbook_that_ran_to_its_end_after_all_changes_nothing_more(site: list[str]) -> None:
+    done = play(site)
     assert done.returncode == 0 and set(re.findall(r"changed=\d+", done.stdout)) == {"changed=0"}, done.stdout[-5000:]
 
 
