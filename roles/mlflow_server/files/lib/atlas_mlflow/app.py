@@ -37,7 +37,7 @@ def load(chosen: str) -> None:
 
 def create_app() -> Any:
     """Return the application of a worker. Its sockets exist already."""
-    module, _, name = os.environ[_CHOSEN].partition(":")
+    module, name = os.environ[_CHOSEN].split(":")
     application = getattr(importlib.import_module(module), name)
     if isinstance(application, types.FunctionType):
         application = application()

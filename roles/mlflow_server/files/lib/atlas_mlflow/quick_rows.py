@@ -33,7 +33,7 @@ class QuickRows:
 
         A connection that the database has closed is replaced once, as after its restart.
         """
-        for _ in range(2):
+        for _attempt in range(2):
             try:
                 with self._engine.connect() as connection:
                     return list(connection.execute(statement, values))

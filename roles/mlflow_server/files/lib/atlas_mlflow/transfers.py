@@ -297,7 +297,7 @@ class Transfers:
         taken = 0
 
         def give_back(_done: object = None) -> None:
-            for _ in range(taken):
+            for _place in range(taken):
                 self._free.release()
 
         # One after the other: two large parts that each hold half of the places would wait forever.
