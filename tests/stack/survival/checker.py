@@ -58,7 +58,7 @@ def compare(base: str, run_id: str, entries: list[dict[str, Any]]) -> list[str]:
             root = run["info"]["artifact_uri"].removeprefix("mlflow-artifacts:/")
             body = fetch(f"{base}/api/2.0/mlflow-artifacts/artifacts/{root}/{entry['path']}")
             seen = hashlib.sha256(body).hexdigest()
-            expect(f"artifact {entry['path']}", entry["sha256"], seen if seen == entry["sha256"] else f"{seen} ({len(body)} bytes, {body[:120]!r})")
+            expect(f"artifact {entry['path']}", entry["sha256"], seen if seen == entry["sha256"] else f"{seen} ({len(body)} bytes, {body[:400]!r})")
         elif entry["done"] == "version":
             versions = get(base, "/model-versions/search", filter=f"run_id = '{run_id}'").get("model_versions", [])
             expect("source of its model version", [entry["source"]], [version["source"] for version in versions])

@@ -98,6 +98,9 @@ class Stack:
         self.faults.append(fault)
         print(fault.line, sorted({entry["error"] for entry in fault.failed}), sep="\n")
         checked = self.check(fault.begun)
+        if checked["missing"]:
+            log = f"journalctl --unit mlflow-server --no-pager --output cat --since @{int(fault.begun)} | grep --invert-match INFO: | tail --lines 60"
+            print(*checked["missing"], host_of("mlflow_servers").run(log).stdout, sep="\n")
         assert checked["runs"] > 0 and checked["missing"] == [], checked
 
 
