@@ -8,7 +8,7 @@ import random
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -355,3 +355,17 @@ def test_a_reader_that_goes_away_leaves_no_connection(transfers: ModuleType, s3:
 
     asyncio.run(leave())
     assert s3.bodies[0].closed and s3.bodies[0].position <= 192
+
+
+def test_a_request_that_the_store_dropped_is_sent_again(transfers: ModuleType) -> None:
+    handlers: dict[str, Any] = {}
+    transfers.repeat_dropped(SimpleNamespace(meta=SimpleNamespace(events=SimpleNamespace(register=handlers.__setitem__))))
+    pause = handlers["needs-retry.s3"]
+
+    def asked(status: int, attempts: int) -> Any:
+        return pause(response=(SimpleNamespace(status_code=status), {}), attempts=attempts, operation=None)
+
+    assert [asked(499, attempts) for attempts in range(1, 6)] == [0.2, 0.4, 0.8, 1.6, None]
+    # What botocore repeats by itself, or must not be repeated, is left to botocore.
+    assert [asked(status, 1) for status in (200, 404, 503)] == [None] * 3
+    assert pause(response=None, attempts=1, caught_exception=OSError()) is None

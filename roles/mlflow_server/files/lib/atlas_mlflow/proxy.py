@@ -50,7 +50,9 @@ class _S3(S3ArtifactRepository):  # type: ignore[misc]  # The types of MLflow ar
                 session = botocore.session.get_session()
                 session.set_default_client_config(botocore.config.Config(max_pool_connections=_CONNECTIONS))
                 boto3.setup_default_session(botocore_session=session)
-                _S3._client = super()._get_s3_client()
+                client = super()._get_s3_client()
+                transfers.repeat_dropped(client)
+                _S3._client = client
         return _S3._client
 
     def locate(self, path: str) -> dict[str, Any]:

@@ -35,6 +35,11 @@ CHUNK = 2**20
 RESUMPTIONS = 3
 #: Threads that wait for S3. A slow client keeps none of them.
 THREADS = 32
+#: MinIO's status for a request whose client it takes for gone, in an answer without a body (nginx's "client closed request"). Seen while the client waited,
+#: on a busy host after a network failure. botocore does not repeat such a request by itself.
+DROPPED = 499
+#: How often a dropped request is sent, and the seconds before it is sent again for the first time.
+ATTEMPTS, PAUSE = 5, 0.2
 #: What ``CompleteMultipartUpload`` repeats of the answer to each part.
 _PART_FIELDS = ("ETag", "ChecksumCRC32", "ChecksumCRC32C", "ChecksumCRC64NVME", "ChecksumSHA1", "ChecksumSHA256")
 #: One range of bytes (RFC 9110, 14.1.2). S3 answers no request for several.
@@ -68,6 +73,16 @@ def part_size(length: int | None, sent: int) -> int:
     if length is None:
         return int(PART * 2 ** (sent * 10 // MOST_PARTS))
     return max(PART, -(-length // MOST_PARTS))
+
+
+def repeat_dropped(client: Any) -> None:
+    """Let a client of boto3 send a request again that MinIO dropped. The event is botocore's own, for which each handler returns seconds to wait, or None."""
+
+    def pause(response: tuple[Any, Any] | None, attempts: int, **_more: Any) -> float | None:
+        is_dropped = response is not None and response[0].status_code == DROPPED
+        return PAUSE * 2 ** (attempts - 1) if is_dropped and attempts < ATTEMPTS else None
+
+    client.meta.events.register("needs-retry.s3", pause)
 
 
 @dataclass(frozen=True)
