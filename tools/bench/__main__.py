@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tools.testbed.shell import TestbedError, known, say
+from tools.testbed.shell import known, run_command_line, say
 
-from . import hosts, machine, play, report, rows, short, targets
+from . import hosts, machine, play, report, rows, short
 from .hosts import BENCH
 from .rows import TRANSFERS, Options
 
@@ -102,16 +101,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Run from the command line."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    given = parser().parse_args()
-    try:
-        given.do(given)
-    except (TestbedError, targets.TargetError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return run_command_line(parser())
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ import json
 import shutil
 import subprocess
 import time
-import urllib.request
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import yaml
 
 from tools.testbed import daemon, images, minio
 from tools.testbed.demo import SHARED
-from tools.testbed.shell import BIN, CACHE, ROOT, TestbedError, ask, environment, run, say, step
+from tools.testbed.shell import BIN, CACHE, ROOT, TestbedError, environment, run, say, step, wait_for_answer
 
 BENCH = ROOT / ".bench"
 NAME = "atlas-mlflow-bench"
@@ -33,6 +32,13 @@ ON_HOST = Path(__file__).parent / "on_host"
 PATIENCE = 300
 
 
+def seconds_of(action: Callable[[], object]) -> float:
+    """Return the seconds that a function takes."""
+    begun = time.monotonic()
+    action()
+    return time.monotonic() - begun
+
+
 @dataclass(frozen=True)
 class Server:
     """A tracking server that answers."""
@@ -45,22 +51,15 @@ class Server:
     @property
     def url(self) -> str:
         """Return the URL by which this machine reaches the server."""
-        return f"http://{address(self.container)}:{self.port}"
+        return f"http://{daemon.address(self.container)}:{self.port}"
 
     def wait(self) -> None:
         """Wait for the first answer.
 
         :raises TestbedError: If there is none.
         """
-        opener, deadline = urllib.request.build_opener(urllib.request.ProxyHandler({})), time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            try:
-                opener.open(f"{self.url}/health", timeout=10).read()
-            except OSError:
-                time.sleep(0.2)
-            else:
-                return
-        raise TestbedError(f"{self.unit or 'The server'} on {self.container} does not answer at {self.url}.")
+        if not wait_for_answer(f"{self.url}/health", PATIENCE):
+            raise TestbedError(f"{self.unit or 'The server'} on {self.container} does not answer at {self.url}.")
 
     def memory(self) -> int:
         """Return the proportional memory of all processes of the server, in bytes."""
@@ -134,9 +133,7 @@ class Stack:
 
         :raises TestbedError: If it fails.
         """
-        begun = time.monotonic()
-        run(self.play_command("playbooks/site.yml", *arguments), ANSIBLE_NOCOLOR="1")
-        return time.monotonic() - begun
+        return seconds_of(lambda: run(self.play_command("playbooks/site.yml", *arguments), ANSIBLE_NOCOLOR="1"))
 
     def remove(self) -> None:
         """Remove the hosts with their data."""
@@ -173,23 +170,9 @@ def running(stack: Stack, keep: Container[str]) -> Iterator[Stack]:
 
 def remove_all() -> None:
     """Remove all hosts and the network of earlier measurements. Results and the tools of the load are left."""
-    mine = ["--filter", f"label=owner={NAME}", "--quiet"]
-    for command, listing in ((["rm", "--force", "--volumes"], ["ps", "--all"]), (["network", "rm"], ["network", "ls"])):
-        if found := (ask(["docker", *listing, *mine]) or "").split():
-            run(["docker", *command, *found])
+    daemon.remove_owned(NAME)
     for path in BENCH.glob("*/hosts.yml"):
         shutil.rmtree(path.parent, ignore_errors=True)
-
-
-def address(container: str) -> str:
-    """Return the address of a host on its network, which this machine reaches without a published port.
-
-    :raises TestbedError: If there is no such container.
-    """
-    shown = ask(["docker", "inspect", "--format", "{{json .NetworkSettings.Networks}}", container])
-    if not shown:
-        raise TestbedError(f"There is no container {container}.")
-    return str(next(iter(json.loads(shown).values()))["IPAddress"])
 
 
 def in_host(container: str, *command: str, given: str | None = None) -> str:

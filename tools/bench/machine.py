@@ -15,11 +15,15 @@ from tools.testbed import minio
 from tools.testbed.shell import ROOT, ask
 
 
+def newest_release() -> str:
+    """Return the newest release of MLflow, which the roles install by default: the first of the pins."""
+    return str(next(iter(yaml.safe_load((ROOT / "tools/pins.yml").read_text())["mlflow"])))
+
+
 def facts() -> dict[str, str]:
     """Return the facts, by their names, in the order of a table."""
     memory = re.search(r"^MemTotal: +(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     model = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    releases = yaml.safe_load((ROOT / "tools/pins.yml").read_text())["mlflow"]
     return {
         "measured on": time.strftime("%Y-%m-%d"),
         "cores": f"{os.cpu_count()}, {model.group(1).strip() if model else platform.machine()}",
@@ -29,6 +33,6 @@ def facts() -> dict[str, str]:
         "Docker": ask(["docker", "version", "--format", "{{.Server.Version}}"]) or "unknown",
         "control node": f"Python {platform.python_version()}, ansible-core {metadata.version('ansible-core')}",
         "hosts": "Debian 12 in containers of this machine",
-        "MLflow": str(next(iter(releases))),
+        "MLflow": newest_release(),
         "MinIO": minio.EXECUTABLE.resolve().parent.name,
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +13,9 @@ from tools import bootstrap
 from tools.testbed import minio
 from tools.testbed.shell import BIN, ROOT, run
 
-from . import hosts
+from . import hosts, machine
 from .figures import Pair
-from .hosts import BENCH, Stack, notice
+from .hosts import BENCH, Stack, notice, seconds_of
 from .rows import Options
 
 #: The well-known role. Galaxy has it, and `--role` names a folder with it.
@@ -46,13 +45,6 @@ ROLE_PLAY = [
 ]
 
 
-def seconds_of(action: Callable[[], object]) -> float:
-    """Return the seconds that a function takes."""
-    begun = time.monotonic()
-    action()
-    return time.monotonic() - begun
-
-
 def bare_script(stack: Stack) -> float:
     """Run the bare script on a host, and return its seconds with the copy of its files."""
     host = stack.hosts[0]
@@ -68,7 +60,7 @@ def bare_script(stack: Stack) -> float:
 
 def newest_lock() -> Path:
     """Return the lock of the newest release of MLflow."""
-    return max(RELEASES.glob("*/requirements.txt"), key=lambda path: [int(part) for part in path.parent.name.split(".")])
+    return RELEASES / machine.newest_release() / "requirements.txt"
 
 
 def role_folder(options: Options, scratch: Path) -> Path | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import os
 import statistics
 import subprocess
 import time
@@ -108,10 +107,7 @@ def load_in_turns(servers: list[Server], rounds: int, seconds: float, login: lis
     )
     if done.returncode:
         raise TestbedError(f"The load on {', '.join(urls)} failed: {done.stderr[-3000:]}")
-    results = json.loads(done.stdout.splitlines()[-1])
-    if "BENCH_SHOW" in os.environ:
-        notice(json.dumps(results))
-    return [[float(result["requests_per_second"]) for result in found] for found in results]
+    return [[float(result["requests_per_second"]) for result in found] for found in json.loads(done.stdout.splitlines()[-1])]
 
 
 def load(server: Server, seconds: float, login: list[str] | None = None, seed_login: list[str] | None = None) -> float:
@@ -168,7 +164,7 @@ def requests(options: Options) -> list[Pair]:
 
 def users(options: Options) -> list[Pair]:
     """Compare a server with users with a server without, each on a host of its own."""
-    values: dict[str, list[float]] = {name: [] for name in ("none", ADMINISTRATOR, USER, "small none", "small", "again")}
+    values: dict[str, list[float]] = {name: [] for name in ("none", ADMINISTRATOR, USER, "small none", "small")}
     with hosts.running(OURS, options.keep) as plain, hosts.running(USERS, options.keep) as basic:
         administrator, person = login_of(ADMINISTRATOR), login_of(USER)
         for number in range(options.rounds):

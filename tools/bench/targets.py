@@ -8,11 +8,13 @@ import subprocess
 import urllib.parse
 from collections.abc import Iterable
 
+from tools.testbed.shell import TestbedError
+
 #: Labels `owner` of the networks of the scenarios, the demo and the measurements.
 OWNERS = ("molecule", "atlas-mlflow-demo", "atlas-mlflow-bench")
 
 
-class TargetError(Exception):
+class TargetError(TestbedError):
     """A load must not go to a host. The text says why."""
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
 
 from . import checks, daemon, demo, images, minio, registry, scenarios
-from .shell import ROOT, TestbedError, known, say, step
+from .shell import ROOT, known, run_command_line, say, step
 
 #: Seconds that everything may take on two cores, if images and downloads are cached.
 BUDGET = 1800
@@ -103,17 +102,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Run from the command line."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    given = parser().parse_args()
-    try:
-        given.do(given)
-    except TestbedError as error:
-        if str(error):
-            print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return run_command_line(parser())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from pathlib import Path
@@ -32,6 +33,31 @@ def ensure() -> None:
             apt_install("docker.io", "iptables")
     with step("Start Docker"):
         _start()
+
+
+def address(container: str) -> str:
+    """Return the address of a host on its network, which this machine reaches without a published port.
+
+    :raises TestbedError: If there is no such container.
+    """
+    shown = ask(["docker", "inspect", "--format", "{{json .NetworkSettings.Networks}}", container])
+    if not shown:
+        raise TestbedError(f"There is no container {container}.")
+    return str(next(iter(json.loads(shown).values()))["IPAddress"])
+
+
+def remove(command: list[str], listing: list[str]) -> None:
+    """Remove the objects in a list of Docker's names, if there are any."""
+    found = (ask(listing) or "").split()
+    if found:
+        run([*command, *dict.fromkeys(found)])
+
+
+def remove_owned(owner: str) -> None:
+    """Remove the containers, with their data, and the network that have a label `owner`."""
+    mine = ["--filter", f"label=owner={owner}", "--quiet"]
+    remove(["docker", "rm", "--force", "--volumes"], ["docker", "ps", "--all", *mine])
+    remove(["docker", "network", "rm"], ["docker", "network", "ls", *mine])
 
 
 def _complaint() -> str:

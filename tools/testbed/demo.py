@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from . import daemon, images, minio
-from .shell import BIN, CACHE, ROOT, TestbedError, ask, known, run, say, step
+from .shell import BIN, CACHE, ROOT, TestbedError, known, run, say, step
 
 DEMO = ROOT / ".demo"
 NAME = "atlas-mlflow-demo"
@@ -120,11 +120,9 @@ def down(purge: bool) -> None:
     if not docker and standing():
         raise TestbedError("Docker does not answer, so the demo's containers cannot be removed. Start it (`make up` does), and try again.")
     if docker:
-        mine = ["--filter", f"label=owner={NAME}", "--quiet"]
-        _remove(["docker", "rm", "--force", "--volumes"], ["docker", "ps", "--all", *mine])
-        _remove(["docker", "network", "rm"], ["docker", "network", "ls", *mine])
+        daemon.remove_owned(NAME)
     if docker and purge:
-        _remove(["docker", "image", "rm", "--force"], ["docker", "images", "--quiet", "atlas-mlflow/*"])
+        daemon.remove(["docker", "image", "rm", "--force"], ["docker", "images", "--quiet", "atlas-mlflow/*"])
     shutil.rmtree(DEMO, ignore_errors=True)
     say("The demo is removed: containers, network, .demo/ with its secrets")
     if purge:
@@ -159,11 +157,8 @@ def write_inventory(topology: str) -> Path:
 
 
 def address(host: str) -> str:
-    """Return the address of a demo's host on its network, which this machine reaches without a published port."""
-    shown = ask(["docker", "inspect", "--format", "{{json .NetworkSettings.Networks}}", f"{NAME}-{host}"])
-    if not shown:
-        raise TestbedError(f"There is no container {NAME}-{host}.")
-    return str(json.loads(shown)[NAME]["IPAddress"])
+    """Return the address of a demo's host."""
+    return daemon.address(f"{NAME}-{host}")
 
 
 def answer(url: str) -> int:
@@ -195,10 +190,3 @@ Remove:       make down
 
 def _playbook(hosts: Path, playbook: str) -> list[str | Path]:
     return [BIN / "ansible-playbook", "-i", hosts, playbook]
-
-
-def _remove(command: list[str], listing: list[str]) -> None:
-    """Remove the objects in a list of Docker's names, if there are any."""
-    found = (ask(listing) or "").split()
-    if found:
-        run([*command, *dict.fromkeys(found)])

@@ -8,8 +8,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ import yaml
 
 from .golang import build, point_to
 from .images import MLFLOW_BASE, authorities, content_hash, identity
-from .shell import CACHE, ROOT, TestbedError, environment, run, say, step
+from .shell import CACHE, ROOT, TestbedError, environment, run, say, step, wait_for_answer
 
 #: The path from which the hosts of the test bed run it, and the folder of its images that they mount.
 EXECUTABLE = CACHE / "registry"
@@ -108,22 +106,8 @@ def _serving(storage: Path) -> Iterator[str]:
         file.flush()
         with subprocess.Popen([EXECUTABLE, "serve", file.name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment()) as server:
             try:
-                _wait(f"http://{address}/v2/")
+                if not wait_for_answer(url := f"http://{address}/v2/", TIMEOUT):
+                    raise TestbedError(f"The registry does not answer at {url}.")
                 yield address
             finally:
                 server.terminate()
-
-
-def _wait(url: str) -> None:
-    """Wait until the registry answers.
-
-    :raises TestbedError: If it does not answer in time.
-    """
-    deadline = time.monotonic() + TIMEOUT
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    while True:
-        with contextlib.suppress(OSError), opener.open(url, timeout=5):
-            return
-        if time.monotonic() > deadline:
-            raise TestbedError(f"The registry does not answer at {url}.")
-        time.sleep(0.2)

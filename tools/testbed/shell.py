@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -128,6 +131,38 @@ def step(title: str, streams: bool = False) -> Iterator[None]:
     finally:
         done.set()
     say(f"    {title}: {time.monotonic() - started:.1f} s")
+
+
+def wait_for_answer(url: str, seconds: float) -> bool:
+    """Wait for a successful answer, asked for without a proxy, and return whether it came in time.
+
+    :param seconds: How long to wait.
+    """
+    opener, deadline = urllib.request.build_opener(urllib.request.ProxyHandler({})), time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), opener.open(url, timeout=10) as answer:
+            answer.read()
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def run_command_line(parser: argparse.ArgumentParser) -> int:
+    """Run the function `do` of the parsed arguments with them, and return the exit status of the program. Print what the user must know.
+
+    :param parser: Sets `do` for each command.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    given = parser.parse_args()
+    try:
+        given.do(given)
+    except TestbedError as error:
+        if str(error):
+            print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
 
 def _words(command: Argv) -> list[str]:

@@ -100,12 +100,16 @@ class ProxiedS3ArtifactRepository(artifact_repo.ArtifactRepository, *_STREAMS): 
         super().__init__(artifact_uri, *arguments, **named_arguments)
         self._s3 = _S3("s3:" + artifact_uri[len(_SCHEME) :], *arguments, **named_arguments)
 
+    def _target(self, file_name: str, artifact_path: str | None) -> transfers.Target:
+        """Return where a file is stored."""
+        return self._s3.target(posixpath.join(artifact_path or "", posixpath.basename(file_name)))
+
     def _is_noted(self, file_name: str, artifact_path: str | None) -> bool:
         """Note where the body of this request goes. Return False if nothing carries its body."""
         exchange = EXCHANGE.get()
         if exchange is None or not exchange.is_upload:
             return False
-        exchange.target = self._s3.target(posixpath.join(artifact_path or "", posixpath.basename(file_name)))
+        exchange.target = self._target(file_name, artifact_path)
         return True
 
     def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
@@ -116,13 +120,13 @@ class ProxiedS3ArtifactRepository(artifact_repo.ArtifactRepository, *_STREAMS): 
     def log_artifact_from_stream(self, stream: Any, artifact_file_name: str, artifact_path: str | None = None) -> None:
         """Store what is read from a file object, for releases with ``StreamUploadMixin``."""
         if not self._is_noted(artifact_file_name, artifact_path):
-            target = self._s3.target(posixpath.join(artifact_path or "", posixpath.basename(artifact_file_name)))
+            target = self._target(artifact_file_name, artifact_path)
             target.client.upload_fileobj(stream, target.bucket, target.key, ExtraArgs=target.arguments)
 
     async def log_artifact_from_async_stream(self, chunks: AsyncIterable[bytes], artifact_file_name: str, artifact_path: str | None = None) -> None:
         """Store the chunks of a stream, for releases with ``StreamUploadMixin``."""
         if not self._is_noted(artifact_file_name, artifact_path):
-            target = self._s3.target(posixpath.join(artifact_path or "", posixpath.basename(artifact_file_name)))
+            target = self._target(artifact_file_name, artifact_path)
             await transfers.of_this_worker().upload(target, aiter(chunks), None)
 
     def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
