@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Users of MLflow's basic-auth app and their permissions: the present ones, the wanted ones, and the requests that change one to the other.
 
-MLflow has two APIs for permissions. Up to some release before 3.17 each kind of thing has its own requests, and the answer for a user has
-all permissions of the user. Later releases have one request for all kinds, and keep a user's permissions in a role that only this user has.
+MLflow has two APIs for permissions. Up to 3.12 each kind of thing has its own requests, and the answer for a user has all permissions of the
+user. Since 3.13 one request is for all kinds, and a role that only this user has keeps the user's permissions.
 """
 
 from __future__ import annotations
@@ -34,20 +34,34 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of thing with permissions: its option, its word in the later API, and its path and key in the older API."""
+class Older:
+    """A kind of thing in the older API: the path of its requests, its key in them, and its list in the answer for a user."""
 
-    option: str
-    resource: str
     path: str
     key: str
     listed: str
 
 
+@dataclass(frozen=True)
+class Kind:
+    """A kind of thing with permissions: its option, its word in the later API, its place in the older API, and the first release that has it."""
+
+    option: str
+    resource: str
+    older: Older | None
+    since: str = ""
+
+
+MODELS = Older("/registered-models/permissions", "name", "registered_model_permissions")
 KINDS = (
-    Kind("experiments", "experiment", "/experiments/permissions", "experiment_id", "experiment_permissions"),
-    Kind("registered_models", "registered_model", "/registered-models/permissions", "name", "registered_model_permissions"),
+    Kind("experiments", "experiment", Older("/experiments/permissions", "experiment_id", "experiment_permissions")),
+    Kind("registered_models", "registered_model", MODELS),
+    # A prompt is a registered model with a tag. The older API does not read the tag.
+    Kind("prompts", "prompt", MODELS),
+    Kind("mcp_servers", "mcp_server", None, "3.15.0"),
 )
+#: The first release in which a permission on a registered model does not apply to a prompt.
+PROMPTS_SINCE = "3.13.0"
 
 
 @dataclass(frozen=True)
@@ -81,6 +95,15 @@ def unfit(users: Iterable[Wanted], login: str) -> str:
     return ""
 
 
+def ambiguous(given: Mapping[str, Any]) -> list[str]:
+    """Return the names with one permission as a registered model and another one as a prompt, which no release before PROMPTS_SINCE can keep.
+
+    :param given: A user's permissions by option.
+    """
+    models, prompts = given.get("registered_models") or {}, given.get("prompts") or {}
+    return [name for name in models if name in prompts and models[name] != prompts[name]]
+
+
 class Users:
     """The users of a tracking server, with requests as its administrator."""
 
@@ -98,10 +121,13 @@ class Users:
         if me is None or not me.get("is_admin"):
             raise Refused(f"{server.credentials[0]} is no administrator of {server.base.origin}")
         #: Whether a user's answer has the permissions (the older API).
-        self._apart = KINDS[0].listed in me
+        self._apart = "experiment_permissions" in me
 
     def apply(self, users: Iterable[Wanted]) -> None:
         """Bring each user to the wanted state. C(before) and C(after) then have the states, without passwords."""
+        users = list(users)
+        for user in users:
+            self._check_kinds(user)
         for user in users:
             present = self._user(user.name)
             if not user.present:
@@ -110,6 +136,19 @@ class Users:
                     self._change("DELETE", f"{API}/users/delete", username=user.name)
                 continue
             self._apply(user, present)
+
+    def _check_kinds(self, user: Wanted) -> None:
+        """Refuse permissions that the older API cannot keep."""
+        if not self._apart or not user.present:
+            return
+        for kind in KINDS:
+            if kind.older is None and user.permissions.get(kind.option):
+                raise Refused(f"{user.name} has permissions in {kind.option}, which the server's MLflow does not have: they need {kind.since} or newer")
+        if names := ambiguous(user.permissions):
+            raise Refused(
+                f"the permissions of {user.name} on {', '.join(names)} differ between registered_models and prompts, and MLflow before {PROMPTS_SINCE} keeps "
+                "one permission for both: give the name in one of them"
+            )
 
     def _apply(self, user: Wanted, present: dict[str, Any] | None) -> None:
         before: dict[str, Any] = {"state": "absent"}
@@ -127,14 +166,18 @@ class Users:
         given = self._given(user.name, present)
         for kind in KINDS:
             wanted = user.permissions.get(kind.option) or {}
-            if wanted:
-                before[kind.option], after[kind.option] = {}, dict(wanted)
+            if not wanted:
+                continue
+            before[kind.option], after[kind.option] = {}, dict(wanted)
+            present_ones = given.setdefault(self._place(kind), {})
             for thing, permission in wanted.items():
                 key = self._experiment(thing) if kind.option == "experiments" else thing
-                has = given[kind.option].get(key, DEFAULT)
+                has = present_ones.get(key, DEFAULT)
                 before[kind.option][thing] = has
                 if has != permission:
                     self._permit(kind, user.name, key, has, permission)
+                    # Another kind may have the same place.
+                    present_ones[key] = permission
         self._note(user, before, after)
 
     def _note(self, user: Wanted, before: dict[str, Any], after: dict[str, Any]) -> None:
@@ -199,32 +242,37 @@ class Users:
         return self._experiments[name]
 
     # -- permissions
+    def _place(self, kind: Kind) -> str:
+        """Return where the server keeps the permissions of a kind. In the older API two kinds may have one place."""
+        return kind.older.listed if self._apart and kind.older else kind.resource
+
     def _given(self, name: str, present: dict[str, Any] | None) -> dict[str, dict[str, str]]:
-        """Return the permissions that a user has by name."""
+        """Return the permissions that a user has, by place and key."""
         if present is None:
-            return {kind.option: {} for kind in KINDS}
+            return {}
         if self._apart:
-            return {kind.option: {str(one[kind.key]): one["permission"] for one in present[kind.listed]} for kind in KINDS}
+            older = {kind.older for kind in KINDS if kind.older}
+            return {one.listed: {str(row[one.key]): row["permission"] for row in present[one.listed]} for one in older}
         own = f"__user_{present['id']}__"
         roles = {row["role_id"] for row in (self._get(f"{GRANTS}/list", username=name) or {}).get("permissions", []) if row["role_name"] == own}
         rows = [row for role in roles for row in (self._get(f"{ROLE}/list", role_id=role) or {}).get("role_permissions", [])]
         self._numbers = {(row["resource_type"], row["resource_pattern"]): row["id"] for row in rows}
         words = {DENY: "NO_PERMISSIONS"}
         return {
-            kind.option: {row["resource_pattern"]: words.get(row["permission"], row["permission"]) for row in rows if row["resource_type"] == kind.resource}
+            kind.resource: {row["resource_pattern"]: words.get(row["permission"], row["permission"]) for row in rows if row["resource_type"] == kind.resource}
             for kind in KINDS
         }
 
     def _permit(self, kind: Kind, name: str, key: str, has: str, permission: str) -> None:
         """Give a user a permission on one thing, or remove it."""
-        if self._apart:
-            what: dict[str, str] = {kind.key: key, "username": name}
+        if self._apart and kind.older:
+            path, what = f"{API}{kind.older.path}", {kind.older.key: key, "username": name}
             if permission == DEFAULT:
-                self._change("DELETE", f"{API}{kind.path}/delete", **what)
+                self._change("DELETE", f"{path}/delete", **what)
             elif has == DEFAULT:
-                self._change("POST", f"{API}{kind.path}/create", **what, permission=permission)
+                self._change("POST", f"{path}/create", **what, permission=permission)
             else:
-                self._change("PATCH", f"{API}{kind.path}/update", **what, permission=permission)
+                self._change("PATCH", f"{path}/update", **what, permission=permission)
             return
         what = {"username": name, "resource_type": kind.resource, "resource_id": key}
         word = DENY if permission == "NO_PERMISSIONS" else permission

@@ -14,8 +14,8 @@ author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.tls]
 description:
-  - Makes, changes and removes users of a tracking server that runs MLflow's basic-auth app, and gives them permissions on experiments and
-    registered models, for a whole list of users at once.
+  - Makes, changes and removes users of a tracking server that runs MLflow's basic-auth app, and gives them permissions on experiments,
+    registered models, prompts and MCP servers, for a whole list of users at once.
   - A login checks whether a user has its password. Users that are not listed, and permissions on things that are not listed, are not changed.
   - Does not wait for the server.
 attributes:
@@ -73,6 +73,17 @@ options:
         description: Permissions by the model's name, like O(users[].experiments). The model does not have to exist yet.
         type: dict
         default: {}
+      prompts:
+        description:
+          - Permissions by the prompt's name, like O(users[].registered_models).
+          - Releases before 3.13 keep one permission for a registered model and a prompt of the same name, so O(users[].registered_models) may not give
+            the name another one there.
+        type: dict
+        default: {}
+      mcp_servers:
+        description: Permissions by the MCP server's name, like O(users[].registered_models). They need release 3.15 or newer.
+        type: dict
+        default: {}
   missing_experiments:
     description: Whether to fail if an experiment does not exist, or to create it.
     type: str
@@ -95,6 +106,7 @@ EXAMPLES = r"""
         password: "{{ vault_ada_password }}"
         experiments: {churn: EDIT}
         registered_models: {churn-model: MANAGE}
+        prompts: {churn-summary: EDIT}
       - name: grace
         password: "{{ vault_grace_password }}"
         admin: true
@@ -144,6 +156,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
             "admin": {"type": "bool", "default": False},
             "experiments": {"type": "dict", "default": {}},
             "registered_models": {"type": "dict", "default": {}},
+            "prompts": {"type": "dict", "default": {}},
+            "mcp_servers": {"type": "dict", "default": {}},
         },
     },
     "missing_experiments": {"type": "str", "choices": ["fail", "create"], "default": "fail"},

@@ -39,7 +39,7 @@ USERS = Stack(
                 "name": USER,
                 "password": "{{ lookup('ansible.builtin.password', inventory_dir ~ '/.secrets/user_person') }}",
                 "experiments": dict.fromkeys(EXPERIMENTS, "MANAGE"),
-                "registered_models": dict.fromkeys(PROMPTS, "MANAGE"),
+                "prompts": dict.fromkeys(PROMPTS, "MANAGE"),
             }
         ],
     },

@@ -79,6 +79,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
         users.user_names_are_their_own,
         users.user_passwords_are_long,
         users.permissions_are_known,
+        users.permissions_are_known_to_the_release,
+        users.models_and_prompts_agree,
         users.form_key_is_long,
         stores.users_database_names_its_driver,
         stores.users_have_a_database_of_their_own,

@@ -8,14 +8,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.module_utils.compat.version import LooseVersion
+from ansible_collections.atlas.mlflow.plugins.module_utils.users import DEFAULT, KINDS, PROMPTS_SINCE, ambiguous
+from ansible_collections.atlas.mlflow.plugins.module_utils.users import PERMISSIONS as GIVEN
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import characters, is_short
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.releases import known_version
 
 #: Allowed passwords and names. They are the same in a file of settings, in a header and in a URL.
 PASSWORD = "(?!password1234$)[!-~]([ -~]*[!-~])?$"
 PASSWORD_OF_A_USER = "(?!password1234$)[!-~][ -~]{10,}[!-~]$"
 NAME = "[A-Za-z0-9][A-Za-z0-9._@+-]*$"
-PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS", "DEFAULT")
+PERMISSIONS = (*GIVEN, DEFAULT)
 GROUPS, ADMIN_GROUPS = "mlflow_server_oidc_groups", "mlflow_server_oidc_admin_groups"
 
 
@@ -32,6 +36,11 @@ def with_oidc(given: RoleSettings) -> bool:
 def users_of(given: RoleSettings) -> list[Mapping[str, Any]]:
     """Return the users in the inventory."""
     return given.items("mlflow_server_users")
+
+
+def present_users(given: RoleSettings) -> list[Mapping[str, Any]]:
+    """Return the users in the inventory that should exist."""
+    return [user for user in users_of(given) if user.get("state", "present") == "present"]
 
 
 def admin_password_is_long(given: RoleSettings) -> str:
@@ -84,8 +93,7 @@ def user_names_are_their_own(given: RoleSettings) -> str:
 
 def user_passwords_are_long(given: RoleSettings) -> str:
     """Each user that should exist has a long password."""
-    present = [user for user in users_of(given) if user.get("state", "present") == "present"]
-    wrong = [str(user["name"]) for user in present if not re.match(PASSWORD_OF_A_USER, str(user.get("password", "")))]
+    wrong = [str(user["name"]) for user in present_users(given) if not re.match(PASSWORD_OF_A_USER, str(user.get("password", "")))]
     if not wrong:
         return ""
     return (
@@ -96,9 +104,36 @@ def user_passwords_are_long(given: RoleSettings) -> str:
 
 def permissions_are_known(given: RoleSettings) -> str:
     """The permissions of users exist in MLflow."""
-    given_to = [table for kind in ("experiments", "registered_models") for user in users_of(given) if (table := user.get(kind))]
+    given_to = [table for kind in KINDS for user in users_of(given) if (table := user.get(kind.option))]
     wrong = list(dict.fromkeys(str(value) for table in given_to for value in table.values() if value not in PERMISSIONS))
     return f"mlflow_server_users has the permission {', '.join(wrong)}. There are {', '.join(PERMISSIONS)}." if wrong else ""
+
+
+def permissions_are_known_to_the_release(given: RoleSettings) -> str:
+    """The release has each kind of permission that users get."""
+    version = known_version(given)
+    for kind in KINDS:
+        names = [str(user["name"]) for user in present_users(given) if user.get(kind.option)]
+        if names and version and kind.since and LooseVersion(version) < LooseVersion(kind.since):
+            return (
+                f"mlflow_server_users gives {', '.join(names)} permissions in {kind.option}, and release {version} has none for them. Set "
+                f"mlflow_server_version to {kind.since} or newer, or leave {kind.option} out."
+            )
+    return ""
+
+
+def models_and_prompts_agree(given: RoleSettings) -> str:
+    """A name has one permission if the release keeps one for a registered model and a prompt of this name."""
+    version = known_version(given)
+    if not version or LooseVersion(version) >= LooseVersion(PROMPTS_SINCE):
+        return ""
+    wrong = [f"{user['name']} on {name}" for user in present_users(given) for name in ambiguous(user)]
+    if not wrong:
+        return ""
+    return (
+        f"mlflow_server_users gives {', '.join(wrong)} one permission in registered_models and another one in prompts, and release {version} keeps one "
+        "for both. Give the name in one of them."
+    )
 
 
 def form_key_is_long(given: RoleSettings) -> str:

@@ -82,6 +82,16 @@ def test_a_writer_logs_a_run_with_an_artifact_where_it_may_and_nowhere_else(clie
     assert ask(client, secret).json() == {"by": "admin"}
 
 
+def test_only_a_writer_of_a_prompt_registers_a_version(client: Host, server_name: str) -> None:
+    base, tag = f"{base_url(server_name)}{API}", {"key": "mlflow.prompt.is_prompt", "value": "true"}
+    made = ask(client, f"{base}/registered-models/create", method="POST", body={"name": "prompt", "tags": [tag]})
+    assert made.status == 200 or "already exists" in made.body, made
+    version = {"name": "prompt", "source": "dummy-source", "tags": [tag, {"key": "mlflow.prompt.text", "value": "Say {{ word }}."}]}
+    for login, status in ((login_of("writer"), 200), (login_of("reader", "reader_anew"), 403)):
+        registered = ask(client, f"{base}/model-versions/create", method="POST", body=version, login=login)
+        assert registered.status == status, (login[0], registered)
+
+
 def test_only_an_administrator_makes_users(client: Host, server_name: str) -> None:
     body = {"username": "eve", "password": "eves-own-password"}
     refused = ask(client, f"{base_url(server_name)}{API}/users/create", method="POST", body=body, login=login_of("writer"))

@@ -26,6 +26,7 @@ os.environ |= {
 
 from atlas_mlflow import login_memory_basic as memory  # noqa: E402
 from mlflow.server import auth  # noqa: E402
+from mlflow.server.auth import permissions  # noqa: E402
 
 
 class App:
@@ -75,8 +76,9 @@ compare("slow checks", slow, [RIGHT, WRONG, WRONG, RIGHT, None])
 compare("user", store.get_user(NAME).to_json(), plain.get_user(NAME).to_json())
 if hasattr(plain, "list_grants"):
     number = plain.get_user(NAME).id
+    plain.grant_user_resource_permission(NAME, "prompt", "a prompt", "EDIT")
     compare("quick rights", memory._quick_grants(type(plain), sys.modules["mlflow.server.auth.db.models"]) is not None, True)
-    for types in ({"experiment"}, {"experiment", "registered_model"}, {"run"}):
+    for types in ({"experiment"}, {"experiment", "registered_model"}, {"prompt"}, {"run"}):
         compare(f"rights of {types}", sorted(store.list_grants(number, "default", types)), sorted(plain.list_grants(number, "default", types)))
     compare("rights of nobody", store.list_grants(number + 1, "default", {"experiment"}), [])
 else:
@@ -84,6 +86,11 @@ else:
     compare(
         "rights", [right.to_json() for right in store.list_experiment_permissions(NAME)], [right.to_json() for right in plain.list_experiment_permissions(NAME)]
     )
+
+# The module for users takes a release whose users have no list of permissions as one that has types for prompts and MCP servers.
+types = getattr(permissions, "VALID_RESOURCE_TYPES", frozenset())
+listed = "experiment_permissions" in plain.get_user(NAME).to_json()
+compare("types of permissions", sorted(types & {"mcp_server", "prompt"}), [] if listed else ["mcp_server", "prompt"])
 
 checked = auth._get_tracking_store()
 compare("the checked store", type(checked).__name__, "CheckedStore")

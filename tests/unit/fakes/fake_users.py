@@ -9,6 +9,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 ADMIN = ("admin", "long-enough-password")
+#: What the newer way gives permissions on.
+TYPES = {"experiment", "registered_model", "prompt", "mcp_server"}
 
 
 class FakeUsers(ThreadingHTTPServer):
@@ -115,6 +117,9 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, {"permissions": [*rows, another]})
         elif fake.roles and call in ("users/permissions/grant", "users/permissions/revoke"):
             place = sent["resource_type"], sent["resource_id"]
+            if sent["resource_type"] not in TYPES:
+                self.reply(400, {"error_code": "INVALID_PARAMETER_VALUE", "message": f"Invalid resource type '{sent['resource_type']}'"})
+                return
             if call.endswith("grant") and place in user["given"]:
                 self.reply(400, {"error_code": "RESOURCE_ALREADY_EXISTS", "message": "Permission already exists"})
                 return

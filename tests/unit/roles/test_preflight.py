@@ -182,6 +182,31 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         {**BASIC, "mlflow_server_users": [{"name": "ada", "password": "canary-secret-of-ada", "experiments": {"churn": "WRITE"}}]},
         ["has the permission WRITE", "READ, USE, EDIT, MANAGE, NO_PERMISSIONS, DEFAULT"],
     ),
+    (
+        "mlflow_server",
+        {**BASIC, "mlflow_server_users": [{"name": "ada", "password": "canary-secret-of-ada", "prompts": {"greeting": "WRITE"}}]},
+        ["has the permission WRITE", "READ, USE, EDIT, MANAGE, NO_PERMISSIONS, DEFAULT"],
+    ),
+    (
+        "mlflow_server",
+        {
+            **BASIC,
+            "mlflow_server_version": "3.10.1",
+            "mlflow_server_users": [{"name": "ada", "password": "canary-secret-of-ada", "mcp_servers": {"team/tools": "USE"}}],
+        },
+        ["gives ada permissions in mcp_servers, and release 3.10.1 has none for them", "3.15.0 or newer"],
+    ),
+    (
+        "mlflow_server",
+        {
+            **BASIC,
+            "mlflow_server_version": "3.10.1",
+            "mlflow_server_users": [
+                {"name": "ada", "password": "canary-secret-of-ada", "registered_models": {"a": "READ", "b": "READ"}, "prompts": {"a": "READ", "b": "EDIT"}}
+            ],
+        },
+        ["gives ada on b one permission in registered_models and another one in prompts", "release 3.10.1 keeps one for both"],
+    ),
     ("mlflow_server", {**BASIC, "mlflow_server_users": [{"name": "ada", "pasword": "canary-secret-of-ada"}]}, ["pasword", "mlflow_server_users"]),
     ("mlflow_server", {"mlflow_server_extra_args": ["--app-name", "basic-auth"]}, ["--app-name: Set mlflow_server_auth"]),
     ("mlflow_server", {"mlflow_server_environment": {"MLFLOW_AUTH_ADMIN_PASSWORD": "canary-secret"}}, ["Set mlflow_server_admin_password"]),
@@ -563,7 +588,28 @@ def test_an_upgrade_that_can_be_done_goes_on(role: str, given: dict[str, Any]) -
     assert preflight(role, given, upgrade=True).passed
 
 
-@pytest.mark.parametrize(("role", "given"), [*((role, {}) for role in GOOD), ("mlflow_server", OIDC), ("mlflow_server", BASIC)])
+#: Permissions that only newer releases keep.
+NEWER = [
+    {
+        "name": "ada",
+        "password": "canary-secret-of-ada",
+        "registered_models": {"greeting": "DEFAULT"},
+        "prompts": {"greeting": "EDIT"},
+        "mcp_servers": {"team/tools": "USE"},
+    }
+]
+
+
+@pytest.mark.parametrize(
+    ("role", "given"),
+    [
+        *((role, {}) for role in GOOD),
+        ("mlflow_server", OIDC),
+        ("mlflow_server", BASIC),
+        ("mlflow_server", {**BASIC, "mlflow_server_users": NEWER}),
+        ("mlflow_server", {**BASIC, "mlflow_server_version": "3.10.1", "mlflow_server_users": [{**NEWER[0], "state": "absent"}]}),
+    ],
+)
 def test_good_values_pass_the_preflight(role: str, given: dict[str, Any]) -> None:
     found = preflight(role, given)
     assert found.passed, found.words

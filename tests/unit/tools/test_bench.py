@@ -221,7 +221,8 @@ def test_a_load_with_failed_requests_has_no_result(load: Any, monkeypatch: pytes
 def test_a_user_of_the_measurements_has_rights_on_all_of_the_seed() -> None:
     (user,) = rows.USERS.document()["all"]["vars"]["mlflow_server_users"]
     assert list(user["experiments"]) == seed.EXPERIMENTS and len(seed.EXPERIMENTS) == 100
-    assert list(user["registered_models"]) == seed.PROMPTS
+    # A right on a registered model is none on a prompt.
+    assert user["prompts"] == dict.fromkeys(seed.PROMPTS, "MANAGE")
 
 
 def test_each_stack_has_its_own_hosts() -> None:

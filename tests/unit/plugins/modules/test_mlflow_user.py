@@ -18,6 +18,7 @@ from fake_users import ADMIN, FakeUsers
 ADA = {"name": "ada", "password": "adas-own-password", "experiments": {"churn": "EDIT"}, "registered_models": {"model": "READ"}}
 GRACE = {"name": "grace", "password": "graces-own-password", "admin": True}
 CHURN, MODEL = ("experiment", "7"), ("registered_model", "model")
+PROMPT, TOOLS = ("prompt", "greeting"), ("mcp_server", "team/tools")
 
 
 @pytest.fixture(name="fake", params=[False, True], ids=["apart", "roles"])
@@ -92,6 +93,52 @@ def test_a_permission_is_taken_back_and_none_at_all_is_given(fake: FakeUsers) ->
     assert run(fake, [wanted])["changed"] is False
 
 
+def test_a_permission_on_a_prompt_goes_where_the_release_looks_for_it(fake: FakeUsers) -> None:
+    """The older way has no prompts: a permission on the registered model of the name applies to the prompt."""
+    run(fake, [ADA])
+    place = PROMPT if fake.roles else ("registered_model", "greeting")
+    for permission, kept in (("READ", "READ"), ("EDIT", "EDIT"), ("NO_PERMISSIONS", "DENY" if fake.roles else "NO_PERMISSIONS"), ("DEFAULT", None)):
+        wanted = [{"name": "ada", "prompts": {"greeting": permission}}]
+        fake.changes.clear()
+        looked = run(fake, wanted, check_mode=True)
+        assert (looked["users"], fake.changes) == ({"ada": ["prompts"]}, [])
+        result = run(fake, wanted)
+        assert result["users"] == {"ada": ["prompts"]} and result["diff"] == looked["diff"] and len(fake.changes) == 1
+        assert result["diff"]["after"]["ada"]["prompts"] == {"greeting": permission} != result["diff"]["before"]["ada"]["prompts"]
+        given = {CHURN: "EDIT", MODEL: "READ", place: kept}
+        assert fake.users["ada"]["given"] == {one: held for one, held in given.items() if held}
+        assert run(fake, wanted)["changed"] is False
+
+
+def test_a_model_and_a_prompt_of_one_name(fake: FakeUsers) -> None:
+    """The older way keeps one permission for both, so it is given once, and two different ones are refused."""
+    same = {**GRACE, "registered_models": {"greeting": "READ"}, "prompts": {"greeting": "READ"}}
+    assert run(fake, [same])["changed"] is True
+    assert fake.users["grace"]["given"] == {("registered_model", "greeting"): "READ", **({PROMPT: "READ"} if fake.roles else {})}
+    assert run(fake, [same])["changed"] is False
+    fake.changes.clear()
+    different = [ADA, {**same, "prompts": {"greeting": "DEFAULT"}}]
+    result = run(fake, different)
+    if fake.roles:
+        assert fake.users["grace"]["given"] == {("registered_model", "greeting"): "READ"}
+    else:
+        assert "permissions of grace on greeting differ between registered_models and prompts, and MLflow before 3.13.0" in result["msg"]
+        assert fake.changes == [] and "ada" not in fake.users
+
+
+def test_a_permission_on_an_mcp_server_needs_a_release_that_has_it(fake: FakeUsers) -> None:
+    wanted = [ADA, {**GRACE, "mcp_servers": {"team/tools": "USE"}}]
+    result = run(fake, wanted)
+    if fake.roles:
+        assert fake.users["grace"]["given"] == {TOOLS: "USE"} and run(fake, wanted)["changed"] is False
+        assert run(fake, [{**GRACE, "mcp_servers": {"team/tools": "DEFAULT"}}])["users"] == {"grace": ["mcp_servers"]}
+        assert fake.users["grace"]["given"] == {}
+    else:
+        assert "grace has permissions in mcp_servers" in result["msg"] and "3.15.0 or newer" in result["msg"]
+        assert fake.changes == [] and "ada" not in fake.users
+    assert run(fake, [{"name": "grace", "state": "absent", "mcp_servers": {"team/tools": "USE"}}]).get("msg") is None
+
+
 def test_a_user_is_removed_when_that_is_said(fake: FakeUsers) -> None:
     run(fake, [ADA])
     assert run(fake, [{"name": "ada", "state": "absent"}])["users"] == {"ada": ["state"]}
@@ -121,6 +168,7 @@ def test_a_missing_experiment_is_said_or_made(fake: FakeUsers) -> None:
         ([{"name": "ada", "password": "tiny"}], "The password of ada is shorter than 12"),
         ([{"name": "ada", "password": "password1234"}], "or the one that old releases came with"),
         ([{"name": "ada", "experiments": {"churn": "WRITE"}}], "The permission of ada on churn is WRITE: choose one of READ, USE"),
+        ([{"name": "ada", "prompts": {"greeting": "WRITE"}}], "The permission of ada on greeting is WRITE: choose one of READ, USE"),
         ([ADA, ADA], "The user ada is given twice"),
         ([{"name": "a:da"}], "may not be empty or hold a colon"),
         ([{"name": "admin"}], "The user admin is who this logs in as"),
