@@ -30,6 +30,8 @@ HOST_PYTHON, CONTROL_PYTHON = "3.10", "3.11"
 DRIVERS = ("psycopg2-binary", "psycopg[binary]")
 #: Packages that `mlflow server --expose-prometheus` imports, and that are no dependencies of MLflow.
 METRICS = ("prometheus-flask-exporter",)
+#: What uvicorn takes by itself if it is installed: a parser and an event loop in C. MLflow runs on uvicorn since this release.
+WEB_SERVER, ON_UVICORN = ("httptools", "uvloop ; sys_platform != 'win32'"), (3, 5)
 #: The oldest Python for the OpenID Connect plugin, and a package for which the pin of the plugin is ignored: it requires an older gunicorn,
 #: but never imports it, because the server runs on uvicorn.
 OIDC_PYTHON, OVERRIDDEN = "3.11", ("gunicorn",)
@@ -105,6 +107,11 @@ def canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def release(version: str) -> tuple[int, ...]:
+    """Return the number of a release in a form that can be compared."""
+    return tuple(int(part) for part in version.split("."))
+
+
 def find_uv() -> str:
     """Return the uv next to this Python, or else the one on PATH.
 
@@ -136,7 +143,7 @@ def locks(root: Path) -> list[Lock]:
             Lock(
                 f"mlflow-{version}",
                 releases / version / "requirements.txt",
-                (f"mlflow[auth]=={version}", *DRIVERS, "boto3", *METRICS),
+                (f"mlflow[auth]=={version}", *DRIVERS, "boto3", *METRICS, *(WEB_SERVER if release(version) >= ON_UVICORN else ())),
                 exclude_newer=str(day or ""),
             )
             for version, day in pins["mlflow"].items()

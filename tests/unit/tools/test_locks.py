@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -30,6 +31,13 @@ def tool() -> ModuleType:
 def test_every_lock_of_the_checkout_fits_its_pins(tool: ModuleType) -> None:
     assert [fault for lock in tool.locks(ROOT) for fault in tool.faults(lock)] == []
     assert len(tool.locks(ROOT)) >= 7
+
+
+def test_releases_on_uvicorn_have_its_faster_parser_and_loop(tool: ModuleType) -> None:
+    releases = ROOT / "roles/mlflow_server/files/releases"
+    for facts in releases.glob("*/options.json"):
+        packages = tool.pins_of((facts.parent / "requirements.txt").read_text())
+        assert ({"httptools", "uvloop"} <= packages.keys()) == (json.loads(facts.read_text())["web_server"] == "uvicorn"), facts
 
 
 @pytest.mark.parametrize(

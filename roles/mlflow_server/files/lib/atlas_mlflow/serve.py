@@ -36,6 +36,7 @@ PRELOADED = (
     "uvicorn.main",
     "uvicorn.supervisors.multiprocess",
     "uvicorn.protocols.http.auto",
+    "uvloop",
     "fastapi",
     "flask_cors",
     "flask_wtf.csrf",
