@@ -11,6 +11,8 @@ from testinfra.host import Host
 
 #: Compares the store of users with a memory to the one of the release that runs it.
 LOGIN_MEMORY = (Path(__file__).parent / "login_memory.py").read_text(encoding="utf-8")
+#: Compares answers that take a short way through the server to those of the release that runs it.
+SHORT_WAYS = (Path(__file__).parent / "short_ways.py").read_text(encoding="utf-8")
 #: The releases whose server is a FastAPI application.
 WITH_FASTAPI = ["3.5.1", "3.10.1", "3.17.2"]
 
@@ -38,8 +40,16 @@ def test_each_change_of_the_schema_left_a_backup(server: Host) -> None:
     assert min(json.loads(server.check_output("python3 -c %s " + " ".join(f"/var/lib/mlflow/{name}" for name in backups), script))) >= 1
 
 
-def test_each_release_has_what_the_memory_for_logins_builds_on(server: Host) -> None:
-    """At once, because each takes some seconds to import MLflow."""
+def of_each_release(server: Host, script: str) -> dict[str, object]:
+    """Return what a script prints in each release with FastAPI. At once, because each takes some seconds to import MLflow."""
     with ThreadPoolExecutor() as pool:
-        compared = pool.map(lambda name: run_python(server, LOGIN_MEMORY, None, f"/opt/mlflow/releases/{name}/bin/python"), WITH_FASTAPI)
-        assert dict(zip(WITH_FASTAPI, compared, strict=True)) == {name: [] for name in WITH_FASTAPI}
+        printed = pool.map(lambda name: run_python(server, script, None, f"/opt/mlflow/releases/{name}/bin/python"), WITH_FASTAPI)
+        return dict(zip(WITH_FASTAPI, printed, strict=True))
+
+
+def test_each_release_has_what_the_memory_for_logins_builds_on(server: Host) -> None:
+    assert of_each_release(server, LOGIN_MEMORY) == {name: [] for name in WITH_FASTAPI}
+
+
+def test_requests_that_take_a_short_way_get_the_same_answers(server: Host) -> None:
+    assert of_each_release(server, SHORT_WAYS) == {name: [] for name in WITH_FASTAPI}

@@ -11,7 +11,7 @@ import os
 import types
 from typing import Any
 
-from atlas_mlflow import artifacts, login_memory_basic, sockets
+from atlas_mlflow import artifacts, flask_bridge, login_memory_basic, middleware, sockets
 
 #: The application with users.
 _WITH_USERS = "mlflow.server.auth"
@@ -46,5 +46,7 @@ def create_app() -> Any:
     sockets.turn_off_nagle()
     # A plugin may have an application of another kind.
     if hasattr(application, "add_exception_handler"):
-        artifacts.install(application, importlib.import_module("mlflow.server").app)
+        flask_application = importlib.import_module("mlflow.server").app
+        middleware.install(application, flask_bridge.install(application, flask_application))
+        artifacts.install(application, flask_application)
     return application

@@ -1,0 +1,168 @@
+"""Call MLflow's Flask application from its FastAPI application, with one step into a thread and one step back.
+
+Most routes of MLflow are Flask's. MLflow calls Flask through Starlette's ``WSGIResponder``, which starts a task for each request and goes from the thread
+to the event loop for the headers, for each chunk and for the end of an answer, and waits each time. This bridge gives an answer to the event loop in one
+piece if its length is known and it is small. Other answers are sent chunk by chunk while they are made. Threads, their limit, and what Flask is told about a
+request stay as they are.
+
+FastAPI compares each request with all of its own routes before it comes to Flask. The bridge remembers for which methods and paths none of them was
+chosen: routes are chosen by nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+_logger = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
+
+#: Bridges that do nothing else than to call Flask: Starlette's, and that of MLflow from 3.15 on.
+_BRIDGES = ("WSGIMiddleware", "_EfficientWSGIMiddleware")
+#: Bytes of an answer up to which it is sent in one piece.
+IN_ONE_PIECE = 256 * 1024
+#: Paths of Flask that are remembered. Most paths of the API have no identifiers in them.
+MOST_PATHS = 1000
+
+
+class _Answer:
+    """The answer to one request, while Flask makes it in a thread.
+
+    :param application: Flask's application.
+    :param tell: Sends a message from the thread, and waits until it is sent.
+    """
+
+    def __init__(self, application: Callable[..., Iterable[bytes]], tell: Callable[[Message], object]) -> None:
+        self._application = application
+        self._tell = tell
+        self._start: Message | None = None
+        self._is_short = False
+        #: What WSGI calls the error that this answer reports.
+        self.error: Any = None
+
+    def _start_response(self, status: str, headers: list[tuple[str, str]], error: Any = None) -> None:
+        self.error = error
+        if self._start is None:
+            made = [(name.strip().encode("ascii").lower(), value.strip().encode("ascii")) for name, value in headers]
+            self._is_short = any(name == b"content-length" and int(value) <= IN_ONE_PIECE for name, value in made)
+            self._start = {"type": "http.response.start", "status": int(status.split(" ", 1)[0]), "headers": made}
+
+    def make(self, environ: dict[str, Any]) -> list[Message]:
+        """Let Flask handle the request, and return the messages that are left to be sent.
+
+        :raises Exception: What Flask raises.
+        """
+        chunks: list[bytes] = []
+        is_started = False
+        made = self._application(environ, self._start_response)
+        try:
+            for chunk in made:
+                if self._is_short:
+                    chunks.append(chunk)
+                    continue
+                if not is_started and self._start is not None:
+                    self._tell(self._start)
+                    is_started = True
+                if chunk:
+                    self._tell({"type": "http.response.body", "body": chunk, "more_body": True})
+        finally:
+            # WSGI requires it (PEP 3333), and Starlette forgets it: files of answers stay open until they are collected.
+            if hasattr(made, "close"):
+                made.close()
+        end: Message = {"type": "http.response.body", "body": b"".join(chunks), "more_body": False}
+        return [end] if is_started or self._start is None else [self._start, end]
+
+
+class FlaskBridge:
+    """A Flask application as an ASGI application.
+
+    :param application: Flask's application.
+    :param former: MLflow's own bridge, for what is no HTTP request.
+    """
+
+    def __init__(self, application: Callable[..., Iterable[bytes]], former: Application) -> None:
+        import anyio.from_thread
+        import anyio.to_thread
+        from starlette.middleware.wsgi import build_environ
+
+        self._application = application
+        self._former = former
+        self._to_thread: Any = anyio.to_thread.run_sync
+        self._from_thread: Any = anyio.from_thread.run
+        self._environ = build_environ
+        #: Methods and paths that FastAPI gave to Flask.
+        self.known: set[tuple[str, str]] = set()
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] != "http":
+            await self._former(scope, receive, send)
+            return
+        if len(self.known) >= MOST_PATHS:
+            self.known.clear()
+        self.known.add((scope["method"], scope["path"]))
+        chunks = []
+        more = True
+        while more:
+            message = await receive()
+            chunks.append(message.get("body", b""))
+            more = message.get("more_body", False)
+        answer = _Answer(self._application, lambda message: self._from_thread(send, message))
+        for message in await self._to_thread(answer.make, self._environ(scope, b"".join(chunks))):
+            await send(message)
+        if answer.error is not None:
+            raise answer.error[1].with_traceback(answer.error[2])
+
+
+def first_route(mount: Any, known: set[tuple[str, str]]) -> Any:
+    """Return a route for requests that are known to be Flask's, to be compared before all others.
+
+    :param mount: The route of the bridge, Starlette's ``Mount``.
+    """
+    kind = type(mount)
+
+    class KnownPaths(kind):  # type: ignore[misc, valid-type]  # Starlette is not known here.
+        """The same route, for known methods and paths alone."""
+
+        def matches(self, scope: Message) -> Any:
+            """Return what the route returns, or that it does not match."""
+            if scope["type"] == "http" and (scope["method"], scope["path"]) in known:
+                return super().matches(scope)
+            return no_match, {}
+
+    from starlette.routing import Match
+
+    no_match = Match.NONE
+    return KnownPaths(mount.path, app=mount.app)
+
+
+def install(application: Any, flask_application: Any) -> set[tuple[str, str]]:
+    """Put the bridge in the place of MLflow's own, and return the methods and paths that are known to be Flask's, a set that grows.
+
+    Call this in each worker, before its first request.
+
+    :param application: The FastAPI application of the server.
+    :param flask_application: MLflow's Flask application, which the other one contains.
+    """
+    routes = getattr(getattr(application, "router", None), "routes", [])
+    for route in routes:
+        former: Any = getattr(route, "app", None)
+        # A bridge of Starlette or MLflow, and none of a plugin, which may do more than call Flask.
+        if getattr(former, "app", None) is not flask_application or type(former).__name__ not in _BRIDGES:
+            continue
+        try:
+            route.app = FlaskBridge(former.app, former)
+        except ImportError as error:
+            _logger.warning("Flask is called as MLflow calls it: %s", error)
+            break
+        routes.insert(0, first_route(route, route.app.known))
+        known: set[tuple[str, str]] = route.app.known
+        return known
+    else:
+        _logger.info("Flask is called as MLflow calls it, because the application has another bridge.")
+    return set()

@@ -1,0 +1,124 @@
+"""Leave out middleware of MLflow for the requests that it would only pass on.
+
+Three functions of MLflow look at each request: for the workspace, to measure the gateway, and for the permissions of routes that are not Flask's. Most
+requests are passed on as they are. Starlette's class for such functions (``BaseHTTPMiddleware``) starts a task for each request, and copies each message
+through two streams. This module asks first whether a function has anything to do, and if so, the function and the class do it as before.
+
+A function is known by its source, because another release may do more in it. A function that is not known handles each request.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+_logger = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Message, Receive, Send], Awaitable[None]]
+HasWork = Callable[[Message], bool]
+#: Methods and paths that are known to be Flask's.
+OfFlask = AbstractSet[tuple[str, str]]
+
+#: The modules whose functions this module looks for. Functions of a plugin are none of its business.
+_MODULES = ("mlflow.server.fastapi_app", "mlflow.server.auth")
+
+
+def _workspace(_of_flask: OfFlask) -> HasWork:
+    """Each request, if the server has workspaces. Otherwise only a request that names one, to refuse it."""
+    from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
+    from mlflow.server.workspace_helpers import WORKSPACE_HEADER_NAME
+
+    has_workspaces, header = bool(MLFLOW_ENABLE_WORKSPACES.get()), WORKSPACE_HEADER_NAME.lower().encode()
+    return lambda scope: has_workspaces or any(name.lower() == header for name, _value in scope["headers"])
+
+
+def _gateway(_of_flask: OfFlask) -> HasWork:
+    """Requests to the gateway, whatever prefix is before its path."""
+    return lambda scope: "/gateway/" in scope["path"]
+
+
+def _permissions(of_flask: OfFlask) -> HasWork:
+    """Requests for which MLflow has a check of permissions outside of Flask.
+
+    If MLflow refuses routes of FastAPI without a check, as it does by default, also all requests that are not known to be Flask's.
+    """
+    from mlflow import environment_variables
+    from mlflow.server import auth
+
+    find = auth._find_fastapi_validator
+    fail_closed = getattr(environment_variables, "MLFLOW_BASIC_AUTH_FAIL_CLOSED", None)
+    refuses = fail_closed is not None and bool(fail_closed.get())
+    # Releases before native routes for artifacts decide by the path alone.
+    by_path = len(inspect.signature(find).parameters) == 1
+
+    def has_work(scope: Message) -> bool:
+        method, path = scope["method"], scope["path"]
+        if refuses and (method, path) not in of_flask:
+            return True
+        return (find(path) if by_path else find(path, method)) is not None
+
+    return has_work
+
+
+#: The known functions by the sha256 of their source, with what makes the question whether they have anything to do.
+KNOWN: dict[str, Callable[[OfFlask], HasWork]] = {
+    "4e46e874662800885763fd7ce266428620548cb26c54edda2069d6bed6ad6c18": _workspace,  # 3.17.2
+    "4f76a25f17bb00fe6fc5dbd33ff61191f53f617c49723e50f759bd459c8ca43e": _workspace,  # 3.10.1
+    "7c8b73643be70b49233e52f2fb3d76cab4bc31bc90017ecf9438cb8189582d48": _gateway,  # 3.17.2
+    "3209d743ce0c6d31bdba270a8abf96eb53a59c37889bd1f278359751416c364d": _permissions,  # 3.17.2
+    "9299652710a401cae3eed16a585ede1bd6ea1daced9d13aee7dab6e29acb7198": _permissions,  # 3.10.1
+}
+
+
+class OnlyIf:
+    """Middleware that is left out for requests that it would only pass on.
+
+    :param app: The next application.
+    :param make: Makes the middleware, given the next application.
+    :param has_work: Says whether the middleware has anything to do for a request.
+    """
+
+    def __init__(self, app: Application, make: Callable[[Application], Application], has_work: HasWork) -> None:
+        self._next = app
+        self._middleware = make(app)
+        self._has_work = has_work
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        chosen = self._middleware if scope["type"] == "http" and self._has_work(scope) else self._next
+        await chosen(scope, receive, send)
+
+
+def digest(function: Callable[..., Any]) -> str:
+    """Return the sha256 of a function's source, empty if its source is not there."""
+    try:
+        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
+    except (OSError, TypeError):
+        return ""
+
+
+def install(application: Any, of_flask: OfFlask) -> None:
+    """Leave out the middleware that is known. Call this in each worker, before its first request.
+
+    :param application: The FastAPI application of the server.
+    :param of_flask: Methods and paths that are known to be Flask's. It may grow.
+    """
+    entries = getattr(application, "user_middleware", [])
+    for number, entry in enumerate(entries):
+        function: Any = getattr(entry, "kwargs", {}).get("dispatch")
+        if getattr(function, "__module__", "") not in _MODULES:
+            continue
+        try:
+            has_work = KNOWN[digest(function)](of_flask)
+        except (KeyError, ImportError, AttributeError) as error:
+            _logger.warning("%s of MLflow handles each request, because its form in this release is not known (%s).", function.__name__, type(error).__name__)
+            continue
+        entries[number] = type(entry)(OnlyIf, make=functools.partial(entry.cls, **entry.kwargs), has_work=has_work)

@@ -1,0 +1,172 @@
+"""Middleware of MLflow is left out only for requests that it passes on, and only if its source is known."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+import types
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
+
+
+@pytest.fixture
+def middleware(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(LIB))
+    monkeypatch.delitem(sys.modules, "atlas_mlflow.middleware", raising=False)
+    return importlib.import_module("atlas_mlflow.middleware")
+
+
+def setting(value: bool) -> Any:
+    """Return a stand-in for a variable of MLflow's environment."""
+    return SimpleNamespace(get=lambda: value)
+
+
+@pytest.fixture
+def mlflow(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return stand-ins for the modules of MLflow, in which a test changes values."""
+    environment = SimpleNamespace(MLFLOW_ENABLE_WORKSPACES=setting(False), MLFLOW_BASIC_AUTH_FAIL_CLOSED=setting(False))
+    auth = SimpleNamespace(_find_fastapi_validator=lambda path, method: "check" if path.startswith("/v1/traces") and method == "POST" else None)
+    for name in ("mlflow", "mlflow.server"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setattr(sys.modules["mlflow"], "environment_variables", environment, raising=False)
+    monkeypatch.setattr(sys.modules["mlflow.server"], "auth", auth, raising=False)
+    monkeypatch.setitem(sys.modules, "mlflow.environment_variables", environment)
+    monkeypatch.setitem(sys.modules, "mlflow.server.workspace_helpers", SimpleNamespace(WORKSPACE_HEADER_NAME="X-MLFLOW-WORKSPACE"))
+    return SimpleNamespace(environment=environment, auth=auth)
+
+
+def request(path: str = "/api/2.0/mlflow/runs/get", method: str = "GET", *headers: tuple[bytes, bytes]) -> dict[str, Any]:
+    """Return the scope of a request."""
+    return {"type": "http", "path": path, "method": method, "headers": list(headers)}
+
+
+def test_without_workspaces_only_a_request_for_one_is_refused(middleware: ModuleType, mlflow: Any) -> None:
+    has_work = middleware._workspace(set())
+    assert not has_work(request("/", "GET", (b"host", b"x")))
+    assert has_work(request("/", "GET", (b"x-mlflow-workspace", b"team")))
+    mlflow.environment.MLFLOW_ENABLE_WORKSPACES = setting(True)
+    assert middleware._workspace(set())(request())
+
+
+@pytest.mark.parametrize(("path", "work"), [("/gateway/x/mlflow/invocations", True), ("/prefix/gateway/x", True), ("/api/2.0/mlflow/runs/get", False)])
+def test_the_gateway_is_known_by_its_path(middleware: ModuleType, path: str, work: bool) -> None:
+    assert middleware._gateway(set())(request(path)) == work
+
+
+def test_permissions_are_checked_if_mlflow_has_a_check(middleware: ModuleType, mlflow: Any) -> None:
+    has_work = middleware._permissions(set())
+    assert has_work(request("/v1/traces", "POST"))
+    assert not has_work(request("/v1/traces"))
+    assert not has_work(request())
+
+
+def test_permissions_of_releases_that_decide_by_the_path(middleware: ModuleType, mlflow: Any) -> None:
+    del mlflow.environment.MLFLOW_BASIC_AUTH_FAIL_CLOSED
+    mlflow.auth._find_fastapi_validator = lambda path: "check" if path == "/v1/traces" else None
+    assert middleware._permissions(set())(request("/v1/traces"))
+    assert not middleware._permissions(set())(request())
+
+
+def test_if_mlflow_refuses_routes_without_a_check_only_those_of_flask_need_none(middleware: ModuleType, mlflow: Any) -> None:
+    mlflow.environment.MLFLOW_BASIC_AUTH_FAIL_CLOSED = setting(True)
+    of_flask: set[tuple[str, str]] = set()
+    has_work = middleware._permissions(of_flask)
+    assert has_work(request())
+    of_flask |= {("GET", request()["path"]), ("POST", "/v1/traces")}
+    assert not has_work(request())
+    assert has_work(request(method="POST"))
+    assert has_work(request("/v1/traces", "POST"))
+
+
+class Entry:
+    """Starlette's entry for a middleware."""
+
+    def __init__(self, cls: Any, **kwargs: Any) -> None:
+        self.cls = cls
+        self.kwargs = kwargs
+
+    def build(self, app: Any) -> Any:
+        """Return the middleware, as Starlette makes it."""
+        return self.cls(app=app, **self.kwargs)
+
+
+class ForFunctions:
+    """Starlette's class for a function."""
+
+    def __init__(self, app: Any, dispatch: Any) -> None:
+        self.app = app
+        self.dispatch = dispatch
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Note the request, and pass it on."""
+        scope.setdefault("seen", []).append(self.dispatch.__name__)
+        await self.app(scope, receive, send)
+
+
+def workspace_function() -> None:
+    """A function of MLflow."""
+
+
+def plugin_function() -> None:
+    """A function of a plugin."""
+
+
+workspace_function.__module__ = "mlflow.server.fastapi_app"
+plugin_function.__module__ = "plugin"
+
+
+def seen_by(application: Any, scope: dict[str, Any]) -> list[str]:
+    """Return the functions that see a request."""
+
+    async def end(_scope: Any, _receive: Any, _send: Any) -> None:
+        pass
+
+    app: Any = end
+    for entry in reversed(application.user_middleware):
+        app = entry.build(app)
+    asyncio.run(app(scope, None, None))
+    return list(scope.get("seen", []))
+
+
+@pytest.fixture
+def application() -> Any:
+    """Return an application with a function of MLflow, one of a plugin, and a middleware of another kind."""
+    functions = [Entry(ForFunctions, dispatch=function) for function in (workspace_function, plugin_function)]
+    return SimpleNamespace(user_middleware=[*functions, Entry(lambda app: app)])
+
+
+def test_a_known_function_sees_only_requests_for_it(middleware: ModuleType, mlflow: Any, application: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(middleware.KNOWN, middleware.digest(workspace_function), middleware._workspace)
+    # A plugin's function is none of MLflow's, even if its source is known.
+    monkeypatch.setitem(middleware.KNOWN, middleware.digest(plugin_function), middleware._workspace)
+    middleware.install(application, set())
+    assert seen_by(application, request()) == ["plugin_function"]
+    assert seen_by(application, request("/", "GET", (b"x-mlflow-workspace", b"team"))) == ["workspace_function", "plugin_function"]
+    assert seen_by(application, {"type": "websocket"}) == ["plugin_function"]
+
+
+def test_a_function_in_another_form_sees_each_request(middleware: ModuleType, mlflow: Any, application: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        middleware.install(application, set())
+    assert seen_by(application, request()) == ["workspace_function", "plugin_function"]
+    assert "workspace_function of MLflow handles each request" in caplog.text
+    assert "plugin_function" not in caplog.text
+
+
+def test_a_release_without_what_the_question_needs_keeps_its_function(
+    middleware: ModuleType, mlflow: Any, application: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(middleware.KNOWN, middleware.digest(workspace_function), middleware._permissions)
+    del mlflow.auth._find_fastapi_validator
+    middleware.install(application, set())
+    assert seen_by(application, request()) == ["workspace_function", "plugin_function"]
+
+
+def test_an_application_of_another_kind_is_left_alone(middleware: ModuleType) -> None:
+    middleware.install(SimpleNamespace(), set())
