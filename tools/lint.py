@@ -3,7 +3,8 @@
 ansible-lint starts `ansible-playbook --syntax-check` for each playbook, role and import of a playbook. This takes three quarters of its processor time.
 Here one process checks the same files. If the check fails, ansible-lint repeats it in its own way, and reports the wrong file and line.
 
-Half of the remaining time is for copies of each task for each of forty rules, and for matching each path with the same patterns. Here both are done once.
+Half of the remaining time is for copies of each task for each of forty rules, for matching each path with the same patterns, and for passing each line to
+rules that look at no line. Here the first two are done once, and the last is left out.
 
     python -m tools.lint [OPTION OF ANSIBLE-LINT]...
 """
@@ -20,12 +21,14 @@ from collections.abc import Iterable, MutableMapping
 from pathlib import Path
 from typing import Any
 
+import ansiblelint.file_utils
 import ansiblelint.utils
 import wcmatch.pathlib
 from ansible_compat.runtime import Runtime
 from ansiblelint.__main__ import _run_cli_entrypoint
 from ansiblelint.errors import MatchError
 from ansiblelint.file_utils import Lintable
+from ansiblelint.rules import AnsibleLintRule
 from ansiblelint.runner import Runner
 
 #: ansible-lint's check of each playbook and role that it has found, and its check of an imported playbook.
@@ -34,6 +37,8 @@ _each_alone, _one_alone = Runner._run_syntax_check_phase, Runtime.has_playbook
 _passed: set[Path] = set()
 #: ansible-lint's function that prepares a task for its rules.
 _normalize = ansiblelint.utils.normalize_task_v2
+#: ansible-lint's loop over the lines of a file.
+_each_line = AnsibleLintRule.matchlines
 #: Prepared tasks, by the identity of the original task. The original is kept, so that no other task gets its identity.
 _normalized: dict[int, tuple[Any, MutableMapping[str, Any]]] = {}
 
@@ -86,11 +91,20 @@ def _normalize_once(task: Any) -> MutableMapping[str, Any]:
     return {**made, "action": {**made["action"]}}
 
 
+def _lines_if_read(self: AnsibleLintRule, file: Lintable) -> list[MatchError]:
+    """Return what a rule finds in the lines of a file, if the rule looks at lines."""
+    return [] if type(self).match is AnsibleLintRule.match else _each_line(self, file)
+
+
 def patch() -> None:
     """Replace these functions of ansible-lint."""
     Runner._run_syntax_check_phase = _all_at_once  # type: ignore[method-assign]
     Runtime.has_playbook = _one_of_all  # type: ignore[method-assign]
     ansiblelint.utils.normalize_task_v2 = _normalize_once
+    AnsibleLintRule.matchlines = _lines_if_read  # type: ignore[method-assign]
+    # No file changes or moves while the rules run.
+    ansiblelint.file_utils.kind_from_path = functools.cache(ansiblelint.file_utils.kind_from_path)
+    ansiblelint.file_utils.find_role_dir = functools.cache(ansiblelint.file_utils.find_role_dir)
     # The result of the match depends only on the path and the pattern.
     wcmatch.pathlib.PurePath.globmatch = functools.cache(wcmatch.pathlib.PurePath.globmatch)  # type: ignore[method-assign]
 
