@@ -63,3 +63,17 @@ def test_a_task_is_read_once_and_what_a_rule_adds_is_not_seen_by_the_next(monkey
     assert lint._normalize_once(SimpleNamespace(raw_task=first)) == {"name": "a", "action": {"src": "a"}}
     assert lint._normalize_once(SimpleNamespace(raw_task=second))["name"] == "b"
     assert read == [first, second]
+
+
+def test_lines_go_to_the_rules_that_look_at_lines(monkeypatch: pytest.MonkeyPatch):
+    class OfTasks(lint.AnsibleLintRule):
+        id = "of-tasks"
+
+    class OfLines(OfTasks):
+        id = "of-lines"
+
+        def match(self, line: str) -> bool:
+            return "a" in line
+
+    monkeypatch.setattr(lint, "_each_line", lambda rule, _file: [rule.id])
+    assert [lint._lines_if_read(rule(), None) for rule in (OfTasks, OfLines)] == [[], ["of-lines"]]
