@@ -164,3 +164,22 @@ def test_a_signal_ends_a_worker_that_has_no_handler_yet(monkeypatch: pytest.Monk
         assert signal.getsignal(number) != signal.SIG_DFL and number not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     finally:
         signal.signal(number, before)
+
+
+@pytest.mark.parametrize("former", [None, "background_thread:true"])
+def test_libraries_are_loaded_without_threads(packages: Path, monkeypatch: pytest.MonkeyPatch, former: str | None) -> None:
+    """A fork of a process with threads may wait for a lock for ever. What the workers do later is up to the settings of the service."""
+    monkeypatch.syspath_prepend(str(LIB))
+    monkeypatch.syspath_prepend(str(packages))
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    monkeypatch.delenv("JE_ARROW_MALLOC_CONF", raising=False)
+    if former:
+        monkeypatch.setenv("JE_ARROW_MALLOC_CONF", former)
+    from atlas_mlflow import serve
+
+    (packages / "numbers_library.py").write_text("import os; seen = {name: os.environ.get(name) for name in ('OPENBLAS_NUM_THREADS', 'JE_ARROW_MALLOC_CONF')}")
+    monkeypatch.setattr(serve, "PRELOADED", ("no_such_library", "numbers_library"))
+    monkeypatch.delitem(sys.modules, "numbers_library", raising=False)
+    serve.preload()
+    assert sys.modules.pop("numbers_library").seen == {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+    assert (os.environ.get("OPENBLAS_NUM_THREADS"), os.environ.get("JE_ARROW_MALLOC_CONF")) == (None, former)

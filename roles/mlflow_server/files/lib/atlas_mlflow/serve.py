@@ -64,17 +64,22 @@ _UVICORN = [sys.executable, "-m", "uvicorn"]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 
 
+#: Settings by which libraries start no thread while they are loaded: NumPy's for numbers, and the one of PyArrow's allocator, which returns memory.
+WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+
+
 def preload() -> None:
-    """Load the modules in `PRELOADED`, without threads of libraries for numbers: a process with threads must not be forked."""
-    threads = os.environ.get("OPENBLAS_NUM_THREADS")
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    """Load the modules in `PRELOADED` without threads: a process with threads must not be forked."""
+    former = {name: os.environ.get(name) for name in WITHOUT_THREADS}
+    os.environ.update(WITHOUT_THREADS)
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    if threads is None:
-        del os.environ["OPENBLAS_NUM_THREADS"]
-    else:
-        os.environ["OPENBLAS_NUM_THREADS"] = threads
+    for name, value in former.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
 
 
 class _Handed:
