@@ -11,7 +11,7 @@ import os
 import types
 from typing import Any
 
-from atlas_mlflow import artifacts, flask_bridge, login_memory_basic, middleware, sockets
+from atlas_mlflow import artifacts, flask_bridge, login_memory_basic, middleware, request_heads, sockets
 
 #: The application with users.
 _WITH_USERS = "mlflow.server.auth"
@@ -44,6 +44,7 @@ def create_app() -> Any:
     if module == _WITH_USERS:
         login_memory_basic.install(application)
     sockets.turn_off_nagle()
+    request_heads.limit()
     # A plugin may have an application of another kind.
     if hasattr(application, "add_exception_handler"):
         flask_application = importlib.import_module("mlflow.server").app
