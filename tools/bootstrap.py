@@ -35,8 +35,6 @@ REQUIREMENTS = ROOT / "requirements.yml"
 #: The newest ansible-core needs 3.12. The oldest supported one needs 3.11.
 PREFERRED, MINIMUM = (3, 12), (3, 11)
 CANDIDATES = ("python3.13", "python3.12", "python3.14", "python3", "python3.11")
-#: The Python of the distribution, which is compiled with profile-guided optimization. A version manager's is not by default, and takes a fifth more time.
-OF_DISTRIBUTION = "/usr/bin/python3"
 
 #: Asks the Galaxy server of ansible.cfg and the environment. Any HTTP answer counts, and so does the user's own list of servers.
 GALAXY_ANSWERS = """
@@ -90,14 +88,7 @@ def find_python(asked_for: str | None) -> tuple[str, tuple[int, int]]:
         raise BootstrapError(
             f"No Python {'.'.join(map(str, MINIMUM))} or newer that runs was found in {where}. Install one, or name one: make ... PYTHON=/path/to/python3.12"
         )
-    if not asked_for and version_of(OF_DISTRIBUTION) == found[1] and makes_environments(OF_DISTRIBUTION):
-        return OF_DISTRIBUTION, found[1]
     return found
-
-
-def makes_environments(python: str) -> bool:
-    """Return whether an interpreter has the part that creates environments with pip."""
-    return subprocess.run([python, "-c", "import ensurepip"], stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> None:
@@ -124,7 +115,7 @@ def install_ensurepip(version: tuple[int, int]) -> None:
 
 def make_venv(python: str, version: tuple[int, int]) -> None:
     """Create .venv again, with pip and the pinned uv."""
-    if not makes_environments(python):
+    if subprocess.run([python, "-c", "import ensurepip"], stderr=subprocess.DEVNULL, check=False).returncode:
         install_ensurepip(version)
     run([python, "-m", "venv", "--clear", VENV])
     run([VENV_PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", UV_LOCK])

@@ -37,28 +37,6 @@ def test_a_shim_that_refuses_is_no_interpreter(tmp_path: Path):
     assert bootstrap.version_of(sys.executable) == sys.version_info[:2]
 
 
-@pytest.mark.parametrize(
-    ("version", "has_ensurepip", "asked_for", "is_taken"),
-    [((3, 11), True, None, True), ((3, 12), True, None, False), (None, True, None, False), ((3, 11), False, None, False), ((3, 11), True, "python3", False)],
-    ids=["same version", "another version", "none", "no ensurepip", "another one is asked for"],
-)
-def test_of_one_version_the_build_of_the_distribution_is_taken(
-    monkeypatch: pytest.MonkeyPatch, version: tuple[int, int] | None, has_ensurepip: bool, asked_for: str | None, is_taken: bool
-):
-    versions = {bootstrap.OF_DISTRIBUTION: version, "/of/manager": (3, 11)}
-    monkeypatch.setattr(bootstrap.shutil, "which", lambda name: "/of/manager" if name == "python3" else None)
-    monkeypatch.setattr(bootstrap, "version_of", versions.get)
-    monkeypatch.setattr(bootstrap, "makes_environments", lambda _python: has_ensurepip)
-    assert bootstrap.find_python(asked_for) == (bootstrap.OF_DISTRIBUTION if is_taken else "/of/manager", (3, 11))
-
-
-def test_an_interpreter_without_ensurepip_is_seen(tmp_path: Path):
-    without = tmp_path / "python3"
-    without.write_text("#!/bin/sh\nexit 1\n")
-    without.chmod(0o755)
-    assert not bootstrap.makes_environments(str(without)) and bootstrap.makes_environments(sys.executable)
-
-
 def test_the_stamp_changes_with_each_input_and_with_nothing_else(tmp_path: Path):
     one, two = tmp_path / "one", tmp_path / "two"
     one.write_text("a")
