@@ -127,8 +127,10 @@ def _build(folder: Path) -> tuple[str, str, float]:
         return complaint, "", seconds
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as content:
+        # Python 3.11.2, which Debian 12 has, does not know the filter. This archive was made here, so it needs none there.
+        known: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         for copy in ("one", "two"):
-            content.extractall(folder / copy / PLACE, filter="data")
+            content.extractall(folder / copy / PLACE, **known)
         return contents(content.getnames()), "", seconds
 
 
