@@ -8,24 +8,20 @@ import json
 import random
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from fake_s3 import FakeS3
+from server_package import fresh
 
-LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
 URL = "/api/2.0/mlflow-artifacts/artifacts/0/run/artifacts/file.bin"
 
 
 @pytest.fixture
 def artifacts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the module, with small parts and chunks."""
-    monkeypatch.syspath_prepend(str(LIB))
-    for name in ("atlas_mlflow.artifacts", "atlas_mlflow.transfers"):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    module = importlib.import_module("atlas_mlflow.artifacts")
+    module = fresh(monkeypatch, "artifacts", "transfers")
     monkeypatch.setattr(module.transfers, "PART", 100)
     monkeypatch.setattr(module.transfers, "CHUNK", 64)
     monkeypatch.setattr(module.transfers, "KEEP_MEMORY", 0.0)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from server_package import fresh
 
-LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
 SCOPE = {"type": "http", "method": "POST", "path": "/api/x"}
 
 
@@ -74,9 +72,7 @@ def bridge(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         monkeypatch.setitem(sys.modules, name, module)
     for name in ("to_thread", "from_thread"):
         monkeypatch.setattr(made["anyio"], name, made[f"anyio.{name}"], raising=False)
-    monkeypatch.syspath_prepend(str(LIB))
-    monkeypatch.delitem(sys.modules, "atlas_mlflow.flask_bridge", raising=False)
-    return importlib.import_module("atlas_mlflow.flask_bridge")
+    return fresh(monkeypatch, "flask_bridge")
 
 
 class Chunks:

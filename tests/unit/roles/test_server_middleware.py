@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import sys
 import types
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-
-LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
+from server_package import fresh
 
 
 @pytest.fixture
 def middleware(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(LIB))
-    monkeypatch.delitem(sys.modules, "atlas_mlflow.middleware", raising=False)
-    return importlib.import_module("atlas_mlflow.middleware")
+    return fresh(monkeypatch, "middleware")
 
 
 def setting(value: bool) -> Any:
@@ -142,9 +137,9 @@ def application() -> Any:
 
 
 def test_a_known_function_sees_only_requests_for_it(middleware: ModuleType, mlflow: Any, application: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(middleware.KNOWN, middleware.digest(workspace_function), middleware._workspace)
+    monkeypatch.setitem(middleware.KNOWN, middleware.source.digest(workspace_function), middleware._workspace)
     # A plugin's function is none of MLflow's, even if its source is known.
-    monkeypatch.setitem(middleware.KNOWN, middleware.digest(plugin_function), middleware._workspace)
+    monkeypatch.setitem(middleware.KNOWN, middleware.source.digest(plugin_function), middleware._workspace)
     middleware.install(application, set())
     assert seen_by(application, request()) == ["plugin_function"]
     assert seen_by(application, request("/", "GET", (b"x-mlflow-workspace", b"team"))) == ["workspace_function", "plugin_function"]
@@ -162,7 +157,7 @@ def test_a_function_in_another_form_sees_each_request(middleware: ModuleType, ml
 def test_a_release_without_what_the_question_needs_keeps_its_function(
     middleware: ModuleType, mlflow: Any, application: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(middleware.KNOWN, middleware.digest(workspace_function), middleware._permissions)
+    monkeypatch.setitem(middleware.KNOWN, middleware.source.digest(workspace_function), middleware._permissions)
     del mlflow.auth._find_fastapi_validator
     middleware.install(application, set())
     assert seen_by(application, request()) == ["workspace_function", "plugin_function"]

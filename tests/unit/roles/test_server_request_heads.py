@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from server_package import fresh
 
-LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
 MOST = 64 * 1024
 
 
@@ -73,9 +72,7 @@ BEGIN, END = "on_message_begin", "on_headers_complete"
 
 @pytest.fixture
 def connection(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(LIB))
-    from atlas_mlflow import request_heads
-
+    request_heads: Any = fresh(monkeypatch, "request_heads")
     module: Any = ModuleType("uvicorn.protocols.http.httptools_impl")
     module.HttpToolsProtocol = make_protocol()
     for name in ("uvicorn", "uvicorn.protocols", "uvicorn.protocols.http"):
@@ -112,8 +109,6 @@ def test_a_long_head_is_refused_and_others_are_not(connection: Any, pieces: list
 
 
 def test_another_parser_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(LIB))
-    from atlas_mlflow import request_heads
-
+    request_heads: Any = fresh(monkeypatch, "request_heads")
     monkeypatch.setitem(sys.modules, "uvicorn.protocols.http.httptools_impl", None)
     assert not request_heads.limit()

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-
-LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
+from server_package import fresh
 
 
 @pytest.fixture
 def sockets(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(LIB))
-    monkeypatch.delitem(sys.modules, "atlas_mlflow.sockets", raising=False)
-    return importlib.import_module("atlas_mlflow.sockets")
+    return fresh(monkeypatch, "sockets")
 
 
 @pytest.fixture(params=[(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")], ids=["IPv4", "IPv6"])

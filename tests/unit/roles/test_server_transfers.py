@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import random
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from fake_s3 import AnsweredError, FakeS3
-
-LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
+from server_package import fresh
 
 
 @pytest.fixture
 def transfers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the module, with small parts and chunks."""
-    monkeypatch.syspath_prepend(str(LIB))
-    monkeypatch.delitem(sys.modules, "atlas_mlflow.transfers", raising=False)
-    module = importlib.import_module("atlas_mlflow.transfers")
+    module = fresh(monkeypatch, "transfers")
     monkeypatch.setattr(module, "PART", 100)
     monkeypatch.setattr(module, "CHUNK", 64)
     monkeypatch.setattr(module, "KEEP_MEMORY", 0.0)

@@ -19,7 +19,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -27,13 +27,9 @@ from typing import Any
 from urllib.parse import quote
 
 from atlas_mlflow import transfers
+from atlas_mlflow.asgi import Application, Message, Receive, Send
 
 _logger = logging.getLogger(__name__)
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
 #: Routes whose answer is the content of an artifact, and nothing else, in all shipped releases. A static prefix may come before them.
 _CONTENT = re.compile(r"/(?:ajax-)?api/2\.0/mlflow-artifacts/artifacts/.")

@@ -12,15 +12,12 @@ chosen: routes are chosen by nothing else.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
-_logger = logging.getLogger(__name__)
+from atlas_mlflow.asgi import Application, Message, Receive, Send
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
+_logger = logging.getLogger(__name__)
 
 #: Bridges that do nothing else than to call Flask: Starlette's, and that of MLflow from 3.15 on.
 _BRIDGES = ("WSGIMiddleware", "_EfficientWSGIMiddleware")

@@ -7,12 +7,12 @@ experiment it is. Here a request makes one query for the user, one for the right
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import logging
 from collections.abc import Callable
 from typing import Any
 
+from atlas_mlflow import source
 from atlas_mlflow.login_memory import AnswersOfEachRequest, LoginMemory, ask_again, once
 from atlas_mlflow.quick_rows import QuickRows
 
@@ -30,7 +30,7 @@ QUESTIONS = frozenset(
 )
 #: What a login needs to know of a user.
 COLUMNS = ("id", "username", "password_hash", "is_admin")
-#: SHA-256 of the source of MLflow's `list_grants` for which `_read_grants` is the same query. With another source, MLflow's own is used.
+#: SHA-256 of the source of MLflow's `list_grants` for which `_quick_grants` gives the same query. With another source, MLflow's own is used.
 GRANTS = "7da32bf8506919a05885bd006f76841a6446847392c9846b5d9f529218e80ba5"
 
 
@@ -188,7 +188,7 @@ def _quick_grants(store: type, models: Any) -> Callable[..., Any] | None:
     import sqlalchemy
 
     method = getattr(store, "list_grants", None)
-    if method is None or hashlib.sha256(inspect.getsource(method).encode()).hexdigest() != GRANTS:
+    if method is None or source.digest(method) != GRANTS:
         return None
     from mlflow.server.auth.permissions import RESOURCE_TYPE_WORKSPACE, _validate_resource_type
     from mlflow.server.auth.sqlalchemy_store import RoleGrantRow

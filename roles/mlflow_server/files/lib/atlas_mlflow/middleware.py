@@ -10,19 +10,17 @@ A function is known by its source, because another release may do more in it. A 
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+from atlas_mlflow import source
+from atlas_mlflow.asgi import Application, Message, Receive, Send
+
 _logger = logging.getLogger(__name__)
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Message, Receive, Send], Awaitable[None]]
 HasWork = Callable[[Message], bool]
 #: Methods and paths that are known to be Flask's.
 OfFlask = AbstractSet[tuple[str, str]]
@@ -97,14 +95,6 @@ class OnlyIf:
         await chosen(scope, receive, send)
 
 
-def digest(function: Callable[..., Any]) -> str:
-    """Return the sha256 of a function's source, empty if its source is not there."""
-    try:
-        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
-    except (OSError, TypeError):
-        return ""
-
-
 def install(application: Any, of_flask: OfFlask) -> None:
     """Leave out the middleware that is known. Call this in each worker, before its first request.
 
@@ -117,7 +107,7 @@ def install(application: Any, of_flask: OfFlask) -> None:
         if getattr(function, "__module__", "") not in _MODULES:
             continue
         try:
-            has_work = KNOWN[digest(function)](of_flask)
+            has_work = KNOWN[source.digest(function)](of_flask)
         except (KeyError, ImportError, AttributeError) as error:
             _logger.warning("%s of MLflow handles each request, because its form in this release is not known (%s).", function.__name__, type(error).__name__)
             continue
