@@ -252,7 +252,8 @@ def settings(options: Options) -> list[Pair]:
             speed: dict[bool, list[float]] = {False: [], True: []}
             memory: dict[bool, list[float]] = {False: [], True: []}
             for number in range(options.rounds):
-                for changed in (True, False):
+                # In turns, so that what fills up or warms up favours neither.
+                for changed in (True, False) if number % 2 else (False, True):
                     stack.play(*(["-e", json.dumps(variables)] if changed else []))
                     speed[changed].append(load(stack.server, options.seconds))
                     memory[changed].append(stack.server.memory() / 1e9)
