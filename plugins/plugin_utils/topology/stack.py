@@ -97,6 +97,11 @@ class Stack:
         return [self.proxy_endpoint(proxy.host.address).url for proxy in self.proxies]
 
     @property
+    def front_address(self) -> str:
+        """Return the name or address by which hosts reach all proxies as one, empty without a proxy."""
+        return self.proxies[0].host.address if self.proxies else ""
+
+    @property
     def user_url(self) -> str:
         """Return the URL for people from the inventory."""
         return self.first_server.host.given_text("mlflow_server_url") if self.first_server else ""
