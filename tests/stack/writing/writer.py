@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 # Read when MLflow is imported. An error comes back as one, rather than after minutes of trying again.
-os.environ |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "40", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ |= {"MLFLOW_HTTP_REQUEST_TIMEOUT": "40", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
