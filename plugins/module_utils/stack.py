@@ -28,6 +28,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.uris import read_uri
 KEPT = "etc/atlas-mlflow/kept.json"
 #: The record of the verification.
 SEEN = "etc/atlas-mlflow/seen.json"
+#: The data of the role etcd.
+ETCD_DATA = "var/lib/etcd/atlas-mlflow"
 #: Secrets in the environment of the tracking server, by the names of their files on the control node.
 ENVIRONMENT = {
     "AWS_SECRET_ACCESS_KEY": "minio_secret_key",
@@ -82,7 +84,7 @@ def matching(pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
 def database(uri: str) -> dict[str, str]:
     """Return which database a URI names, without login and driver: its kind, host, port and name. Empty if the URI cannot be read.
 
-    An empty host is this host: a file, or a socket.
+    An empty host is this host: a file, or a socket. For a URI with several hosts, the members of a cluster, this is the first one.
 
     :param uri: The URI, in SQLAlchemy's form.
     """
@@ -94,8 +96,8 @@ def database(uri: str) -> dict[str, str]:
     if not kind or parts.place.endswith("***"):
         return {}
     query = parse_qs(re.sub(r"^.*?\?(?=[\w.-]+=)", "", uri)) if re.search(r"\?[\w.-]+=", uri) else {}
-    host = query.get("host", [parts.host])[0]
-    port = query.get("port", [parts.port])[0]
+    host = query.get("host", [parts.host])[0].partition(",")[0]
+    port = query.get("port", [parts.port])[0].partition(",")[0]
     return {"kind": kind, "host": "" if host.startswith("/") else host.strip("[]").lower(), "port": port, "name": unquote(parts.path.lstrip("/"))}
 
 
@@ -178,9 +180,28 @@ def read_minio(root: Path) -> dict[str, Any]:
 
 
 def read_postgres(root: Path) -> dict[str, Any]:
-    """Return the secret of a PostgreSQL in a container."""
+    """Return the members of a cluster and the secrets that they share, or the secret of a PostgreSQL in a container."""
+    patroni = root / "etc/patroni/config.yml"
+    if patroni.exists() and (settings := _patroni_settings(patroni.read_text(encoding="utf-8"))):
+        logins = settings["postgresql"]["authentication"]
+        secrets = {f"postgres_{login}_password": logins[login]["password"] for login in ("replication", "rewind")}
+        return {"members": sorted(settings["tags"]["atlas_mlflow_members"].split(",")), "secrets": secrets}
     path = root / "etc/atlas-mlflow/postgres/password"
     return {"secrets": {"postgres_superuser_password": path.read_text(encoding="utf-8").strip()}} if path.exists() else {}
+
+
+def _patroni_settings(text: str) -> dict[str, Any]:
+    """Return the settings of Patroni that the role postgres wrote, which are JSON below comments; empty if another tool wrote them."""
+    try:
+        settings: dict[str, Any] = json.loads("".join(line for line in text.splitlines() if not line.startswith("#")))
+    except ValueError:
+        return {}
+    return settings if "atlas_mlflow_members" in (settings.get("tags") or {}) else {}
+
+
+def read_etcd(root: Path) -> dict[str, Any]:
+    """Return whether the host has the data of a member of etcd."""
+    return {"member": True, "secrets": {}} if (root / ETCD_DATA / "member").exists() else {}
 
 
 def read_backup(root: Path) -> dict[str, Any]:
@@ -193,7 +214,7 @@ def read_backup(root: Path) -> dict[str, Any]:
 
 
 #: The function that reads each role's section.
-READERS = {"mlflow_server": read_server, "minio": read_minio, "postgres": read_postgres, "backup": read_backup}
+READERS = {"mlflow_server": read_server, "minio": read_minio, "postgres": read_postgres, "etcd": read_etcd, "backup": read_backup}
 
 
 def read_stack(root: Path = Path("/"), containers: str = "[]") -> dict[str, Any]:

@@ -21,7 +21,7 @@ options:
     description: The role.
     type: str
     required: true
-    choices: [mlflow_server, postgres, minio, haproxy, firewall, backup]
+    choices: [mlflow_server, postgres, etcd, minio, haproxy, firewall, backup]
   upgrade:
     description: Whether to check the rules for an upgrade instead, for the roles that have such rules.
     type: bool

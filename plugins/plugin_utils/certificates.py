@@ -35,6 +35,30 @@ def covers(certificate: x509.Certificate, name: str) -> bool:
     return wanted in patterns or "*." + wanted.partition(".")[2] in patterns
 
 
+def usages(certificate: x509.Certificate) -> set[str]:
+    """Return the roles in TLS that a certificate is for, of C(serverAuth) and C(clientAuth): both if it names none (RFC 5280)."""
+    from cryptography import x509
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    words = {ExtendedKeyUsageOID.SERVER_AUTH: "serverAuth", ExtendedKeyUsageOID.CLIENT_AUTH: "clientAuth"}
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return set(words.values())
+    return {words[usage] for usage in found if usage in words}
+
+
+def client_faults(path: str) -> list[str]:
+    """Return in words what prevents a service from logging in to another one with a certificate.
+
+    :param path: PEM file on the control node.
+    """
+    from cryptography import x509
+
+    found = usages(x509.load_pem_x509_certificate(Path(path).expanduser().read_bytes()))
+    return [] if "clientAuth" in found else [f"{path} is not for clients (its extended key usage has no clientAuth)"]
+
+
 def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now: datetime | None = None) -> list[str]:
     """Return in words what prevents a server from using a certificate, or its clients from trusting it.
 
@@ -77,8 +101,8 @@ def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now:
 def own_is_current(plan: Mapping[str, Any], renew_days: int, now: datetime | None = None) -> bool:
     """Return whether ``playbooks/internal/certificates.yml`` has nothing to do for a host: keys and certificates exist and match.
 
-    :param plan: The host's plan, with the paths on the control node (``tls_dir``, ``tls_authority``, ``tls_certificate``, ``tls_key``) and the names
-        in the certificate (``certificate_names``).
+    :param plan: The host's plan, with the paths on the control node (``tls_dir``, ``tls_authority``, ``tls_certificate``, ``tls_key``), the names
+        in the certificate (``certificate_names``), and the roles in TLS that it is for (``certificate_usages``).
     :param renew_days: Days before the end of a certificate from which it is renewed.
     :param now: The current time, for tests.
     """
@@ -96,6 +120,8 @@ def own_is_current(plan: Mapping[str, Any], renew_days: int, now: datetime | Non
         certificate.verify_directly_issued_by(authority)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        return False
+    if not set(plan["certificate_usages"]) <= usages(certificate):
         return False
     found = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
     return sorted(found) == sorted(set(map(str, plan["certificate_names"])))

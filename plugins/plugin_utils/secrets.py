@@ -32,6 +32,8 @@ class Secret:
 SECRETS = {
     "postgres_password": Secret("postgres_password", "postgres_host"),
     "postgres_superuser_password": Secret("postgres_superuser_password", "postgres_host"),
+    "postgres_replication_password": Secret("postgres_replication_password", "postgres_host"),
+    "postgres_rewind_password": Secret("postgres_rewind_password", "postgres_host"),
     "minio_root_password": Secret("minio_root_password", "minio_host"),
     "minio_secret_key": Secret("minio_secret_key", "minio_host"),
     "mlflow_admin_password": Secret("mlflow_server_admin_password", "first_server"),

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import artifacts, database
@@ -39,11 +39,16 @@ def aliases(hostvars: Hosts, groups: Mapping[str, list[str]], own: str) -> dict[
     return known
 
 
-def place(store: Mapping[str, str], known: Mapping[str, str], managed: Iterable[str]) -> tuple[str, str, str, str]:
-    """Return the identity of a store: its kind, host, port and name. A host of the inventory has one store of each kind, on any port."""
+def place(store: Mapping[str, str], known: Mapping[str, str], managed: Iterable[str], cluster: Sequence[str] = ()) -> tuple[str, str, str, str]:
+    """Return the identity of a store: its kind, host, port and name. A host of the inventory has one store of each kind, on any port.
+
+    :param cluster: The hosts of the group postgres. A database is the same on all of them.
+    """
     if store["kind"] in ("sqlite", "folder"):
         return store["kind"], "", "", store["name"]
     host = known.get(store["host"], store["host"]) if store["host"] or store["kind"] == "postgresql" else ""
+    if store["kind"] == "postgresql" and host in cluster:
+        host = cluster[0]
     port = store["port"] or ("5432" if store["kind"] == "postgresql" else "")
     return store["kind"], host, "" if host in set(managed) else port, store["name"]
 
@@ -79,7 +84,7 @@ def store_changes(section: Mapping[str, Any], wanted: Mapping[str, str], hostvar
         before, after = serves.get(name, {}), will[name]
         if not before.get("kind") or not after.get("kind") or before.get("login") != after.get("login"):
             continue
-        former, present = place(before, known, managed), place(after, known, managed)
+        former, present = (place(one, known, managed, groups.get("postgres", [])) for one in (before, after))
         if former != present and not (name == "registry" and changes.get("backend") == (former, present)):
             changes[name] = (former, present)
     return [f"its {STORES[name]}, {shown(former)}, for {shown(present)}" for name, (former, present) in changes.items()]

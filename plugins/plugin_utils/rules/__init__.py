@@ -12,6 +12,7 @@ from collections.abc import Callable
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import (
     backup,
+    cluster,
     data,
     firewall,
     haproxy,
@@ -105,6 +106,16 @@ RULES: dict[str, tuple[Rule, ...]] = {
         stores.direct_artifacts_are_not_on_loopback,
     ),
     "postgres": (
+        cluster.cluster_has_a_majority,
+        cluster.cluster_is_of_packages,
+        cluster.cluster_has_tls,
+        cluster.cluster_certificate_is_for_clients,
+        cluster.cluster_authority_is_a_file,
+        cluster.cluster_settings_are_alike,
+        cluster.cluster_keeps_its_members,
+        cluster.cluster_overwrites_nothing,
+        cluster.replication_passwords_are_long,
+        cluster.patroni_port_is_free,
         data.postgres_keeps_its_data,
         tls.certificate_has_its_key,
         tls.certificate_fits,
@@ -126,6 +137,16 @@ RULES: dict[str, tuple[Rule, ...]] = {
         images.postgres_image_has_a_version,
         images.postgres_image_is_pinned,
         sockets.postgres_port_is_one,
+    ),
+    "etcd": (
+        options.no_name_is_misspelled,
+        cluster.cluster_has_a_majority,
+        cluster.cluster_has_tls,
+        cluster.cluster_certificate_is_for_clients,
+        cluster.cluster_authority_is_a_file,
+        cluster.cluster_member_is_known,
+        tls.certificate_has_its_key,
+        cluster.etcd_ports_are_free,
     ),
     "minio": (
         data.minio_keeps_its_data,

@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.cluster import size_fault
+
 #: The groups that may have only one host, each with the way to use more.
 SINGLE = {
-    "postgres": "set mlflow_server_backend_store_uri to a cluster of your own",
     "minio": "set mlflow_server_artifacts_destination and mlflow_server_s3_endpoint_url to a cluster of your own",
 }
 
@@ -25,6 +26,8 @@ class Inventory:
     needed: tuple[str, ...] = ()
     #: The value of --limit.
     limit: str = ""
+    #: What to do instead if the database is a cluster and the playbook cannot act on one. Empty if it can.
+    single_database: str = ""
 
 
 def there_is_a_server(inventory: Inventory) -> Iterable[str]:
@@ -51,7 +54,31 @@ def needed_hosts_are_in_the_limit(inventory: Inventory) -> Iterable[str]:
         )
 
 
-RULES = (there_is_a_server, stores_are_single, needed_hosts_are_in_the_limit)
+def cluster_has_a_majority(inventory: Inventory) -> Iterable[str]:
+    """A loss leaves a majority of the database's cluster."""
+    if fault := size_fault(len(inventory.groups.get("postgres") or [])):
+        yield f"{fault} Or set mlflow_server_backend_store_uri to a database of your own."
+
+
+def cluster_is_whole(inventory: Inventory) -> Iterable[str]:
+    """A run that acts on a member of the database's cluster acts on all of them: they are configured with each other, and one after the other."""
+    members = inventory.groups.get("postgres") or []
+    missing = [host for host in members if host not in inventory.selected]
+    if len(members) > 1 and missing and len(missing) < len(members):
+        yield (
+            f"--limit {inventory.limit} leaves out {', '.join(missing)}, which form a cluster with the other hosts of the group postgres. Add them to the "
+            "limit, or leave out all of them."
+        )
+
+
+def database_is_single(inventory: Inventory) -> Iterable[str]:
+    """A playbook that cannot act on a cluster of PostgreSQL refuses it."""
+    count = len(inventory.groups.get("postgres") or [])
+    if inventory.single_database and count > 1:
+        yield f"The group postgres has {count} hosts, and this playbook does not support a cluster yet. {inventory.single_database}"
+
+
+RULES = (cluster_has_a_majority, cluster_is_whole, database_is_single, there_is_a_server, stores_are_single, needed_hosts_are_in_the_limit)
 
 
 def faults(inventory: Inventory) -> list[str]:

@@ -14,6 +14,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import DE
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters as other_clusters
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.cluster import quorum
 
 
 def version_of(given: RoleSettings) -> str:
@@ -56,7 +57,7 @@ def connections(given: RoleSettings) -> str:
     """Return the number of possible connections, for the report of a run."""
     wanted = given.number("postgres_connections")
     most = given.table("postgres_settings").get("max_connections") or max_connections(wanted) or DEFAULT
-    return f"The workers of all tracking servers may open {wanted} connections, and max_connections is {most}."
+    return f"The workers of all tracking servers may open {wanted} connections, and max_connections is {most}. {quorum(given)}".rstrip()
 
 
 def no_upgrade_was_cut_short(given: RoleSettings) -> str:

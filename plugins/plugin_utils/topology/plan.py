@@ -96,13 +96,15 @@ def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "postgres_container_name": database.container_name if database and database.in_container else "",
         "postgres_container_user": database.host.text("postgres_container_user") if database else "",
         "postgres_port": database.port if database else 0,
-        # Loopback, and the host's address only if a tracking server is on another host.
-        "postgres_listen_addresses": ["localhost", *([host.ip] if clients else [])],
+        # Loopback, and the host's address only if a tracking server is on another host, or members of a cluster.
+        "postgres_listen_addresses": ["localhost", *([host.ip] if clients or stack.cluster else [])],
         "postgres_clients": [client.address for client in clients],
         "postgres_connections": stack.connections,
         "postgres_more_databases": stack.users_databases,
-        "backend_store": database.uri(host, database.database) if database else "",
-        "auth_store": database.uri(host, database.users_database(auth)) if database else "",
+        "postgres_members": [{"name": member.name, "address": member.host.address, "ip": member.host.ip} for member in stack.cluster],
+        "postgres_etcd_port": database.host.number("etcd_client_port") if database else 0,
+        "backend_store": stack.database_uri(host, database.database) if database else "",
+        "auth_store": stack.database_uri(host, database.users_database(auth)) if database else "",
     }
 
 
@@ -134,6 +136,8 @@ def host_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "data_removed": removal_plan(stack, host),
         "own_names": [*host.names, host.address, host.ip],
         "certificate_names": stack.certificate_names(host),
+        # Members of a cluster also log in to each other with their certificates.
+        "certificate_usages": ["serverAuth", *(["clientAuth"] if stack.is_member(host) else [])],
         "firewall_needed": [{**asdict(opening), "sources": list(opening.sources)} for opening in stack.openings(host)],
         "container_networks": networks,
         # Of these services, only the tracking server connects to others.

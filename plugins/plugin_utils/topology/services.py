@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -20,6 +20,8 @@ PORT_IN_CONTAINER = {"postgres": 5432, "minio": 9000}
 USERS_DATABASES = {"basic": "_auth", "oidc": "_oidc"}
 #: Over a network, a connection to a lost peer is closed after some seconds. The kernel's own limits are a quarter of an hour or two hours.
 NETWORK_OPTIONS = ("connect_timeout=10", "tcp_user_timeout=10000", "keepalives_idle=30", "keepalives_interval=5", "keepalives_count=3")
+#: The same with a cluster, whose hosts are tried one after the other: a lost host must not delay the next one.
+CLUSTER_OPTIONS = ("connect_timeout=3", *NETWORK_OPTIONS[1:])
 #: The path of the CA file on each tracking server's host.
 AUTHORITY_ON_HOST = "/etc/atlas-mlflow/tls/authority.pem"
 POSTGRES_SOCKETS = "/var/run/postgresql"
@@ -171,8 +173,28 @@ class Database(Service):
         """Return the options of a URI for a link."""
         if link.endpoint is None:
             return [f"host={POSTGRES_SOCKETS}", f"port={self.port}"]
-        authority = AUTHORITY_ON_HOST if host.server_authority else "system"
-        return [*(NETWORK_OPTIONS if link.over_network else ()), *([f"sslmode={link.verify}", f"sslrootcert={authority}"] if link.verify else ())]
+        return [*(NETWORK_OPTIONS if link.over_network else ()), *(self.check(link.verify, host) if link.verify else ())]
+
+    def check(self, verify: str, host: Host) -> list[str]:
+        """Return the options of a URI for the check of the database's certificate.
+
+        :param verify: PostgreSQL's word for the check.
+        :param host: The host that connects.
+        """
+        return [f"sslmode={verify}", f"sslrootcert={AUTHORITY_ON_HOST if host.server_authority else 'system'}"]
+
+    def cluster_uri(self, host: Host, database: str, members: Sequence[Database]) -> str:
+        """Return the URI of a database of a cluster for the tracking server on a host, without the password.
+
+        The driver tries the members in this order until one accepts writes. SQLAlchemy and libpq both read this form.
+
+        :param host: The host that connects.
+        :param database: The name of the database.
+        :param members: The members of the cluster.
+        """
+        places = [f"host={','.join(member.host.address for member in members)}", f"port={','.join(str(member.port) for member in members)}"]
+        options = [*places, "target_session_attrs=read-write", *CLUSTER_OPTIONS, *self.check("verify-full", host)]
+        return f"postgresql+psycopg2://{quote(self.host.text('postgres_user'))}@/{quote(database)}?{'&'.join(options)}"
 
     def uri(self, host: Host, database: str) -> str:
         """Return the URI of a database for the tracking server on a host, without the password."""
@@ -180,6 +202,11 @@ class Database(Service):
         options = "&".join(self.options(link, host))
         place = link.endpoint or ""
         return f"postgresql+psycopg2://{quote(self.host.text('postgres_user'))}@{place}/{quote(database)}{'?' if options else ''}{options}"
+
+    @property
+    def cluster_ports(self) -> list[int]:
+        """Return the ports on which the members of a cluster call each other, in addition to that of PostgreSQL: etcd, and the API of Patroni."""
+        return [self.host.number(name) for name in ("etcd_client_port", "etcd_peer_port", "postgres_patroni_port")]
 
     @property
     def database(self) -> str:

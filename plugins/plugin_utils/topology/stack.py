@@ -55,8 +55,23 @@ class Stack:
 
     @property
     def database(self) -> Database | None:
-        """Return the database. The inventory's rules refuse a second one."""
+        """Return the database. In a cluster, the first member, whose settings are used for settings that all members share."""
         return self.databases[0] if self.databases else None
+
+    @property
+    def cluster(self) -> list[Database]:
+        """Return the members of the database's cluster, empty if the database has one host."""
+        return self.databases if len(self.databases) > 1 else []
+
+    def is_member(self, host: Host) -> bool:
+        """Return whether a host is a member of the database's cluster."""
+        return any(member.name == host.name for member in self.cluster)
+
+    def database_uri(self, host: Host, name: str) -> str:
+        """Return the URI of a database for the tracking server on a host, without the password. Empty without a database."""
+        if not self.database:
+            return ""
+        return self.database.cluster_uri(host, name, self.cluster) if self.cluster else self.database.uri(host, name)
 
     @property
     def store(self) -> ArtifactStore | None:
@@ -165,7 +180,9 @@ class Stack:
 
     @property
     def database_clients(self) -> list[Host]:
-        """Return the hosts that log in to the database over the network."""
+        """Return the hosts that log in to the database over the network. The primary of a cluster may be on another host than the server."""
+        if self.cluster:
+            return [server.host for server in self.servers]
         return self.database.clients(self.servers) if self.database else []
 
     @property
@@ -185,7 +202,9 @@ class Stack:
         for database in self.databases:
             if database.name == host.name:
                 clients = host.items("postgres_clients") if host.given("postgres_clients") is not None else [client.ip for client in self.database_clients]
-                found.append(Opening(database.port, tuple(str(client) for client in clients)))
+                others = [member.host.ip for member in self.cluster if member.name != host.name]
+                found.append(Opening(database.port, tuple(unique([*map(str, clients), *others]))))
+                found += [Opening(port, tuple(others)) for port in database.cluster_ports if others]
         found += [Opening(store.port, tuple(self.store_clients)) for store in self.stores if store.name == host.name]
         for proxy in self.proxies:
             if proxy.name == host.name:

@@ -7,11 +7,12 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults, own_is_current
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults, client_faults, own_is_current
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 NAMES = ["mlflow.example.com", "xn--mlle-0ra.example", "*.lab.example.com", "10.0.0.7"]
@@ -34,6 +35,24 @@ def pair(tmp_path: Path) -> tuple[str, str]:
     builder = builder.not_valid_before(NOW).not_valid_after(NOW + timedelta(days=30)).add_extension(names, critical=False)
     (tmp_path / "server.pem").write_bytes(builder.sign(key, SHA256()).public_bytes(Encoding.PEM))
     return str(tmp_path / "server.pem"), str(tmp_path / "server.key")
+
+
+@pytest.mark.parametrize("usages", [[], ["serverAuth"], ["serverAuth", "clientAuth"]])
+def test_a_member_of_a_cluster_needs_a_certificate_for_clients_too(own: dict[str, object], usages: list[str]) -> None:
+    folder = Path(str(own["tls_dir"]))
+    authority = load_pem_private_key((folder / "authority.key").read_bytes(), None)
+    present = x509.load_pem_x509_certificate((folder / "one.pem").read_bytes())
+    builder = x509.CertificateBuilder().subject_name(present.subject).issuer_name(present.issuer).public_key(present.public_key()).serial_number(2)
+    builder = builder.not_valid_before(NOW).not_valid_after(NOW + timedelta(days=60))
+    builder = builder.add_extension(present.extensions.get_extension_for_class(x509.SubjectAlternativeName).value, critical=False)
+    words = {"serverAuth": ExtendedKeyUsageOID.SERVER_AUTH, "clientAuth": ExtendedKeyUsageOID.CLIENT_AUTH}
+    if usages:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([words[usage] for usage in usages]), critical=False)
+    (folder / "one.pem").write_bytes(builder.sign(authority, SHA256()).public_bytes(Encoding.PEM))  # type: ignore[arg-type]
+    for_both = usages != ["serverAuth"]
+    assert own_is_current(own, 30, now=NOW)
+    assert own_is_current({**own, "certificate_usages": ["serverAuth", "clientAuth"]}, 30, now=NOW) == for_both
+    assert (client_faults(str(folder / "one.pem")) == []) == for_both
 
 
 def test_a_good_one_has_no_fault(pair: tuple[str, str]) -> None:
@@ -84,7 +103,7 @@ def own(tmp_path: Path) -> dict[str, object]:
     for path in folder.glob("*.key"):
         path.chmod(0o600)
     files = {"tls_authority": str(folder / "authority.pem"), "tls_certificate": str(folder / "one.pem"), "tls_key": str(folder / "one.key")}
-    return {"tls_dir": str(folder), **files, "certificate_names": ["one.example", "::1"]}
+    return {"tls_dir": str(folder), **files, "certificate_names": ["one.example", "::1"], "certificate_usages": ["serverAuth"]}
 
 
 def test_an_own_certificate_that_is_current_is_left(own: dict[str, object]) -> None:

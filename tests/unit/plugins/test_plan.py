@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 from ansible.errors import AnsibleError
 from ansible_collections.atlas.mlflow.plugins.action.plan import ActionModule
+from ansible_collections.atlas.mlflow.plugins.filter.uris import with_password
+from ansible_collections.atlas.mlflow.plugins.module_utils.stack import database
+from ansible_collections.atlas.mlflow.plugins.module_utils.uris import not_encoded
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import specifications
 from in_process import act, trusted
 
@@ -143,3 +147,56 @@ def test_each_default_is_read_with_its_type() -> None:
     plain = [(kind, name) for kind, name in read if "{" not in name]
     assert len(plain) > 10
     assert [(kind, name) for kind, name in plain if options[name].get("type", "str") not in types[kind]] == []
+
+
+#: A cluster of three hosts, on the first of which a tracking server runs too.
+CLUSTER: Groups = {"mlflow_servers": ["one", "web"], "postgres": ["one", "two", "three"]}
+
+
+def cluster(**settings: Any) -> Plans:
+    """Return the plans of the hosts of a cluster and of a tracking server."""
+    return plans(CLUSTER, {name: host(name, number, atlas_mlflow_tls=True, **settings) for number, name in enumerate(("one", "two", "three", "web"), 1)})
+
+
+@pytest.mark.parametrize("server", ["one", "web"])
+def test_a_server_gets_all_members_of_a_cluster_and_connects_to_the_one_that_takes_writes(server: str) -> None:
+    uri = cluster(postgres_port=6432, mlflow_server_auth="basic")[server]["backend_store"]
+    url = urlsplit(with_password(uri, "p@ss/wörd"))
+    # Without a host before the path, the driver reads the hosts in the query.
+    assert (url.username, unquote(url.password or ""), url.hostname, url.path) == ("mlflow", "p@ss/wörd", None, "/mlflow")
+    options = dict(parse_qsl(url.query))
+    assert (options["host"], options["port"]) == ("10.0.0.1,10.0.0.2,10.0.0.3", "6432,6432,6432")
+    assert (options["target_session_attrs"], options["sslmode"]) == ("read-write", "verify-full")
+    assert not not_encoded(with_password(uri, "p@ss/wörd"))
+    assert database(uri) == {"kind": "postgresql", "host": "10.0.0.1", "port": "6432", "name": "mlflow"}
+
+
+def test_members_of_a_cluster_open_their_ports_to_each_other() -> None:
+    found = cluster(etcd_client_port=3379)["two"]["firewall_needed"]
+    others = ["10.0.0.1", "10.0.0.3"]
+    assert {opening["port"]: sorted(opening["sources"]) for opening in found} == {
+        5432: ["10.0.0.1", "10.0.0.3", "10.0.0.4"],
+        3379: others,
+        2380: others,
+        8008: others,
+    }
+
+
+def test_members_of_a_cluster_have_certificates_for_clients_and_listen_to_each_other() -> None:
+    found = cluster()
+    assert {name: plan["certificate_usages"] for name, plan in found.items() if name != "web"} == dict.fromkeys(
+        ("one", "two", "three"), ["serverAuth", "clientAuth"]
+    )
+    assert found["web"]["certificate_usages"] == ["serverAuth"]
+    assert found["three"]["postgres_listen_addresses"] == ["localhost", "10.0.0.3"]
+    assert found["three"]["postgres_members"][1] == {"name": "two", "address": "10.0.0.2", "ip": "10.0.0.2"}
+    # The primary may be on another host than the server.
+    assert found["two"]["postgres_clients"] == ["10.0.0.1", "10.0.0.4"]
+
+
+def test_one_host_is_no_cluster() -> None:
+    alone = plans(
+        {"mlflow_servers": ["web"], "postgres": ["one"]}, {name: host(name, number, atlas_mlflow_tls=True) for number, name in enumerate(("one", "web"), 1)}
+    )
+    assert alone["one"]["postgres_members"] == [] and alone["one"]["certificate_usages"] == ["serverAuth"]
+    assert [opening["port"] for opening in alone["one"]["firewall_needed"]] == [5432]

@@ -124,13 +124,31 @@ def test_a_group_that_is_nearly_one_of_ours_is_refused_while_ours_is_empty() -> 
     [
         ({"postgres": ["a"]}, ["no host in the group mlflow_servers"]),
         ({"mlflow_servers": ["a"], "postgres": ["b", "c"]}, ["The group postgres has 2 hosts", "mlflow_server_backend_store_uri"]),
+        ({"mlflow_servers": ["a"], "postgres": ["a", "b", "c"]}, []),
+        ({"mlflow_servers": ["a"], "postgres": ["a", "b", "c", "d"]}, ["The group postgres has 4 hosts", "survives the loss of 1", "Keep 3, or add one"]),
+        ({"mlflow_servers": ["a"], "postgres": list("abcdefghi")}, ["The group postgres has 9 hosts", "Keep 3, 5 or 7"]),
         ({"mlflow_servers": ["a"], "minio": ["b", "c", "d"]}, ["The group minio has 3 hosts", "mlflow_server_s3_endpoint_url"]),
         ({"mlflow_servers": ["a", "b"], "postgres": ["b"], "minio": ["b"], "haproxy": ["a", "b"]}, []),
     ],
 )
 def test_an_inventory_is_a_topology_that_the_roles_can_build(groups: dict[str, list[str]], words: list[str]) -> None:
-    said = inventory.faults(inventory.Inventory(groups, ("a",)))
+    said = inventory.faults(inventory.Inventory(groups, tuple({host: None for hosts in groups.values() for host in hosts})))
     assert len(said) == bool(words) and all(word in said[0] for word in words)
+
+
+@pytest.mark.parametrize(("limit", "missing"), [("abcs", ""), ("s", ""), ("as", "b, c"), ("bc", "a")])
+def test_a_run_acts_on_all_members_of_a_cluster_or_on_none(limit: str, missing: str) -> None:
+    groups = {"mlflow_servers": ["s"], "postgres": ["a", "b", "c"]}
+    said = inventory.faults(inventory.Inventory(groups, tuple(limit), limit=limit))
+    assert [f"--limit {limit} leaves out {missing}, which form a cluster" in fault for fault in said] == [True] * bool(missing)
+
+
+@pytest.mark.parametrize(("members", "refused"), [(["a"], False), (["a", "b", "c"], True)])
+def test_a_playbook_that_cannot_act_on_a_cluster_refuses_it(members: list[str], refused: bool) -> None:
+    own = {"groups": {"mlflow_servers": ["a"], "postgres": members}, "hostvars": {host: {"inventory_dir": "/i"} for host in members}}
+    arguments = {"acts_on": [], "single_database": "Load a dump."}
+    told = act(ActionModule, arguments, {**own, "ansible_play_hosts_all": members, "inventory_hostname": "a"}, tags=["always"])["faults"]
+    assert told == ["The group postgres has 3 hosts, and this playbook does not support a cluster yet. Load a dump."] * refused
 
 
 def test_the_first_host_of_a_run_tells_what_is_wrong_with_the_inventory() -> None:

@@ -273,3 +273,30 @@ def test_folders_are_compared_as_paths() -> None:
     wanted = {"backend": "sqlite:////x", "artifacts": "file:///var/lib/mlflow//artifacts/"}
     assert store_changes(serves, wanted, hosts(), GROUPS, "server") == []
     assert store_changes(serves, {**wanted, "artifacts": "/srv/artifacts"}, hosts(), GROUPS, "server") != []
+
+
+@pytest.mark.parametrize("former", ["127.0.0.1:5432/mlflow", "10.0.0.3:5432/mlflow", "/mlflow?host=10.0.0.2,10.0.0.3&port=5432,5432"])
+def test_a_cluster_has_the_database_of_each_of_its_members(former: str) -> None:
+    names = {"db": "10.0.0.2", "replica": "10.0.0.3"}
+    hostvars = {name: {"inventory_hostname": name, "atlas_mlflow_address": address} for name, address in names.items()}
+    groups = {"mlflow_servers": ["db"], "postgres": ["db", "replica"]}
+    wanted = {**SAME, "backend": "postgresql+psycopg2://mlflow@/mlflow?host=10.0.0.3,10.0.0.2&port=5432,5432"}
+    serves = {"backend": stack.database(f"postgresql+psycopg2://mlflow@{former}")}
+    assert store_changes({"stores": serves}, wanted, hostvars, groups, "db") == []
+    elsewhere = {**wanted, "backend": wanted["backend"].replace("10.0.0.", "10.9.0.")}
+    assert "the postgresql database mlflow on 10.9.0.3" in store_changes({"stores": serves}, elsewhere, hostvars, groups, "db")[0]
+
+
+def test_a_member_of_a_cluster_tells_its_members_and_no_secret(tmp_path: Path) -> None:
+    (tmp_path / "etc/patroni").mkdir(parents=True)
+    (tmp_path / "var/lib/etcd/atlas-mlflow/member").mkdir(parents=True)
+    logins = {login: {"username": login, "password": f"canary-{login}"} for login in ("replication", "rewind")}
+    settings = {"postgresql": {"authentication": {"superuser": {"username": "postgres"}, **logins}}, "tags": {"atlas_mlflow_members": "b,a"}}
+    (tmp_path / "etc/patroni/config.yml").write_text(f"# Ansible managed\n{json.dumps(settings, indent=4)}\n")
+    found = stack.read_stack(tmp_path)
+    assert found["postgres"]["members"] == ["a", "b"] and found["etcd"] == {"member": True, "secrets": {}}
+    assert stack.matches("canary-rewind", found["postgres"]["secrets"]["postgres_rewind_password"])
+    assert "canary" not in json.dumps(found)
+    # A file that another tool wrote is not ours.
+    (tmp_path / "etc/patroni/config.yml").write_text("scope: other\nname: b\n")
+    assert "postgres" not in stack.read_stack(tmp_path)

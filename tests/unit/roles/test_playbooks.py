@@ -58,5 +58,5 @@ def test_a_role_that_is_used_alone_creates_a_certificate_once_its_settings_are_c
     steps = []
     for task in yaml.safe_load((ROOT / "roles" / role / "tasks/main.yml").read_text()):
         given = task.get("ansible.builtin.include_role") or {}
-        steps.append(f"{given['name'].rpartition('.')[2]}/{given['tasks_from']}" if given else task["ansible.builtin.import_tasks"])
+        steps.append(f"{given['name'].rpartition('.')[2]}/{given.get('tasks_from', 'main')}" if given else task["ansible.builtin.import_tasks"])
     assert steps == ["common/facts", "preflight.yml", "common/tls", "apply.yml"]

@@ -49,6 +49,28 @@ SERVED = {"stores": {"backend": {"kind": "postgresql", "host": "db", "port": "54
 #: A cluster of PostgreSQL that a host has, as the facts tell of it.
 FORMER = {"version": "15", "name": "main", "ours": True, "upgrade": ""}
 
+#: Hosts of a cluster of PostgreSQL, the first of which is the case.
+MEMBERS = [{"name": name, "address": f"192.0.2.{number}", "ip": f"192.0.2.{number}"} for number, name in enumerate(("case", "two", "three"), 7)]
+#: What a cluster takes.
+CLUSTER = {
+    "inventory_hostname": "case",
+    "atlas_mlflow_tls": True,
+    "_atlas_mlflow_plan": {"postgres_members": MEMBERS, "tls_certificate": "/own.pem", "tls_key": "/own.key", "tls_authority": "/authority.pem"},
+    "postgres_replication_password": "long-enough-password",
+    "postgres_rewind_password": "long-enough-password",
+    "postgres_etcd_port": 2379,
+}
+
+
+def member(name: str = "two", of: list[dict[str, Any]] | None = None, there: dict[str, Any] | None = None, **facts: Any) -> dict[str, Any]:
+    """Return the variables of a host of a cluster, and of its first host, with what is known of the two."""
+    known = {"hostvars": {"case": there or {}}, "ansible_facts": {**FACTS, **facts}}
+    return {**CLUSTER, **known, "inventory_hostname": name, "postgres_members": MEMBERS if of is None else of, "etcd_members": MEMBERS if of is None else of}
+
+
+#: What a host of a cluster that exists has.
+JOINED = {"postgres": {"members": ["case", "three", "two"]}, "etcd": {"member": True}}
+
 #: A backup's repository on S3.
 ON_S3 = {
     "backup_repository": "s3://kept/atlas",
@@ -266,6 +288,32 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         ["max_connections 100", "may open 98", "mlflow_server_workers", "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"],
     ),
     ("postgres", {"postgres_password": "short"}, ["postgres_password has 5 characters"]),
+    *((role, member("case", MEMBERS[:2]), ["2 hosts, and none of two is a majority"]) for role in ("postgres", "etcd")),
+    ("postgres", {**CLUSTER, "postgres_deployment": "container"}, ["postgres_deployment is container", "Patroni starts, stops and rewinds"]),
+    *((role, {**CLUSTER, f"{role}_tls_authority": ""}, [f"{role}_tls_authority is empty", "atlas_mlflow_tls to true"]) for role in ("postgres", "etcd")),
+    *(
+        (role, {**CLUSTER, f"{role}_tls_certificate": AUTHORITY, f"{role}_tls_key": AUTHORITY}, [f"{role}_tls_certificate and {role}_tls_key do not fit"])
+        for role in ("postgres", "etcd")
+    ),
+    ("etcd", {**CLUSTER, "etcd_tls_key": ""}, ["One of etcd_tls_certificate and etcd_tls_key"]),
+    *(
+        (role, {**CLUSTER, "atlas_mlflow_tls": False, f"{role}_tls_authority": "/no/such.pem"}, [f"{role}_tls_authority is /no/such.pem, which is no file"])
+        for role in ("postgres", "etcd")
+    ),
+    ("postgres", member(there={"postgres_database": "other"}), ["postgres_database differ between two and case", "for the group postgres"]),
+    (
+        "postgres",
+        {**member(there={"ansible_facts": {"distribution_release": "trixie"}}), "postgres_version": ""},
+        ["two has PostgreSQL 15 and case has 17", "Set postgres_version"],
+    ),
+    ("postgres", member("case", MEMBERS[:1] + MEMBERS[2:] + [{**MEMBERS[1], "name": "four"}], stack=JOINED), ["the cluster of case, three, two", "four"]),
+    ("postgres", member("case", [], stack=JOINED), ["case is a member of the cluster of case, three, two, and the group postgres has case"]),
+    ("postgres", {**member(postgres_clusters=[{**FORMER, "version": "17"}])}, ["two has a PostgreSQL of its own", "pg_dropcluster --stop 17 main"]),
+    ("postgres", {**CLUSTER, "postgres_rewind_password": "short"}, ["postgres_rewind_password has 5 characters"]),
+    ("postgres", {**CLUSTER, "postgres_patroni_port": 0}, ["postgres_patroni_port is 0"]),
+    ("etcd", {**CLUSTER, "ansible_facts": {"listeners": [{**FACTS["listeners"][0], "address": "192.0.2.7", "port": 2380}]}}, ["etcd_peer_port is 2380, and"]),
+    ("etcd", member(there={"ansible_facts": {"stack": JOINED}}), ["two has no data of etcd, and case already form a cluster"]),
+    ("etcd", {"etcd_peer_prot": 2381}, ["etcd_peer_prot (did you mean etcd_peer_port?)"]),
     ("postgres", {"postgres_repository": "pgdg", "postgres_version": ""}, ["postgres_version"]),
     ("postgres", {"postgres_repository": "apt"}, ["postgres_repository", "distribution, pgdg"]),
     ("postgres", {"postgres_port": 70000}, ["postgres_port is 70000"]),
@@ -460,6 +508,7 @@ GOOD = {
         "mlflow_server_kek_passphrase": "long-enough-passphrase",
     },
     "postgres": {"postgres_password": "long-enough-password", "postgres_version": "17"},
+    "etcd": {},
     "minio": {"minio_root_password": "long-enough-password", "minio_secret_key": "long-enough-secret"},
     "backup": {"backup_passphrase": "long-enough-passphrase"},
     "firewall": {"firewall_enabled": True, "firewall_allowed": [{"port": 9100, "sources": ["10.0.0.0/24", "2001:db8::/32", "any"]}]},
@@ -604,6 +653,8 @@ NEWER = [
     ("role", "given"),
     [
         *((role, {}) for role in GOOD),
+        *((role, CLUSTER) for role in ("postgres", "etcd")),
+        *((role, member(there={"ansible_facts": {"stack": JOINED}}, stack=JOINED)) for role in ("postgres", "etcd")),
         ("mlflow_server", OIDC),
         ("mlflow_server", BASIC),
         ("mlflow_server", {**BASIC, "mlflow_server_users": NEWER}),
@@ -664,6 +715,7 @@ def test_a_secret_that_no_rule_reads_is_not_generated(tmp_path: Path) -> None:
 
 def test_postgres_tells_how_many_connections_there_may_be() -> None:
     assert "may open 120 connections, and max_connections is 150" in preflight("postgres", {"postgres_connections": 120}).words
+    assert "works while 2 of them do: it survives the loss of 1." in preflight("postgres", CLUSTER).words
     assert "max_connections is 400" in preflight("postgres", {"postgres_settings": {"max_connections": 400}}).words
 
 

@@ -1,0 +1,208 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rules for a cluster of PostgreSQL: several hosts in the group postgres, with Patroni and etcd."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults, client_faults
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import major_version
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import SITE, characters, is_short
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import port_conflicts, port_fault
+
+#: Settings of the role postgres that all members of a cluster share.
+SHARED = ("postgres_database", "postgres_more_databases", "postgres_user", "postgres_port", "postgres_patroni_port", "postgres_repository", "postgres_settings")
+
+
+def majority(members: int) -> int:
+    """Return how many members of etcd must agree."""
+    return members // 2 + 1
+
+
+def size_fault(count: int) -> str:
+    """Return why a cluster cannot have so many hosts, or an empty text.
+
+    :param count: The number of hosts in the group postgres.
+    """
+    if count < 2 or count in (3, 5, 7):
+        return ""
+    if count == 2:
+        return (
+            "The group postgres has 2 hosts, and none of two is a majority: if one is lost, the other cannot know whether it may take writes. Keep one, or "
+            "add a third."
+        )
+    if count > 7:
+        return f"The group postgres has {count} hosts, and each write of etcd waits for a majority of them. Keep 3, 5 or 7."
+    return (
+        f"The group postgres has {count} hosts. etcd needs {majority(count)} of {count}, so the cluster survives the loss of {count - majority(count)}, as "
+        f"one of {count - 1} does, with one more host that can fail. Keep {count - 1}, or add one."
+    )
+
+
+def members(given: RoleSettings) -> list[dict[str, Any]]:
+    """Return the members of the cluster, empty if the database has one host."""
+    return given.items(f"{given.role}_members")
+
+
+def cluster_has_a_majority(given: RoleSettings) -> str:
+    """A cluster has a number of members with which a loss leaves a majority."""
+    return size_fault(len(members(given)))
+
+
+def cluster_is_of_packages(given: RoleSettings) -> str:
+    """The members of a cluster run as services."""
+    if not members(given) or not given.in_container:
+        return ""
+    return (
+        "postgres_deployment is container, and the group postgres has several hosts. Patroni starts, stops and rewinds PostgreSQL as its own process, which "
+        "an image of PostgreSQL alone does not have. Set postgres_deployment to systemd for the group postgres; the tracking servers may be containers."
+    )
+
+
+def cluster_has_tls(given: RoleSettings) -> str:
+    """Members of a cluster use TLS among each other."""
+    missing = [name for name in ("certificate", "authority") if not given.text(f"{given.role}_tls_{name}")]
+    if not members(given) or not missing:
+        return ""
+    return (
+        f"The group postgres has several hosts, which send passwords and data to each other, and {given.role}_tls_{missing[0]} is empty. Set "
+        "atlas_mlflow_tls to true for all hosts. With certificates of your own, set postgres_tls_certificate and postgres_tls_key, etcd_tls_certificate and "
+        "etcd_tls_key, and atlas_mlflow_tls_authority."
+    )
+
+
+def cluster_certificate_is_for_clients(given: RoleSettings) -> str:
+    """A user's own certificate of a member is valid as that of a server and of a client."""
+    name = f"{given.role}_tls_certificate"
+    certificate, key = given.text(name), given.text(f"{given.role}_tls_key")
+    if not members(given) or not certificate or certificate == given.planned("tls_certificate"):
+        return ""
+    own = [str(member["address"]) for member in members(given) if member["name"] == given.host]
+    faults = certificate_faults(certificate, key, own) or client_faults(certificate)
+    return (
+        f"{name} and {given.role}_tls_key do not fit: {'; '.join(faults)}. Members of the cluster log in to each other with it. Give others." if faults else ""
+    )
+
+
+def cluster_authority_is_a_file(given: RoleSettings) -> str:
+    """The CA file of the members exists. The inventory's own is created after the preflight."""
+    path = given.text(f"{given.role}_tls_authority")
+    if not members(given) or not path or given.switch("atlas_mlflow_tls") or Path(path).expanduser().is_file():
+        return ""
+    return f"{given.role}_tls_authority is {path}, which is no file on the control node. Correct the path."
+
+
+def cluster_settings_are_alike(given: RoleSettings) -> str:
+    """The members of a cluster have the same settings, because each of them may become the primary."""
+    first = members(given)[0]["name"] if members(given) else given.host
+    if first == given.host or first not in given.hostvars:
+        return ""
+    there = given.hostvars[first]
+    differ = [name for name in SHARED if name in there and there[name] != given.variable(name, None)]
+    version, wanted = (
+        major_version(str(text or ""), facts)
+        for text, facts in (
+            (given.text("postgres_version"), given.facts),
+            (there.get("postgres_version"), there.get("ansible_facts") or {}),
+        )
+    )
+    if wanted and version != wanted:
+        return (
+            f"{given.host} has PostgreSQL {version} and {first} has {wanted}: a replica must have the major version of its primary. Set postgres_version for "
+            "the group postgres, or use the same release of the distribution on all its hosts."
+        )
+    return (
+        f"{', '.join(differ)} differ between {given.host} and {first}, and each member of a cluster may become the primary. Set them for the group postgres."
+        if differ
+        else ""
+    )
+
+
+def _seen(given: RoleSettings, name: str) -> Sequence[str]:
+    """Return the members of the cluster that a host already belongs to."""
+    facts = given.facts if name == given.host else (given.hostvars.get(name) or {}).get("ansible_facts") or {}
+    return ((facts.get("stack") or {}).get("postgres") or {}).get("members") or []
+
+
+def cluster_keeps_its_members(given: RoleSettings) -> str:
+    """The members of a cluster stay the same: etcd must be told of each change."""
+    present, wanted = _seen(given, given.host), sorted(member["name"] for member in members(given))
+    if not present or sorted(present) == wanted:
+        return ""
+    return (
+        f"{given.host} is a member of the cluster of {', '.join(present)}, and the group postgres has {', '.join(wanted) or given.host}. Members are not "
+        "added or removed yet. Restore the group."
+    )
+
+
+def cluster_member_is_known(given: RoleSettings) -> str:
+    """No host without data of etcd joins a cluster that already exists: the others would take it for a member that has lost what it has agreed to."""
+    others = [member["name"] for member in members(given) if member["name"] != given.host and _seen(given, member["name"])]
+    if not others or (given.facts.get("stack") or {}).get("etcd"):
+        return ""
+    return (
+        f"{given.host} has no data of etcd, and {', '.join(others)} already form a cluster. A lost member is not replaced yet. Restore the host from its "
+        "backup, or remove the cluster with remove.yml and restore a dump."
+    )
+
+
+def cluster_overwrites_nothing(given: RoleSettings) -> str:
+    """Only the first member may have data: the others become copies of it."""
+    found = [cluster for cluster in given.facts.get("postgres_clusters") or [] if cluster["name"] == "main" and cluster.get("version") == _version(given)]
+    if not members(given) or not found or _seen(given, given.host):
+        return ""
+    if members(given)[0]["name"] == given.host:
+        return (
+            f"{given.host} has a PostgreSQL of its own (/var/lib/postgresql/{_version(given)}/main), and a run does not make it the first member of a cluster "
+            "yet. Dump its databases (pg_dumpall), run remove.yml with postgres_remove_data, set up the cluster, and load the dump."
+        )
+    return (
+        f"{given.host} has a PostgreSQL of its own (/var/lib/postgresql/{_version(given)}/main), and it would become a copy of {members(given)[0]['name']}. "
+        f"If its data are the ones to keep, make {given.host} the first host of the group postgres. If nobody needs them, run `pg_dropcluster --stop "
+        f"{_version(given)} main` there."
+    )
+
+
+def _version(given: RoleSettings) -> str:
+    return major_version(given.text("postgres_version"), given.facts)
+
+
+def replication_passwords_are_long(given: RoleSettings) -> str:
+    """The passwords with which the members of a cluster log in to each other are long."""
+    names = [name for name in ("postgres_replication_password", "postgres_rewind_password") if members(given) and is_short(given, name)]
+    return f"{characters(given, names[0])}. Set one of 12 or more, or {SITE}." if names else ""
+
+
+def patroni_port_is_free(given: RoleSettings) -> str:
+    """Nothing else has the port of Patroni's API."""
+    return _cluster_port_fault(given, ("postgres_patroni_port",), "patroni.service")
+
+
+def etcd_ports_are_free(given: RoleSettings) -> str:
+    """Nothing else has the ports of etcd."""
+    return _cluster_port_fault(given, ("etcd_client_port", "etcd_peer_port"), "etcd.service")
+
+
+def _cluster_port_fault(given: RoleSettings, names: Sequence[str], unit: str) -> str:
+    """Return what is wrong with ports of the cluster on a host, or an empty text."""
+    address = next((str(member["ip"]) for member in members(given) if member["name"] == given.host), "")
+    for name in names:
+        port = given.number(name)
+        if fault := port_fault(name, port):
+            return fault
+        if address and (taken := port_conflicts(given.facts.get("listeners") or [], address, port, [unit])):
+            return f"{name} is {port}, and {'; '.join(taken)}. Stop that process, or set another port."
+    return ""
+
+
+def quorum(given: RoleSettings) -> str:
+    """Return how many losses a cluster survives, for the report of a run. Empty without a cluster."""
+    count = len(members(given))
+    if not count:
+        return ""
+    needed = majority(count)
+    return f"The cluster has {count} members and works while {needed} of them do: it survives the loss of {count - needed}."
