@@ -4,12 +4,10 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host, resolver_of
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import host_reader
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.plan import host_plan, users_plan
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import Stack
 
@@ -29,21 +27,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         _checked, arguments = self.validate_argument_spec(ARGUMENTS)
         given = task_vars or {}
-        own, hostvars = given["inventory_hostname"], given["hostvars"]
-
-        resolver = resolver_of(self._templar)
-
-        @functools.cache
-        def host(name: str) -> Host:
-            # A playbook that imports one of the collection's playbooks may pass variables to its plays. The task's variables have them, and hostvars does not.
-            return Host(name, given if name == own else {**_untemplated(hostvars, name), "hostvars": hostvars}, resolver)
-
+        host = host_reader(self._templar, given)
         stack = Stack(given.get("groups", {}), host)
-        result.update(changed=False, **PARTS[arguments["part"]](stack, host(own)))
+        result.update(changed=False, **PARTS[arguments["part"]](stack, host(given["inventory_hostname"])))
         return result
-
-
-def _untemplated(hostvars: Any, name: str) -> Mapping[str, Any]:
-    """Return the variables of a host with unresolved templates."""
-    found: Mapping[str, Any] = hostvars.raw_get(name) if hasattr(hostvars, "raw_get") else hostvars[name]
-    return found

@@ -10,6 +10,7 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import NEWS, RULES, UPGRADE, faults, told
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import host_reader
 
 ARGUMENTS = {"role": {"required": True, "choices": sorted(RULES)}, "upgrade": {"type": "bool", "default": False}}
 
@@ -32,7 +33,7 @@ class ActionModule(ActionBase):
         def read(path: str) -> str:
             return str(lookup_loader.get("ansible.builtin.file", loader=self._loader, templar=templar).run([path], variables=variables)[0])
 
-        given = RoleSettings(arguments["role"], variables, templar.template, read)
+        given = RoleSettings(arguments["role"], variables, templar.template, read, host_reader(self._templar, task_vars or {}, inventory_only=True))
         wrong = told(UPGRADE[given.role], given) if arguments["upgrade"] else faults(given)
         result.update(changed=False, failed=bool(wrong))
         if wrong:

@@ -111,6 +111,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+active:
+  description: Whether the unit is active.
+  returned: when O(unit) is given
+  type: bool
+  sample: true
 changed_paths:
   description: The paths that were changed.
   returned: always
@@ -373,6 +378,7 @@ def main() -> None:
     if module.params["unit"]:
         properties = ask_systemd(module, module.params["unit"])
         paths = [entry["path"] for entry in module.params["files"] if entry["state"] in ("file", "link")]
+        more["active"] = properties.get("ActiveState") == "active"
         more["stale"] = is_stale(properties, paths, module.params["unit_reloads"])
         more["settled"] = not files.changed_paths and not more["stale"] and is_settled(properties)
     module.exit_json(changed=bool(files.changed_paths), **more, changed_paths=files.changed_paths, diff=files.differences)

@@ -56,6 +56,11 @@ ansible_facts:
       description: Code name of the distribution's release.
       type: str
       sample: bookworm
+    drained_servers:
+      description: Servers that the HAProxy of the host gives no requests because they are drained, as during a restart. Empty without permissions of root.
+      type: list
+      elements: str
+      sample: []
     fqdn:
       description: The host's full name.
       type: str
@@ -148,6 +153,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import MARKS
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, read_publishers
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, read_stamp
+from ansible_collections.atlas.mlflow.plugins.module_utils.haproxy import drained_servers
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import read_all_listeners
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import read_stack
 
@@ -284,6 +290,7 @@ def main() -> None:
         "architecture": platform.machine(),
         "default_ipv4": {"address": default_address()} if default_address() else {},
         "distribution_release": os_release.get("VERSION_CODENAME", ""),
+        "drained_servers": drained_servers(),
         "fqdn": socket.getfqdn(),
         "getent_passwd": {user.pw_name: [str(field) for field in user[1:]] for user in pwd.getpwall()},
         "installed": read_installed(module.params["folders"]),

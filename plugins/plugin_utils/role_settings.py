@@ -42,18 +42,22 @@ class RoleSettings:
     not generated.
     """
 
-    def __init__(self, role: str, variables: dict[str, Any], resolve: Callable[[Any], Any], lookup: Callable[[str], str]) -> None:
+    def __init__(
+        self, role: str, variables: dict[str, Any], resolve: Callable[[Any], Any], lookup: Callable[[str], str], hosts: Callable[[str], Any] | None = None
+    ) -> None:
         """Take the variables of a task.
 
         :param role: The role's name.
         :param variables: All variables, with their templates. A resolved value replaces its template there, so that other templates do not resolve it again.
         :param resolve: Resolves the templates in a value with these variables.
         :param lookup: Returns the content of a file on the control node, with Ansible's file look-up.
+        :param hosts: Returns a host of the stack by its name, for rules that compare hosts.
         """
         self.role = role
         self.options = options_of(role)
         self.variables = variables
         self.read = lookup
+        self.hosts = hosts
         self._resolve = resolve
         self._resolved: dict[str, Any] = {}
 

@@ -12,11 +12,12 @@ SECONDS = ("request_timeout", "client_timeout", "server_timeout", "check_interva
 
 
 def status_is_one(given: RoleSettings) -> str:
-    """The status of a healthy server is a status or a range."""
+    """The status of a healthy server is a status or a range, or a list of these."""
     status = given.text("haproxy_check_status")
-    if re.match("^[1-5][0-9][0-9](-[1-5][0-9][0-9])?$", status):
+    one = "[1-5][0-9][0-9](-[1-5][0-9][0-9])?"
+    if re.match(f"^{one}(,{one})*$", status):
         return ""
-    return f"haproxy_check_status is {status}. Set a status, such as 200, or a range, such as 200-499."
+    return f"haproxy_check_status is {status}. Set a status, such as 200, a range, such as 200-499, or several with commas."
 
 
 def check_has_a_password(given: RoleSettings) -> str:

@@ -37,6 +37,29 @@ def resolver_of(templar: Any) -> Resolver:
     return resolver
 
 
+def host_reader(templar: Any, task_vars: Mapping[str, Any], inventory_only: bool = False) -> Callable[[str], Host]:
+    """Return a function that returns a host of the stack by its name, each host once.
+
+    :param templar: The ``Templar`` of an action plugin.
+    :param task_vars: The variables of its task.
+    :param inventory_only: Whether to leave out what only the task has, such as the defaults of a role. A comparison of hosts must not see them.
+    """
+    own, hostvars, resolver = task_vars["inventory_hostname"], task_vars["hostvars"], resolver_of(templar)
+
+    @functools.cache
+    def host(name: str) -> Host:
+        # A playbook that imports one of the collection's playbooks may pass variables to its plays. The task's variables have them, and hostvars does not.
+        return Host(name, task_vars if name == own and not inventory_only else {**_untemplated(hostvars, name), "hostvars": hostvars}, resolver)
+
+    return host
+
+
+def _untemplated(hostvars: Any, name: str) -> Mapping[str, Any]:
+    """Return the variables of a host with unresolved templates."""
+    found: Mapping[str, Any] = hostvars.raw_get(name) if hasattr(hostvars, "raw_get") else hostvars[name]
+    return found
+
+
 @functools.cache
 def defaults() -> dict[str, Any]:
     """Return the defaults of the services' roles and of the collection's switches, with unresolved templates."""

@@ -74,6 +74,16 @@ def users_plan(stack: Stack, host: Host) -> dict[str, Any]:
     }
 
 
+def check_status(stack: Stack) -> str:
+    """Return the status of a tracking server's good answer to a proxy's check.
+
+    While several servers get a new administrator's password in turn, the proxies have the former one. A server needs its database to refuse it.
+    """
+    if stack.auth == "basic" and len(stack.servers) > 1:
+        return "200,401"
+    return "200" if stack.auth in ("none", "basic") else "200-499"
+
+
 def proxies_plan(stack: Stack, host: Host) -> dict[str, Any]:
     """Return what a proxy needs to know of the tracking servers, and the tracking servers of the proxies."""
     return {
@@ -83,7 +93,7 @@ def proxies_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "proxied_servers": stack.proxied_servers(host),
         # Without MLflow's own users there is no password for the proxy's health check, which then only checks that a server answers.
         "check_user": stack.first_server.host.text("mlflow_server_admin_user") if stack.first_server and stack.auth == "basic" else "",
-        "check_status": "200" if stack.auth in ("none", "basic") else "200-499",
+        "check_status": check_status(stack),
     }
 
 

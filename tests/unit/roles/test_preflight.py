@@ -440,6 +440,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     (
         "mlflow_server",
+        {"hostvars": {"case": {"mlflow_server_static_prefix": "/ml"}, "two": {}}, "groups": {"mlflow_servers": ["two", "case"]}},
+        ["mlflow_server_static_prefix is empty on two and /ml on case", "set it for the group mlflow_servers"],
+    ),
+    (
+        "mlflow_server",
         {"mlflow_server_deployment": "container", "mlflow_server_container_network": "apart", "_atlas_mlflow_plan": {"container_networks": {"minio": "team"}}},
         ["mlflow_server_container_network is apart, and minio_container_network is team", "atlas_mlflow_container_network"],
     ),
