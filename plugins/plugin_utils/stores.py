@@ -12,6 +12,8 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import topology_hosts
 
 Hosts = Mapping[str, Mapping[str, Any]]
+#: A store's kind, host, port and name.
+Place = tuple[str, str, str, str]
 #: The default names of the stores' containers.
 CONTAINERS = {role: str(defaults_of(role)[f"{role}_container_name"]) for role in ("postgres", "minio")}
 #: The stores of a tracking server in words.
@@ -39,7 +41,7 @@ def aliases(hostvars: Hosts, groups: Mapping[str, list[str]], own: str) -> dict[
     return known
 
 
-def place(store: Mapping[str, str], known: Mapping[str, str], managed: Iterable[str], cluster: Sequence[str] = ()) -> tuple[str, str, str, str]:
+def place(store: Mapping[str, str], known: Mapping[str, str], managed: Iterable[str], cluster: Sequence[str] = ()) -> Place:
     """Return the identity of a store: its kind, host, port and name. A host of the inventory has one store of each kind, on any port.
 
     :param cluster: The hosts of the group postgres. A database is the same on all of them.
@@ -53,15 +55,17 @@ def place(store: Mapping[str, str], known: Mapping[str, str], managed: Iterable[
     return store["kind"], host, "" if host in set(managed) else port, store["name"]
 
 
-def shown(found: tuple[str, str, str, str]) -> str:
+def shown(found: Place) -> str:
     """Return a store's place in words."""
     kind, host, port, name = found
     at = f" on {host}{':' if port else ''}{port}" if host else ""
     return {"sqlite": f"the file {name}", "folder": f"the folder {name}", "s3": f"the bucket {name}{at}"}.get(kind, f"the {kind} database {name}{at}")
 
 
-def store_changes(section: Mapping[str, Any], wanted: Mapping[str, str], hostvars: Hosts, groups: Mapping[str, list[str]], own: str) -> list[str]:
-    """Return a part of a sentence for each store that a tracking server uses now and would not use any more.
+def changed_stores(
+    section: Mapping[str, Any], wanted: Mapping[str, str], hostvars: Hosts, groups: Mapping[str, list[str]], own: str
+) -> dict[str, tuple[Place, Place]]:
+    """Return the former and the future place of each store that a tracking server uses now and would not use any more.
 
     :param section: The section C(mlflow_server) of the fact C(stack) of C(atlas.mlflow.host_facts).
     :param wanted: The stores in the settings: the URIs C(backend), C(registry) and C(users) with the kind of C(login), the destination C(artifacts), and
@@ -79,7 +83,7 @@ def store_changes(section: Mapping[str, Any], wanted: Mapping[str, str], hostvar
     }
     known = aliases(hostvars, groups, own)
     managed = [*groups.get("postgres", []), *groups.get("minio", [])]
-    changes: dict[str, tuple[Any, Any]] = {}
+    changes: dict[str, tuple[Place, Place]] = {}
     for name in STORES:
         before, after = serves.get(name, {}), will[name]
         if not before.get("kind") or not after.get("kind") or before.get("login") != after.get("login"):
@@ -87,4 +91,10 @@ def store_changes(section: Mapping[str, Any], wanted: Mapping[str, str], hostvar
         former, present = (place(one, known, managed, groups.get("postgres", [])) for one in (before, after))
         if former != present and not (name == "registry" and changes.get("backend") == (former, present)):
             changes[name] = (former, present)
+    return changes
+
+
+def store_changes(section: Mapping[str, Any], wanted: Mapping[str, str], hostvars: Hosts, groups: Mapping[str, list[str]], own: str) -> list[str]:
+    """Return a part of a sentence for each store that a tracking server uses now and would not use any more, see :func:`changed_stores`."""
+    changes = changed_stores(section, wanted, hostvars, groups, own)
     return [f"its {STORES[name]}, {shown(former)}, for {shown(present)}" for name, (former, present) in changes.items()]

@@ -55,8 +55,8 @@ def no_store_is_left(given: RoleSettings) -> str:
     counted = f"the verification saw at {seen}" if seen else "no verification has counted it yet"
     return (
         f"The tracking server would leave {', and '.join(changes)}: nobody would see what is there any more ({counted}). If a group of the inventory is "
-        "missing or misspelled (postgres, minio), or a variable of a store is not meant, correct it. If the move is meant, copy the data, and set "
-        "mlflow_server_allow_store_change to true for one run."
+        "missing or misspelled (postgres, minio), or a variable of a store is not meant, correct it. If the move is meant, run playbooks/move_stores.yml, "
+        "which takes the data of SQLite and of a folder along, or copy the data by other means and set mlflow_server_allow_store_change to true for one run."
     )
 
 

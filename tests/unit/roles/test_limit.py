@@ -96,6 +96,7 @@ def refusal(playbook: str, *selected: str) -> str:
         ("remove", ["store"], "server"),
         ("verify", ["proxy"], "server"),
         ("restore", ["server", "store"], "db"),
+        ("move_stores", ["server", "db"], "store"),
         ("upgrade", ["db"], "server"),
         ("update_postgres", ["server"], "db"),
         ("upgrade_postgres", ["server"], "db"),
@@ -117,7 +118,9 @@ def test_the_refusal_ends_the_run_before_a_host_is_touched(run: Any) -> None:
     assert "Gather facts" not in said
 
 
-@pytest.mark.parametrize("playbook", ["backup", "remove", "restore", "rotate_secrets", "update_postgres", "upgrade", "upgrade_postgres", "verify"])
+@pytest.mark.parametrize(
+    "playbook", ["backup", "move_stores", "remove", "restore", "rotate_secrets", "update_postgres", "upgrade", "upgrade_postgres", "verify"]
+)
 def test_each_playbook_but_site_says_on_which_hosts_it_has_to_act(playbook: str) -> None:
     facts = [
         play for play in yaml.safe_load((PLAYBOOKS / f"{playbook}.yml").read_text()) if play.get("ansible.builtin.import_playbook") == "internal/facts.yml"

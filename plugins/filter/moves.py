@@ -1,0 +1,84 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that decide which stores of a tracking server move to others with their data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import STORES, Hosts, changed_stores, shown
+
+#: The kinds of stores that move, each with the kind that it moves to.
+MOVES = {"backend": ("sqlite", "postgresql"), "users": ("sqlite", "postgresql"), "artifacts": ("folder", "s3")}
+#: How many times the bytes of a store its data need in the new one. PostgreSQL has more indexes than SQLite, and the log of one transaction with all rows.
+GROWTH = {"postgresql": 4.0, "s3": 1.1}
+
+
+def store_moves(section: Mapping[str, Any], wanted: Mapping[str, str], hostvars: Hosts, groups: Mapping[str, list[str]], own: str) -> dict[str, Any]:
+    """Return which stores of a tracking server move, and what prevents it.
+
+    :param section: The section C(mlflow_server) of the host's fact C(stack).
+    :param wanted: The stores in the settings, as ``changed_stores`` takes them.
+    :param hostvars: The variables of all hosts.
+    :param groups: The groups of the inventory.
+    :param own: The tracking server's host.
+    """
+    changes = changed_stores(section, wanted, hostvars, groups, own)
+    faults = [
+        f"{own} would leave its {STORES[name]}, {shown(former)}, for {shown(present)}. This playbook takes along SQLite to PostgreSQL and a folder to S3, and "
+        "nothing else. Copy the data by other means, and set mlflow_server_allow_store_change to true for one run of site.yml."
+        for name, (former, present) in changes.items()
+        if MOVES.get(name) != (former[0], present[0])
+    ]
+    users = (section.get("stores") or {}).get("users") or {"login": "none"}
+    if changes and users["login"] != wanted["login"]:
+        faults.append(
+            f"mlflow_server_auth of {own} would change from {users['login']} to {wanted['login']} together with the stores. Change it in a run of site.yml of "
+            "its own, before or after."
+        )
+    # To go back, the role needs the former place of both.
+    elif users["login"] != "none" and ("users" in changes) != ("backend" in changes):
+        one, other = ("users", "backend") if "users" in changes else ("backend", "users")
+        faults.append(f"The {STORES[one]} of {own} would move, and the {STORES[other]} would stay. Both move together, or none.")
+    if changes and wanted["deployment"] == "container":
+        faults.append(
+            f"{own} runs the tracking server in a container, whose stores this playbook does not move. Set mlflow_server_deployment to systemd, run site.yml "
+            "with the former stores, run this playbook, and set it back."
+        )
+    return {
+        "stores": {name: former[3] for name, (former, _present) in changes.items()},
+        "lines": [f"The {STORES[name]}: from {shown(former)} to {shown(present)}" for name, (former, present) in changes.items()],
+        "faults": faults,
+    }
+
+
+def space_faults(sizes: Mapping[str, str], spaces: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each file system that is too small for what moves to it.
+
+    A store outside of the inventory, and one on several hosts, is not judged.
+
+    :param sizes: The line of ``du --bytes --summarize`` for each store that moves, by its purpose. It is empty if the store has no files yet.
+    :param spaces: For each kind of store, the C(hosts) of the inventory, and their results of ``df --block-size=1 --output=avail,target`` in C(df).
+    """
+    needed: dict[tuple[str, str], tuple[int, float]] = {}
+    for purpose, line in sizes.items():
+        kind = MOVES[purpose][1]
+        if len(spaces[kind]["hosts"]) != 1 or not line:
+            continue
+        free, mount = spaces[kind]["df"][0]["stdout_lines"][-1].split(maxsplit=1)
+        key = spaces[kind]["hosts"][0], mount
+        needed[key] = int(free), needed.get(key, (0, 0.0))[1] + int(line.split()[0]) * GROWTH[kind]
+    return [
+        f"{host} has {free / 2**20:.0f} MiB free in {mount}, and what moves there needs about {size / 2**20:.0f} MiB. Make room, and run the playbook again."
+        for (host, mount), (free, size) in needed.items()
+        if size > free
+    ]
+
+
+class FilterModule:
+    """Register the filters with Ansible."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters by their names."""
+        return {"store_moves": store_moves, "space_faults": space_faults}

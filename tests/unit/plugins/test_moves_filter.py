@@ -1,0 +1,95 @@
+"""Which stores move, and what prevents it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.atlas.mlflow.plugins.filter.moves import space_faults, store_moves
+
+GROUPS = {"mlflow_servers": ["app"], "postgres": ["db"], "minio": ["db"]}
+HOSTS: dict[str, dict[str, Any]] = {host: {"inventory_hostname": host, "atlas_mlflow_names": [host]} for host in ("app", "db")}
+FOLDER = {"kind": "folder", "host": "", "port": "", "name": "/data/artifacts"}
+WANTED = {
+    "backend": "postgresql+psycopg2://mlflow@db:5432/mlflow",
+    "registry": "",
+    "artifacts": "s3://mlflow",
+    "endpoint": "http://db:9000",
+    "users": "postgresql+psycopg2://mlflow@db:5432/mlflow_auth",
+    "login": "basic",
+    "deployment": "systemd",
+}
+
+
+def sqlite(name: str, **more: str) -> dict[str, str]:
+    return {"kind": "sqlite", "host": "", "port": "", "name": f"/data/{name}.db", **more}
+
+
+def served(**stores: dict[str, str]) -> dict[str, Any]:
+    """Return what the host has: the embedded stores, or others."""
+    return {"stores": {"backend": sqlite("mlflow"), "registry": sqlite("mlflow"), "artifacts": FOLDER, "users": sqlite("auth", login="basic"), **stores}}
+
+
+def moves(section: dict[str, Any], **wanted: str) -> dict[str, Any]:
+    return store_moves(section, {**WANTED, **wanted}, HOSTS, GROUPS, "app")
+
+
+def test_the_embedded_stores_move_together() -> None:
+    assert moves(served()) == {
+        "stores": {"backend": "/data/mlflow.db", "artifacts": "/data/artifacts", "users": "/data/auth.db"},
+        "lines": [
+            "The backend store: from the file /data/mlflow.db to the postgresql database mlflow on db",
+            "The artifact store: from the folder /data/artifacts to the bucket mlflow on db",
+            "The store of users: from the file /data/auth.db to the postgresql database mlflow_auth on db",
+        ],
+        "faults": [],
+    }
+
+
+def test_artifacts_move_alone() -> None:
+    found = moves(served(), backend="sqlite:////data/mlflow.db", users="sqlite:////data/auth.db")
+    assert (found["stores"], found["faults"]) == ({"artifacts": "/data/artifacts"}, [])
+
+
+def test_nothing_moves_from_a_host_without_a_server_or_with_these_stores() -> None:
+    nothing = {"stores": {}, "lines": [], "faults": []}
+    assert moves({}) == nothing
+    assert moves(served(), backend="sqlite:////data/mlflow.db", users="sqlite:////data/auth.db", artifacts="/data/artifacts", deployment="container") == nothing
+
+
+@pytest.mark.parametrize(
+    ("section", "wanted", "parts"),
+    [
+        (served(artifacts={"kind": "s3", "host": "", "port": "", "name": "theirs"}), {}, ["artifact store, the bucket theirs", "folder to S3, and nothing"]),
+        (served(), {"artifacts": "/other"}, ["the folder /data/artifacts, for the folder /other"]),
+        (served(), {"registry": "postgresql+psycopg2://m@db/registry"}, ["registry store, the file /data/mlflow.db, for the postgresql database registry"]),
+        (served(), {"login": "oidc"}, ["mlflow_server_auth of app would change from basic to oidc"]),
+        (served(users={}), {}, ["mlflow_server_auth of app would change from none to basic"]),
+        (served(), {"users": "sqlite:////data/auth.db"}, ["The backend store of app would move, and the store of users would stay."]),
+        (served(), {"backend": "sqlite:////data/mlflow.db"}, ["The store of users of app would move, and the backend store would stay."]),
+        (served(), {"deployment": "container"}, ["app runs the tracking server in a container", "mlflow_server_deployment to systemd"]),
+    ],
+)
+def test_what_cannot_move_is_refused_with_the_way_out(section: dict[str, Any], wanted: dict[str, str], parts: list[str]) -> None:
+    [fault] = moves(section, **wanted)["faults"]
+    assert [part for part in parts if part not in fault] == []
+
+
+def space(*lines: str) -> dict[str, Any]:
+    return {"hosts": [f"host{number}" for number in range(len(lines))], "df": [{"stdout_lines": ["Avail Mounted on", line]} for line in lines]}
+
+
+def test_what_moves_to_one_file_system_is_added() -> None:
+    sizes = {"backend": f"{100 * 2**20} /data/mlflow.db", "users": "", "artifacts": f"{100 * 2**20} /data/artifacts"}
+    roomy, tight, other = space(f"{520 * 2**20} /"), space(f"{500 * 2**20} /"), space(f"{500 * 2**20} /my disk")
+    assert space_faults(sizes, {"postgresql": roomy, "s3": roomy}) == []
+    assert space_faults(sizes, {"postgresql": tight, "s3": tight}) == [
+        "host0 has 500 MiB free in /, and what moves there needs about 510 MiB. Make room, and run the playbook again."
+    ]
+    assert space_faults(sizes, {"postgresql": tight, "s3": other}) == []
+    assert "99 MiB free in /my disk" in space_faults(sizes, {"postgresql": tight, "s3": space(f"{99 * 2**20} /my disk")})[0]
+
+
+def test_a_store_on_several_hosts_or_outside_of_the_inventory_is_not_judged() -> None:
+    sizes = {"backend": "1000 /data/mlflow.db", "artifacts": "1000 /data/artifacts"}
+    assert space_faults(sizes, {"postgresql": space(), "s3": space("1 /", "1 /")}) == []
