@@ -111,7 +111,7 @@ def test_what_is_run_by_its_name_is_there() -> None:
         if path.suffix in (".yml", ".j2", ".py")
     )
     run = set(re.findall(r"-m['\", ]+atlas_mlflow\.(\w+)", text))
-    assert run == {"gc", "health", "keys", "prepare", "serve", "start", "users"}
+    assert run == {"gc", "health", "keys", "move", "prepare", "serve", "start", "users"}
     for module in run:
         assert '\nif __name__ == "__main__":\n' in (PACKAGE / f"{module}.py").read_text(encoding="utf-8"), module
     assert FORMER.findall(text) == []
