@@ -112,10 +112,11 @@ ansible_facts:
     postgres_clusters:
       description:
         - The clusters of PostgreSQL that have a folder of Debian's making, each with its major version and name, whether its settings are these
-          roles' own, and how far an upgrade of it is that was cut short, C(begun) or C(switched).
+          roles' own, and how far an upgrade of it is that was cut short, C(begun) or C(switched). C(data) is the folder of its data, and C(start) is
+          whether Debian's unit starts it, C(auto), C(manual) or C(disabled).
       type: list
       elements: dict
-      sample: [{version: "17", name: main, ours: true, upgrade: ""}]
+      sample: [{version: "17", name: main, ours: true, upgrade: "", data: /var/lib/postgresql/17/main, start: auto}]
     processor_nproc:
       description: Number of cores that a process may use.
       type: int
@@ -144,6 +145,7 @@ ansible_facts:
 import os
 import platform
 import pwd
+import re
 import socket
 import stat
 from pathlib import Path
@@ -217,9 +219,26 @@ def read_clusters(folder: Path) -> list[dict[str, str | bool]]:
                 "name": path.parts[-2],
                 "ours": path.with_name("conf.d").joinpath("atlas-mlflow.conf").exists(),
                 "upgrade": read_note(note),
+                "data": read_setting(path.read_text(encoding="utf-8", errors="replace"), "data_directory"),
+                "start": read_start(path.with_name("start.conf")),
             }
         )
     return sorted(clusters, key=lambda cluster: (float(cluster["version"]), cluster["name"]))
+
+
+def read_setting(text: str, name: str) -> str:
+    """Return the last value of a setting of PostgreSQL that is in quotes, empty if there is none.
+
+    :param text: The content of postgresql.conf.
+    :param name: The name of the setting.
+    """
+    return str((re.findall(rf"(?m)^\s*{name}\s*=?\s*'([^']*)'", text) or [""])[-1])
+
+
+def read_start(path: Path) -> str:
+    """Return whether Debian's unit starts a cluster: the first word in its start.conf that is no comment, C(auto) without one."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return str((re.findall(r"(?m)^\s*(\w+)", text) or ["auto"])[0])
 
 
 def read_installed(folders: list[str]) -> dict[str, Any]:

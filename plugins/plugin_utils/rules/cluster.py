@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -152,14 +152,8 @@ def cluster_member_is_known(given: RoleSettings) -> str:
 
 def cluster_overwrites_nothing(given: RoleSettings) -> str:
     """Only the first member may have data: the others become copies of it."""
-    found = [cluster for cluster in given.facts.get("postgres_clusters") or [] if cluster["name"] == "main" and cluster.get("version") == _version(given)]
-    if not members(given) or not found or _seen(given, given.host):
+    if not members(given) or members(given)[0]["name"] == given.host or not _own_cluster(given):
         return ""
-    if members(given)[0]["name"] == given.host:
-        return (
-            f"{given.host} has a PostgreSQL of its own (/var/lib/postgresql/{_version(given)}/main), and a run does not make it the first member of a cluster "
-            "yet. Dump its databases (pg_dumpall), run remove.yml with postgres_remove_data, set up the cluster, and load the dump."
-        )
     return (
         f"{given.host} has a PostgreSQL of its own (/var/lib/postgresql/{_version(given)}/main), and it would become a copy of {members(given)[0]['name']}. "
         f"If its data are the ones to keep, make {given.host} the first host of the group postgres. If nobody needs them, run `pg_dropcluster --stop "
@@ -167,7 +161,35 @@ def cluster_overwrites_nothing(given: RoleSettings) -> str:
     )
 
 
+def cluster_takes_over_its_data(given: RoleSettings) -> str:
+    """The data of one host, which become those of the first member, are where Patroni expects them."""
+    data, expected = _own_cluster(given).get("data", ""), f"/var/lib/postgresql/{_version(given)}/main"
+    if not members(given) or members(given)[0]["name"] != given.host or data in ("", expected):
+        return ""
+    return (
+        f"The data of PostgreSQL on {given.host} are in {data}, and the first member of a cluster takes them over in {expected}. Stop PostgreSQL, move the "
+        "folder there, and correct data_directory in its postgresql.conf."
+    )
+
+
+def cluster_has_no_backup(given: RoleSettings) -> str:
+    """The backup of one host is not left to fail: it archives what that host writes, and the primary of a cluster may be another one."""
+    if not members(given) or not (given.facts.get("stack") or {}).get("backup"):
+        return ""
+    return (
+        f"{given.host} has a backup (/etc/atlas-mlflow/backup.json), which does not support a cluster yet. Keep one host in the group postgres. Or, if you "
+        "back up the cluster by other means: disable atlas-mlflow-backup.timer on the host and move that file away. The backups stay."
+    )
+
+
+def _own_cluster(given: RoleSettings) -> Mapping[str, Any]:
+    """Return the cluster that Debian's unit runs on a host, empty if there is none or if Patroni has taken it over."""
+    found = [cluster for cluster in given.facts.get("postgres_clusters") or [] if cluster["name"] == "main" and cluster["version"] == _version(given)]
+    return next((cluster for cluster in found if cluster.get("start") != "disabled" and not _seen(given, given.host)), {})
+
+
 def _version(given: RoleSettings) -> str:
+    """Return the wanted major version."""
     return major_version(given.text("postgres_version"), given.facts)
 
 

@@ -262,8 +262,15 @@ def test_clusters_are_read_with_their_owner_and_their_upgrade(tmp_path: Path) ->
     (tmp_path / "17/main/conf.d/atlas-mlflow.conf").touch()
     (tmp_path / "15/main/atlas-mlflow-upgrade").write_text("begun\n")
     (tmp_path / "18/main").mkdir(parents=True)
+    (tmp_path / "15/main/postgresql.conf").write_text("#data_directory = '/no'\ndata_directory = '/var/lib/postgresql/15/main'\t# use data in another\n")
+    (tmp_path / "17/main/start.conf").write_text("# Automatic startup configuration\n#   auto: start\n\ndisabled\n")
     found = [tuple(cluster.values()) for cluster in host_facts.read_clusters(tmp_path)]
-    assert found == [("9.6", "main", False, ""), ("15", "main", False, "begun"), ("17", "failed", False, ""), ("17", "main", True, "")]
+    assert found == [
+        ("9.6", "main", False, "", "", "auto"),
+        ("15", "main", False, "begun", "/var/lib/postgresql/15/main", "auto"),
+        ("17", "failed", False, "", "", "auto"),
+        ("17", "main", True, "", "", "disabled"),
+    ]
 
 
 def test_what_is_installed_is_read_from_the_folders_of_the_roles(tmp_path: Path) -> None:
