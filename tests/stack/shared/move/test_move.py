@@ -17,7 +17,9 @@ PYTHON = "/opt/mlflow/current/bin/python"
 LOGIN = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "password-of-admin"}
 #: Logs values that SQLite and PostgreSQL store in different ways.
 SEED = """
-import math
+import math, sys
+# MLflow prints what it does.
+out, sys.stdout = sys.stdout, sys.stderr
 import mlflow
 mlflow.set_tracking_uri("http://localhost:5001")
 mlflow.set_experiment("moved é")
@@ -31,11 +33,12 @@ client = mlflow.MlflowClient()
 client.create_registered_model("moved")
 version = client.create_model_version("moved", f"runs:/{run.info.run_id}/folder ü", run.info.run_id)
 client.set_registered_model_alias("moved", "chosen", version.version)
-print("null")
+print("null", file=out)
 """
 #: Returns what a client sees of it.
 DESCRIBE = """
-import hashlib, json
+import hashlib, json, sys
+out, sys.stdout = sys.stdout, sys.stderr
 import mlflow
 mlflow.set_tracking_uri("http://localhost:5001")
 client = mlflow.MlflowClient()
@@ -53,7 +56,7 @@ print(json.dumps({
     "artifacts": {run.info.run_id: sorted(digests(run.info.run_id)) for run in runs},
     "models": [[one.name, one.version, one.source] for one in client.search_model_versions()],
     "chosen": client.get_model_version_by_alias("moved", "chosen").run_id,
-}))
+}), file=out)
 """
 USERS = """
 import base64, urllib.request
@@ -132,7 +135,7 @@ def test_everything_moves_and_the_former_stores_stay(server: Host, before: Any, 
 
 
 def test_the_next_experiment_gets_a_new_number(server: Host, before: Any) -> None:
-    create = "import mlflow; mlflow.set_tracking_uri('http://localhost:5001'); print(mlflow.create_experiment('after the move'))"
+    create = "import mlflow; mlflow.set_tracking_uri('http://localhost:5001'); print(int(mlflow.create_experiment('after the move')))"
     assert run_python(server, create, None, PYTHON, LOGIN) > max(int(number) for number, _name, _time in before["experiments"])
 
 

@@ -36,6 +36,9 @@ LOCATIONS = {
 #: The most dangling rows that a message names for a table.
 NAMED = 5
 
+#: Types of values that are alike for each database.
+PLAIN = {str, int, float, type(None)}
+
 Row = Mapping[str, Any]
 Change = Callable[[str, dict[str, Any]], dict[str, Any]]
 
@@ -54,12 +57,13 @@ class Content:
 
 def plain(value: Any) -> Any:
     """Return a value in a form that is alike for SQLite and PostgreSQL."""
+    # Not `isinstance`, to which a truth value is a number.
+    if type(value) in PLAIN:
+        return value
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).hex()
-    if value is None or isinstance(value, int | float | str):
-        return value
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
@@ -125,8 +129,9 @@ def read(connection: Any, table: Any) -> Iterator[dict[str, Any]]:
     columns = [sqlalchemy.cast(column, sqlalchemy.Text).label(column.name) if isinstance(column.type, sqlalchemy.JSON) else column for column in table.columns]
     # The server keeps the result: a client would otherwise read all rows at once.
     options = {"stream_results": True, "yield_per": BATCH}
-    for row in connection.execute(sqlalchemy.select(*columns), execution_options=options).mappings():
-        yield dict(row)
+    names = [column.name for column in table.columns]
+    for row in connection.execute(sqlalchemy.select(*columns), execution_options=options):
+        yield dict(zip(names, row))
 
 
 def write(connection: Any, table: Any, rows: list[dict[str, Any]]) -> None:
