@@ -215,6 +215,16 @@ CORNERS = (
             "10.9.0.4": {**TLS, "haproxy_port": 8444, "haproxy_redirect_port": 8081},
         },
     ),
+    # A cluster of PostgreSQL, with a server on one of its hosts, and one in a container.
+    Case(
+        {"mlflow_servers": ["one", "10.9.0.4"], "postgres": ["one", "Two.Example.com", "ml_three"], "minio": ["one"]},
+        {
+            "one": {**TLS, "mlflow_server_auth": "basic", "postgres_port": 6432},
+            "Two.Example.com": {**TLS, "postgres_port": 6432, "atlas_mlflow_address": "Host2.corp"},
+            "ml_three": {**TLS, "postgres_port": 6432},
+            "10.9.0.4": {**TLS, "mlflow_server_auth": "basic", "mlflow_server_deployment": "container"},
+        },
+    ),
     # Containers beside one another, and a server elsewhere. The proxy ends TLS.
     Case(
         {"mlflow_servers": ["one", "Two.Example.com"], "postgres": ["one"], "minio": ["one"], "haproxy": ["ml_three"]},

@@ -151,6 +151,17 @@ def test_each_server_asks_a_database_that_hears_it_and_lets_it_in(case: Case) ->
             url, options = urlsplit(uri), dict(parse_qsl(urlsplit(uri).query))
             assert unquote(url.path[1:]) in database["all"]
             assert [unquote(url.username or ""), unquote(url.password or "")] == database["login"]
+            if len(case.of("postgres")) > 1:
+                called_members = list(zip(case.of("postgres"), options["host"].split(","), options["port"].split(","), strict=True))
+                for member, called, port in called_members:
+                    reached = service(run, member, "postgres")
+                    assert unheard(run, caller, reached, "postgres", called, int(port)) == ""
+                    assert tls_faults(run, name, own["authority"], reached, called) == ""
+                    known = run.hosts[name]
+                    hba = run.value(member, "postgres", "lookup('ansible.builtin.template', 'pg_hba.conf.j2')")
+                    assert logs_in(hba, url.path[1:], database["login"][0], True, [known["atlas_mlflow_ip"], *known["atlas_mlflow_names"]])
+                assert (options["target_session_attrs"], options["sslmode"]) == ("read-write", "verify-full")
+                continue
             if not url.hostname:
                 assert caller.host == peer.host and caller.container and not peer.container
                 assert options == {"host": own["socket"], "port": str(next(iter(peer.bound))[1])} and own["socket"] == "/var/run/postgresql"
@@ -163,6 +174,28 @@ def test_each_server_asks_a_database_that_hears_it_and_lets_it_in(case: Case) ->
             known = run.hosts[name]
             sources = [known["atlas_mlflow_ip"], *known["atlas_mlflow_names"]] if name != peer.host else ["samenet"] if peer.container else ["127.0.0.1"]
             assert logs_in(database["hba"], url.path[1:], database["login"][0], bool(peer.certificate), sources)
+
+
+@on_every_case
+def test_members_of_a_cluster_hear_each_other_and_nobody_else_hears_etcd(case: Case) -> None:
+    run, members = Run(case), case.of("postgres")
+    if len(members) < 2:
+        return
+    for member in members:
+        ports = run.value(member, "etcd", "[etcd_client_port, etcd_peer_port]") + [run.value(member, "postgres", "postgres_patroni_port")]
+        callers = {other: service(run, other, "postgres") for other in members if other != member}
+        for other, caller in callers.items():
+            assert all(is_open(run, member, port, caller) for port in [*ports, run.value(member, "postgres", "postgres_port")])
+            hba = run.value(member, "postgres", "lookup('ansible.builtin.template', 'pg_hba.conf.j2')")
+            assert logs_in(hba, "replication", "atlas_replication", True, [run.hosts[other]["atlas_mlflow_ip"]])
+            assert not logs_in(hba, "replication", "atlas_replication", False, [run.hosts[other]["atlas_mlflow_ip"]])
+        strangers = [service(run, name, "mlflow_server") for name in case.of("mlflow_servers") if name not in members]
+        if run.value(member, "firewall", "firewall_enabled | bool"):
+            assert not any(is_open(run, member, port, stranger) for port in ports for stranger in strangers)
+            assert not any(is_open(run, member, port) for port in ports)
+        config = run.value(member, "postgres", "_postgres_patroni_config")
+        assert config["etcd3"]["hosts"] == [f"{run.hosts[name]['atlas_mlflow_address']}:{ports[0]}" for name in members]
+        assert all(covers(certificate(run, name), run.hosts[name]["atlas_mlflow_address"]) for name in members)
 
 
 @on_every_case
