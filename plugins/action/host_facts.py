@@ -9,6 +9,7 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host, resolver_of
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import ArtifactStore
 
 #: Ansible searches for Python on a host, and warns that a later search may find another one.
 DISCOVERY = "auto"
@@ -30,20 +31,20 @@ def quiet(task_vars: dict[str, Any]) -> dict[str, Any]:
 class ActionModule(ActionBase):
     """Run the module. It is the first module on each host, and Ansible uses the Python that it found for the later modules."""
 
-    _VALID_ARGS = frozenset({"folders"})
+    _VALID_ARGS = frozenset({"folders", "drives"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the result of the module."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         given = task_vars or {}
-        arguments = {"folders": self._task.args.get("folders") or self._folders(given)}
+        arguments = {**self._of_settings(given), **self._task.args}
         result.update(self._execute_module(module_name="atlas.mlflow.host_facts", module_args=arguments, task_vars=self._quiet(given)))
         return result
 
-    def _folders(self, task_vars: dict[str, Any]) -> list[str]:
-        """Return the folders into which the roles install on the task's host."""
+    def _of_settings(self, task_vars: dict[str, Any]) -> dict[str, list[str]]:
+        """Return the arguments by default: the folders into which the roles install on the task's host, and those of MinIO's data."""
         host = Host(task_vars["inventory_hostname"], task_vars, resolver_of(self._templar))
-        return [host.text(name) for name in FOLDERS]
+        return {"folders": [host.text(name) for name in FOLDERS], "drives": ArtifactStore(host).drives}
 
     def _quiet(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         """Return the variables of the task, with the silent search for Python on the host that runs the task."""

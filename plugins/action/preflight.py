@@ -38,6 +38,6 @@ class ActionModule(ActionBase):
         result.update(changed=False, failed=bool(wrong))
         if wrong:
             result["msg"] = wrong
-        elif not arguments["upgrade"] and given.role in NEWS:
-            result.update(msg=NEWS[given.role](given), _ansible_verbose_always=True)
+        elif not arguments["upgrade"] and given.role in NEWS and (news := NEWS[given.role](given)):
+            result.update(msg=news, _ansible_verbose_always=True)
         return result

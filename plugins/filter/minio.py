@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
@@ -37,9 +38,34 @@ def file_sha256(path: str) -> str:
         raise AnsibleFilterError(f"{path} cannot be read: {error}") from error
 
 
+def minio_pools(pools: Sequence[Sequence[Mapping[str, Any]]]) -> str:
+    """Write the configuration file in which MinIO reads its pools (``minio server --config``). JSON is YAML too.
+
+    :param pools: The hosts of each pool, each with its ``scheme``, ``address``, ``port`` and ``drives``.
+    """
+    listed = [{"args": [f"{one['scheme']}://{one['address']}:{one['port']}{drive}" for one in hosts for drive in one["drives"]]} for hosts in pools]
+    return json.dumps({"version": "v2", "pools": listed}, indent=2) + "\n"
+
+
+def minio_restart(files: Mapping[str, Any], alike: Collection[str], other_executable: bool) -> str:
+    """Return how a host of a pool restarts: ``together`` with the others, ``in turn``, ``start`` if it only does not run, or empty if nothing is to do.
+
+    A host that starts waits for others with the same executable, settings and pools. If an interrupted run has left changed files, it is not known which.
+
+    :param files: The result of ``atlas.mlflow.files``.
+    :param alike: The files that must be the same on all hosts when one starts.
+    :param other_executable: Whether the executable is not the one that served.
+    """
+    if files["settled"] and not other_executable:
+        return ""
+    if other_executable or files["stale"] or set(alike) & set(files["changed_paths"]):
+        return "together"
+    return "in turn" if files["changed"] else "start"
+
+
 class FilterModule:
     """Register the filters with Ansible."""
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {"file_sha256": file_sha256, "minio_environment": minio_environment}
+        return {"file_sha256": file_sha256, "minio_environment": minio_environment, "minio_pools": minio_pools, "minio_restart": minio_restart}

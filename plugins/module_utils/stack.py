@@ -26,6 +26,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.uris import read_uri
 
 #: Where ``playbooks/remove.yml`` stores what it reads before it removes the settings, for data and backups that remain.
 KEPT = "etc/atlas-mlflow/kept.json"
+#: The pools of several hosts of MinIO, in the form of MinIO's own configuration file.
+MINIO_POOLS = "etc/atlas-mlflow/minio-pools.json"
 #: The record of the verification.
 SEEN = "etc/atlas-mlflow/seen.json"
 #: The data of the role etcd.
@@ -166,13 +168,15 @@ def read_server(root: Path) -> dict[str, Any]:
 
 
 def read_minio(root: Path) -> dict[str, Any]:
-    """Return the data folder and the secret of MinIO."""
+    """Return the secret of MinIO, and its data folder or the pools to which the host belongs."""
     path = newest(root, "etc/default/minio", "etc/atlas-mlflow/minio.env")
     if path is None:
         return {}
     section: dict[str, Any] = {"secrets": {"minio_root_password": read_environment(path.read_text(encoding="utf-8")).get("MINIO_ROOT_PASSWORD", "")}}
     unit = root / "etc/systemd/system/minio.service"
-    if path.name == "minio" and unit.exists():
+    if (pools := root / MINIO_POOLS).exists():
+        section["pools"] = [pool["args"] for pool in json.loads(pools.read_text(encoding="utf-8"))["pools"]]
+    elif path.name == "minio" and unit.exists():
         # The last argument, in the form of ``atlas.mlflow.systemd_argv``.
         folder = re.search(r'^ExecStart=.* "((?:[^"\\]|\\.)*)"$', unit.read_text(encoding="utf-8"), re.MULTILINE)
         section["folder"] = re.sub(r"\\(.)", r"\1", folder.group(1)).replace("%%", "%").replace("$$", "$") if folder else ""
@@ -239,7 +243,7 @@ def read_stack(root: Path = Path("/"), containers: str = "[]") -> dict[str, Any]
         if section:
             section["secrets"] = fingerprints(section["secrets"])
             # The folder of a service has precedence over a container that a move from container to service has left.
-            section |= {} if section.get("folder") else volumes.get(role, {})
+            section |= {} if section.get("folder") or section.get("pools") else volumes.get(role, {})
         elif kept.get(role):
             section = kept[role]
         if section:

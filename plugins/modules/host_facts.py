@@ -26,6 +26,11 @@ options:
     type: list
     elements: path
     default: []
+  drives:
+    description: Folders whose devices are returned as C(devices). By default the folders of MinIO's data.
+    type: list
+    elements: path
+    default: []
 """
 
 EXAMPLES = r"""
@@ -52,6 +57,10 @@ ansible_facts:
       description: The source address of the default route, as C(address). Empty if there is no default route.
       type: dict
       sample: {address: 10.0.0.7}
+    devices:
+      description: The device of the root file system and of each of O(drives), or of the nearest folder above it that exists.
+      type: dict
+      sample: {/: 2049, /srv/disk1: 2065}
     distribution_release:
       description: Code name of the distribution's release.
       type: str
@@ -265,6 +274,12 @@ def is_executable(path: Path) -> bool:
     return stat.S_ISREG(status.st_mode) and status.st_uid == 0 and stat.S_IMODE(status.st_mode) == 0o755
 
 
+def device_of(folder: str) -> int:
+    """Return the number of the device of a folder, or of the nearest folder above it that exists."""
+    path = Path(folder)
+    return next(one for one in (path, *path.parents) if one.exists()).stat().st_dev
+
+
 def read_listeners(module: AnsibleModule) -> list[dict[str, str | int]]:
     """Return the listening sockets with their owners. Docker is asked only if it owns one of them."""
     listeners = read_all_listeners()
@@ -296,7 +311,7 @@ def read_containers(module: AnsibleModule) -> str:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec={"folders": {"type": "list", "elements": "path", "default": []}}, supports_check_mode=True)
+    module = AnsibleModule(argument_spec={name: {"type": "list", "elements": "path", "default": []} for name in ("folders", "drives")}, supports_check_mode=True)
     python = module.get_bin_path("python3")
     try:
         with open("/etc/os-release", encoding="utf-8") as file:
@@ -308,6 +323,7 @@ def main() -> None:
         "added_packages": [],
         "architecture": platform.machine(),
         "default_ipv4": {"address": default_address()} if default_address() else {},
+        "devices": {folder: device_of(folder) for folder in ("/", *module.params["drives"])},
         "distribution_release": os_release.get("VERSION_CODENAME", ""),
         "drained_servers": drained_servers(),
         "fqdn": socket.getfqdn(),

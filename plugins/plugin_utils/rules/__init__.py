@@ -173,6 +173,13 @@ RULES: dict[str, tuple[Rule, ...]] = {
         minio.accounts_differ,
         sockets.minio_ports_are_two,
         minio.bucket_has_a_name_of_s3,
+        minio.drives_are_of_a_pool,
+        minio.pool_runs_as_a_service,
+        minio.pool_listens_on_the_network,
+        minio.pool_has_one_scheme,
+        minio.pool_is_even,
+        minio.pool_survives_the_loss_of_a_host,
+        minio.drives_are_disks,
     ),
     "haproxy": (
         options.no_name_is_misspelled,
@@ -185,6 +192,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         haproxy.servers_are_there,
         haproxy.servers_have_names,
         haproxy.servers_have_addresses,
+        haproxy.minio_port_is_free,
         haproxy.prefix_is_a_path,
         tls.certificate_has_its_key,
         tls.certificate_fits,
@@ -236,7 +244,7 @@ UPGRADE: dict[str, tuple[Rule, ...]] = {
     ),
 }
 #: What a run reports about a role whose settings keep all rules.
-NEWS: dict[str, Rule] = {"postgres": postgres.connections}
+NEWS: dict[str, Rule] = {"postgres": postgres.connections, "minio": minio.pools}
 
 
 def faults(given: RoleSettings) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import image_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
@@ -81,6 +82,33 @@ def data_fault(
     )
 
 
+def pool_fault(section: Mapping[str, Any], host: str, pools: Sequence[Sequence[Mapping[str, Any]]], allowed: bool = False) -> str:
+    """Return a sentence if a host of MinIO would leave its data: a pool keeps its drives in their order, and one host does not become a pool.
+
+    :param section: The role's section in the fact C(stack) of C(atlas.mlflow.host_facts).
+    :param host: The host's name in the inventory.
+    :param pools: The pools of the plan.
+    :param allowed: Whether the user wants other data.
+    """
+    present = [[(urlsplit(url).hostname, urlsplit(url).path) for url in args] for args in section.get("pools") or []]
+    wanted = [[(str(one["address"]).strip("[]").lower(), drive) for one in hosts for drive in one["drives"]] for hosts in pools]
+    if allowed or wanted and wanted[: len(present)] == present and not (section.get("folder") or section.get("volume")):
+        return ""
+    if not present:
+        place = f"the volume {section['volume']}" if section.get("volume") else section.get("folder")
+        return "" if not place else (
+            f"The group minio has {sum(map(len, pools))} hosts, and MinIO has its data on {host} alone, in {place}: the format of one drive, which cannot grow "
+            f"into a pool. Put {host} alone in the group minio again, or put four or more new hosts there and copy the bucket into the pool (mc mirror)."
+        )
+    hosts = [", ".join(dict.fromkeys(str(name) for name, _drive in pool)) for pool in present]
+    return (
+        f"The host belongs to a pool of MinIO of the hosts {'; then '.join(hosts)}, with the drives {', '.join(dict.fromkeys(drive for _name, drive in present[0]))}. "
+        "The hosts of a pool, their order in the group minio, and their drives stay as they are: MinIO would refuse the drives. Give the group minio these "
+        "hosts in this order. To add space, put four or more further hosts with another minio_pool there. To use other data, set minio_allow_data_change to "
+        "true for one run."
+    )
+
+
 def postgres_keeps_its_data(given: RoleSettings) -> str:
     """PostgreSQL keeps its data, unless the user wants other data."""
     return data_fault(
@@ -97,6 +125,9 @@ def postgres_keeps_its_data(given: RoleSettings) -> str:
 
 def minio_keeps_its_data(given: RoleSettings) -> str:
     """MinIO keeps its data, unless the user wants other data."""
+    pools = given.planned("minio_pools") or []
+    if pools or given.stack.get("pools"):
+        return pool_fault(given.stack, given.host, pools, allowed=given.flag("minio_allow_data_change"))
     return data_fault(
         given.stack,
         "minio",

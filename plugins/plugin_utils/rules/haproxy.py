@@ -72,3 +72,16 @@ def times_are_seconds(given: RoleSettings) -> str:
     """Each time is at least one second."""
     wrong = [f"haproxy_{name}" for name in SECONDS if given.number(f"haproxy_{name}") < 1]
     return f"{', '.join(wrong)} is less than 1. Set seconds." if wrong else ""
+
+
+def minio_port_is_free(given: RoleSettings) -> str:
+    """The port for a pool of MinIO is valid, and no other service of the proxy or of MinIO on this host has it."""
+    if not given.items("haproxy_minio_servers"):
+        return ""
+    port, own = given.number("haproxy_minio_port"), (given.number("haproxy_port"), given.number("haproxy_redirect_port"))
+    if not 0 < port < 65536 or port in own:
+        return f"haproxy_minio_port is {port}, and haproxy_port is {own[0]}. Set two different ports between 1 and 65535."
+    beside = [host for hosts in given.planned("minio_pools") or [] for host in hosts if host["name"] == given.host and host["port"] == port]
+    if not beside:
+        return ""
+    return f"haproxy_minio_port and minio_port are {port}, and {given.host} has both services. Set haproxy_minio_port to another port for all proxies."

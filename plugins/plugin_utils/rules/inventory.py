@@ -9,10 +9,8 @@ from dataclasses import dataclass
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.cluster import size_fault
 
-#: The groups that may have only one host, each with the way to use more.
-SINGLE = {
-    "minio": "set mlflow_server_artifacts_destination and mlflow_server_s3_endpoint_url to a cluster of your own",
-}
+#: The fewest hosts of a pool of MinIO. With this number, a write needs three of four drives.
+POOL_HOSTS = 4
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,16 @@ def there_is_a_server(inventory: Inventory) -> Iterable[str]:
         yield "The inventory has no host in the group mlflow_servers. Put the tracking server's host there."
 
 
-def stores_are_single(inventory: Inventory) -> Iterable[str]:
-    """Each store of the collection has one host."""
-    for group, way in SINGLE.items():
-        count = len(inventory.groups.get(group) or [])
-        if count > 1:
-            yield f"The group {group} has {count} hosts, and only one is supported. Keep one, or {way}."
+def pool_survives_the_loss_of_a_host(inventory: Inventory) -> Iterable[str]:
+    """Several hosts of MinIO are one pool, which takes four of them, and proxies with its address."""
+    count = len(inventory.groups.get("minio") or [])
+    if 1 < count < POOL_HOSTS:
+        yield (
+            f"The group minio has {count} hosts. Fewer than {POOL_HOSTS} hosts would refuse writes as soon as one of them is lost, so they are no better than "
+            f"one. Keep one, or put {POOL_HOSTS} or more there."
+        )
+    if count > 1 and not inventory.groups.get("haproxy"):
+        yield f"The group minio has {count} hosts, and clients need one address for all of them. Put a host in the group haproxy, which passes their requests."
 
 
 def needed_hosts_are_in_the_limit(inventory: Inventory) -> Iterable[str]:
@@ -78,7 +80,7 @@ def database_is_single(inventory: Inventory) -> Iterable[str]:
         yield f"The group postgres has {count} hosts, and this playbook does not support a cluster yet. {inventory.single_database}"
 
 
-RULES = (cluster_has_a_majority, cluster_is_whole, database_is_single, there_is_a_server, stores_are_single, needed_hosts_are_in_the_limit)
+RULES = (cluster_has_a_majority, cluster_is_whole, database_is_single, there_is_a_server, pool_survives_the_loss_of_a_host, needed_hosts_are_in_the_limit)
 
 
 def faults(inventory: Inventory) -> list[str]:

@@ -7,11 +7,15 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.folders import folder_faults
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.checksums import file_sha256
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.pools import PARITY_SETTING, Layout, layout
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 
+#: With this setting, MinIO takes a drive for one of the root file system if it is not larger.
+ROOT_DRIVE_SETTING = "MINIO_ROOTDRIVE_THRESHOLD_SIZE"
 #: The collection's folder on a host.
 COLLECTION = {"the folder of the collection": "/opt/atlas-mlflow"}
 
@@ -21,7 +25,8 @@ def folder_can_be_the_service_s(given: RoleSettings) -> str:
     if given.in_container:
         return ""
     reserved = {"minio_install_dir": given.text("minio_install_dir"), **COLLECTION}
-    return " ".join(folder_faults({"minio_data_dir": given.text("minio_data_dir")}, given.text("minio_os_user"), reserved))
+    folders = {f"minio_drives[{number}]": str(drive) for number, drive in enumerate(given.items("minio_drives"))}
+    return " ".join(folder_faults(folders or {"minio_data_dir": given.text("minio_data_dir")}, given.text("minio_os_user"), reserved))
 
 
 def download_is_pinned(given: RoleSettings) -> str:
@@ -81,3 +86,113 @@ def bucket_has_a_name_of_s3(given: RoleSettings) -> str:
     if re.match("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", bucket):
         return ""
     return f"minio_bucket is {bucket}. S3 takes 3 to 63 lower-case letters, digits, dots and hyphens, a letter or digit at both ends."
+
+
+def pools_of(given: RoleSettings) -> list[list[dict[str, Any]]]:
+    """Return the hosts of each pool as the plan has them, an empty list if the artifact store has one host."""
+    return given.planned("minio_pools") or []
+
+
+def layouts(given: RoleSettings) -> list[Layout]:
+    """Return the erasure sets of each pool."""
+    return [layout(len(hosts), len(hosts[0]["drives"]), given.table("minio_environment")) for hosts in pools_of(given)]
+
+
+def drives_are_of_a_pool(given: RoleSettings) -> str:
+    """Only a pool has several drives, or a number."""
+    drives, number = given.items("minio_drives"), given.number("minio_pool")
+    if pools_of(given) or not drives and number == 1:
+        return ""
+    return (
+        f"minio_drives is {', '.join(map(str, drives)) or 'empty'}, minio_pool is {number}, and the group minio has one host. These are settings of a pool: "
+        "put four or more hosts in the group minio, or leave both out and set minio_data_dir."
+    )
+
+
+def pool_runs_as_a_service(given: RoleSettings) -> str:
+    """The members of a pool are units, because the other hosts and MinIO's start need the host's own address."""
+    if not pools_of(given) or not given.in_container:
+        return ""
+    return (
+        "minio_deployment is container, and the group minio has several hosts. A member of a pool finds itself in the pool by the host's own address, which "
+        "a container on Docker's network does not have. Set minio_deployment to systemd for the hosts of the group minio."
+    )
+
+
+def pool_listens_on_the_network(given: RoleSettings) -> str:
+    """The hosts of a pool reach each other."""
+    address = given.text("minio_listen_address")
+    if not pools_of(given) or not address.startswith("127."):
+        return ""
+    return f"minio_listen_address is {address}, and the other hosts of the pool do not reach it. Leave it out, or set an address that they reach."
+
+
+def pool_has_one_scheme(given: RoleSettings) -> str:
+    """All hosts of the pools use TLS, or none."""
+    if len({host["scheme"] for hosts in pools_of(given) for host in hosts}) < 2:
+        return ""
+    plain = ", ".join(host["name"] for hosts in pools_of(given) for host in hosts if host["scheme"] == "http")
+    return f"{plain} has no certificate for MinIO, and other hosts of the group minio have one. Set atlas_mlflow_tls or minio_tls_certificate for all or none."
+
+
+def pool_is_even(given: RoleSettings) -> str:
+    """Each pool has four hosts or more, and its hosts have the same number of drives."""
+    for number, hosts in enumerate(pools_of(given), 1):
+        if len(hosts) < 4:
+            return (
+                f"Pool {number} of the group minio has {len(hosts)} of its hosts. Fewer than four hosts do not survive the loss of one with writes. Put four "
+                "or more in each pool (minio_pool)."
+            )
+        if len({len(host["drives"]) for host in hosts}) > 1:
+            counts = ", ".join(f"{host['name']} has {len(host['drives'])}" for host in hosts)
+            return f"The hosts of a pool of MinIO need the same number of drives, and {counts}. Set minio_drives to equally many folders on each."
+    return ""
+
+
+def pool_survives_the_loss_of_a_host(given: RoleSettings) -> str:
+    """The erasure sets leave enough drives for writes when one host is lost."""
+    for found in layouts(given):
+        if not found.size:
+            return (
+                f"{found.hosts} hosts with {found.drives} drives each are {found.hosts * found.drives} drives, which no size of an erasure set from 2 to 16 "
+                "divides. Use another number of hosts or drives (minio_drives), such as 16 or 18."
+            )
+        if not 0 < found.parity <= found.size // 2:
+            return f"minio_environment has {PARITY_SETTING} EC:{found.parity}, and a set of {found.size} drives takes 1 to {found.size // 2}. Correct it."
+        if found.hosts_to_lose_for_writes < 1:
+            return (
+                f"{found.hosts} hosts with {found.drives} drives each form sets of {found.size} drives, {found.parity} of them parity, and a write needs "
+                f"{found.write_quorum}: the loss of one host would stop writes. Use another number of hosts or drives (minio_drives), or more parity "
+                f"({PARITY_SETTING} in minio_environment)."
+            )
+    return ""
+
+
+def drives_are_disks(given: RoleSettings) -> str:
+    """Each drive of a pool is a file system of its own, and not that of the root: MinIO would not use it, since a full drive would stop the host."""
+    pools, devices = pools_of(given), given.facts.get("devices") or {}
+    drives = [str(drive) for drive in given.items("minio_drives")] or [given.text("minio_data_dir")]
+    known = {drive: devices[drive] for drive in drives if drive in devices}
+    if not pools or ROOT_DRIVE_SETTING in given.table("minio_environment"):
+        return ""
+    on_root = [drive for drive, device in known.items() if device == devices.get("/")]
+    if on_root:
+        return (
+            f"{', '.join(on_root)} is on the root file system, where MinIO accepts no drive of a pool. Mount a disk there, or name folders of mounted disks in "
+            f"minio_drives. If this host has only one disk, set {ROOT_DRIVE_SETTING} to 1 in minio_environment."
+        )
+    if len(set(known.values())) < len(known):
+        return f"Two of minio_drives ({', '.join(drives)}) are on the same file system, and would be lost together. Name one folder of each disk."
+    return ""
+
+
+def pools(given: RoleSettings) -> str:
+    """Return what each pool survives, for the output of a run. Only the first host of the pools reports it."""
+    if not pools_of(given) or given.host != given.planned("minio_host"):
+        return ""
+    return " ".join(
+        f"MinIO: {found.hosts} hosts with {found.drives} drive{'s' if found.drives > 1 else ''} each form erasure sets of {found.size} drives, "
+        f"{found.parity} of them parity. {found.usable_percent} % of the space is for objects. Reads survive the loss of {found.hosts_to_lose_for_reads} hosts, "
+        f"writes of {found.hosts_to_lose_for_writes}."
+        for found in layouts(given)
+    )

@@ -40,7 +40,8 @@ def called_names(given: RoleSettings) -> list[str]:
     if given.role == "postgres":
         return [address] if given.items("postgres_clients") and address else []
     name = urlsplit(given.text("haproxy_url")).hostname or address
-    return [name] if name else []
+    # Clients of a pool of MinIO use the address of the proxies.
+    return [one for one in dict.fromkeys([name, str(given.planned("minio_address"))]) if one]
 
 
 def certificate_fits(given: RoleSettings) -> str:

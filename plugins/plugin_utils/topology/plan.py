@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import LOOPBACK, TrackingServer
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import TrackingServer
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import Stack
 
 
@@ -122,12 +122,19 @@ def artifacts_plan(stack: Stack, host: Host) -> dict[str, Any]:
     """Return what the artifact store needs to know of its clients, and the clients of the artifact store."""
     store = stack.store
     return {
-        "minio_listen_address": store.listen_address(stack.servers) if store else LOOPBACK,
-        "minio_names": [store.name, *store.host.names, store.container_name] if store else [],
+        "minio_listen_address": stack.store_listen_address(host),
+        "minio_names": [stack.store_address] if stack.store_address else [store.name, *store.host.names, store.container_name] if store else [],
+        "minio_address": stack.store_address,
+        "minio_pools": [
+            [{"name": one.name, "address": one.host.address, "port": one.port, "scheme": one.scheme, "drives": one.drives} for one in hosts]
+            for hosts in stack.pools
+        ],
+        "proxied_stores": stack.proxied_stores,
+        "proxied_stores_tls": bool(stack.pools and store and store.tls),
         "artifacts_destination": f"s3://{store.host.text('minio_bucket')}" if store else "",
         "s3_access_key_id": store.host.text("minio_access_key") if store else "",
-        "s3_endpoint_url": f"{store.scheme}://{store.endpoint(host, stack.servers)}" if store else "",
-        "backup_s3_endpoint_url": f"{store.scheme}://{store.endpoint_of_backup(host, stack.servers)}" if store else "",
+        "s3_endpoint_url": stack.store_url(host),
+        "backup_s3_endpoint_url": stack.store_url(host, for_backup=True),
     }
 
 

@@ -223,8 +223,18 @@ class ArtifactStore(Service):
 
     ROLE = "minio"
 
+    @property
+    def drives(self) -> list[str]:
+        """Return the folders in which the host keeps its part of a pool."""
+        return [str(drive) for drive in self.host.items("minio_drives")] or [self.host.text("minio_data_dir")]
+
+    @property
+    def pool_number(self) -> int:
+        """Return the number of the pool to which the host belongs."""
+        return self.host.number("minio_pool")
+
     def listen_address(self, servers: list[TrackingServer]) -> str:
-        """Return the address on which the artifact store listens.
+        """Return the address on which the only host of an artifact store listens.
 
         Loopback is enough if all its clients are on the same host and can use loopback. This excludes clients in the artifact mode "direct", containers,
         which cannot reach the host's loopback, and a certificate from the inventory, which is not for loopback.
@@ -277,6 +287,11 @@ class Proxy(Service):
         """Return the proxy's port: the default port of its scheme, unless the settings have another one."""
         given = self.host.given("haproxy_port")
         return self.host.number("haproxy_port") if given is not None else 443 if self.tls else 80
+
+    @property
+    def minio_port(self) -> int:
+        """Return the port on which the proxy passes requests to a pool of MinIO."""
+        return self.host.number("haproxy_minio_port")
 
     @property
     def redirect_port(self) -> int:

@@ -75,8 +75,41 @@ class Stack:
 
     @property
     def store(self) -> ArtifactStore | None:
-        """Return the artifact store. The inventory's rules refuse a second one."""
+        """Return the artifact store, or the first host of its pool."""
         return self.stores[0] if self.stores else None
+
+    @property
+    def pools(self) -> list[list[ArtifactStore]]:
+        """Return the hosts of each pool of the artifact store, in the order of the pools' numbers. Empty if the artifact store has one host."""
+        numbers = sorted({store.pool_number for store in self.stores}) if len(self.stores) > 1 else []
+        return [[store for store in self.stores if store.pool_number == number] for number in numbers]
+
+    @property
+    def store_address(self) -> str:
+        """Return the name or address by which clients reach a pool: that of the proxies. Empty if the artifact store has one host."""
+        return self.front_address if len(self.stores) > 1 else ""
+
+    def store_url(self, host: Host, for_backup: bool = False) -> str:
+        """Return the URL of the artifact store for the tracking server or the backup on a host. Empty without an artifact store."""
+        if not self.store:
+            return ""
+        if self.store_address:
+            return f"{self.proxy_scheme}://{Endpoint(self.store_address, self.proxies[0].minio_port)}"
+        find = self.store.endpoint_of_backup if for_backup else self.store.endpoint
+        return f"{self.store.scheme}://{find(host, self.servers)}"
+
+    def store_listen_address(self, host: Host) -> str:
+        """Return the address on which the artifact store on a host listens. The hosts of a pool reach each other at it."""
+        if len(self.stores) > 1:
+            return host.given_text("minio_listen_address") or host.ip
+        return self.store.listen_address(self.servers) if self.store else LOOPBACK
+
+    @property
+    def proxied_stores(self) -> list[dict[str, str]]:
+        """Return the hosts of the artifact store for the proxies. Empty if the artifact store has one host."""
+        return [
+            {"name": host_names([store.name])[0], "address": str(Endpoint(store.host.address, store.port))} for hosts in self.pools for store in hosts
+        ]
 
     @functools.cached_property
     def proxy_scheme(self) -> str:
@@ -191,7 +224,13 @@ class Stack:
         if any(server.direct for server in self.servers):
             return [ANYBODY]
         asking = {service.name: service.host for service in [*self.servers, *self.databases]}
-        return [host.ip for name, host in asking.items() if not self.store or name != self.store.name]
+        return [host.ip for name, host in asking.items() if self.store_address or not self.store or name != self.store.name]
+
+    def _store_sources(self, host: Host) -> list[str]:
+        """Return from where the artifact store on a host is reached: from the clients, or in a pool from its other hosts and the proxies."""
+        if len(self.stores) < 2:
+            return self.store_clients
+        return list(dict.fromkeys(service.host.ip for service in [*self.stores, *self.proxies] if service.name != host.name))
 
     def openings(self, host: Host) -> list[Opening]:
         """Return the ports that the firewall of a host must open."""
@@ -205,10 +244,11 @@ class Stack:
                 others = [member.host.ip for member in self.cluster if member.name != host.name]
                 found.append(Opening(database.port, tuple(unique([*map(str, clients), *others]))))
                 found += [Opening(port, tuple(others)) for port in database.cluster_ports if others]
-        found += [Opening(store.port, tuple(self.store_clients)) for store in self.stores if store.name == host.name]
+        found += [Opening(store.port, tuple(self._store_sources(host))) for store in self.stores if store.name == host.name]
         for proxy in self.proxies:
             if proxy.name == host.name:
                 found += [Opening(port, (ANYBODY,)) for port in (self.proxy_port, proxy.redirect_port) if port]
+                found += [Opening(self.proxies[0].minio_port, tuple(self.store_clients))] if self.store_address else []
         return found
 
     def container_networks(self, host: Host) -> dict[str, str]:

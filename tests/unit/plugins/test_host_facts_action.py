@@ -23,7 +23,7 @@ def test_only_the_default_is_made_silent(monkeypatch: pytest.MonkeyPatch, given:
     seen: dict[str, Any] = {}
     monkeypatch.setattr(host_facts.ActionBase, "run", lambda *_: {})
     monkeypatch.setattr(host_facts.ActionModule, "_execute_module", lambda _, task_vars, **__: seen.update(task_vars) or {"changed": False})
-    monkeypatch.setattr(host_facts.ActionModule, "_folders", lambda *_: [])
+    monkeypatch.setattr(host_facts.ActionModule, "_of_settings", lambda *_: {})
     action = object.__new__(host_facts.ActionModule)
     action._task = SimpleNamespace(delegate_to=delegate, args={})
     assert action.run(task_vars=task_vars) == {"changed": False}
