@@ -311,7 +311,9 @@ def read_containers(module: AnsibleModule) -> str:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec={name: {"type": "list", "elements": "path", "default": []} for name in ("folders", "drives")}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={name: {"type": "list", "elements": "path", "default": []} for name in ("folders", "drives")}, supports_check_mode=True
+    )
     python = module.get_bin_path("python3")
     try:
         with open("/etc/os-release", encoding="utf-8") as file:

@@ -96,13 +96,16 @@ def pool_fault(section: Mapping[str, Any], host: str, pools: Sequence[Sequence[M
         return ""
     if not present:
         place = f"the volume {section['volume']}" if section.get("volume") else section.get("folder")
-        return "" if not place else (
+        if not place:
+            return ""
+        return (
             f"The group minio has {sum(map(len, pools))} hosts, and MinIO has its data on {host} alone, in {place}: the format of one drive, which cannot grow "
             f"into a pool. Put {host} alone in the group minio again, or put four or more new hosts there and copy the bucket into the pool (mc mirror)."
         )
     hosts = [", ".join(dict.fromkeys(str(name) for name, _drive in pool)) for pool in present]
+    drives = ", ".join(dict.fromkeys(drive for _name, drive in present[0]))
     return (
-        f"The host belongs to a pool of MinIO of the hosts {'; then '.join(hosts)}, with the drives {', '.join(dict.fromkeys(drive for _name, drive in present[0]))}. "
+        f"The host belongs to a pool of MinIO of the hosts {'; then '.join(hosts)}, with the drives {drives}. "
         "The hosts of a pool, their order in the group minio, and their drives stay as they are: MinIO would refuse the drives. Give the group minio these "
         "hosts in this order. To add space, put four or more further hosts with another minio_pool there. To use other data, set minio_allow_data_change to "
         "true for one run."

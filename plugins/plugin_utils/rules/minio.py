@@ -192,7 +192,7 @@ def pools(given: RoleSettings) -> str:
         return ""
     return " ".join(
         f"MinIO: {found.hosts} hosts with {found.drives} drive{'s' if found.drives > 1 else ''} each form erasure sets of {found.size} drives, "
-        f"{found.parity} of them parity. {found.usable_percent} % of the space is for objects. Reads survive the loss of {found.hosts_to_lose_for_reads} hosts, "
-        f"writes of {found.hosts_to_lose_for_writes}."
+        f"{found.parity} of them parity. {found.usable_percent} % of the space is for objects. Reads survive the loss of "
+        f"{found.hosts_to_lose_for_reads} hosts, writes of {found.hosts_to_lose_for_writes}."
         for found in layouts(given)
     )

@@ -107,9 +107,7 @@ class Stack:
     @property
     def proxied_stores(self) -> list[dict[str, str]]:
         """Return the hosts of the artifact store for the proxies. Empty if the artifact store has one host."""
-        return [
-            {"name": host_names([store.name])[0], "address": str(Endpoint(store.host.address, store.port))} for hosts in self.pools for store in hosts
-        ]
+        return [{"name": host_names([store.name])[0], "address": str(Endpoint(store.host.address, store.port))} for hosts in self.pools for store in hosts]
 
     @functools.cached_property
     def proxy_scheme(self) -> str:

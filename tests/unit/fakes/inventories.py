@@ -30,6 +30,8 @@ settings.register_profile("deep", max_examples=300, database=None, deadline=None
 
 #: The group of each role.
 GROUPS = {"mlflow_server": "mlflow_servers", "postgres": "postgres", "minio": "minio", "haproxy": "haproxy"}
+#: The hosts of a pool of MinIO.
+POOL = 4
 #: Names of hosts in an inventory: with and without a domain, capitals and an underscore, or nothing but the address.
 HOST_NAMES = ("one", "Two.Example.com", "ml_three", "10.9.0.4")
 #: Names by which people call a server.
@@ -129,6 +131,9 @@ def cases(draw: st.DrawFn, most: int = 4, **fixed: st.SearchStrategy[list[str]])
     free = {group: some(min_size=least, max_size=largest) for group, (least, largest) in sizes.items()}
     groups = {group: draw(strategy) for group, strategy in {**free, **fixed}.items()}
     groups = {group: hosts for group, hosts in groups.items() if hosts}
+    # Several hosts of MinIO are a pool, which takes four and a proxy.
+    if "minio" not in fixed and "haproxy" in groups and len(names) >= POOL and draw(st.booleans()):
+        groups["minio"] = list(draw(st.permutations(names)))
     common = _some(draw, SWITCHES, 2)
     by_group: dict[str, dict[str, Any]] = {}
     for role, choices in SETTINGS.items():
@@ -167,6 +172,10 @@ def _possible(case: Case, draw: st.DrawFn) -> Case:
             for role in ("mlflow_server", "haproxy"):
                 if of_host.get(f"{role}_tls_certificate"):
                     del of_host[f"{role}_tls_certificate"], of_host[f"{role}_tls_key"]
+    if len(case.of("minio")) > 1:
+        # A pool runs as a service, and each host has a proxy and MinIO.
+        for of_host in hosts.values():
+            of_host |= {"minio_deployment": "systemd", "haproxy_minio_port": 9443}
     # The URL that people are given, which a balancer before the proxies may have.
     if draw(st.integers(1, 3)) == 3:
         role = "haproxy" if case.of("haproxy") else "mlflow_server"
@@ -233,6 +242,11 @@ CORNERS = (
             "Two.Example.com": {**TLS, "haproxy_servers_tls": False, "mlflow_server_artifact_mode": "direct"},
             "ml_three": {**TLS, "haproxy_servers_tls": False, "haproxy_port": 8443},
         },
+    ),
+    # A pool of MinIO, and a proxy on two of its hosts.
+    Case(
+        {"mlflow_servers": ["one"], "minio": ["Two.Example.com", "one", "10.9.0.4", "ml_three"], "haproxy": ["ml_three", "one"]},
+        {name: {**TLS, "haproxy_minio_port": 9443} for name in HOST_NAMES},
     ),
     # A container that asks a service of its own host through the firewall.
     Case(

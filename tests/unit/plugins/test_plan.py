@@ -200,3 +200,45 @@ def test_one_host_is_no_cluster() -> None:
     )
     assert alone["one"]["postgres_members"] == [] and alone["one"]["certificate_usages"] == ["serverAuth"]
     assert [opening["port"] for opening in alone["one"]["firewall_needed"]] == [5432]
+
+
+def pool(**settings: Any) -> Plans:
+    """Return the plans of a pool of MinIO on four hosts, of two proxies, a tracking server and a database."""
+    names = ("one", "two", "three", "four", "edge", "other", "web", "db")
+    hosts = {name: host(name, number, **settings) for number, name in enumerate(names, 1)}
+    return plans({"mlflow_servers": ["web"], "minio": list(names[:4]), "haproxy": ["edge", "other"], "postgres": ["db"]}, hosts)
+
+
+def test_a_pool_is_asked_by_the_proxies() -> None:
+    found = pool(atlas_mlflow_tls=True, haproxy_minio_port=9443)
+    assert {found[name]["s3_endpoint_url"] for name in ("web", "one", "edge")} == {"https://10.0.0.5:9443"}
+    assert found["db"]["backup_s3_endpoint_url"] == "https://10.0.0.5:9443"
+    assert found["db"]["minio_names"] == ["10.0.0.5"]
+    assert found["edge"]["proxied_stores"][3] == {"name": "four", "address": "10.0.0.4:9000"} and found["edge"]["proxied_stores_tls"]
+    assert [found[name]["minio_listen_address"] for name in ("one", "four")] == ["10.0.0.1", "10.0.0.4"]
+
+
+def test_a_pool_is_open_for_its_hosts_and_the_proxies_and_the_proxies_for_its_clients() -> None:
+    found = pool()
+    assert found["two"]["firewall_needed"] == [{"port": 9000, "sources": [f"10.0.0.{number}" for number in (1, 3, 4, 5, 6)]}]
+    assert found["other"]["firewall_needed"] == [{"port": 80, "sources": ["any"]}, {"port": 9000, "sources": ["10.0.0.7", "10.0.0.8"]}]
+    assert pool(mlflow_server_artifact_mode="direct")["edge"]["firewall_needed"][1] == {"port": 9000, "sources": ["any"]}
+
+
+def test_the_hosts_of_a_pool_know_all_its_drives_in_the_order_of_the_inventory() -> None:
+    hosts = {name: host(name, number, minio_drives=["/a", "/b"]) for number, name in enumerate(("one", "two", "three", "four", "web"), 1)}
+    hosts |= {name: host(name, number, minio_pool=2) for number, name in enumerate(("five", "six", "seven", "eight"), 6)}
+    groups = {"mlflow_servers": ["web"], "haproxy": ["web"], "minio": ["five", "six", "three", "one", "two", "four", "seven", "eight"]}
+    found = plans(groups, hosts)
+    assert found["one"]["minio_pools"] == found["eight"]["minio_pools"]
+    assert [[one["name"] for one in listed] for listed in found["one"]["minio_pools"]] == [["three", "one", "two", "four"], ["five", "six", "seven", "eight"]]
+    assert found["one"]["minio_pools"][0][0] == {"name": "three", "address": "10.0.0.3", "port": 9000, "scheme": "http", "drives": ["/a", "/b"]}
+    assert found["one"]["minio_pools"][1][3]["drives"] == ["/var/lib/minio"]
+
+
+def test_one_host_of_minio_is_no_pool() -> None:
+    found = plans(
+        {"mlflow_servers": ["web"], "minio": ["one"], "haproxy": ["edge"]}, {name: host(name, number) for number, name in enumerate(("web", "one", "edge"), 1)}
+    )
+    assert found["one"]["minio_pools"] == [] and found["edge"]["proxied_stores"] == [] and found["web"]["s3_endpoint_url"] == "http://10.0.0.2:9000"
+    assert [opening["port"] for opening in found["edge"]["firewall_needed"]] == [80]

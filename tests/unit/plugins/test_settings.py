@@ -127,7 +127,9 @@ def test_a_group_that_is_nearly_one_of_ours_is_refused_while_ours_is_empty() -> 
         ({"mlflow_servers": ["a"], "postgres": ["a", "b", "c"]}, []),
         ({"mlflow_servers": ["a"], "postgres": ["a", "b", "c", "d"]}, ["The group postgres has 4 hosts", "survives the loss of 1", "Keep 3, or add one"]),
         ({"mlflow_servers": ["a"], "postgres": list("abcdefghi")}, ["The group postgres has 9 hosts", "Keep 3, 5 or 7"]),
-        ({"mlflow_servers": ["a"], "minio": ["b", "c", "d"]}, ["The group minio has 3 hosts", "mlflow_server_s3_endpoint_url"]),
+        ({"mlflow_servers": ["a"], "minio": ["b", "c", "d"], "haproxy": ["a"]}, ["The group minio has 3 hosts", "refuse writes", "4 or more"]),
+        ({"mlflow_servers": ["a"], "minio": ["b", "c", "d", "e"]}, ["The group minio has 4 hosts", "a host in the group haproxy"]),
+        ({"mlflow_servers": ["a"], "minio": ["b", "c", "d", "e"], "haproxy": ["a"]}, []),
         ({"mlflow_servers": ["a", "b"], "postgres": ["b"], "minio": ["b"], "haproxy": ["a", "b"]}, []),
     ],
 )

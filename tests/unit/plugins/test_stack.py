@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.atlas.mlflow.plugins.filter.minio import minio_pools
 from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack, rotations_under_way, secret_faults
 from ansible_collections.atlas.mlflow.plugins.filter.systemd import systemd_argv, systemd_environment
 from ansible_collections.atlas.mlflow.plugins.module_utils import stack
@@ -21,7 +22,7 @@ def write(root: Path, **files: str) -> None:
     """Write settings as the roles do."""
     paths = {"default": "etc/default/mlflow-server", "json": "etc/atlas-mlflow/mlflow-server.json", "ini": "etc/atlas-mlflow/mlflow-auth.ini"}
     paths |= {"minio": "etc/default/minio", "unit": "etc/systemd/system/minio.service", "superuser": "etc/atlas-mlflow/postgres/password"}
-    paths |= {"backup": "etc/atlas-mlflow/backup.json", "kept": stack.KEPT}
+    paths |= {"backup": "etc/atlas-mlflow/backup.json", "kept": stack.KEPT, "pools": stack.MINIO_POOLS}
     for name, text in files.items():
         path = root / paths[name]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +65,14 @@ def test_a_server_tells_its_stores_and_no_secret(tmp_path: Path, deployment: str
     assert sorted(marks) == sorted(secrets)
     assert [name for name, secret in secrets.items() if not stack.matches(secret, marks[name]) or stack.matches(secret + "x", marks[name])] == []
     assert found["minio"]["folder"] == FOLDER and found["backup"]["repository"] == "/var/backups/x"
+
+
+def test_a_host_of_a_pool_tells_the_pools_and_no_folder(tmp_path: Path) -> None:
+    pools = minio_pools([[{"scheme": "http", "address": "s", "port": 9000, "drives": ["/a", "/b"]}]])
+    unit = f"[Service]\nExecStart={systemd_argv(['/opt/minio', 'server', '--config', '/pools'])}\n"
+    write(tmp_path, minio='MINIO_ROOT_PASSWORD="x"\n', unit=unit, pools=pools)
+    found = stack.read_stack(tmp_path)["minio"]
+    assert found["pools"] == [["http://s:9000/a", "http://s:9000/b"]] and "folder" not in found
 
 
 def test_two_fingerprints_of_one_secret_differ() -> None:

@@ -122,6 +122,13 @@ def logs_in(rules: str, database: str, user: str, tls: bool, sources: list[str])
     return False
 
 
+def artifact_store(run: Run, case: Case) -> Service:
+    """Return the service by which clients reach the artifact store: MinIO, or the proxies of a pool."""
+    if len(case.of("minio")) > 1:
+        return service(run, case.of("haproxy")[0], "haproxy")
+    return service(run, case.of("minio")[0], "minio")
+
+
 def accepted_servers(run: Run, case: Case) -> list[str]:
     """Return the tracking servers that are not refused for the network of their container."""
     return [name for name in case.of("mlflow_servers") if not run.told(name, "mlflow_server", images.mlflow_shares_the_network)]
@@ -213,10 +220,10 @@ def test_each_server_asks_an_artifact_store_that_hears_it(case: Case) -> None:
         if not case.of("minio"):
             assert own["url"] == "" and own["place"].startswith("/")
             continue
-        peer = service(run, case.of("minio")[0], "minio")
+        peer = artifact_store(run, case)
         url = urlsplit(own["url"])
         called, _, port = url.netloc.rpartition(":")
-        assert [own["place"], own["key"]] == run.value(peer.host, "minio", "['s3://' ~ minio_bucket, [minio_access_key, minio_secret_key]]")
+        assert [own["place"], own["key"]] == run.value(case.of("minio")[0], "minio", "['s3://' ~ minio_bucket, [minio_access_key, minio_secret_key]]")
         assert unheard(run, service(run, name, "mlflow_server"), peer, "minio", called, int(port)) == ""
         assert tls_faults(run, name, own["authority"], peer, called) == ""
         assert url.scheme == ("https" if peer.certificate else "http")
@@ -234,7 +241,7 @@ def test_the_backup_asks_an_artifact_store_that_hears_it_or_is_refused(case: Cas
     if not case.of("minio"):
         assert own["url"] == own["bucket"] == ""
         return
-    peer, url = service(run, case.of("minio")[0], "minio"), urlsplit(own["url"])
+    peer, url = artifact_store(run, case), urlsplit(own["url"])
     called, _, port = url.netloc.rpartition(":")
     if not run.told(name, "backup", backup.minio_is_reached):
         assert unheard(run, Service(name, set(), "", "", ""), peer, "minio", called, int(port)) == ""
@@ -249,6 +256,7 @@ def test_each_proxy_asks_each_server_where_that_listens(case: Case) -> None:
         if run.told(name, "haproxy", tls.proxy_speaks_tls_to_servers_with_tls):
             continue
         config = run.value(name, "haproxy", "_haproxy_config")
+        config = config.partition("frontend minio")[0]
         servers = dict(re.findall(r"^    server (\S+) (\S+)", config, re.MULTILINE))
         assert sorted(servers) == sorted(canonical_name(server) for server in case.of("mlflow_servers"))
         own, checks = service(run, name, "haproxy"), " ssl verify required" in config
@@ -263,6 +271,30 @@ def test_each_proxy_asks_each_server_where_that_listens(case: Case) -> None:
             # What it says of a client is believed.
             sources = run.value(server, "mlflow_server", "mlflow_server_proxies")
             assert run.hosts[name]["atlas_mlflow_ip"] in sources
+
+
+@on_every_case
+def test_the_hosts_of_a_pool_and_the_proxies_hear_each_other(case: Case) -> None:
+    run, members = Run(case), case.of("minio") if len(case.of("minio")) > 1 else []
+    for name in members:
+        args = json.loads(run.value(name, "minio", "_minio_pools | atlas.mlflow.minio_pools"))["pools"][0]["args"]
+        assert len(args) == len(members)
+        own = service(run, name, "minio")
+        for member, url in zip(members, map(urlsplit, args)):
+            peer = service(run, member, "minio")
+            assert unheard(run, own, peer, "minio", url.netloc.rpartition(":")[0], url.port or 0) == ""
+            assert url.scheme == ("https" if peer.certificate else "http")
+            if url.scheme == "https" and run.value(name, "minio", "minio_tls_authority"):
+                assert tls_faults(run, name, run.value(name, "minio", "minio_tls_authority"), peer, url.netloc.rpartition(":")[0]) == ""
+    for name in case.of("haproxy"):
+        config = run.value(name, "haproxy", "_haproxy_config").partition("frontend minio")[2]
+        servers = dict(re.findall(r"^    server (\S+) (\S+)", config, re.MULTILINE))
+        assert sorted(servers) == sorted(map(canonical_name, members))
+        for member in members:
+            peer = service(run, member, "minio")
+            called, _, port = servers[canonical_name(member)].rpartition(":")
+            assert unheard(run, service(run, name, "haproxy"), peer, "minio", called, int(port)) == ""
+            assert (" ssl verify required" in config) == bool(peer.certificate)
 
 
 def answers(hosts: list[str], header: str) -> bool:

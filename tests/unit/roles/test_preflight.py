@@ -71,6 +71,23 @@ def member(name: str = "two", of: list[dict[str, Any]] | None = None, there: dic
 #: What a host of a cluster that exists has.
 JOINED = {"postgres": {"members": ["case", "three", "two"]}, "etcd": {"member": True}}
 
+
+def pool(*drives: str, hosts: int = 4, **own: Any) -> dict[str, Any]:
+    """Return the plan of a pool of MinIO, of which the case is the first host.
+
+    :param own: What differs for the first host.
+    """
+    names = ["case", "two", "three", "four", *(f"more{number}" for number in range(5, hosts + 1))][:hosts]
+    listed = [{"name": name, "address": name, "port": 9000, "scheme": "http", "drives": list(drives or ("/var/lib/minio",))} for name in names]
+    listed[0] |= own
+    return {"_atlas_mlflow_plan": {"minio_pools": [listed], "minio_host": "case", "minio_listen_address": "10.0.0.1"}}
+
+
+def pools_file(*hosts: str, drive: str = "/var/lib/minio") -> dict[str, Any]:
+    """Return the facts of a host of a pool."""
+    return {"ansible_facts": {"stack": {"minio": {"pools": [[f"https://{host}:9000{drive}" for host in hosts]]}}}}
+
+
 #: A backup's repository on S3.
 ON_S3 = {
     "backup_repository": "s3://kept/atlas",
@@ -373,6 +390,35 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         )
         for image in ("postgres:17-alpine", "docker.io/library/postgres:17.6-alpine3.22", "registry.example.com:5000/postgres:18-alpine")
     ),
+    ("minio", {"minio_drives": ["/srv/disk1"]}, ["minio_drives is /srv/disk1", "settings of a pool"]),
+    ("minio", {"minio_drives": ["/tmp/disk1"], **pool("/tmp/disk1")}, ["minio_drives[0] is /tmp/disk1"]),
+    ("minio", {"minio_deployment": "container", **pool()}, ["minio_deployment is container, and the group minio has several hosts"]),
+    ("minio", {"minio_listen_address": "127.0.0.1", **pool()}, ["minio_listen_address is 127.0.0.1, and the other hosts"]),
+    ("minio", pool(scheme="https"), ["two, three, four has no certificate for MinIO"]),
+    ("minio", pool(hosts=3), ["Pool 1 of the group minio has 3 of its hosts"]),
+    ("minio", pool("/srv/disk1", drives=["/srv/disk1", "/srv/disk2"]), ["case has 2, two has 1"]),
+    ("minio", pool(hosts=17), ["17 drives, which no size", "16 or 18"]),
+    ("minio", {"minio_environment": {"MINIO_STORAGE_CLASS_STANDARD": "EC:1"}, **pool("/a", "/b", "/c", "/d")}, ["a write needs 15", "more parity"]),
+    ("minio", {"minio_environment": {"MINIO_STORAGE_CLASS_STANDARD": "EC:3"}, **pool()}, ["EC:3, and a set of 4 drives takes 1 to 2"]),
+    ("minio", {**pool(), "ansible_facts": {"devices": {"/": 1, "/var/lib/minio": 1}}}, ["/var/lib/minio is on the root file system", "to 1 in"]),
+    (
+        "minio",
+        {"minio_drives": ["/srv/a", "/srv/b"], **pool("/srv/a", "/srv/b"), "ansible_facts": {"devices": {"/": 1, "/srv/a": 2, "/srv/b": 2}}},
+        ["Two of minio_drives (/srv/a, /srv/b) are on the same file system"],
+    ),
+    (
+        "minio",
+        {**pool(), "ansible_facts": {"stack": {"minio": {"folder": "/var/lib/minio"}}}},
+        ["The group minio has 4 hosts, and MinIO has its data on case alone, in /var/lib/minio", "four or more new hosts", "mc mirror"],
+    ),
+    # Another order, one host more, one host alone, and another drive.
+    ("minio", {**pool(), **pools_file("two", "case", "three", "four")}, ["of the hosts two, case, three, four", "in this order"]),
+    ("minio", {**pool(hosts=5), **pools_file("case", "two", "three", "four")}, ["another minio_pool"]),
+    ("minio", pools_file("case", "two", "three", "four"), ["The host belongs to a pool of MinIO of the hosts case, two, three, four"]),
+    ("minio", {**pool("/srv/disk1"), **pools_file("case", "two", "three", "four")}, ["with the drives /var/lib/minio"]),
+    ("haproxy", {"haproxy_minio_servers": SERVERS, "haproxy_minio_port": 80}, ["haproxy_minio_port is 80, and haproxy_port is 80"]),
+    ("haproxy", {"haproxy_minio_servers": SERVERS, **pool()}, ["haproxy_minio_port and minio_port are 9000, and case has both"]),
+    ("haproxy", {"haproxy_minio_servers": SERVERS, "haproxy_minio_port": TAKEN}, ["held by"]),
     ("minio", {"minio_listen_address": "minio"}, ["minio_listen_address is minio"]),
     ("minio", {"minio_console_port": 9000}, ["two different ports"]),
     *(
@@ -750,6 +796,36 @@ def test_every_rule_is_broken_by_a_case(seen: dict[int, Seen], seen_of_upgrades:
     broken |= {(UPGRADES[number][0], rule.__name__) for number, found in enumerate(seen_of_upgrades) for rule in found.broken}
     listed = {(role, rule.__name__) for table in (rules.RULES, rules.UPGRADE) for role, of_role in table.items() for rule in of_role}
     assert sorted((listed | {(role, rule.__name__) for role, rule in rules.FIRST.items()}) - broken) == []
+
+
+#: Pools that pass, with what is printed.
+POOLS: list[tuple[dict[str, Any], str]] = [
+    ({**pool(), "ansible_facts": {"devices": {"/": 1, "/var/lib/minio": 2}}}, "sets of 4 drives, 2 of them parity. 50 % of the space"),
+    # The same hosts at other ports and with TLS.
+    ({**pool(), **pools_file("case", "two", "three", "four")}, "Reads survive the loss of 2 hosts, writes of 1."),
+    # One disk for all, as the user wants it.
+    (
+        {**pool(), "ansible_facts": {"devices": {"/": 1, "/var/lib/minio": 1}}, "minio_environment": {"MINIO_ROOTDRIVE_THRESHOLD_SIZE": 1}},
+        "4 hosts with 1 drive",
+    ),
+    ({**pool("/a", "/b"), "minio_drives": ["/srv/a", "/srv/b"], "ansible_facts": {"devices": {"/": 1, "/srv/a": 2, "/srv/b": 3}}}, "sets of 8 drives"),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), POOLS)
+def test_a_pool_that_survives_a_host_passes_and_says_what_it_survives(given: dict[str, Any], words: str) -> None:
+    found = preflight("minio", {"inventory_hostname": "case", **given})
+    assert found.passed and words in found.words
+    assert "MinIO:" not in preflight("minio", {"inventory_hostname": "two", **given}).words
+
+
+def test_a_further_pool_leaves_the_first_as_it_is() -> None:
+    known = pool()["_atlas_mlflow_plan"]
+    second = [{**one, "name": f"new{number}", "address": f"new{number}"} for number, one in enumerate(known["minio_pools"][0])]
+    given = {"_atlas_mlflow_plan": {**known, "minio_pools": [*known["minio_pools"], second]}, "inventory_hostname": "case"}
+    assert preflight("minio", {**given, **pools_file("case", "two", "three", "four")}).passed
+    given["_atlas_mlflow_plan"]["minio_pools"].reverse()
+    assert "in this order" in preflight("minio", {**given, **pools_file("case", "two", "three", "four")}).words
 
 
 #: What a role that is used alone has planned.
