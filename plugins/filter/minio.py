@@ -58,9 +58,11 @@ def minio_restart(files: Mapping[str, Any], alike: Collection[str], other_execut
     """
     if files["settled"] and not other_executable:
         return ""
-    if other_executable or files["stale"] or set(alike) & set(files["changed_paths"]):
+    if other_executable or set(alike) & set(files["changed_paths"]):
         return "together"
-    return "in turn" if files["changed"] else "start"
+    if files["changed"]:
+        return "in turn"
+    return "together" if files["stale"] else "start"
 
 
 class FilterModule:

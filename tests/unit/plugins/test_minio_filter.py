@@ -56,7 +56,7 @@ SETTLED = {"changed": False, "changed_paths": [], "settled": True, "stale": Fals
         ({}, True, "together"),
         ({"settled": False}, False, "start"),
         ({"settled": False, "stale": True}, False, "together"),
-        ({"settled": False, "changed": True, "changed_paths": ["/unit"]}, False, "in turn"),
+        ({"settled": False, "stale": True, "changed": True, "changed_paths": ["/unit"]}, False, "in turn"),
         ({"settled": False, "changed": True, "changed_paths": ["/unit", "/settings"]}, False, "together"),
     ],
 )

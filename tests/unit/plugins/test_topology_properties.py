@@ -312,8 +312,8 @@ def test_each_name_that_people_use_is_allowed_and_probed_and_in_the_certificate(
         names = [front, run.hosts[front]["atlas_mlflow_address"], *(one for server in servers for one in case.hosts[server].get("mlflow_server_names", []))]
         url = urlsplit(case.hosts[case.of("mlflow_servers")[0]].get("mlflow_server_url", ""))
         own = service(run, front, role)
-        redirect = int(case.hosts[front].get("haproxy_redirect_port", 0)) if case.of("haproxy") else 0
-        port = next(port for _address, port in own.bound if port != redirect)
+        others = {int(case.hosts[front].get(f"haproxy_{name}_port", 0)) for name in ("redirect", "minio")} if case.of("haproxy") else set()
+        port = next(port for _address, port in own.bound if port not in others)
         suffix = "" if port == {True: 443, False: 80}[bool(own.certificate)] else f":{port}"
         assert is_open(run, front, port)
         for server in servers:
