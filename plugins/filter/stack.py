@@ -155,7 +155,8 @@ def kept_of_stack(stack: Mapping[str, Any], removed: Iterable[str]) -> dict[str,
     :param stack: The fact C(stack) of C(atlas.mlflow.host_facts).
     :param removed: Roles whose data are also removed.
     """
-    gone = set(removed)
+    # A proxy has no data.
+    gone = {*removed, "haproxy"}
     kinds = {"postgresql": "postgres", "s3": "minio", "sqlite": "mlflow_server", "folder": "mlflow_server"}
     # Whether a host has data of etcd is always read on the host.
     kept = {role: dict(section) for role, section in stack.items() if role == "backup" or role not in {*gone, "etcd"}}

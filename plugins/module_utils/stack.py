@@ -39,6 +39,8 @@ ENVIRONMENT = {
     "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": "mlflow_webhook_key",
     "MLFLOW_CRYPTO_KEK_PASSPHRASE": "mlflow_kek_passphrase",
 }
+#: The name of the instance of VRRP in the settings that the role haproxy writes for keepalived.
+VIRTUAL_INSTANCE = "atlas_mlflow_proxies"
 #: The text that a generated Fernet key has after the secret.
 FERNET_END = "A="
 
@@ -217,8 +219,18 @@ def read_backup(root: Path) -> dict[str, Any]:
     return {"repository": settings.get("repository", ""), "secrets": {"backup_passphrase": settings.get("passphrase", "")}}
 
 
+def read_haproxy(root: Path) -> dict[str, Any]:
+    """Return the address that keepalived moves between proxies, and whether its settings are those of the role haproxy."""
+    path = root / "etc/keepalived/keepalived.conf"
+    if not path.exists():
+        return {}
+    text = path.read_text(encoding="utf-8")
+    address = re.search(r"virtual_ipaddress \{\s+([0-9.]+)", text)
+    return {"keepalived": "ours" if VIRTUAL_INSTANCE in text.split() else "other", "virtual_address": address.group(1) if address else "", "secrets": {}}
+
+
 #: The function that reads each role's section.
-READERS = {"mlflow_server": read_server, "minio": read_minio, "postgres": read_postgres, "etcd": read_etcd, "backup": read_backup}
+READERS = {"mlflow_server": read_server, "minio": read_minio, "postgres": read_postgres, "etcd": read_etcd, "backup": read_backup, "haproxy": read_haproxy}
 
 
 def read_stack(root: Path = Path("/"), containers: str = "[]") -> dict[str, Any]:

@@ -44,6 +44,11 @@ ansible_facts:
   returned: always
   type: dict
   contains:
+    addresses:
+      description: The IPv4 addresses of the host's interfaces, except loopback, each with the length of its network's prefix.
+      type: list
+      elements: dict
+      sample: [{interface: eth0, address: 10.0.0.7, prefix: 24}]
     added_packages:
       description: Empty. M(atlas.mlflow.packages) later adds the packages here that it adds to C(packages).
       type: list
@@ -138,6 +143,7 @@ ansible_facts:
       description:
         - What the services of this collection use, by role. The stores that the tracking server uses, the folder or the volume of MinIO, the volume
           of a PostgreSQL in a container and the version of its data, the repository of the backup, and a salted fingerprint of each secret.
+        - The address that the proxies share, and whether keepalived has the settings of this collection.
         - For a role that C(playbooks/remove.yml) removed, the recorded values. Empty without root permissions.
       type: dict
       sample:
@@ -151,12 +157,17 @@ ansible_facts:
       sample: [mlflow-gc.timer]
 """
 
+import array
+import fcntl
+import ipaddress
 import os
 import platform
 import pwd
 import re
 import socket
 import stat
+import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +178,9 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.environments import S
 from ansible_collections.atlas.mlflow.plugins.module_utils.haproxy import drained_servers
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import read_all_listeners
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import read_stack
+
+#: Requests to the kernel: the addresses of all interfaces, and the network mask of one (netdevice(7)).
+SIOCGIFCONF, SIOCGIFNETMASK = 0x8912, 0x891B
 
 
 def read_os_release(text: str) -> dict[str, str]:
@@ -199,6 +213,31 @@ def default_address() -> str:
             return str(probe.getsockname()[0])
         except OSError:
             return ""
+
+
+def read_addresses(answer: bytes, ask: Callable[[bytes], bytes]) -> list[dict[str, str | int]]:
+    """Return the IPv4 addresses in an answer of the kernel, except loopback, each with its interface and the length of its prefix.
+
+    :param answer: Entries of 40 bytes (struct ifreq): an interface's name, and from byte 16 a socket's address, whose IPv4 address is at byte 20.
+    :param ask: Returns the same entry with a network mask in place of the address.
+    """
+    found: list[dict[str, str | int]] = []
+    for start in range(0, len(answer), 40):
+        entry = answer[start : start + 40]
+        name, address = entry[:16].rstrip(b"\0").decode(), ipaddress.ip_address(entry[20:24])
+        if not address.is_loopback:
+            mask = int.from_bytes(ask(entry)[20:24], "big")
+            found.append({"interface": name.partition(":")[0], "address": str(address), "prefix": mask.bit_count()})
+    return found
+
+
+def own_addresses() -> list[dict[str, str | int]]:
+    """Return the IPv4 addresses of the host's interfaces, except loopback. The address that proxies share is among them on the proxy that has it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        space = array.array("B", bytes(40 * 1024))
+        place, size = space.buffer_info()
+        used = struct.unpack("iP", fcntl.ioctl(probe, SIOCGIFCONF, struct.pack("iP", size, place)))[0]
+        return read_addresses(space.tobytes()[:used], lambda entry: fcntl.ioctl(probe, SIOCGIFNETMASK, entry))
 
 
 def read_packages(text: str) -> dict[str, list[dict[str, str]]]:
@@ -323,6 +362,7 @@ def main() -> None:
     facts = {
         # An earlier playbook of this run may have added packages. They are among the installed packages now.
         "added_packages": [],
+        "addresses": own_addresses(),
         "architecture": platform.machine(),
         "default_ipv4": {"address": default_address()} if default_address() else {},
         "devices": {folder: device_of(folder) for folder in ("/", *module.params["drives"])},

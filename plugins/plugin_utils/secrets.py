@@ -42,6 +42,8 @@ SECRETS = {
     "mlflow_webhook_key": Secret("mlflow_server_webhook_key", length=42, end=FERNET_END),
     "mlflow_kek_passphrase": Secret("mlflow_server_kek_passphrase"),
     "backup_passphrase": Secret("backup_passphrase"),
+    # VRRP has room for eight characters.
+    "haproxy_virtual_secret": Secret("haproxy_virtual_secret", length=8),
 }
 
 

@@ -28,6 +28,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import (
     stores,
     tls,
     users,
+    virtual_address,
 )
 
 Rule = Callable[[RoleSettings], str]
@@ -201,6 +202,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         tls.hsts_needs_tls,
         haproxy.limits_are_numbers,
         haproxy.times_are_seconds,
+        *virtual_address.RULES,
     ),
     "firewall": (
         options.no_name_is_misspelled,

@@ -28,7 +28,8 @@ def sources_are_networks(given: RoleSettings) -> str:
 
 def ports_are_ports(given: RoleSettings) -> str:
     """Ports in openings are ports."""
-    ports = [int(opening["port"]) for opening in openings(given)] + [int(port) for port in given.items("firewall_ssh_ports")]
+    of_tcp = [opening for opening in openings(given) if opening.get("protocol", "tcp") == "tcp"]
+    ports = [int(opening.get("port") or 0) for opening in of_tcp] + [int(port) for port in given.items("firewall_ssh_ports")]
     wrong = [str(port) for port in ports if not is_port(port)]
     return f"firewall_allowed or firewall_ssh_ports has {', '.join(wrong)}. Set ports between 1 and 65535." if wrong else ""
 

@@ -7,7 +7,6 @@ The defaults of the roles use these values, so a variable of a role in the inven
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
@@ -57,6 +56,7 @@ def users_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "proxies": [proxy.name for proxy in stack.proxies],
         "proxy_scheme": stack.proxy_scheme,
         "proxy_port": stack.proxy_port,
+        "virtual_address": stack.virtual_address,
         "proxy_suffix": stack.proxy_endpoint("").suffix,
         "user_url": stack.user_url,
         "client_url": stack.client_url,
@@ -90,6 +90,7 @@ def proxies_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "called_names": stack.called_names(host),
         "proxy_addresses": [proxy.host.ip for proxy in stack.proxies],
         "proxy_urls": stack.proxy_urls,
+        "virtual_addresses": stack.virtual_addresses,
         "proxied_servers": stack.proxied_servers(host),
         # Without MLflow's own users there is no password for the proxy's health check, which then only checks that a server answers.
         "check_user": stack.first_server.host.text("mlflow_server_admin_user") if stack.first_server and stack.auth == "basic" else "",
@@ -155,7 +156,7 @@ def host_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "certificate_names": stack.certificate_names(host),
         # Members of a cluster also log in to each other with their certificates.
         "certificate_usages": ["serverAuth", *(["clientAuth"] if stack.is_member(host) else [])],
-        "firewall_needed": [{**asdict(opening), "sources": list(opening.sources)} for opening in stack.openings(host)],
+        "firewall_needed": [opening.rule for opening in stack.openings(host)],
         "container_networks": networks,
         # Of these services, only the tracking server connects to others.
         "firewall_container_network": next(iter(networks.values()), ""),

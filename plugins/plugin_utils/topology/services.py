@@ -294,6 +294,11 @@ class Proxy(Service):
         return self.host.number("haproxy_minio_port")
 
     @property
+    def virtual_address(self) -> str:
+        """Return the address that the proxies share, without the length of its network's prefix, empty if there is none."""
+        return self.host.text("haproxy_virtual_address").partition("/")[0]
+
+    @property
     def redirect_port(self) -> int:
         """Return the port from which requests are redirected to https, 0 if there is none."""
         return self.host.number("haproxy_redirect_port")

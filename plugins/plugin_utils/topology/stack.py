@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import most_connections
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import host_names, name_in, unique
@@ -30,8 +31,14 @@ ANYBODY = "any"
 class Opening:
     """A port that a firewall must open, and its clients."""
 
+    #: A port of TCP, 0 for VRRP, which has no ports.
     port: int
     sources: tuple[str, ...]
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """Return the opening as the role firewall takes it."""
+        return {**({"port": self.port} if self.port else {"protocol": "vrrp"}), "sources": list(self.sources)}
 
 
 class Stack:
@@ -139,13 +146,24 @@ class Stack:
 
     @property
     def proxy_urls(self) -> list[str]:
-        """Return the URL of each proxy, with its address."""
-        return [self.proxy_endpoint(proxy.host.address).url for proxy in self.proxies]
+        """Return the URLs of the proxies: of the address that they share, if there is one, and of the address of each proxy."""
+        addresses = [self.virtual_address, *(proxy.host.address for proxy in self.proxies)]
+        return [self.proxy_endpoint(address).url for address in addresses if address]
+
+    @property
+    def virtual_address(self) -> str:
+        """Return the address that the proxies share, empty if there is none. A rule refuses proxies with different ones."""
+        return self.proxies[0].virtual_address if self.proxies else ""
+
+    @property
+    def virtual_addresses(self) -> dict[str, str]:
+        """Return for each proxy, by its name, what must be the same on all: the address that they share, and the number of their group."""
+        return {proxy.name: f"{proxy.host.text('haproxy_virtual_address')} {proxy.host.text('haproxy_virtual_router_id')}" for proxy in self.proxies}
 
     @property
     def front_address(self) -> str:
         """Return the name or address by which hosts reach all proxies as one, empty without a proxy."""
-        return self.proxies[0].host.address if self.proxies else ""
+        return self.virtual_address or (self.proxies[0].host.address if self.proxies else "")
 
     @property
     def user_url(self) -> str:
@@ -163,7 +181,7 @@ class Stack:
         if self.user_url or not self.first_server:
             return self.user_url
         server = self.first_server.by_name
-        by_name = self.proxy_endpoint(self.proxies[0].name).url if self.proxies else f"{server.scheme}://{server}"
+        by_name = self.proxy_endpoint(self.virtual_address or self.proxies[0].name).url if self.proxies else f"{server.scheme}://{server}"
         return by_name + self.static_prefix
 
     @property
@@ -178,14 +196,15 @@ class Stack:
 
     def called_names(self, host: Host) -> list[str]:
         """Return the names that people use for the tracking server on a host, in addition to its own: behind proxies, each server gets all names."""
-        front = [*(name for proxy in self.proxies for name in proxy.host.names), *self.public_names] if self.proxies else []
+        front = [*(name for proxy in self.proxies for name in proxy.host.names), self.virtual_address, *self.public_names] if self.proxies else []
         return unique([*front, name_in(self.user_url), name_in(host.given_text("mlflow_server_url"))])
 
     def certificate_names(self, host: Host) -> list[str]:
         """Return the names in a certificate of the own authority: those of the host, of its containers, and those that people use."""
         containers = [host.text(f"{role}_container_name") for role in ("mlflow_server", "postgres", "minio")]
         urls = [name_in(self.user_url), name_in(host.given_text("mlflow_server_url"))]
-        names = host_names([*host.names, "localhost", LOOPBACK, "::1", *urls, *containers, *self.public_names])
+        shared = [self.virtual_address] if any(proxy.name == host.name for proxy in self.proxies) else []
+        names = host_names([*host.names, *shared, "localhost", LOOPBACK, "::1", *urls, *containers, *self.public_names])
         return unique(name.strip("[]") for name in names)
 
     def proxied_servers(self, host: Host) -> list[dict[str, str]]:
@@ -247,6 +266,8 @@ class Stack:
             if proxy.name == host.name:
                 found += [Opening(port, (ANYBODY,)) for port in (self.proxy_port, proxy.redirect_port) if port]
                 found += [Opening(self.proxies[0].minio_port, tuple(self.store_clients))] if self.store_address else []
+                peers = tuple(peer.host.ip for peer in self.proxies if peer.name != host.name)
+                found += [Opening(0, peers)] if self.virtual_address and peers else []
         return found
 
     def container_networks(self, host: Host) -> dict[str, str]:

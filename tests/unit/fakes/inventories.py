@@ -176,6 +176,10 @@ def _possible(case: Case, draw: st.DrawFn) -> Case:
         # A pool runs as a service, and each host has a proxy and MinIO.
         for of_host in hosts.values():
             of_host |= {"minio_deployment": "systemd", "haproxy_minio_port": 9443}
+    # An address that all proxies share, if there are two.
+    if len(case.of("haproxy")) > 1 and draw(st.booleans()):
+        for name in case.of("haproxy"):
+            hosts[name]["haproxy_virtual_address"] = "10.0.0.99/24"
     # The URL that people are given, which a balancer before the proxies may have.
     if draw(st.integers(1, 3)) == 3:
         role = "haproxy" if case.of("haproxy") else "mlflow_server"

@@ -87,7 +87,7 @@ def is_open(run: Run, name: str, port: int, caller: Service | None = None) -> bo
     rules = run.value(name, "firewall", "{'on': firewall_enabled | bool, 'needed': firewall_needed, 'network': firewall_container_network}")
     if not rules["on"] or caller and caller.host == name and caller.network in ("", rules["network"]):
         return True
-    sources = {str(source) for opening in rules["needed"] if int(opening["port"]) == port for source in opening["sources"]}
+    sources = {str(source) for opening in rules["needed"] if int(opening.get("port", 0)) == port for source in opening["sources"]}
     if "any" in sources or not caller or caller.host == name:
         return "any" in sources
     return any(ip_address(run.hosts[caller.host]["atlas_mlflow_ip"]) in ip_network(source) for source in sources)
@@ -309,7 +309,18 @@ def test_each_name_that_people_use_is_allowed_and_probed_and_in_the_certificate(
     for front in fronts:
         # Behind proxies, each server answers to what is asked of any of them.
         servers = case.of("mlflow_servers") if case.of("haproxy") else [front]
-        names = [front, run.hosts[front]["atlas_mlflow_address"], *(one for server in servers for one in case.hosts[server].get("mlflow_server_names", []))]
+        shared = case.hosts[front].get("haproxy_virtual_address", "").partition("/")[0] if case.of("haproxy") else ""
+        assert (
+            not shared
+            or run.plans[front]["client_url"] == case.hosts[case.of("mlflow_servers")[0]].get("mlflow_server_url")
+            or shared in run.plans[front]["client_url"]
+        )
+        names = [
+            front,
+            run.hosts[front]["atlas_mlflow_address"],
+            *([shared] if shared else []),
+            *(one for server in servers for one in case.hosts[server].get("mlflow_server_names", [])),
+        ]
         url = urlsplit(case.hosts[case.of("mlflow_servers")[0]].get("mlflow_server_url", ""))
         own = service(run, front, role)
         others = {int(case.hosts[front].get(f"haproxy_{name}_port", 0)) for name in ("redirect", "minio")} if case.of("haproxy") else set()
@@ -422,7 +433,7 @@ CHANGED = {
         "certificate_names",
         "firewall_needed",
     },
-    "haproxy": {"proxies", "proxy_names", "proxy_addresses", "proxy_urls", "called_names", "firewall_needed"},
+    "haproxy": {"proxies", "proxy_names", "proxy_addresses", "proxy_urls", "virtual_addresses", "called_names", "firewall_needed"},
 }
 
 
@@ -440,7 +451,9 @@ def test_another_host_in_a_group_adds_its_own_to_what_the_others_know(case: Case
         assert {key for key in before if after[key] != before[key]} <= CHANGED[group]
         if group == "haproxy":
             for key in ("proxies", "proxy_addresses", "proxy_urls"):
-                assert after[key] == before[key] + only[name][key]
+                added_to_list = [one for one in only[name][key] if one not in before[key]]
+                assert after[key] == before[key] + added_to_list
+                assert key == "proxy_urls" or added_to_list == only[name][key]
             continue
         if name not in case.of(group):
             assert after["proxied_servers"] == before["proxied_servers"] + only[name]["proxied_servers"]

@@ -41,6 +41,19 @@ DATABASE = "postgresql+psycopg2://u:canary-secret@db/m"
 #: What a proxy asks.
 SERVERS = [{"name": "one", "address": "10.0.0.7:5001"}]
 
+#: What is known of a proxy, and settings with which it shares an address, which it has.
+PROXY = {
+    "addresses": [{"interface": "eth0", "address": "192.0.2.7", "prefix": 24}, {"interface": "eth0", "address": "192.0.2.9", "prefix": 32}],
+    "stack": {"haproxy": {"keepalived": "ours"}},
+}
+SHARED = {
+    "haproxy_virtual_address": "192.0.2.9/24",
+    "haproxy_virtual_secret": "eightlet",
+    "atlas_mlflow_ip": "192.0.2.7",
+    "ansible_facts": PROXY,
+    "_atlas_mlflow_plan": {"proxies": ["case", "two"], "virtual_addresses": {"case": "192.0.2.9 51", "two": "192.0.2.9 51"}},
+}
+
 #: Two tracking servers.
 TWO = {"mlflow_servers": ["case", "two"]}
 #: Stores that a tracking server already serves, as the facts tell of it.
@@ -451,6 +464,30 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("haproxy", {"haproxy_check_user": "admin"}, ["haproxy_check_password", "Set both"]),
     ("haproxy", {"haproxy_check_status": "ok"}, ["haproxy_check_status is ok", "200-499"]),
     ("haproxy", {"haproxy_client_timeout": "1m"}, ["haproxy_client_timeout", "int"]),
+    *(
+        ("haproxy", {**SHARED, **given}, words)
+        for given, words in [
+            ({"haproxy_virtual_address": "shared"}, ["haproxy_virtual_address is shared", "10.0.0.9/24"]),
+            ({"haproxy_virtual_address": "fd00::9"}, ["haproxy_virtual_address is fd00::9", "IPv4"]),
+            ({"_atlas_mlflow_plan": {"proxies": ["case"]}}, ["haproxy_virtual_address is 192.0.2.9", "group haproxy has 1 host"]),
+            (
+                {"_atlas_mlflow_plan": {"proxies": ["case", "two"], "virtual_addresses": {"case": "192.0.2.9 51", "two": " 51"}}},
+                ["must be the same on all proxies", "case has 192.0.2.9 with haproxy_virtual_router_id 51", "two has none with"],
+            ),
+            ({"hostvars": {"two": {"atlas_mlflow_ip": "192.0.2.9"}}}, ["haproxy_virtual_address is 192.0.2.9, which is the address of two"]),
+            (
+                {"haproxy_virtual_address": "10.9.0.9"},
+                ["haproxy_virtual_address is 10.9.0.9", "eth0, whose network is 192.0.2.0/24", "haproxy_virtual_interface"],
+            ),
+            ({"haproxy_virtual_interface": "eth7"}, ["eth7, which has no address, or which case does not have"]),
+            ({"atlas_mlflow_ip": "10.9.0.7"}, ["no interface of case has 10.9.0.7", "Set atlas_mlflow_address of case to one of 192.0.2.7"]),
+            ({"haproxy_listen_address": "192.0.2.9"}, ["haproxy_listen_address is 192.0.2.9", "before the host has it", "0.0.0.0"]),
+            ({"haproxy_virtual_router_id": 256}, ["haproxy_virtual_router_id is 256", "from 1 to 255"]),
+            ({"haproxy_virtual_secret": "canary-secret"}, ["haproxy_virtual_secret does not have eight letters and digits"]),
+            ({"ansible_facts": {**PROXY, "stack": {"haproxy": {"keepalived": "other"}}}}, ["case has settings of its own in /etc/keepalived/keepalived.conf"]),
+        ]
+    ),
+    ("firewall", {"firewall_allowed": [{"protocol": "tcp", "sources": ["any"]}]}, ["firewall_allowed", "has 0", "between 1 and 65535"]),
     ("firewall", {"firewall_allow": []}, ["firewall_allow (did you mean firewall_allowed?)"]),
     ("firewall", {"firewall_allowed": [{"port": 9100, "sources": ["monitor.example.com"]}]}, ["firewall_allowed has monitor.example.com", "10.0.0.0/24"]),
     ("firewall", {"firewall_allowed": [{"port": 9100}]}, ["sources", "firewall_allowed"]),
@@ -734,6 +771,13 @@ def test_values_that_come_as_text_pass_the_preflight() -> None:
     text = {"mlflow_server_port": "5001", "mlflow_server_jobs_enabled": "false", "mlflow_server_workers": " 2 ", "mlflow_server_tls_authority": AUTHORITY}
     assert preflight("mlflow_server", {**OIDC, **text}).passed
     assert preflight("haproxy", {"haproxy_servers_tls": "no", "haproxy_port": "8080"}).passed
+
+
+def test_proxies_may_share_an_address() -> None:
+    assert preflight("haproxy", SHARED).passed
+    assert preflight("haproxy", {**SHARED, "haproxy_virtual_address": "192.0.2.9", "haproxy_listen_address": "::"}).passed
+    # An opening for VRRP needs no port.
+    assert preflight("firewall", {"firewall_needed": [{"protocol": "vrrp", "sources": ["192.0.2.8"]}]}).passed
 
 
 def test_a_server_behind_a_proxy_on_its_host_may_listen_on_loopback() -> None:
