@@ -180,7 +180,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import read_a
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import read_stack
 
 #: Requests to the kernel: the addresses of all interfaces, and the network mask of one (netdevice(7)).
-SIOCGIFCONF, SIOCGIFNETMASK = 0x8912, 0x891B
+SIOCGIFCONF = 0x8912
+SIOCGIFNETMASK = 0x891B
 
 
 def read_os_release(text: str) -> dict[str, str]:

@@ -55,7 +55,7 @@ def virtual_address_is_the_same(given: RoleSettings) -> str:
     if len(set(settings.values())) < 2:
         return ""
     parts = {name: value.partition(" ") for name, value in settings.items()}
-    listed = "; ".join(f"{name} has {address or 'none'} with haproxy_virtual_router_id {number}" for name, (address, _, number) in parts.items())
+    listed = "; ".join(f"{name} has {address or 'none'} with haproxy_virtual_router_id {number}" for name, (address, _space, number) in parts.items())
     return f"{NAME} and haproxy_virtual_router_id must be the same on all proxies, and {listed}. Set both for the group haproxy."
 
 

@@ -18,7 +18,7 @@ from ansible_collections.atlas.mlflow.plugins.modules.host_facts import read_add
 from inventories import Case, Run
 
 ROOT = Path(__file__).resolve().parents[3]
-PROGRAM = ROOT / "roles/haproxy/files/haproxy-serves"
+PROGRAM = ROOT / "roles/haproxy/files/haproxy_serves.py"
 SHARED = {"haproxy_virtual_address": "10.0.0.99/24", "atlas_mlflow_firewall": True, "atlas_mlflow_tls": True}
 #: What `show stat` of HAProxy says, without most of its columns.
 HEAD = "# pxname,svname,scur,status,weight\n"

@@ -1,6 +1,8 @@
-#!/usr/bin/python3 -IS
-# Asks HAProxy on its own socket whether it serves, for keepalived: succeeds if every frontend listens, or, with the argument "servers", if every backend has
-# a server that answers. HAProxy answers this socket even if all connections of its clients are in use.
+"""Ask HAProxy on its own socket whether it serves, for keepalived. HAProxy answers there even if all connections of its clients are in use.
+
+Succeeds if every frontend listens, or, with the argument "servers", if every backend has a server that answers.
+"""
+
 import socket
 import sys
 
