@@ -8,9 +8,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import sqlalchemy
 from server_package import fresh
-
-sqlalchemy = pytest.importorskip("sqlalchemy")
 
 SCHEMA = """
 CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY);
