@@ -94,7 +94,7 @@ requests:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils.haproxy import HaproxyError, Outcome, Proxy, Wanted, asker, drain, make_ready
+from ansible_collections.atlas.mlflow.plugins.module_utils.haproxy import BACKEND, MASTER, HaproxyError, Outcome, Proxy, Wanted, asker, drain, make_ready
 
 
 def main() -> None:
@@ -106,8 +106,8 @@ def main() -> None:
             "wait": {"type": "int", "default": 60},
             "port": {"type": "int"},
             "tls": {"type": "bool"},
-            "backend": {"type": "str", "default": "mlflow_servers"},
-            "socket": {"type": "path", "default": "/run/haproxy/master.sock"},
+            "backend": {"type": "str", "default": BACKEND},
+            "socket": {"type": "path", "default": MASTER},
         },
         supports_check_mode=True,
     )

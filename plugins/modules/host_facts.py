@@ -126,7 +126,7 @@ ansible_facts:
     postgres_clusters:
       description:
         - The clusters of PostgreSQL that have a folder of Debian's making, each with its major version and name, whether its settings are these
-          roles' own, and how far an upgrade of it is that was cut short, C(begun) or C(switched). C(data) is the folder of its data, and C(start) is
+          roles' own, and the phase of an interrupted upgrade, C(begun) or C(switched). C(data) is the folder of its data, and C(start) is
           whether Debian's unit starts it, C(auto), C(manual) or C(disabled).
       type: list
       elements: dict

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults, client_faults
@@ -13,6 +12,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import major
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import SITE, characters, is_short
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import port_conflicts, port_fault
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.tls import authority_fault
 
 #: Settings of the role postgres that all members of a cluster share.
 SHARED = ("postgres_database", "postgres_more_databases", "postgres_user", "postgres_port", "postgres_patroni_port", "postgres_repository", "postgres_settings")
@@ -90,10 +90,7 @@ def cluster_certificate_is_for_clients(given: RoleSettings) -> str:
 
 def cluster_authority_is_a_file(given: RoleSettings) -> str:
     """The CA file of the members exists. The inventory's own is created after the preflight."""
-    path = given.text(f"{given.role}_tls_authority")
-    if not members(given) or not path or given.switch("atlas_mlflow_tls") or Path(path).expanduser().is_file():
-        return ""
-    return f"{given.role}_tls_authority is {path}, which is no file on the control node. Correct the path."
+    return authority_fault(given, f"{given.role}_tls_authority") if members(given) else ""
 
 
 def cluster_settings_are_alike(given: RoleSettings) -> str:

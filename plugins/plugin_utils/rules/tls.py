@@ -54,7 +54,7 @@ def certificate_fits(given: RoleSettings) -> str:
     return f"{name} and {given.role}_tls_key do not fit: {'; '.join(faults)}. {CALLED_BY[given.role]}" if faults else ""
 
 
-def _authority_fault(given: RoleSettings, name: str) -> str:
+def authority_fault(given: RoleSettings, name: str) -> str:
     """Return what is wrong with a CA file, or an empty text. The inventory's own is made after the preflight."""
     path = given.text(name)
     if not path or given.switch("atlas_mlflow_tls") or Path(path).expanduser().is_file():
@@ -64,17 +64,17 @@ def _authority_fault(given: RoleSettings, name: str) -> str:
 
 def mlflow_authority_is_a_file(given: RoleSettings) -> str:
     """The CA file of the tracking server and its stores exists."""
-    return _authority_fault(given, "mlflow_server_tls_authority")
+    return authority_fault(given, "mlflow_server_tls_authority")
 
 
 def minio_authority_is_a_file(given: RoleSettings) -> str:
     """The CA file of MinIO exists."""
-    return _authority_fault(given, "minio_tls_authority")
+    return authority_fault(given, "minio_tls_authority")
 
 
 def haproxy_authority_is_a_file(given: RoleSettings) -> str:
     """The CA file of the servers behind the proxy exists."""
-    return _authority_fault(given, "haproxy_servers_tls_authority")
+    return authority_fault(given, "haproxy_servers_tls_authority")
 
 
 def jobs_need_plain_http(given: RoleSettings) -> str:

@@ -124,16 +124,3 @@ def keepalived_is_ours(given: RoleSettings) -> str:
         f"{NAME} is set, and {given.host} has settings of its own in /etc/keepalived/keepalived.conf. Remove them, or keep that keepalived for the address and "
         f"leave {NAME} out."
     )
-
-
-RULES = (
-    virtual_address_is_one,
-    virtual_address_has_two_proxies,
-    virtual_address_is_the_same,
-    virtual_address_is_unused,
-    virtual_address_has_an_interface,
-    virtual_address_is_listened_on,
-    virtual_router_id_is_one,
-    virtual_secret_is_one,
-    keepalived_is_ours,
-)

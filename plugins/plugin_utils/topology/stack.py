@@ -85,7 +85,7 @@ class Stack:
         """Return the artifact store, or the first host of its pool."""
         return self.stores[0] if self.stores else None
 
-    @property
+    @functools.cached_property
     def pools(self) -> list[list[ArtifactStore]]:
         """Return the hosts of each pool of the artifact store, in the order of the pools' numbers. Empty if the artifact store has one host."""
         numbers = sorted({store.pool_number for store in self.stores}) if len(self.stores) > 1 else []
@@ -94,7 +94,7 @@ class Stack:
     @property
     def store_address(self) -> str:
         """Return the name or address by which clients reach a pool: that of the proxies. Empty if the artifact store has one host."""
-        return self.front_address if len(self.stores) > 1 else ""
+        return self.front_address if self.pools else ""
 
     def store_url(self, host: Host, for_backup: bool = False) -> str:
         """Return the URL of the artifact store for the tracking server or the backup on a host. Empty without an artifact store."""
@@ -107,7 +107,7 @@ class Stack:
 
     def store_listen_address(self, host: Host) -> str:
         """Return the address on which the artifact store on a host listens. The hosts of a pool reach each other at it."""
-        if len(self.stores) > 1:
+        if self.pools:
             return host.given_text("minio_listen_address") or host.ip
         return self.store.listen_address(self.servers) if self.store else LOOPBACK
 

@@ -170,7 +170,7 @@ class Record:
     """A file with a line for each artifact that was copied and compared, so that it is not copied again while it stays as it was."""
 
     def __init__(self, path: Path, target: str) -> None:
-        """Take the path of the file and the name of the target. A record of another target, and a line that was cut short, do not count."""
+        """Take the path of the file and the name of the target. Ignore a record of another target, and an incomplete line."""
         self.path = path
         self.known: dict[str, tuple[str, str]] = {}
         lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
