@@ -23,6 +23,8 @@ PLACE = Path("ansible_collections/atlas/mlflow")
 
 #: The slowest checks, in the order of their start. The other checks follow.
 LONGEST = ("unit tests of the plugins", "unit tests of the rest", "ansible-lint", "sanity, pylint", "sanity, the rest", "import into Galaxy", "types")
+#: The environment in which Python keeps what it has compiled, whatever the environment of `make` says: many processes of the checks import the same files.
+KEEP = {"PYTHONDONTWRITEBYTECODE": ""}
 #: The number of checks that run at a time: one more than there are cores, because some of the unit tests wait for a time limit.
 AT_ONCE = 3
 
@@ -91,7 +93,7 @@ def _command(argv: list[str], folder: Path = ROOT, extra: Mapping[str, str] | No
         check=False,
         # By default, Ansible only warns about an inventory that it cannot read, and continues without it.
         env=environment(
-            {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true", **SELDOM, **(extra or {})}
+            {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0", "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED": "true", **SELDOM, **KEEP, **(extra or {})}
         ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,3 +78,19 @@ def test_lines_go_to_the_rules_that_look_at_lines(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(lint, "_each_line", lambda rule, _file: [rule.id])
     assert [lint._lines_if_read(rule(), None) for rule in (OfTasks, OfLines)] == [[], ["of-lines"]]
+
+
+@pytest.mark.parametrize("text", ["a: [1\n", "a: 1\n b: 2\n", "- &a 1\n- *b\n---\n}\n", "a: 1\n", "", "a: %x\n"])
+def test_an_error_of_syntax_is_described_as_by_yamllint(text: str):
+    seen = [vars(found) if (found := search(text)) else None for search in (lint._syntax_error, lint._describe)]
+    assert seen[0] == seen[1] and (seen[0] is None) == (text in ("a: 1\n", ""))
+
+
+def test_a_path_has_its_links_followed_from_the_working_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    for name in ("one", "two"):
+        (tmp_path / name / f"of_{name}").mkdir(parents=True)
+        (tmp_path / name / "link").symlink_to(f"of_{name}")
+        monkeypatch.chdir(tmp_path / name)
+        assert lint._real_path_once(Path("link/a")) == os.path.realpath(tmp_path / name / f"of_{name}/a")
+    with pytest.raises(FileNotFoundError):
+        lint._real_path_once("link/a", strict=True)

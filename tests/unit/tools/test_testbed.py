@@ -317,6 +317,12 @@ class TestChecks:
         complaint = checks._command([*checks.commands()["inventories"], "-i", str(tmp_path / "hosts.yml")])[0]
         assert (complaint == "") == good, complaint
 
+    def test_a_check_keeps_what_python_has_compiled(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        (tmp_path / "one.py").touch()
+        assert checks._command([sys.executable, "-c", "import one"], tmp_path, {"PYTHONPATH": str(tmp_path)})[0] == ""
+        assert list(tmp_path.glob("__pycache__/one.*.pyc"))
+
     def test_the_longest_exist(self, tmp_path: Path):
         (tmp_path / "a.tar.gz").touch()
         assert set(checks.LONGEST) <= {*checks.commands(), *checks.of_collection(tmp_path)}
