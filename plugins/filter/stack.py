@@ -56,7 +56,8 @@ def holders(hostvars: Hosts, groups: Mapping[str, list[str]], name: str) -> dict
             if name in OF_A_STORE:
                 store_group, store, own_variable = OF_A_STORE[name]
                 at = (section.get("stores") or {}).get(store, {}).get("host", "")
-                if own_variable in variables or aliases(hostvars, groups, host).get(at, at) not in groups.get(store_group, []):
+                known = aliases(hostvars, groups, host, of_artifacts=store == "artifacts")
+                if own_variable in variables or known.get(at, at) not in groups.get(store_group, []):
                     continue
             found[host] = mark
     return found

@@ -20,16 +20,28 @@ CONTAINERS = {role: str(defaults_of(role)[f"{role}_container_name"]) for role in
 STORES = {"backend": "backend store", "registry": "registry store", "artifacts": "artifact store", "users": "store of users"}
 
 
-def aliases(hostvars: Hosts, groups: Mapping[str, list[str]], own: str) -> dict[str, str]:
+def _calls(variables: Mapping[str, Any], host: str) -> list[str]:
+    """Return the names and addresses of a host."""
+    calls = [host, *(variables.get("atlas_mlflow_names") or []), variables.get("atlas_mlflow_address"), variables.get("atlas_mlflow_ip")]
+    return [str(name).lower() for name in calls if name]
+
+
+def _shared_addresses(variables: Mapping[str, Any]) -> list[str]:
+    """Return the address that a proxy shares with others by its settings, and the one that it shares now."""
+    now = ((variables.get("ansible_facts") or {}).get("stack") or {}).get("haproxy") or {}
+    found = [str(variables.get("haproxy_virtual_address") or "").partition("/")[0], str(now.get("virtual_address") or "")]
+    return [address for address in found if address]
+
+
+def aliases(hostvars: Hosts, groups: Mapping[str, list[str]], own: str, of_artifacts: bool = False) -> dict[str, str]:
     """Return the inventory's name of a host for each name and address that may stand for this host in a host's settings.
 
     :param own: The host with the settings. Its loopback, its sockets and its containers are the host itself.
+    :param of_artifacts: Whether the settings are those of an artifact store. A pool of MinIO is one store at each of its hosts and proxies: its first host.
     """
     known = {}
     for host in topology_hosts(groups):
-        variables = hostvars[host]
-        calls = [host, *(variables.get("atlas_mlflow_names") or []), variables.get("atlas_mlflow_address"), variables.get("atlas_mlflow_ip")]
-        known.update({str(name).lower(): host for name in calls if name})
+        known.update(dict.fromkeys(_calls(hostvars[host], host), host))
     beside = [
         name
         for role in ("postgres", "minio")
@@ -38,6 +50,10 @@ def aliases(hostvars: Hosts, groups: Mapping[str, list[str]], own: str) -> dict[
         if name
     ]
     known.update(dict.fromkeys(["", "localhost", "127.0.0.1", "::1", "0.0.0.0", *beside], own))
+    pool, proxies = groups.get("minio", []), groups.get("haproxy", [])
+    if of_artifacts and len(pool) > 1:
+        ways = [name for host in (*pool, *proxies) for name in _calls(hostvars[host], host)]
+        known.update(dict.fromkeys([*ways, *(address for host in proxies for address in _shared_addresses(hostvars[host]))], pool[0]))
     return known
 
 
@@ -81,14 +97,14 @@ def changed_stores(
         "artifacts": artifacts(wanted["artifacts"], wanted.get("endpoint", "")),
         "users": {**database(wanted["users"]), "login": wanted["login"]} if wanted.get("users") else {},
     }
-    known = aliases(hostvars, groups, own)
+    known = {name: aliases(hostvars, groups, own, of_artifacts=name == "artifacts") for name in STORES}
     managed = [*groups.get("postgres", []), *groups.get("minio", [])]
     changes: dict[str, tuple[Place, Place]] = {}
     for name in STORES:
         before, after = serves.get(name, {}), will[name]
         if not before.get("kind") or not after.get("kind") or before.get("login") != after.get("login"):
             continue
-        former, present = (place(one, known, managed, groups.get("postgres", [])) for one in (before, after))
+        former, present = (place(one, known[name], managed, groups.get("postgres", [])) for one in (before, after))
         if former != present and not (name == "registry" and changes.get("backend") == (former, present)):
             changes[name] = (former, present)
     return changes

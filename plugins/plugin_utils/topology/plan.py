@@ -124,7 +124,7 @@ def artifacts_plan(stack: Stack, host: Host) -> dict[str, Any]:
     store = stack.store
     return {
         "minio_listen_address": stack.store_listen_address(host),
-        "minio_names": [stack.store_address] if stack.store_address else [store.name, *store.host.names, store.container_name] if store else [],
+        "minio_names": stack.store_names,
         "minio_address": stack.store_address,
         "minio_pools": [
             [{"name": one.name, "address": one.host.address, "port": one.port, "scheme": one.scheme, "drives": one.drives} for one in hosts]

@@ -299,6 +299,11 @@ class Proxy(Service):
         return self.host.text("haproxy_virtual_address").partition("/")[0]
 
     @property
+    def present_address(self) -> str:
+        """Return the address that the proxies share until this run, empty if there is none."""
+        return str(((self.host.facts.get("stack") or {}).get("haproxy") or {}).get("virtual_address") or "")
+
+    @property
     def redirect_port(self) -> int:
         """Return the port from which requests are redirected to https, 0 if there is none."""
         return self.host.number("haproxy_redirect_port")

@@ -96,6 +96,15 @@ class Stack:
         """Return the name or address by which clients reach a pool: that of the proxies. Empty if the artifact store has one host."""
         return self.front_address if self.pools else ""
 
+    @property
+    def store_names(self) -> list[str]:
+        """Return the names and addresses of the artifact store. The first one is the address of the proxies of a pool, or the host of a single store."""
+        if not self.store:
+            return []
+        if not self.store_address:
+            return [self.store.name, *self.store.host.names, self.store.container_name]
+        return unique([self.store_address, *(name for proxy in self.proxies for name in (proxy.present_address, proxy.host.address, *proxy.host.names))])
+
     def store_url(self, host: Host, for_backup: bool = False) -> str:
         """Return the URL of the artifact store for the tracking server or the backup on a host. Empty without an artifact store."""
         if not self.store:

@@ -296,6 +296,54 @@ def test_a_cluster_has_the_database_of_each_of_its_members(former: str) -> None:
     assert "the postgresql database mlflow on 10.9.0.3" in store_changes({"stores": serves}, elsewhere, hostvars, groups, "db")[0]
 
 
+#: A server of a pool of MinIO behind two proxies, the first of which has PostgreSQL too.
+POOLED = {"mlflow_servers": ["web"], "postgres": ["edge"], "minio": ["one", "two", "three", "four"], "haproxy": ["edge", "other"]}
+
+
+def pooled(**proxy: Any) -> dict[str, dict[str, Any]]:
+    """Return the variables of the hosts of a pool, with more of each proxy."""
+    found: dict[str, dict[str, Any]] = {}
+    for number, name in enumerate(("web", "edge", "other", *POOLED["minio"]), 1):
+        found[name] = {"inventory_hostname": name, "atlas_mlflow_address": f"10.0.0.{number}", **(proxy if name in POOLED["haproxy"] else {})}
+    return found
+
+
+#: An address that the proxies share, by the settings or by the facts.
+VIRTUAL = {"haproxy_virtual_address": "10.0.0.99/24"}
+PRESENT = {"ansible_facts": {"stack": {"haproxy": {"keepalived": "ours", "virtual_address": "10.0.0.98"}}}}
+
+
+@pytest.mark.parametrize(
+    ("former", "present", "proxy"),
+    [
+        ("10.0.0.2:9000", "10.0.0.99:9000", VIRTUAL),
+        ("edge:9000", "10.0.0.99:9443", VIRTUAL),
+        ("10.0.0.98:9000", "10.0.0.99:9000", {**VIRTUAL, **PRESENT}),
+        ("10.0.0.98:9000", "10.0.0.2:9000", PRESENT),
+        # Another host is now the first one of the group haproxy.
+        ("10.0.0.3:9000", "10.0.0.2:9000", {}),
+        ("10.0.0.5:9000", "10.0.0.2:9000", {}),
+    ],
+)
+def test_a_pool_of_minio_is_one_store_by_all_its_ways(former: str, present: str, proxy: dict[str, Any]) -> None:
+    wanted = {**SAME, "backend": f"{PG}10.0.0.2:5432/mlflow", "users": "", "endpoint": f"http://{present}"}
+    serves = {"artifacts": stack.artifacts("proxied-s3://mlflow", f"http://{former}"), "backend": stack.database(f"{PG}edge/mlflow")}
+    assert store_changes({"stores": serves}, wanted, pooled(**proxy), POOLED, "web") == []
+    # Another bucket, another endpoint, and the address of proxies that have no pool behind them are other stores.
+    assert "the bucket mlflow/new on one" in store_changes({"stores": serves}, {**wanted, "artifacts": "s3://mlflow/new"}, pooled(**proxy), POOLED, "web")[0]
+    assert "on 10.0.0.97:9000" in store_changes({"stores": serves}, {**wanted, "endpoint": "http://10.0.0.97:9000"}, pooled(**proxy), POOLED, "web")[0]
+    alone = {**POOLED, "minio": ["four"]}
+    assert len(store_changes({"stores": serves}, wanted, pooled(**proxy), alone, "web")) == 1
+
+
+def test_a_server_of_a_pool_holds_its_secret(tmp_path: Path) -> None:
+    """Another control node would replace it."""
+    hostvars = pooled()
+    serves = {"artifacts": stack.artifacts("s3://mlflow", "http://10.0.0.2:9000")}
+    hostvars["web"]["ansible_facts"] = {"stack": {"mlflow_server": {"stores": serves, "secrets": {"minio_secret_key": stack.fingerprint("present")}}}}
+    assert "web already runs with minio_secret_key" in secret_faults(hostvars, POOLED, str(tmp_path))[0]
+
+
 def test_a_member_of_a_cluster_tells_its_members_and_no_secret(tmp_path: Path) -> None:
     (tmp_path / "etc/patroni").mkdir(parents=True)
     (tmp_path / "var/lib/etcd/atlas-mlflow/member").mkdir(parents=True)
