@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 #: The socket of the master process. Commands on it have all permissions, and only root and HAProxy's own user can open it.
 MASTER = "/run/haproxy/master.sock"
-#: The backend with the tracking servers.
-BACKEND = "mlflow_servers"
+#: The backends with the tracking servers and with the hosts of a pool of MinIO.
+BACKEND, STORES = "mlflow_servers", "minio"
 #: Seconds for one answer of HAProxy, and between two questions.
 PATIENCE, PAUSE = 5, 0.2
 #: Seconds to wait for another server that gets requests, such as one that has just started.
@@ -160,6 +160,18 @@ class Wanted:
         return ""
 
 
+def _first_look(proxy: Proxy, wanted: Wanted, drained: bool, apply: bool) -> tuple[Outcome, bool]:
+    """Return what a wanted state changes, and whether to go on and set it.
+
+    :param drained: Whether the server will be drained.
+    :param apply: Whether to do it, or only to return what would be done.
+    """
+    servers = proxy.servers()
+    if skipped := wanted.not_used(servers):
+        return Outcome(skipped=skipped), False
+    return Outcome(servers[wanted.name].drained != drained), apply
+
+
 def drain(proxy: Proxy, wanted: Wanted, wait: float, apply: bool = True, clock: Callable[[], float] = time.monotonic) -> Outcome:
     """Let a server get no new requests, and wait until its present ones have ended.
 
@@ -170,24 +182,21 @@ def drain(proxy: Proxy, wanted: Wanted, wait: float, apply: bool = True, clock: 
     :raises HaproxyError: If HAProxy refuses.
     :raises OSError: If HAProxy does not run or does not answer.
     """
-    servers, name = proxy.servers(), wanted.name
-    if skipped := wanted.not_used(servers):
-        return Outcome(skipped=skipped)
-    changed = not servers[name].drained
-    if not apply:
-        return Outcome(changed)
-    end = clock() + GRACE
+    found, goes_on = _first_look(proxy, wanted, True, apply)
+    if not goes_on:
+        return found
+    name, end = wanted.name, clock() + GRACE
     while not any(server.serves for other, server in proxy.servers().items() if other != name):
         if clock() >= end:
             return Outcome(warning=f"The server {name} was not drained, because no other server gets requests. Its restart interrupts requests.")
         time.sleep(PAUSE)
-    if changed:
+    if found.changed:
         proxy.set_state(name, "drain")
     end = clock() + wait
     while (requests := proxy.open_requests(name)) and clock() < end:
         time.sleep(PAUSE)
     warning = f"{requests} requests to the server {name} were still open after {wait:g} s. Its restart may interrupt them." if requests else ""
-    return Outcome(changed, requests, warning=warning)
+    return Outcome(found.changed, requests, warning=warning)
 
 
 def make_ready(proxy: Proxy, wanted: Wanted, wait: float, apply: bool = True, clock: Callable[[], float] = time.monotonic) -> Outcome:
@@ -200,25 +209,26 @@ def make_ready(proxy: Proxy, wanted: Wanted, wait: float, apply: bool = True, cl
     :raises HaproxyError: If HAProxy refuses.
     :raises OSError: If HAProxy does not run or does not answer.
     """
-    servers, name = proxy.servers(), wanted.name
-    if skipped := wanted.not_used(servers):
-        return Outcome(skipped=skipped)
-    changed = servers[name].drained
-    if not apply:
-        return Outcome(changed)
-    if changed:
+    found, goes_on = _first_look(proxy, wanted, False, apply)
+    if not goes_on:
+        return found
+    name, end = wanted.name, clock() + wait
+    if found.changed:
         proxy.set_state(name, "ready")
-    end = clock() + wait
     while wait and not proxy.servers()[name].running:
         if clock() >= end:
-            return Outcome(changed, warning=f"HAProxy does not find the server {name} healthy after {wait:g} s. Its last check: {proxy.check(name)}")
+            return Outcome(found.changed, warning=f"HAProxy does not find the server {name} healthy after {wait:g} s. Its last check: {proxy.check(name)}")
         time.sleep(PAUSE)
-    return Outcome(changed)
+    return found
 
 
-def drained_servers(path: str = MASTER) -> list[str]:
+def drained_servers(path: str = MASTER) -> list[dict[str, str]]:
     """Return the servers that the HAProxy on this host does not give requests because they are drained. Empty without a running HAProxy."""
+    found = []
     try:
-        return sorted(name for name, server in Proxy(asker(path)).servers().items() if server.drained and not server.in_maintenance)
+        for backend in (BACKEND, STORES):
+            servers = sorted(Proxy(asker(path), backend).servers().items())
+            found += [{"backend": backend, "name": name} for name, server in servers if server.drained and not server.in_maintenance]
     except OSError:
         return []
+    return found

@@ -71,10 +71,12 @@ ansible_facts:
       type: str
       sample: bookworm
     drained_servers:
-      description: Servers that the HAProxy of the host gives no requests because they are drained, as during a restart. Empty without permissions of root.
+      description:
+        - Servers that the HAProxy of the host gives no requests because they are drained, as during a restart, each with its backend and its name. Empty
+          without permissions of root.
       type: list
-      elements: str
-      sample: []
+      elements: dict
+      sample: [{backend: mlflow_servers, name: mlflow1}]
     fqdn:
       description: The host's full name.
       type: str

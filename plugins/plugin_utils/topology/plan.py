@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import TrackingServer
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import ArtifactStore, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import Stack
 
 
@@ -124,6 +124,7 @@ def artifacts_plan(stack: Stack, host: Host) -> dict[str, Any]:
     store = stack.store
     return {
         "minio_listen_address": stack.store_listen_address(host),
+        "minio_drives": ArtifactStore(host).drives,
         "minio_names": stack.store_names,
         "minio_address": stack.store_address,
         "minio_pools": [

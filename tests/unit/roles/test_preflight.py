@@ -852,7 +852,7 @@ POOLS: list[tuple[dict[str, Any], str]] = [
         {**pool(), "ansible_facts": {"devices": {"/": 1, "/var/lib/minio": 1}}, "minio_environment": {"MINIO_ROOTDRIVE_THRESHOLD_SIZE": 1}},
         "4 hosts with 1 drive",
     ),
-    ({**pool("/a", "/b"), "minio_drives": ["/srv/a", "/srv/b"], "ansible_facts": {"devices": {"/": 1, "/srv/a": 2, "/srv/b": 3}}}, "sets of 8 drives"),
+    ({**pool("/srv/a", "/srv/b"), "minio_drives": ["/srv/a", "/srv/b"], "ansible_facts": {"devices": {"/": 1, "/srv/a": 2, "/srv/b": 3}}}, "sets of 8 drives"),
 ]
 
 

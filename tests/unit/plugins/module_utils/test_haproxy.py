@@ -26,9 +26,10 @@ PROCESSES = """\
 
 
 class Fake:
-    """A HAProxy with the servers one and two, whose time goes on by a second with each question."""
+    """A HAProxy with the servers one and two in one backend, whose time goes on by a second with each question."""
 
-    def __init__(self) -> None:
+    def __init__(self, backend: str = "mlflow_servers") -> None:
+        self.backend = backend
         self.running = {"one": True, "two": True}
         self.bits = {"one": 0, "two": 0}
         #: Questions after which the requests of a worker have ended, by the worker's process.
@@ -49,22 +50,22 @@ class Fake:
         worker, _space, rest = command.partition(" ")
         if command == "show proc":
             return PROCESSES
-        if rest.startswith("show servers state mlflow_servers"):
+        if rest.startswith(f"show servers state {self.backend}"):
             rows = [
-                f"3 mlflow_servers {number} {name} 10.0.0.{number} {2 if self.running[name] else 0} {self.bits[name]} 1 5001 0"
+                f"3 {self.backend} {number} {name} 10.0.0.{number} {2 if self.running[name] else 0} {self.bits[name]} 1 5001 0"
                 for number, name in enumerate(self.bits)
             ]
             return "\n".join(["1", STATE, *rows, "", ""])
         if rest.startswith("show servers state"):
             return "Can't find backend.\n\n"
-        if rest.startswith("show stat mlflow_servers 4 -1"):
+        if rest.startswith(f"show stat {self.backend} 4 -1"):
             pid = worker.removeprefix("@!").replace("@1", "300")
             open_ones = int(len(self.asked) < self.ends[pid])
-            rows = [f"mlflow_servers,{name},0,{open_ones},{'UP' if self.running[name] else 'DOWN'},L4CON,,Connection refused," for name in self.bits]
+            rows = [f"{self.backend},{name},0,{open_ones},{'UP' if self.running[name] else 'DOWN'},L4CON,,Connection refused," for name in self.bits]
             return "\n".join([STATISTICS, *rows, "", ""])
         if self.refuses:
             return f"{self.refuses}\n\n"
-        name, state = rest.removeprefix("set server mlflow_servers/").split(" state ")
+        name, state = rest.removeprefix(f"set server {self.backend}/").split(" state ")
         self.bits[name] = {"drain": 8, "ready": 0}[state]
         return "\n"
 
@@ -173,9 +174,19 @@ def test_a_refusal_of_haproxy_is_passed_on(fake: Fake) -> None:
         drain(Proxy(fake), Wanted("one"), 60)
 
 
-def test_drained_servers_are_found_through_the_socket(tmp_path: Path) -> None:
+def test_a_host_of_minio_is_drained_in_its_own_backend() -> None:
+    fake = Fake("minio")
+    fake.ends["272"] = 10
+    assert drain(Proxy(fake, "minio"), Wanted("one", 5001, False), 60, clock=fake.clock) == Outcome(changed=True)
+    assert fake.bits == {"one": 8, "two": 0} and len(fake.asked) >= 10
+    assert make_ready(Proxy(fake, "minio"), Wanted("one"), 60, clock=fake.clock) == Outcome(changed=True)
+    assert fake.bits == {"one": 0, "two": 0}
+
+
+@pytest.mark.parametrize("backend", ["mlflow_servers", "minio"])
+def test_drained_servers_are_found_through_the_socket(tmp_path: Path, backend: str) -> None:
     """The master answers once its client has sent everything."""
-    fake, path = Fake(), str(tmp_path / "master.sock")
+    fake, path = Fake(backend), str(tmp_path / "master.sock")
     fake.bits["two"] = 8
     assert drained_servers(path) == []
     with socket.socket(socket.AF_UNIX) as listener:
@@ -183,13 +194,14 @@ def test_drained_servers_are_found_through_the_socket(tmp_path: Path) -> None:
         listener.listen()
 
         def answer() -> None:
-            connection, _peer = listener.accept()
-            with connection, connection.makefile("rw") as stream:
-                stream.write(fake(stream.read().strip()))
+            for _question in range(2):
+                connection, _peer = listener.accept()
+                with connection, connection.makefile("rw") as stream:
+                    stream.write(fake(stream.read().strip()))
 
         thread = threading.Thread(target=answer, daemon=True)
         thread.start()
-        assert drained_servers(path) == ["two"]
+        assert drained_servers(path) == [{"backend": backend, "name": "two"}]
         thread.join()
     # The file of the socket is still there, and nothing listens.
     assert drained_servers(path) == []

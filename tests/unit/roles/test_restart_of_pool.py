@@ -1,0 +1,89 @@
+"""The hosts of a pool of MinIO restart one at a time, each drained before at the proxies and put back into service afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+TASKS = ROOT / "roles/minio/tasks"
+#: Stands for each module: writes to a log which host did what.
+STUB = """
+from ansible.plugins.action import ActionBase
+
+class ActionModule(ActionBase):
+    _VALID_ARGS = None
+    def run(self, tmp=None, task_vars=None):
+        given = self._task.args
+        what = " ".join(filter(None, [given.get("state"), given.get("backend")])) or self._task.action.rpartition(".")[2]
+        with open(task_vars["log"], "a") as log:
+            log.write(f"{task_vars['inventory_hostname']} {what}\\n")
+        return {"changed": False, "status": 200, "failed": f"{task_vars['inventory_hostname']} {what}" == task_vars["fails"]}
+"""
+MODULES = ("haproxy_server", "systemd_service", "uri", "wait_for")
+TURN = ["uri"] * 3 + ["drain minio", "restarted", "uri", "wait_for", "ready minio"]
+
+
+def run(folder: Path, fails: str = "") -> list[tuple[str, str]]:
+    """Return what the hosts of a pool do in their order if a step of a host fails."""
+    actions, tasks = folder / "collections/ansible_collections/atlas/mlflow/plugins/action", folder / "tasks"
+    actions.mkdir(parents=True)
+    tasks.mkdir()
+    for name in MODULES:
+        (actions / f"{name}.py").write_text(STUB)
+    text = (TASKS / "restart_in_turn.yml").read_text()
+    text = re.sub(f"ansible[.]builtin[.]({'|'.join(MODULES)})", r"atlas.mlflow.\1", text).replace("retries: 120", "retries: 1")
+    (tasks / "restart_in_turn.yml").write_text(text)
+    # The task that includes the file, and nothing else.
+    (block,) = [task["block"] for task in yaml.safe_load((TASKS / "service_pool.yml").read_text()) if "block" in task]
+    (restart,) = [task for task in block if task["name"] == "Restart MinIO on one host after another"]
+    restart["ansible.builtin.include_tasks"]["file"] = "tasks/restart_in_turn.yml"
+    (folder / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [restart]}]))
+    names = ["one", "two", "three"]
+    variables = {
+        "ansible_connection": "local",
+        "log": str(folder / "log"),
+        "fails": fails,
+        "__minio_restart": "in turn",
+        "__together": False,
+        "minio_port": 9000,
+        "minio_tls_certificate": "",
+        "minio_drain_timeout": 300,
+        "_minio_pools": [[{"name": name, "scheme": "http", "address": name, "port": 9000} for name in names]],
+        "_atlas_mlflow_plan": {"proxies": ["edge"]},
+        **dict.fromkeys(["_minio_authority_file", "_minio_endpoint_url", "_minio_health", "_minio_name_in_proxies"], "x"),
+    }
+    (folder / "log").touch()
+    (folder / "ansible.cfg").touch()
+    (folder / "hosts.json").write_text(json.dumps({"all": {"hosts": dict.fromkeys(names, variables)}}))
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
+        "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
+        "ANSIBLE_INVENTORY_ENABLED": "yaml",
+    }
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(folder / "hosts.json"), str(folder / "play.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert (done.returncode != 0) == bool(fails), done.stdout + done.stderr
+    return [(host, what) for host, _space, what in (line.partition(" ") for line in (folder / "log").read_text().splitlines())]
+
+
+def test_each_host_is_drained_and_serves_again_before_the_next_one_begins(tmp_path: Path) -> None:
+    assert run(tmp_path) in [[(host, what) for host in order for what in TURN] for order in itertools.permutations(["one", "two", "three"])]
+
+
+@pytest.mark.parametrize(("step", "did"), [("restarted", ["uri"] * 3 + ["drain minio", "restarted", "ready minio"]), ("uri", ["uri"] * 6)])
+def test_no_other_host_restarts_after_a_failure_and_the_drained_host_is_put_back(tmp_path: Path, step: str, did: list[str]) -> None:
+    done = run(tmp_path, f"two {step}")
+    order = list(dict.fromkeys(host for host, _what in done))
+    # Nothing happens on the hosts whose turn has not come.
+    assert order[-1] == "two"
+    assert {host: [what for one, what in done if one == host] for host in order} == {**dict.fromkeys(order, TURN), "two": did}
