@@ -9,7 +9,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import NEWS, RULES, UPGRADE, faults, told
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import NEWS, RULES, UPGRADE, WARNINGS, faults, told
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import host_reader
 
 ARGUMENTS = {"role": {"required": True, "choices": sorted(RULES)}, "upgrade": {"type": "bool", "default": False}}
@@ -38,6 +38,9 @@ class ActionModule(ActionBase):
         result.update(changed=False, failed=bool(wrong))
         if wrong:
             result["msg"] = wrong
-        elif not arguments["upgrade"] and given.role in NEWS and (news := NEWS[given.role](given)):
-            result.update(msg=news, _ansible_verbose_always=True)
+        elif not arguments["upgrade"]:
+            if news := told(NEWS.get(given.role, ()), given):
+                result.update(msg=" ".join(news), _ansible_verbose_always=True)
+            if warnings := told(WARNINGS, given):
+                result.update(warnings=warnings)
         return result

@@ -117,6 +117,10 @@ ansible_facts:
       sample:
         - {address: 0.0.0.0, port: 5001, pid: 812, process: mlflow, group: mlflow-server.service}
         - {address: 127.0.0.1, port: 5432, pid: 912, process: docker-proxy, group: container atlas-postgres}
+    memtotal_mb:
+      description: The memory of the host in units of 1024 x 1024 bytes. 0 if it is not known.
+      type: int
+      sample: 7952
     mlflow_upgrade_from:
       description: The release from which an unfinished upgrade of the tracking server started. Empty if there is none.
       type: str
@@ -241,6 +245,15 @@ def own_addresses() -> list[dict[str, str | int]]:
         place, size = space.buffer_info()
         used = struct.unpack("iP", fcntl.ioctl(probe, SIOCGIFCONF, struct.pack("iP", size, place)))[0]
         return read_addresses(space.tobytes()[:used], lambda entry: fcntl.ioctl(probe, SIOCGIFNETMASK, entry))
+
+
+def read_memory(text: str) -> int:
+    """Return the memory of the host in units of 1024 x 1024 bytes, 0 if it is not known.
+
+    :param text: Lines of C(/proc/meminfo).
+    """
+    found = re.search(r"(?m)^MemTotal: +(\d+) kB$", text)
+    return int(found.group(1)) // 1024 if found else 0
 
 
 def read_packages(text: str) -> dict[str, list[dict[str, str]]]:
@@ -375,6 +388,7 @@ def main() -> None:
         "getent_passwd": {user.pw_name: [str(field) for field in user[1:]] for user in pwd.getpwall()},
         "installed": read_installed(module.params["folders"]),
         "listeners": read_listeners(module),
+        "memtotal_mb": read_memory(Path("/proc/meminfo").read_text(encoding="utf-8")),
         "mlflow_upgrade_from": read_note(Path("/etc/atlas-mlflow/upgrade-from")),
         "hostname": platform.node().partition(".")[0],
         "postgres_clusters": read_clusters(Path("/etc/postgresql")),

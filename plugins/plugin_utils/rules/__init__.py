@@ -18,6 +18,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import (
     haproxy,
     images,
     keys,
+    memory,
     minio,
     names,
     options,
@@ -253,8 +254,14 @@ UPGRADE: dict[str, tuple[Rule, ...]] = {
         postgres.upgrade_has_room,
     ),
 }
-#: What a run reports about a role whose settings keep all rules.
-NEWS: dict[str, Rule] = {"postgres": postgres.connections, "minio": minio.pools}
+#: What a run reports about a role whose settings keep all rules, and what it warns of.
+NEWS: dict[str, tuple[Rule, ...]] = {
+    "postgres": (postgres.connections, memory.arithmetic),
+    "minio": (minio.pools, memory.arithmetic),
+    "mlflow_server": (memory.arithmetic,),
+    "haproxy": (memory.arithmetic,),
+}
+WARNINGS: tuple[Rule, ...] = (memory.shortage,)
 
 
 def faults(given: RoleSettings) -> list[str]:

@@ -152,6 +152,7 @@ def host_plan(stack: Stack, host: Host) -> dict[str, Any]:
         **proxies_plan(stack, host),
         **database_plan(stack, host),
         **artifacts_plan(stack, host),
+        "memory": stack.memory(host),
         "data_removed": removal_plan(stack, host),
         "own_names": [*host.names, host.address, host.ip],
         "certificate_names": stack.certificate_names(host),

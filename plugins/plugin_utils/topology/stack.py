@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import most_connections
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.memory import HAPROXY, MINIO, postgres_memory, server_memory
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import host_names, name_in, unique
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import (
@@ -278,6 +279,23 @@ class Stack:
                 peers = tuple(peer.host.ip for peer in self.proxies if peer.name != host.name)
                 found += [Opening(0, peers)] if self.virtual_address and peers else []
         return found
+
+    def memory(self, host: Host) -> list[dict[str, Any]]:
+        """Return the services of a host, each with its role, a name for people, and the mebibytes that it needs under load."""
+        found: list[tuple[str, str, int]] = []
+        for database in self.databases:
+            if database.name == host.name:
+                settings = host.value("postgres_settings")
+                needed = postgres_memory(settings if isinstance(settings, dict) else {}, self.connections, bool(self.cluster))
+                found.append((database.ROLE, f"PostgreSQL with {self.connections} connections", needed))
+        found += [(store.ROLE, "MinIO", MINIO) for store in self.stores if store.name == host.name]
+        for server in self.servers:
+            if server.name == host.name:
+                workers = host.number("mlflow_server_workers")
+                needed = server_memory(workers, host.flag("mlflow_server_jobs_enabled"))
+                found.append((server.ROLE, f"MLflow with {workers} worker{'' if workers == 1 else 's'}", needed))
+        found += [(proxy.ROLE, "HAProxy", HAPROXY) for proxy in self.proxies if proxy.name == host.name]
+        return [{"role": role, "what": what, "mebibytes": mebibytes} for role, what, mebibytes in found]
 
     def container_networks(self, host: Host) -> dict[str, str]:
         """Return the Docker network of each service that runs in a container on a host, by the name of its role."""

@@ -251,6 +251,7 @@ def test_os_release_is_read_with_and_without_quotes() -> None:
 
 
 def test_only_installed_packages_count() -> None:
+    assert host_facts.read_memory("MemTotal:        8142848 kB\nMemFree:  1 kB\n") == 7952 and host_facts.read_memory("") == 0
     packages = host_facts.read_packages("ii  python3 3.13.5-1\nrc  removed 1.0\nii  postgresql-17 17.6-0+deb13u1\n")
     assert sorted(packages) == ["postgresql-17", "python3"]
 

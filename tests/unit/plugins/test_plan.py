@@ -194,6 +194,39 @@ def test_members_of_a_cluster_have_certificates_for_clients_and_listen_to_each_o
     assert found["two"]["postgres_clients"] == ["10.0.0.1", "10.0.0.4"]
 
 
+def memory(found: Plans, name: str) -> list[tuple[str, int]]:
+    """Return the services of a host with their memory."""
+    return [(part["what"], part["mebibytes"]) for part in found[name]["memory"]]
+
+
+def test_the_memory_of_a_host_is_that_of_all_its_services() -> None:
+    names = ("all", "web")
+    groups = {"mlflow_servers": list(names), **dict.fromkeys(("postgres", "minio", "haproxy"), ["all"])}
+    found = plans(groups, {name: host(name, number, mlflow_server_workers="1") for number, name in enumerate(names, 1)})
+    assert memory(found, "all") == [("PostgreSQL with 60 connections", 128 + 60 * 5), ("MinIO", 1000), ("MLflow with 1 worker", 310), ("HAProxy", 50)]
+    assert [part["role"] for part in found["all"]["memory"]] == ["postgres", "minio", "mlflow_server", "haproxy"]
+    assert memory(found, "web") == [("MLflow with 1 worker", 310)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "server", "database"),
+    [
+        ({}, 310 + 3 * 120, 128 + 120 * 5),
+        ({"mlflow_server_workers": 2, "mlflow_server_jobs_enabled": "yes"}, 430 + 8 * 170, 128 + 300 * 5),
+        ({"postgres_settings": {"shared_buffers": "2GB"}}, 670, 2048 + 600),
+        ({"postgres_settings": {"shared_buffers": 65536}}, 670, 512 + 600),
+        ({"postgres_settings": {"shared_buffers": "lots"}}, 670, 728),
+    ],
+)
+def test_memory_follows_from_the_settings(settings: dict[str, Any], server: int, database: int) -> None:
+    found = plans({"mlflow_servers": ["web"], "postgres": ["db"]}, {name: host(name, number, **settings) for number, name in enumerate(("web", "db"), 1)})
+    assert [mebibytes for name in ("web", "db") for _what, mebibytes in memory(found, name)] == [server, database]
+
+
+def test_a_member_of_a_cluster_needs_memory_for_etcd_and_patroni() -> None:
+    assert memory(cluster(mlflow_server_workers=1), "two") == [("PostgreSQL with 60 connections", 128 + 300 + 150)]
+
+
 def test_one_host_is_no_cluster() -> None:
     alone = plans(
         {"mlflow_servers": ["web"], "postgres": ["one"]}, {name: host(name, number, atlas_mlflow_tls=True) for number, name in enumerate(("one", "web"), 1)}

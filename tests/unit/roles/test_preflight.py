@@ -818,9 +818,36 @@ def test_postgres_tells_how_many_connections_there_may_be() -> None:
     assert "max_connections is 400" in preflight("postgres", {"postgres_settings": {"max_connections": 400}}).words
 
 
+#: A host with two services, as its plan has them.
+PARTS = [
+    {"role": "postgres", "what": "PostgreSQL with 60 connections", "mebibytes": 428},
+    {"role": "mlflow_server", "what": "MLflow with 2 workers", "mebibytes": 430},
+]
+
+
+@pytest.mark.parametrize(("has", "warned"), [(858, False), (857, True), (7952, False)])
+def test_one_role_of_a_host_tells_its_memory_and_warns_if_it_is_too_small(has: int, warned: bool) -> None:
+    given = {"_atlas_mlflow_plan": {"memory": PARTS}, "ansible_facts": {"memtotal_mb": has}}
+    found = preflight("postgres", given)
+    assert found.passed and ("warnings" in json.loads(found.words)) == warned
+    line = f"Memory under load: PostgreSQL with 60 connections 0.42 GiB + MLflow with 2 workers 0.42 GiB = 0.84 GiB of {has / 1024:.2f} GiB."
+    assert line in found.words
+    if warned:
+        assert json.loads(found.words)["warnings"][0].startswith("case has 0.84 GiB of memory, and its services need about 0.84 GiB under load.")
+    other = preflight("mlflow_server", given)
+    assert other.passed and "emory" not in other.words
+    alone = preflight("mlflow_server", {**given, "_atlas_mlflow_plan": {"memory": PARTS[1:]}})
+    assert f"Memory under load: MLflow with 2 workers 0.42 GiB of {has / 1024:.2f} GiB." in alone.words
+
+
+def test_memory_that_is_not_known_is_not_told() -> None:
+    found = preflight("mlflow_server", {"_atlas_mlflow_plan": {"memory": PARTS[1:]}})
+    assert found.passed and "emory" not in found.words
+
+
 def test_every_rule_of_the_package_is_in_the_table_of_a_role() -> None:
     listed = {rule for table in (rules.RULES, rules.UPGRADE) for of_role in table.values() for rule in of_role}
-    listed |= {*rules.FIRST.values(), *rules.NEWS.values()}
+    listed |= {*rules.FIRST.values(), *rules.WARNINGS, *(rule for of_role in rules.NEWS.values() for rule in of_role)}
     modules = [module for module in vars(rules).values() if getattr(module, "__name__", "").startswith(f"{rules.__name__}.")]
     found = {
         value
