@@ -250,8 +250,11 @@ def test_os_release_is_read_with_and_without_quotes() -> None:
     assert settings == {"VERSION_CODENAME": "trixie", "PRETTY_NAME": "Debian GNU/Linux 13"}
 
 
-def test_only_installed_packages_count() -> None:
+def test_memory_is_read_in_mebibytes() -> None:
     assert host_facts.read_memory("MemTotal:        8142848 kB\nMemFree:  1 kB\n") == 7952 and host_facts.read_memory("") == 0
+
+
+def test_only_installed_packages_count() -> None:
     packages = host_facts.read_packages("ii  python3 3.13.5-1\nrc  removed 1.0\nii  postgresql-17 17.6-0+deb13u1\n")
     assert sorted(packages) == ["postgresql-17", "python3"]
 

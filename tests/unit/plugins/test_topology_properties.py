@@ -431,9 +431,10 @@ CHANGED = {
         "server_names",
         "called_names",
         "certificate_names",
+        "memory",
         "firewall_needed",
     },
-    "haproxy": {"proxies", "proxy_names", "proxy_addresses", "proxy_urls", "virtual_addresses", "called_names", "firewall_needed"},
+    "haproxy": {"proxies", "proxy_names", "proxy_addresses", "proxy_urls", "virtual_addresses", "called_names", "minio_names", "firewall_needed"},
 }
 
 
