@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,12 @@ import pytest
 from ansible.module_utils._internal import _datatag
 from ansible.parsing.dataloader import DataLoader
 
-from tools import quick_copies
-
 
 @pytest.fixture
-def content(tmp_path: Path) -> Iterator[Any]:
-    """Return the content of a file, while copies are quick."""
+def content(tmp_path: Path) -> Any:
+    """Return the content of a file. In all unit tests, copies are quick."""
     (tmp_path / "tasks.yml").write_text("- name: One\n  vars: {port: 80, names: [a, b]}\n")
-    quick_copies.install()
-    yield DataLoader().load_from_file(str(tmp_path / "tasks.yml"))
-    for name in quick_copies.UNCHANGEABLE:
-        del getattr(_datatag, name).__deepcopy__
+    return DataLoader().load_from_file(str(tmp_path / "tasks.yml"))
 
 
 def test_a_copy_is_the_same_with_its_origins_and_shares_its_texts(content: Any) -> None:

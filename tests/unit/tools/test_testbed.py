@@ -147,7 +147,7 @@ class Answers(BaseHTTPRequestHandler):
 def server():
     handler = type("Handler", (Answers,), {})
     with HTTPServer(("127.0.0.1", 0), handler) as listening:
-        Thread(target=listening.serve_forever, daemon=True).start()
+        Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         yield handler, f"http://127.0.0.1:{listening.server_port}"
         listening.shutdown()
 
@@ -307,6 +307,18 @@ class TestChecks:
         assert checks.contents([*checks.SHIPPED, "README.md"]) == ""
         assert "lacks playbooks/site.yml" in checks.contents([name for name in checks.SHIPPED if name != "playbooks/site.yml"])
         assert ".venv/bin/python" in checks.contents([*checks.SHIPPED, ".venv/bin/python"])
+
+    def test_each_unit_test_is_in_one_check(self):
+        paths = [argv[4:] for name, argv in checks.commands().items() if name.startswith("unit tests")]
+        tests = [path.relative_to(ROOT) for path in (ROOT / "tests/unit").rglob("test_*.py")]
+
+        def runs(words: list[str], test: Path) -> bool:
+            ignored = [word.removeprefix("--ignore=") for word in words if word.startswith("--ignore=")]
+            return any(test.is_relative_to(word) for word in set(words) - {f"--ignore={word}" for word in ignored}) and not any(
+                map(test.is_relative_to, ignored)
+            )
+
+        assert tests and [test for test in tests if sum(runs(words, test) for words in paths) != 1] == []
 
     def test_every_inventory_is_read(self):
         assert all(f"inventories/{path.name}/hosts.yml" in checks.commands()["inventories"] for path in (ROOT / "inventories").iterdir())
