@@ -44,6 +44,20 @@ USERS = Stack(
         ],
     },
 )
+#: Nobody logs in by the provider here: the load has the administrator's password and a token, as programs have.
+OIDC = Stack(
+    "oidc",
+    {
+        "mlflow_server_auth": "oidc",
+        "mlflow_server_oidc_discovery_url": "https://127.0.0.1/.well-known/openid-configuration",
+        "mlflow_server_oidc_client_id": "mlflow",
+        "mlflow_server_oidc_client_secret": "{{ lookup('ansible.builtin.password', inventory_dir ~ '/.secrets/oidc_client_secret') }}",
+        "mlflow_server_oidc_redirect_uri": "https://127.0.0.1/callback",
+        "mlflow_server_oidc_groups": ["people"],
+        # The verification asks the provider.
+        "mlflow_server_verify": False,
+    },
+)
 CONTAINER = Stack("container", containers=True)
 SETTINGS_STACK = Stack("settings")
 #: Files: their number and bytes.
@@ -136,9 +150,9 @@ def small_request(server: Server, login: list[str] | None, requests: int = 20) -
     return statistics.median(taken)
 
 
-def login_of(name: str) -> list[str]:
-    """Return the name and the password of a user of the stack `users`."""
-    path = USERS.inventory.parent / ".secrets" / ("mlflow_admin_password" if name == ADMINISTRATOR else f"user_{name}")
+def login_of(name: str, stack: Stack = USERS) -> list[str]:
+    """Return the name and the password of a user of a stack."""
+    path = stack.inventory.parent / ".secrets" / ("mlflow_admin_password" if name == ADMINISTRATOR else f"user_{name}")
     return [name, path.read_text().strip()]
 
 
@@ -164,21 +178,41 @@ def requests(options: Options) -> list[Pair]:
 
 def users(options: Options) -> list[Pair]:
     """Compare a server with users with a server without, each on a host of its own."""
+    return with_logins(options, USERS, "basic auth", lambda: login_of(USER))
+
+
+def oidc(options: Options) -> list[Pair]:
+    """Compare a server with OpenID Connect with a server without users, each on a host of its own."""
+
+    def token() -> list[str]:
+        # The seed, on which the user gets rights.
+        load(OIDC.server, 1, login_of(ADMINISTRATOR, OIDC))
+        return [USER, hosts.with_servers_settings(OIDC.hosts[0], hosts.ON_HOST / "oidc_user.py", USER, ",".join(EXPERIMENTS), ",".join(PROMPTS))]
+
+    return with_logins(options, OIDC, "OpenID Connect", token)
+
+
+def with_logins(options: Options, stack: Stack, kind: str, login: Callable[[], list[str]]) -> list[Pair]:
+    """Compare a server with users with a server without, each on a host of its own.
+
+    :param kind: What the tables call the logins.
+    :param login: Returns the name and the password of the user with rights, when the server runs.
+    """
     values: dict[str, list[float]] = {name: [] for name in ("none", ADMINISTRATOR, USER, "small none", "small")}
-    with hosts.running(OURS, options.keep) as plain, hosts.running(USERS, options.keep) as basic:
-        administrator, person = login_of(ADMINISTRATOR), login_of(USER)
+    with hosts.running(OURS, options.keep) as plain, hosts.running(stack, options.keep) as other:
+        administrator, person = login_of(ADMINISTRATOR, stack), login()
         for number in range(options.rounds):
             values["none"].append(load(plain.server, options.seconds))
-            values[ADMINISTRATOR].append(load(basic.server, options.seconds, administrator))
-            values[USER].append(load(basic.server, options.seconds, person, administrator))
+            values[ADMINISTRATOR].append(load(other.server, options.seconds, administrator))
+            values[USER].append(load(other.server, options.seconds, person, administrator))
             values["small none"].append(small_request(plain.server, None))
-            values["small"].append(small_request(basic.server, administrator))
+            values["small"].append(small_request(other.server, administrator))
             notice(f"round {number + 1}: " + ", ".join(f"{name} {given[-1]:.1f}" for name, given in values.items() if given))
-    none = "without users"
+    none, row = "without users", stack.name
     return [
-        Pair("users", "16 operations, basic auth, administrator", "requests/s", none, values[ADMINISTRATOR], values["none"], aim=0.9),
-        Pair("users", "16 operations, basic auth, user with rights on 100 experiments", "requests/s", none, values[USER], values["none"], aim=0.9),
-        Pair("users", "one small request with a login", "ms", none, values["small"], values["small none"], more_is_better=False),
+        Pair(row, f"16 operations, {kind}, administrator", "requests/s", none, values[ADMINISTRATOR], values["none"], aim=0.9),
+        Pair(row, f"16 operations, {kind}, user with rights on 100 experiments", "requests/s", none, values[USER], values["none"], aim=0.9),
+        Pair(row, "one small request with a login", "ms", none, values["small"], values["small none"], more_is_better=False),
     ]
 
 
@@ -266,6 +300,7 @@ def settings(options: Options) -> list[Pair]:
 ROWS: dict[str, Callable[[Options], list[Pair]]] = {
     "requests": requests,
     "users": users,
+    "oidc": oidc,
     "artifacts": artifacts,
     "direct": direct,
     "start": start,
@@ -276,6 +311,7 @@ ROWS: dict[str, Callable[[Options], list[Pair]]] = {
 STACKS = {
     "requests": [OURS],
     "users": [OURS, USERS],
+    "oidc": [OURS, OIDC],
     "artifacts": [OURS],
     "direct": [DIRECT],
     "start": [OURS],

@@ -92,6 +92,23 @@ def test_a_token_of_the_person_lets_a_program_in(ann: dict[str, Any], client: Ho
     assert ask(client, url, login=wrong).status == 401
 
 
+def test_a_person_who_is_no_longer_active_is_out_at_the_next_request(ann: dict[str, Any], client: Host, server: Host, server_name: str) -> None:
+    url, login = f"https://{server_name}:{PORT}/{SEARCH}", ["ann@example.org", ann["token"]["token"]]
+    change = "import sqlite3; base = sqlite3.connect('/home/mlflow/data/oidc.db'); base.execute('{}'); base.commit()"
+    seen = []
+    for active in (0, 1):
+        server.check_output("python3 -c %s", change.format(f'update users set active = {active} where username like "ann%"'))
+        seen.append(ask(client, url, login=login).status)
+    assert seen == [401, 200]
+
+
+def test_the_release_of_the_plugin_is_known(server: Host, ann: dict[str, Any]) -> None:
+    """A release that is not known would be slow: one request after the other in each worker."""
+    log = server.check_output("journalctl --unit mlflow-server --no-pager --output cat")
+    assert "Included MLflow" in log or "mounted at /" in log or "Application startup complete" in log
+    assert "release of the plugin" not in log and "handles each request, because its form in this release is not known" not in log
+
+
 def test_a_member_of_the_administrators_group_is_administrator(client: Host, server_name: str) -> None:
     assert person(client, server_name, "eve")["users"] == 200
 

@@ -338,6 +338,22 @@ def test_a_changed_or_expired_password_of_the_account_is_checked_by_the_plugin(o
     assert plugin.slow == [RIGHT, RIGHT]
 
 
+@pytest.mark.parametrize("row", [None, SimpleNamespace(active=False, is_admin=True)], ids=["no user or no answer", "not active"])
+def test_who_may_not_log_in_gets_the_plugins_own_answer(oidc: ModuleType, row: Any) -> None:
+    facts = oidc.reading(lambda _middleware, name: ("slow", name), {"one": row}.get)
+    assert facts(None, "one") == ("slow", "one")
+
+
+def test_the_facts_about_an_active_user_are_read_at_each_request(oidc: ModuleType) -> None:
+    rows = {"one": SimpleNamespace(active=1, is_admin=0, is_service_account=0, service_account_source=None)}
+    facts = oidc.reading(lambda _middleware, _name: "slow", rows.get)
+    assert facts(None, "one") == (False, True, "", (False, None))
+    rows["one"] = SimpleNamespace(active=1, is_admin=1, is_service_account=1, service_account_source="internal")
+    assert facts(None, "one") == (True, True, "", (True, "internal"))
+    rows["one"].active = 0
+    assert facts(None, "one") == "slow"
+
+
 class Database:
     """Stands in for SQLAlchemy: an engine that refuses as often as it is told, with the errors given."""
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import sys
+import time
 import types
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -65,7 +68,7 @@ def bridge(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         "anyio.from_thread": SimpleNamespace(run=run),
         "starlette": types.ModuleType("starlette"),
         "starlette.middleware": types.ModuleType("starlette.middleware"),
-        "starlette.middleware.wsgi": SimpleNamespace(build_environ=lambda scope, body: {"PATH_INFO": scope["path"], "body": body}),
+        "starlette.middleware.wsgi": SimpleNamespace(build_environ=lambda scope, body: {"PATH_INFO": scope["path"], "wsgi.input": io.BytesIO(body)}),
         "starlette.routing": SimpleNamespace(Match=Match),
     }
     for name, module in made.items():
@@ -101,6 +104,9 @@ def ask(bridge: ModuleType, answer: Chunks, headers: list[tuple[str, str]], piec
 
     def flask(environ: dict[str, Any], start_response: Any) -> Chunks:
         seen.update(environ)
+        read = seen.pop("wsgi.input")
+        seen["body"] = read.read()
+        seen["body is in memory"] = isinstance(read, io.BytesIO)
         start_response("201 CREATED", headers, error)
         return answer
 
@@ -111,7 +117,7 @@ def ask(bridge: ModuleType, answer: Chunks, headers: list[tuple[str, str]], piec
         sent.append(message)
 
     async def run() -> None:
-        await bridge.FlaskBridge(flask, WSGIMiddleware(flask))(SCOPE, receive, send)
+        await bridge.FlaskBridge(lambda _scope: flask, WSGIMiddleware(flask))(SCOPE, receive, send)
 
     try:
         asyncio.run(run())
@@ -130,7 +136,7 @@ def body_of(sent: list[dict[str, Any]]) -> bytes:
 def test_a_short_answer_is_sent_in_one_piece(bridge: ModuleType) -> None:
     answer = Chunks([b"ab", b"", b"cd"])
     seen, sent, _raised = ask(bridge, answer, [("Content-Length", "4"), (" Content-Type ", " text/x ")], (b"one ", b"two"))
-    assert seen == {"PATH_INFO": "/api/x", "body": b"one two"}
+    assert seen == {"PATH_INFO": "/api/x", "body": b"one two", "body is in memory": True}
     assert sent[0] == {"type": "http.response.start", "status": 201, "headers": [(b"content-length", b"4"), (b"content-type", b"text/x")]}
     assert body_of(sent) == b"abcd"
     assert len(sent) == 2
@@ -144,6 +150,14 @@ def test_another_answer_is_sent_while_it_is_made(bridge: ModuleType, headers: li
     assert body_of(sent) == b"abcd"
     assert [message["body"] for message in sent[1:]] == [b"ab", b"cd", b""]
     assert answer.closed == 1
+
+
+def test_a_large_body_waits_on_the_disk(bridge: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "IN_MEMORY", 5)
+    seen, _sent, _raised = ask(bridge, Chunks([]), [], (b"abc", b"def", b"gh"))
+    assert (seen["body"], seen["body is in memory"]) == (b"abcdefgh", False)
+    seen, _sent, _raised = ask(bridge, Chunks([]), [], (b"abc", b"de"))
+    assert (seen["body"], seen["body is in memory"]) == (b"abcde", True)
 
 
 def test_an_answer_without_a_body_has_an_end(bridge: ModuleType) -> None:
@@ -207,18 +221,23 @@ def test_a_path_that_came_to_flask_comes_to_it_first(bridge: ModuleType) -> None
     assert first.matches(SCOPE) == (Match.FULL, {"endpoint": first.app})
     assert first.matches({**SCOPE, "method": "GET"})[0] is Match.NONE
     assert first.matches({**SCOPE, "type": "websocket"})[0] is Match.NONE
+    # Behind a prefix the path may be another one of FastAPI's.
+    prefixed = {**SCOPE, "path": "/p/x", "root_path": "/p"}
+    asyncio.run(first.app(prefixed, receive, send))
+    assert known == {("POST", "/api/x")}
+    assert first.matches({**SCOPE, "root_path": "/api"})[0] is Match.NONE
     for number in range(bridge.MOST_PATHS + 10):
         asyncio.run(first.app({**SCOPE, "path": f"/{number}"}, receive, send))
     assert 0 < len(first.app.known) <= bridge.MOST_PATHS
 
 
-class AuthAwareWSGIMiddleware(WSGIMiddleware):
-    """The bridge of a plugin."""
+class OtherMiddleware(WSGIMiddleware):
+    """The bridge of another plugin."""
 
 
-def test_the_bridge_of_a_plugin_stays(bridge: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_bridge_of_another_plugin_stays(bridge: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
     flask = object()
-    former = AuthAwareWSGIMiddleware(flask)
+    former = OtherMiddleware(flask)
     application = application_with(Mount("", former))
     with caplog.at_level("INFO"):
         assert bridge.install(application, flask) == set()
@@ -234,3 +253,133 @@ def test_a_release_without_starlettes_module_keeps_its_bridge(bridge: ModuleType
     monkeypatch.setitem(sys.modules, "starlette.middleware.wsgi", None)
     bridge.install(application, flask)
     assert [route.app for route in application.router.routes] == [former]
+
+
+class AuthInjectingWSGIApp:
+    """What the plugin calls: Flask, told who sends the request."""
+
+    def __init__(self, flask_app: Any, scope: dict[str, Any]) -> None:
+        self.flask_app = flask_app
+        self.scope = scope
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Add the sender."""
+        environ["sender"] = self.scope["sender"]
+        return self.flask_app(environ, start_response)
+
+
+class AuthAwareWSGIMiddleware:
+    """The bridge of the OpenID Connect plugin."""
+
+    def __init__(self, flask_app: Any) -> None:
+        self.flask_app = flask_app
+
+    async def __call__(self, _scope: Any, _receive: Any, _send: Any) -> None:
+        """Fail: the test wants another bridge."""
+        raise AssertionError
+
+
+class LocalTTLCacheBackend:
+    """The plugin's cache."""
+
+    def __init__(self, maxsize: int, ttl: int) -> None:
+        self.given = (maxsize, ttl)
+        self.kept: dict[str, Any] = {}
+        self.inside = 0
+
+    def get(self, key: str) -> Any:
+        """Return a value. Only one thread may be here."""
+        self.inside += 1
+        time.sleep(0.002)
+        assert self.inside == 1
+        self.inside -= 1
+        return self.kept.get(key)
+
+    def set(self, key: str, value: Any) -> None:
+        """Keep a value."""
+        assert self.inside == 0
+        self.kept[key] = value
+
+    def delete(self, key: str) -> None:
+        """Forget a value."""
+        self.kept.pop(key, None)
+
+    def delete_prefix(self, prefix: str) -> None:
+        """Forget the values with a prefix."""
+        for key in [key for key in self.kept if key.startswith(prefix)]:
+            self.delete(key)
+
+    def clear(self) -> None:
+        """Forget all values."""
+        self.kept.clear()
+
+
+@pytest.fixture
+def plugin(bridge: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a stand-in for the plugin's module of caches, and make the plugin known."""
+    caches = SimpleNamespace(LocalTTLCacheBackend=LocalTTLCacheBackend)
+    modules = {"mlflow_oidc_auth.middleware.x": SimpleNamespace(AuthInjectingWSGIApp=AuthInjectingWSGIApp, __file__=__file__)}
+    modules["mlflow_oidc_auth.cache.local_backend"] = caches
+    for name in ("mlflow_oidc_auth", "mlflow_oidc_auth.middleware", "mlflow_oidc_auth.cache"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(AuthAwareWSGIMiddleware, "__module__", "mlflow_oidc_auth.middleware.x")
+    digest = bridge.oidc_bridge.source.digest
+    monkeypatch.setattr(bridge.oidc_bridge, "BRIDGES", {digest(AuthAwareWSGIMiddleware): "1"})
+    monkeypatch.setattr(bridge.oidc_bridge, "CACHES", {digest(LocalTTLCacheBackend): "1"})
+    return caches
+
+
+def test_with_the_plugin_flask_is_told_who_sends_a_request(bridge: ModuleType, plugin: Any) -> None:
+    seen: dict[str, Any] = {}
+
+    def flask(environ: Any, start_response: Any) -> list[bytes]:
+        seen.update(environ)
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def send(_message: Any) -> None:
+        pass
+
+    application = application_with(Mount("", AuthAwareWSGIMiddleware(flask)))
+    bridge.install(application, flask)
+    first, last = application.router.routes
+    asyncio.run(last.app({**SCOPE, "sender": "ann"}, receive, send))
+    assert seen["sender"] == "ann"
+    # The plugin finds its route by this class.
+    assert all(isinstance(route.app, AuthAwareWSGIMiddleware) for route in (first, last))
+
+
+def test_the_plugins_cache_is_used_by_one_thread_at_a_time(bridge: ModuleType, plugin: Any) -> None:
+    flask = object()
+    bridge.install(application_with(Mount("", AuthAwareWSGIMiddleware(flask))), flask)
+    cache = plugin.LocalTTLCacheBackend(maxsize=3, ttl=4)
+    assert cache.given == (3, 4)
+    with ThreadPoolExecutor(8) as pool:
+        found = [pool.submit(job, *given) for number in range(20) for job, *given in ((cache.get, "a"), (cache.set, f"b{number}", number))]
+        assert [future.result() for future in found] == [None] * 40
+    assert len(cache.kept) == 20
+    cache.delete("b1")
+    assert sorted(cache.kept)[:2] == ["b0", "b10"]
+    cache.delete_prefix("b1")
+    assert len(cache.kept) == 9
+    cache.clear()
+    assert cache.kept == {}
+
+
+@pytest.mark.parametrize("part", ["BRIDGES", "CACHES"])
+def test_a_plugin_that_is_not_known_keeps_its_bridge(
+    bridge: ModuleType, plugin: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, part: str
+) -> None:
+    monkeypatch.setattr(bridge.oidc_bridge, part, {})
+    flask = object()
+    former = AuthAwareWSGIMiddleware(flask)
+    application = application_with(Mount("", former))
+    bridge.install(application, flask)
+    assert [route.app for route in application.router.routes] == [former]
+    assert plugin.LocalTTLCacheBackend is LocalTTLCacheBackend
+    assert "this release of the plugin is not known" in caplog.text

@@ -79,6 +79,55 @@ def test_if_mlflow_refuses_routes_without_a_check_only_those_of_flask_need_none(
     assert has_work(request("/v1/traces", "POST"))
 
 
+@pytest.fixture
+def plugin(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return stand-ins for the modules of the OpenID Connect plugin, in which a test changes values."""
+    config = SimpleNamespace(TRUSTED_PROXIES=[], MLFLOW_ENABLE_WORKSPACES=False)
+    permissions = SimpleNamespace(_find_fastapi_validator=lambda path: "check" if path.startswith("/v1/traces") else None)
+    monkeypatch.setitem(sys.modules, "mlflow_oidc_auth", types.ModuleType("mlflow_oidc_auth"))
+    monkeypatch.setitem(sys.modules, "mlflow_oidc_auth.config", SimpleNamespace(config=config))
+    monkeypatch.setitem(sys.modules, "mlflow_oidc_auth.middleware", SimpleNamespace(fastapi_permission_middleware=permissions))
+    return config
+
+
+def test_the_plugin_looks_at_proxies_and_workspaces_only_if_it_has_them(middleware: ModuleType, plugin: Any) -> None:
+    assert not middleware._plugin_proxy(set())(request())
+    assert not middleware._plugin_workspace(set())(request())
+    plugin.TRUSTED_PROXIES, plugin.MLFLOW_ENABLE_WORKSPACES = ["10.0.0.1"], True
+    assert middleware._plugin_proxy(set())(request())
+    assert middleware._plugin_workspace(set())(request())
+
+
+def test_the_plugin_checks_all_that_is_not_known_to_be_flasks(middleware: ModuleType, plugin: Any) -> None:
+    of_flask: set[tuple[str, str]] = set()
+    has_work = middleware._plugin_permissions(of_flask)
+    assert has_work(request())
+    of_flask |= {("GET", request()["path"]), ("POST", "/v1/traces")}
+    assert not has_work(request())
+    assert has_work(request(method="POST"))
+    assert has_work(request("/v1/traces", "POST"))
+    assert has_work({**request(), "root_path": "/api"})
+
+
+def test_a_method_of_a_class_is_left_out_too(middleware: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    class OfPlugin(ForFunctions):
+        """The plugin's form: a class with the function as a method."""
+
+        def __init__(self, app: Any) -> None:
+            super().__init__(app, self.dispatch)
+
+        def dispatch(self) -> None:
+            """Look at a request."""
+
+    OfPlugin.dispatch.__module__ = "mlflow_oidc_auth.middleware.workspace_context_middleware"
+    monkeypatch.setattr(middleware, "KNOWN", {middleware.source.digest(OfPlugin.dispatch): lambda _of_flask: lambda scope: scope["path"] == "/work"})
+    application = SimpleNamespace(user_middleware=[Entry(OfPlugin)])
+    assert seen_by(application, request("/")) == ["dispatch"]
+    middleware.install(application, set())
+    assert seen_by(application, request("/")) == []
+    assert seen_by(application, request("/work")) == ["dispatch"]
+
+
 class Entry:
     """Starlette's entry for a middleware."""
 

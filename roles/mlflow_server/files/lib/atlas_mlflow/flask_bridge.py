@@ -3,7 +3,7 @@
 Most routes of MLflow are Flask's. MLflow calls Flask through Starlette's ``WSGIResponder``, which starts a task for each request and goes from the thread
 to the event loop for the headers, for each chunk and for the end of an answer, and waits each time. This bridge gives an answer to the event loop in one
 piece if its length is known and it is small. Other answers are sent chunk by chunk while they are made. Threads, their limit, and what Flask is told about a
-request stay as they are.
+request stay as they are. A large body of a request waits in a temporary file, and not in memory.
 
 FastAPI compares each request with all of its own routes before it comes to Flask. The bridge remembers for which methods and paths none of them was
 chosen: routes are chosen by nothing else.
@@ -11,10 +11,13 @@ chosen: routes are chosen by nothing else.
 
 from __future__ import annotations
 
+import io
 import logging
+import tempfile
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import IO, Any
 
+from atlas_mlflow import oidc_bridge
 from atlas_mlflow.asgi import Application, Message, Receive, Send
 
 _logger = logging.getLogger(__name__)
@@ -23,6 +26,8 @@ _logger = logging.getLogger(__name__)
 _BRIDGES = ("WSGIMiddleware", "_EfficientWSGIMiddleware")
 #: Bytes of an answer up to which it is sent in one piece.
 IN_ONE_PIECE = 256 * 1024
+#: Bytes of a body of a request up to which it is kept in memory.
+IN_MEMORY = 1024 * 1024
 #: Paths of Flask that are remembered. Most paths of the API have no identifiers in them.
 MOST_PATHS = 1000
 
@@ -78,11 +83,11 @@ class _Answer:
 class FlaskBridge:
     """A Flask application as an ASGI application.
 
-    :param application: Flask's application.
-    :param former: MLflow's own bridge, for what is no HTTP request.
+    :param application: Returns Flask's application, as a request needs it.
+    :param former: The bridge that was there, for what is no HTTP request.
     """
 
-    def __init__(self, application: Callable[..., Iterable[bytes]], former: Application) -> None:
+    def __init__(self, application: Callable[[Message], Callable[..., Iterable[bytes]]], former: Application) -> None:
         import anyio.from_thread
         import anyio.to_thread
         from starlette.middleware.wsgi import build_environ
@@ -102,18 +107,47 @@ class FlaskBridge:
             return
         if len(self.known) >= MOST_PATHS:
             self.known.clear()
-        self.known.add((scope["method"], scope["path"]))
-        chunks = []
+        # A proxy may add a prefix, without which the path is compared with the routes.
+        if not scope.get("root_path"):
+            self.known.add((scope["method"], scope["path"]))
+        body = await self._body_of(receive)
+        try:
+            environ = self._environ(scope, b"")
+            environ["wsgi.input"] = body
+            answer = _Answer(self._application(scope), lambda message: self._from_thread(send, message))
+            for message in await self._to_thread(answer.make, environ):
+                await send(message)
+        finally:
+            body.close()
+        if answer.error is not None:
+            raise answer.error[1].with_traceback(answer.error[2])
+
+    async def _body_of(self, receive: Receive) -> IO[bytes]:
+        """Return the body of a request, in memory if it is small, otherwise in a temporary file."""
+        body: IO[bytes] = io.BytesIO()
+        length = 0
         more = True
         while more:
             message = await receive()
-            chunks.append(message.get("body", b""))
+            chunk = message.get("body", b"")
+            length += len(chunk)
+            if length <= IN_MEMORY:
+                body.write(chunk)
+            else:
+                body = await self._to_thread(_write_to_disk, body, chunk)
             more = message.get("more_body", False)
-        answer = _Answer(self._application, lambda message: self._from_thread(send, message))
-        for message in await self._to_thread(answer.make, self._environ(scope, b"".join(chunks))):
-            await send(message)
-        if answer.error is not None:
-            raise answer.error[1].with_traceback(answer.error[2])
+        body.seek(0)
+        return body
+
+
+def _write_to_disk(body: IO[bytes], chunk: bytes) -> IO[bytes]:
+    """Add a chunk to a body that is too large for memory, and return the file with the body."""
+    if isinstance(body, io.BytesIO):
+        begun = body.getvalue()
+        body = tempfile.TemporaryFile()  # noqa: SIM115 - closed after Flask's answer.
+        body.write(begun)
+    body.write(chunk)
+    return body
 
 
 def first_route(mount: Any, known: set[tuple[str, str]]) -> Any:
@@ -128,7 +162,7 @@ def first_route(mount: Any, known: set[tuple[str, str]]) -> Any:
 
         def matches(self, scope: Message) -> Any:
             """Return what the route returns, or that it does not match."""
-            if scope["type"] == "http" and (scope["method"], scope["path"]) in known:
+            if scope["type"] == "http" and not scope.get("root_path") and (scope["method"], scope["path"]) in known:
                 return super().matches(scope)
             return no_match, {}
 
@@ -149,11 +183,13 @@ def install(application: Any, flask_application: Any) -> set[tuple[str, str]]:
     routes = getattr(getattr(application, "router", None), "routes", [])
     for route in routes:
         former: Any = getattr(route, "app", None)
-        # A bridge of Starlette or MLflow, and none of a plugin, which may do more than call Flask.
-        if getattr(former, "app", None) is not flask_application or type(former).__name__ not in _BRIDGES:
+        flask = _applications(former, flask_application)
+        if flask is None:
             continue
+        # It is of the former's class too, by which the plugin knows the route of Flask.
+        kind = type(FlaskBridge.__name__, (FlaskBridge, type(former)), {})
         try:
-            route.app = FlaskBridge(former.app, former)
+            route.app = kind(flask, former)
         except ImportError as error:
             _logger.warning("Flask is called as MLflow calls it: %s", error)
             break
@@ -163,3 +199,11 @@ def install(application: Any, flask_application: Any) -> set[tuple[str, str]]:
     else:
         _logger.info("Flask is called as MLflow calls it, because the application has another bridge.")
     return set()
+
+
+def _applications(former: Any, flask_application: Any) -> Callable[[Message], Any] | None:
+    """Return a function from a request to Flask's application for it, None if this is no bridge to Flask that this module knows."""
+    # A bridge of Starlette or MLflow, and none of a plugin, which may do more than call Flask.
+    if getattr(former, "app", None) is flask_application and type(former).__name__ in _BRIDGES:
+        return lambda _scope: former.app
+    return oidc_bridge.applications(former, flask_application)

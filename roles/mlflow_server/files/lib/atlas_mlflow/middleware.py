@@ -1,8 +1,9 @@
 """Leave out middleware of MLflow for the requests that it would only pass on.
 
-Three functions of MLflow look at each request: for the workspace, to measure the gateway, and for the permissions of routes that are not Flask's. Most
-requests are passed on as they are. Starlette's class for such functions (``BaseHTTPMiddleware``) starts a task for each request, and copies each message
-through two streams. This module asks first whether a function has anything to do, and if so, the function and the class do it as before.
+Three functions of MLflow look at each request: for the workspace, to measure the gateway, and for the permissions of routes that are not Flask's. The OpenID
+Connect plugin has three more, for headers of proxies, for the workspace and for permissions. Most requests are passed on as they are. Starlette's class for
+such functions (``BaseHTTPMiddleware``) starts a task for each request, and copies each message through two streams. This module asks first whether a function
+has anything to do, and if so, the function and the class do it as before.
 
 A function is known by its source, because another release may do more in it. A function that is not known handles each request.
 """
@@ -25,8 +26,14 @@ HasWork = Callable[[Message], bool]
 #: Methods and paths that are known to be Flask's.
 OfFlask = AbstractSet[tuple[str, str]]
 
-#: The modules whose functions this module looks for. Functions of a plugin are none of its business.
-_MODULES = ("mlflow.server.fastapi_app", "mlflow.server.auth")
+#: The modules whose functions this module looks for. Other functions, of another plugin for example, are none of its business.
+_MODULES = (
+    "mlflow.server.fastapi_app",
+    "mlflow.server.auth",
+    "mlflow_oidc_auth.middleware.proxy_headers_middleware",
+    "mlflow_oidc_auth.middleware.workspace_context_middleware",
+    "mlflow_oidc_auth.middleware.fastapi_permission_middleware",
+)
 
 
 def _workspace(_of_flask: OfFlask) -> HasWork:
@@ -66,6 +73,30 @@ def _permissions(of_flask: OfFlask) -> HasWork:
     return has_work
 
 
+def _plugin_proxy(_of_flask: OfFlask) -> HasWork:
+    """Each request, if the plugin trusts a proxy."""
+    from mlflow_oidc_auth.config import config
+
+    trusts = bool(config.TRUSTED_PROXIES)
+    return lambda _scope: trusts
+
+
+def _plugin_workspace(_of_flask: OfFlask) -> HasWork:
+    """Each request, if the server has workspaces."""
+    from mlflow_oidc_auth.config import config
+
+    has_workspaces = bool(config.MLFLOW_ENABLE_WORKSPACES)
+    return lambda _scope: has_workspaces
+
+
+def _plugin_permissions(of_flask: OfFlask) -> HasWork:
+    """Requests that are not known to be Flask's, and those for which the plugin has a check outside of Flask."""
+    from mlflow_oidc_auth.middleware import fastapi_permission_middleware as permissions
+
+    find = permissions._find_fastapi_validator
+    return lambda scope: bool(scope.get("root_path")) or (scope["method"], scope["path"]) not in of_flask or find(scope["path"]) is not None
+
+
 #: The known functions by the sha256 of their source, with what makes the question whether they have anything to do.
 KNOWN: dict[str, Callable[[OfFlask], HasWork]] = {
     "4e46e874662800885763fd7ce266428620548cb26c54edda2069d6bed6ad6c18": _workspace,  # 3.17.2
@@ -73,6 +104,9 @@ KNOWN: dict[str, Callable[[OfFlask], HasWork]] = {
     "7c8b73643be70b49233e52f2fb3d76cab4bc31bc90017ecf9438cb8189582d48": _gateway,  # 3.17.2
     "3209d743ce0c6d31bdba270a8abf96eb53a59c37889bd1f278359751416c364d": _permissions,  # 3.17.2
     "9299652710a401cae3eed16a585ede1bd6ea1daced9d13aee7dab6e29acb7198": _permissions,  # 3.10.1
+    "fc39d1abc90c55cdcfe62fb95b34f62196e42e63df2ddde459a19d1e4f2778b9": _plugin_proxy,  # the plugin 10.1.3
+    "6f5fb9d48a314d5e2c336e781873c33f5374a4c2dfc1358bbe5b9a1b68dcae26": _plugin_workspace,
+    "3caad5b09cce78c330790d55e56702b5ea4bd0b8391e8bd575972369dbf13172": _plugin_permissions,
 }
 
 
@@ -103,7 +137,8 @@ def install(application: Any, of_flask: OfFlask) -> None:
     """
     entries = getattr(application, "user_middleware", [])
     for number, entry in enumerate(entries):
-        function: Any = getattr(entry, "kwargs", {}).get("dispatch")
+        # A function, or the method of a class.
+        function: Any = getattr(entry, "kwargs", {}).get("dispatch") or getattr(getattr(entry, "cls", None), "dispatch", None)
         if getattr(function, "__module__", "") not in _MODULES:
             continue
         try:
