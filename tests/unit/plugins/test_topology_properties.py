@@ -117,7 +117,7 @@ def logs_in(rules: str, database: str, user: str, tls: bool, sources: list[str])
     """Say whether rules of pg_hba.conf let somebody in who comes from one of these addresses, names or words."""
     for kind, databases, owner, address, _method in (line.split() for line in rules.splitlines() if line.startswith("host")):
         matches = address in sources or "/" in address and any(ip_address(one) in ip_network(address) for one in sources if re.fullmatch("[0-9.]+", one))
-        if matches and database in databases.split(",") and owner == user and (tls or kind == "host"):
+        if matches and database in databases.split(",") and owner in (user, f"+{user}") and (tls or kind == "host"):
             return True
     return False
 
