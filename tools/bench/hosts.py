@@ -82,6 +82,8 @@ class Stack:
     prepared: bool = True
     #: The number of tracking servers. The first host has PostgreSQL and MinIO too.
     servers: int = 1
+    #: Whether the first host has HAProxy too.
+    proxied: bool = False
 
     @property
     def inventory(self) -> Path:
@@ -102,6 +104,7 @@ class Stack:
         """Return the inventory."""
         first = {"hosts": {self.hosts[0]: None}}
         children: dict[str, Any] = {"mlflow_servers": {"hosts": dict.fromkeys(self.hosts)}, "postgres": first, "minio": first}
+        children |= {"haproxy": first} if self.proxied else {}
         variables: dict[str, Any] = {
             "ansible_connection": "community.docker.docker",
             "testbed_image": (images.prepared_image if self.prepared else images.host_image)(DEBIAN),

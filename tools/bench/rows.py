@@ -21,6 +21,7 @@ from tools.testbed.shell import BIN, ROOT, TestbedError, environment
 from . import hosts, targets
 from .figures import Pair
 from .hosts import BENCH, Server, Stack, notice
+from .processor import Parts
 from .seed import EXPERIMENTS, PROMPTS
 
 LOCK = Path(__file__).parent / "requirements.txt"
@@ -87,13 +88,15 @@ def install() -> None:
     stamp.write_text(digest)
 
 
-def load_in_turns(servers: list[Server], rounds: int, seconds: float, login: list[str] | None = None, seed_login: list[str] | None = None) -> list[list[float]]:
-    """Send the load to servers with the same stores in turns, and return the requests per second of each of them.
+def results_in_turns(
+    urls: list[str], rounds: int, seconds: float, login: list[str] | None = None, seed_login: list[str] | None = None, parts: Parts | None = None
+) -> list[list[dict[str, Any]]]:
+    """Send the load to servers with the same stores in turns, and return the results of each of them.
 
+    :param parts: The parts whose processor time is recorded.
     :raises TestbedError: If the load is refused, or too many requests fail.
     """
-    urls = [server.url for server in servers]
-    given = json.dumps({"urls": urls, "rounds": rounds, "seconds": seconds, "login": login, "seed_login": seed_login or login})
+    given = json.dumps({"urls": urls, "rounds": rounds, "seconds": seconds, "login": login, "seed_login": seed_login or login, "parts": parts})
     done = subprocess.run(
         [VENV / "bin" / "python", "-m", "tools.bench.load"],
         input=given,
@@ -107,7 +110,14 @@ def load_in_turns(servers: list[Server], rounds: int, seconds: float, login: lis
     )
     if done.returncode:
         raise TestbedError(f"The load on {', '.join(urls)} failed: {done.stderr[-3000:]}")
-    return [[float(result["requests_per_second"]) for result in found] for found in json.loads(done.stdout.splitlines()[-1])]
+    results: list[list[dict[str, Any]]] = json.loads(done.stdout.splitlines()[-1])
+    return results
+
+
+def load_in_turns(servers: list[Server], rounds: int, seconds: float, login: list[str] | None = None, seed_login: list[str] | None = None) -> list[list[float]]:
+    """Send the load to servers with the same stores in turns, and return the requests per second of each of them."""
+    results = results_in_turns([server.url for server in servers], rounds, seconds, login, seed_login)
+    return [[float(result["requests_per_second"]) for result in found] for found in results]
 
 
 def load(server: Server, seconds: float, login: list[str] | None = None, seed_login: list[str] | None = None) -> float:

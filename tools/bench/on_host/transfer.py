@@ -1,6 +1,7 @@
 """Measure artifacts through the tracking server, and straight to the store by boto3, in turns. Runs on the host, in the server's environment.
 
-Arguments: the URL of the server, the number of bytes of a file, the number of files, the number of rounds, the ways (with commas). Prints seconds as JSON.
+Arguments: the URL of the server, the number of bytes of a file, the number of files, the number of rounds, the ways (with commas), and the URL of the proxy for
+the way `proxy`. Prints seconds as JSON.
 """
 
 import concurrent.futures
@@ -42,7 +43,9 @@ found = client.get_experiment_by_name("bench-transfer")
 experiment = found.experiment_id if found else client.create_experiment("bench-transfer")
 run = client.create_run(experiment)
 root = (destination.path.strip("/") + urllib.parse.urlsplit(run.info.artifact_uri).path).strip("/")
-through_server = f"{url}/api/2.0/mlflow-artifacts/artifacts{urllib.parse.urlsplit(run.info.artifact_uri).path}"
+artifacts = f"/api/2.0/mlflow-artifacts/artifacts{urllib.parse.urlsplit(run.info.artifact_uri).path}"
+#: Where plain requests go, by way.
+plain = {way: base + artifacts for way, base in zip(("http", "proxy"), (url, *sys.argv[6:]))}
 
 
 def each(action: Callable[[str], object], names: list[str]) -> None:
@@ -69,23 +72,23 @@ def repository(folder: str) -> Any:
     return get_artifact_repository(f"{run.info.artifact_uri}/{folder}", tracking_uri=url)
 
 
-def up_http(source: Path, folder: str) -> None:
-    """Upload the files of a folder by plain requests to the server."""
+def up_http(root_url: str, source: Path, folder: str) -> None:
+    """Upload the files of a folder by plain requests to the server or its proxy."""
 
     def put(name: str) -> None:
         path = source / name
         with path.open("rb") as body:
             headers = {"Content-Length": str(path.stat().st_size), "Content-Type": "application/octet-stream"}
-            urllib.request.urlopen(urllib.request.Request(f"{through_server}/{folder}/{name}", data=body, headers=headers, method="PUT")).read()
+            urllib.request.urlopen(urllib.request.Request(f"{root_url}/{folder}/{name}", data=body, headers=headers, method="PUT")).read()
 
     each(put, sorted(path.name for path in source.iterdir()))
 
 
-def down_http(target: Path, folder: str, names: list[str]) -> None:
-    """Download files by plain requests to the server."""
+def down_http(root_url: str, target: Path, folder: str, names: list[str]) -> None:
+    """Download files by plain requests to the server or its proxy."""
 
     def get(name: str) -> None:
-        with urllib.request.urlopen(f"{through_server}/{folder}/{name}") as answer, (target / name).open("wb") as file:
+        with urllib.request.urlopen(f"{root_url}/{folder}/{name}") as answer, (target / name).open("wb") as file:
             while block := answer.read(1024**2):
                 file.write(block)
 
@@ -94,16 +97,20 @@ def down_http(target: Path, folder: str, names: list[str]) -> None:
 
 def upload(way: str, source: Path, folder: str) -> None:
     """Upload the files of a folder."""
-    if way in ("boto3", "http"):
-        (up_boto3 if way == "boto3" else up_http)(source, folder)
+    if way == "boto3":
+        up_boto3(source, folder)
+    elif way in plain:
+        up_http(plain[way], source, folder)
     else:
         repository(folder).log_artifacts(str(source))
 
 
 def download(way: str, target: Path, folder: str, names: list[str]) -> None:
     """Download files."""
-    if way in ("boto3", "http"):
-        (down_boto3 if way == "boto3" else down_http)(target, folder, names)
+    if way == "boto3":
+        down_boto3(target, folder, names)
+    elif way in plain:
+        down_http(plain[way], target, folder, names)
     elif len(names) == 1:
         # What a user of one file calls: MLflow lists a folder first.
         repository(folder).download_artifacts(names[0], str(target))
