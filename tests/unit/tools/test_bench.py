@@ -215,6 +215,31 @@ def test_a_load_with_failed_requests_has_no_result(load: Any, monkeypatch: pytes
     assert load.main() == status
 
 
+def test_a_load_records_the_processor_time_of_parts_in_the_seconds_that_it_counts(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    total = types.SimpleNamespace(num_requests=0, num_failures=0, median_response_time=5)
+    done: list[str] = []
+
+    def sleep(_: float) -> None:
+        done.append("sleep")
+        total.num_requests += 100
+
+    def count(parts: Any) -> dict[str, float]:
+        done.append("count")
+        return {part: 7.0 + 2 * done.count("sleep") for part in parts}
+
+    stats = types.SimpleNamespace(total=total, errors={}, entries={}, reset_all=lambda: (done.append("reset"), setattr(total, "num_requests", 0)))
+    runner = types.SimpleNamespace(start=lambda *_, **__: done.append("start"), quit=lambda: done.append("quit"))
+    monkeypatch.setattr(load, "Environment", lambda **_: types.SimpleNamespace(stats=stats, create_local_runner=lambda: runner))
+    monkeypatch.setattr(load.gevent, "sleep", sleep, raising=False)
+    monkeypatch.setattr(load.processor, "of_parts", count)
+    monkeypatch.setattr(load.processor, "idle", lambda: 3.0 * done.count("sleep"))
+    result = load.send("http://127.0.0.1", 10, {"database": [["id", "postgresql@"]]})
+    # One part of the warm-up, and the load: what is counted lies between, and ends before the clients do.
+    assert done == ["start", "sleep", "reset", "count", "sleep", "count", "quit"]
+    assert (result["requests"], result["processor_seconds"]["database"], result["idle_seconds"]) == (100, 2.0, 3.0)
+    assert result["processor_seconds"][load.CLIENT] >= 0 and result["seconds"] > 0
+
+
 # Hosts
 
 

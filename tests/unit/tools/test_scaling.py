@@ -309,6 +309,13 @@ def test_a_stack_is_large_enough_for_its_users_also_without_its_spare_server(use
     assert size.users_at_limit(COSTS)[1] >= users * 0.999
 
 
+def test_the_first_limit_is_that_of_the_servers_without_the_spare_one() -> None:
+    # Three servers with eight cores, busy to 60 %, at 8 ms. PostgreSQL would be enough for 2400 requests/s.
+    assert model.size(10_000, COSTS).users_at_limit(COSTS) == (model.SERVER, int(3 * 8 * 0.6 / 0.008 / model.REQUESTS_PER_USER))
+    slow = COSTS | {model.DATABASE: 0.0029}
+    assert model.size(10_000, slow).users_at_limit(slow) == (model.DATABASE, int(8 * 0.6 / 0.0029 / model.REQUESTS_PER_USER))
+
+
 def test_the_connections_are_those_that_the_collection_sets() -> None:
     # Three pools of 15 and four connections for each worker with users, and ten of PostgreSQL and people: below 100, PostgreSQL's default stays.
     assert model.connections_of(1, 1) == 100
