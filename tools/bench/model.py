@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from .collection import max_connections, most_connections
-from .figures import Pair
+from .figures import Pair, percent
 
 SERVER, DATABASE, STORE, PROXY, CLIENT = "the tracking server", "PostgreSQL", "MinIO", "HAProxy", "the client"
 #: The parts that share the machine of a measurement.
@@ -19,7 +19,7 @@ PARTS = (SERVER, DATABASE, STORE, PROXY, CLIENT)
 MACHINE = "the machine"
 #: The part of a core that each tracking server of the row `replicas` may use, and the numbers of servers.
 SHARE, COUNTS = 0.2, (1, 2, 4)
-THROUGHPUT = f"16 operations, 10 clients, {SHARE:.0%} of a core for each server"
+THROUGHPUT = f"16 operations, 10 clients, {percent(SHARE)} of a core for each server"
 
 # Assumptions about people and trainings in the busiest minutes. None of them is measured.
 BROWSING, PAGE_REQUESTS, PAGE_SECONDS = 0.2, 5, 30

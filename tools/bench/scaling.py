@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from . import model
-from .figures import Pair, number
+from .figures import Pair, number, percent
 
 #: The row that the tables are made of.
 ROW = "replicas"
@@ -17,6 +17,11 @@ def table(heads: Iterable[str], lines: Iterable[Iterable[Any]]) -> str:
     """Return a table in Markdown."""
     heads = list(heads)
     return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in [heads, ["---"] * len(heads), *lines])
+
+
+def about(count: int) -> str:
+    """Return a number with two significant digits. A computed one is not more exact."""
+    return f"about {round(count, 2 - len(str(count))):,}"
 
 
 def parts(pairs: list[Pair], _: Mapping[str, str]) -> str:
@@ -60,17 +65,17 @@ def assumptions() -> str:
         [
             "Assumptions, for the busiest minutes of a day. They are not measured:",
             "",
-            f"- {model.BROWSING:.0%} of the users browse. Each opens a page every {model.PAGE_SECONDS} s, and a page sends {model.PAGE_REQUESTS} requests:"
+            f"- {percent(model.BROWSING)} of the users browse. Each opens a page every {model.PAGE_SECONDS} s, and a page sends {model.PAGE_REQUESTS} requests:"
             f" {browsing:.3f} requests/s for each user.",
-            f"- {model.TRAINING:.0%} of the users have a training. It sends a request with metrics, parameters or a small artifact every {model.LOG_SECONDS} s:"
-            f" {model.TRAINING / model.LOG_SECONDS:.3f} requests/s for each user.",
+            f"- {percent(model.TRAINING)} of the users have a training. It sends a request with metrics, parameters or a small artifact every"
+            f" {model.LOG_SECONDS} s: {model.TRAINING / model.LOG_SECONDS:.3f} requests/s for each user.",
             f"- So a user sends {model.REQUESTS_PER_USER:.3f} requests/s. Each costs as much as the mean of the measured load, on a core like that of the"
             " measurement.",
             "- Large artifacts are not counted: see below.",
             "",
             "Choices:",
             "",
-            f"- Each part uses at most {model.BUSY:.0%} of its cores.",
+            f"- Each part uses at most {percent(model.BUSY)} of its cores.",
             f"- From {model.SPARE_FROM:,} users on, one tracking server more than needed, and two proxies with a shared address.",
             f"- From {model.CLUSTER_FROM:,} users on, a cluster of {model.CLUSTER} hosts with PostgreSQL, of which one answers, and a pool of {model.POOL}"
             " hosts with MinIO.",
@@ -95,7 +100,7 @@ def sizes(pairs: list[Pair], _: Mapping[str, str]) -> str:
                 size.connections,
                 f"{size.store_hosts} x {size.store_cores} cores",
                 f"{size.proxies} x {size.proxy_cores} cores" if size.proxies else "none",
-                f"{part}, {limit:,} users",
+                f"{part}, {about(limit)} users",
             )
         )
     heads = ("users", "requests/s", "tracking servers", "PostgreSQL", "`max_connections`", "MinIO", "proxies", "first limit")
@@ -105,7 +110,7 @@ def sizes(pairs: list[Pair], _: Mapping[str, str]) -> str:
 def beyond(pairs: list[Pair], _: Mapping[str, str]) -> str:
     """Return how far the parts go that only one host does the work of."""
     costs = model.measured_costs(pairs)
-    lines = [(part, f"{model.most_users(costs[part]):,}") for part in (model.DATABASE, model.PROXY)]
+    lines = [(part, about(model.most_users(costs[part]))) for part in (model.DATABASE, model.PROXY)]
     return table((f"part that works on one host, with {model.LARGE_HOST} cores", "enough for users"), lines)
 
 

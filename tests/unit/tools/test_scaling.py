@@ -356,6 +356,11 @@ def test_the_sizes_are_shown_with_their_assumptions() -> None:
     assert "| 10 | 1.58 | 1 x 2 cores, 2 GiB, 2 workers |" in shown and "| none |" in shown
 
 
+def test_a_computed_number_of_users_has_two_digits() -> None:
+    assert [scaling.about(count) for count in (9, 87, 1148, 71_831)] == ["about 9", "about 87", "about 1,100", "about 72,000"]
+    assert f"| {model.DATABASE} | about 61,000 |" in scaling.beyond(measured(), FACTS)
+
+
 def test_the_document_has_all_tables_after_a_measurement(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     place = tmp_path / "scaling.md"
     place.write_text(next(path for path in report.DOCUMENTS if path.name == "scaling.md").read_text())
