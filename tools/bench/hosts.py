@@ -50,8 +50,8 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Return the URL by which this machine reaches the server."""
-        return f"http://{daemon.address(self.container)}:{self.port}"
+        """Return the URL by which this machine reaches the server. MLflow refuses a Host header with the port 80, which browsers leave out."""
+        return f"http://{daemon.address(self.container)}" + (f":{self.port}" if self.port != 80 else "")
 
     def wait(self) -> None:
         """Wait for the first answer.

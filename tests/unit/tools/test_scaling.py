@@ -199,7 +199,7 @@ def test_each_round_goes_up_and_down_with_the_limit_and_artifacts_come_before_it
     )
     monkeypatch.setattr(replicas, "turn", lambda url, count, seconds, parts: done.append((url, count, len(parts[model.SERVER]))) or turn(count))
     found = replicas.replicas(rows.Options(rounds=1))
-    url, server = "http://172.30.0.2:80", "http://172.30.0.2:5001"
+    url, server = "http://172.30.0.2", "http://172.30.0.2:5001"
     turns = [step for count in (1, 2, 4, 4, 2, 1) for step in (count, (url, count, 4))]
     transfers = (server, "64000000", "1", "1", "http,proxy", url)
     assert done == ["begin stack", 1, transfers, 4, url, "begin limit", *turns, "end limit", "end stack"]
