@@ -183,6 +183,15 @@ def test_an_error_that_flask_reports_is_raised_after_the_answer(bridge: ModuleTy
     assert body_of(sent) == b"ab"
 
 
+async def receive() -> dict[str, Any]:
+    """Return the empty body of a request."""
+    return {"type": "http.request", "body": b""}
+
+
+async def send(_message: Any) -> None:
+    """Take a message of an answer that a test does not look at."""
+
+
 def application_with(*routes: Any) -> Any:
     """Return a stand-in for a FastAPI application."""
     return SimpleNamespace(router=SimpleNamespace(routes=list(routes)))
@@ -205,12 +214,6 @@ def test_a_path_that_came_to_flask_comes_to_it_first(bridge: ModuleType) -> None
     def flask(_environ: Any, start_response: Any) -> list[bytes]:
         start_response("200 OK", [("Content-Length", "0")])
         return []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b""}
-
-    async def send(_message: Any) -> None:
-        pass
 
     application = application_with(Mount("", WSGIMiddleware(flask)))
     known = bridge.install(application, flask)
@@ -338,12 +341,6 @@ def test_with_the_plugin_flask_is_told_who_sends_a_request(bridge: ModuleType, p
         seen.update(environ)
         start_response("200 OK", [("Content-Length", "0")])
         return []
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b""}
-
-    async def send(_message: Any) -> None:
-        pass
 
     application = application_with(Mount("", AuthAwareWSGIMiddleware(flask)))
     bridge.install(application, flask)

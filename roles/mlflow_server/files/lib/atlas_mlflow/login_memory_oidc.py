@@ -91,27 +91,26 @@ def install() -> bool:
         )
         rows = QuickRows(store.engine)
 
-        def read(username: str) -> Any:
-            found = rows.read(by_name, name=normalize_username(username))
-            return found[0] if found else None
-
         facts = sqlalchemy.select(SqlUser.is_admin, SqlUser.active, SqlUser.is_service_account, SqlUser.service_account_source).where(
             SqlUser.username == sqlalchemy.bindparam("name")
         )
 
-        def read_facts(username: str) -> Any:
-            found = rows.read(facts, name=normalize_username(username))
-            return found[0] if found else None
+        def reader(statement: Any) -> Callable[[str], Any]:
+            def read(username: str) -> Any:
+                found = rows.read(statement, name=normalize_username(username))
+                return found[0] if found else None
+
+            return read
 
         slow = AuthMiddleware._get_user_auth_facts
         seen = timedelta(seconds=LAST_USED_RESOLUTION_SECONDS)
-        remembered = remembering(store.authenticate_user, read, lambda password: parse_prefix(password) is not None, seen)
+        remembered = remembering(store.authenticate_user, reader(by_name), lambda password: parse_prefix(password) is not None, seen)
     except (ImportError, AttributeError, TypeError) as error:
         logger.warning("Each request with a password checks it again, because this release of the plugin has another store of users: %s", error)
         return False
     store.authenticate_user = remembered
     if source.digest(slow) in KNOWN_FACTS:
-        AuthMiddleware._get_user_auth_facts = reading(slow, read_facts)
+        AuthMiddleware._get_user_auth_facts = reading(slow, reader(facts))
     else:
         logger.warning("Each request reads the user and the user's groups, because this release of the plugin is not known.")
     return True
