@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     version_fault,
 )
 from in_process import act, trusted
+from playbook_forks import ansible_playbook
 
 ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = specifications(ROOT / "roles")
@@ -227,14 +226,7 @@ def test_each_tag_that_is_listed_and_one_that_is_not_ends_with_the_way_out(tmp_p
     )
 
     def run(playbook: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [
-            str(Path(sys.executable).parent / "ansible-playbook"),
-            "-i",
-            str(tmp_path / "hosts.yml"),
-            str(ROOT / "playbooks" / f"{playbook}.yml"),
-            *arguments,
-        ]
-        return subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}, cwd=ROOT)
+        return ansible_playbook(tmp_path, "-i", tmp_path / "hosts.yml", ROOT / "playbooks" / f"{playbook}.yml", *arguments)
 
     listed = {tag.strip() for tags in re.findall(r"TAGS: \[(.*)\]", run("site", "--list-tags").stdout) for tag in tags.split(",")} - {""}
     assert listed == {"always"}

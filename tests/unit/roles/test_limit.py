@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import yaml
 from ansible.template import Templar
 from ansible_collections.atlas.mlflow.plugins.action.settings import ActionModule
 from in_process import LOADER, act, facts_of_this_machine, trusted
+from playbook_forks import ansible_playbook
 
 ROOT = Path(__file__).resolve().parents[3]
 PLAYBOOKS = ROOT / "playbooks"
@@ -48,9 +46,7 @@ def run(tmp_path: Path) -> Any:
             }
         }
         (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
-        command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(tmp_path / "hosts.yml"), str(playbook), "--limit", limit]
-        environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_TIMEOUT": "5"}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+        done = ansible_playbook(tmp_path, "-i", tmp_path / "hosts.yml", playbook, "--limit", limit, ANSIBLE_TIMEOUT="5")
         return done.stdout + done.stderr
 
     return run

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +14,7 @@ from ansible_collections.atlas.mlflow.plugins.action.preflight import ActionModu
 from ansible_collections.atlas.mlflow.plugins.plugin_utils import rules
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from in_process import act, facts_of_this_machine, role_variables
+from playbook_forks import ansible_playbook
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -982,16 +980,9 @@ def test_ansible_playbook_refuses_in_roles_used_alone_and_in_the_playbooks(tmp_p
     gather = {"hosts": next(iter(ALONE)), "gather_facts": False, "tasks": [{**write, "vars": {"__names": list(ALONE)}, "delegate_to": "localhost"}]}
     (tmp_path / "alone.yml").write_text(yaml.safe_dump([*(play(role) for role in dict.fromkeys(role for role, *_ in ALONE.values())), gather], sort_keys=False))
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    command = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        "-i",
-        str(tmp_path / "hosts.yml"),
-        str(tmp_path / "alone.yml"),
-        str(ROOT / "playbooks/site.yml"),
-    ]
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_LOCALHOST_WARNING": "false"}
+    playbooks = (tmp_path / "alone.yml", ROOT / "playbooks/site.yml")
     with listener:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT)
+        done = ansible_playbook(tmp_path, "-i", tmp_path / "hosts.yml", *playbooks, ANSIBLE_LOCALHOST_WARNING="false")
     assert (tmp_path / "seen.json").exists(), done.stdout[-3000:] + done.stderr[-3000:]
     seen = json.loads((tmp_path / "seen.json").read_text())
     for name, (_, _, task, words) in ALONE.items():

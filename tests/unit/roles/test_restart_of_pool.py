@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from playbook_forks import ansible_playbook
 
 ROOT = Path(__file__).resolve().parents[3]
 TASKS = ROOT / "roles/minio/tasks"
@@ -62,16 +60,9 @@ def run(folder: Path, fails: str = "") -> list[tuple[str, str]]:
         **dict.fromkeys(["_minio_authority_file", "_minio_endpoint_url", "_minio_health", "_minio_name_in_proxies"], "x"),
     }
     (folder / "log").touch()
-    (folder / "ansible.cfg").touch()
     (folder / "hosts.json").write_text(json.dumps({"all": {"hosts": dict.fromkeys(names, variables)}}))
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
-        "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
-        "ANSIBLE_INVENTORY_ENABLED": "yaml",
-    }
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(folder / "hosts.json"), str(folder / "play.yml")]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    paths = str(folder / "collections")
+    done = ansible_playbook(folder, "-i", folder / "hosts.json", folder / "play.yml", ANSIBLE_COLLECTIONS_PATH=paths)
     assert (done.returncode != 0) == bool(fails), done.stdout + done.stderr
     return [(host, what) for host, _space, what in (line.partition(" ") for line in (folder / "log").read_text().splitlines())]
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from playbook_forks import ansible_playbook
 
 ROOT = Path(__file__).resolve().parents[3]
 #: Stands for a file of tasks of a role: writes to a log what is known there.
@@ -77,17 +76,15 @@ def run(folder: Path, *arguments: str, rotated: list[str] | None = None, under_w
     if under_way != "[]":
         (secrets / "postgres_password.previous").write_text("older\n")
     (folder / "log").touch()
-    (folder / "ansible.cfg").touch()
     names = [f"web{number}" for number in range(1, servers + 1)]
     plan = {**PLAN, "secrets_dir": str(secrets)}
     variables = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "log": str(folder / "log"), "_atlas_mlflow_plan": plan}
     groups: dict[str, dict[str, Any]] = {"mlflow_servers": dict.fromkeys(names, variables), "postgres": {"db": {**variables, **of_db}}}
     groups["minio"] = {"store": variables, "other": variables}
     (folder / "hosts.yml").write_text(yaml.safe_dump({group: {"hosts": hosts} for group, hosts in groups.items()}, sort_keys=False))
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"), "ANSIBLE_CONFIG": str(folder / "ansible.cfg")}
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(folder / "hosts.yml"), str(collection / "playbooks/rotate_secrets.yml")]
-    command += [*arguments, *(["-e", json.dumps({"rotate_secrets": rotated})] if rotated is not None else [])]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    given = [*arguments, *(["-e", json.dumps({"rotate_secrets": rotated})] if rotated is not None else [])]
+    playbook, paths = collection / "playbooks/rotate_secrets.yml", str(folder / "collections")
+    done = ansible_playbook(folder, "-i", folder / "hosts.yml", playbook, *given, modules_here=True, ANSIBLE_COLLECTIONS_PATH=paths)
     assert (done.returncode == 0) != ("fails=true" in arguments), done.stdout + done.stderr
     found: dict[str, list[str]] = {"order": []}
     for host, _space, what in (line.partition(" ") for line in (folder / "log").read_text().splitlines()):

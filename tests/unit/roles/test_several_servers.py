@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
+from playbook_forks import ansible_playbook
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLE = ROOT / "roles/mlflow_server"
@@ -54,7 +52,6 @@ def run(folder: Path, hosts: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
     (folder / "play.yml").write_text("- hosts: all\n  gather_facts: false\n  tasks:\n    - include_tasks: tasks/several.yml\n")
     log = folder / "log"
     log.touch()
-    (folder / "ansible.cfg").touch()
     service = yaml.safe_load((ROLE / "vars/main/service.yml").read_text())
     common = {
         "ansible_connection": "local",
@@ -74,14 +71,8 @@ def run(folder: Path, hosts: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
     }
     inventory = {"all": {"hosts": {name: {**common, **given} for name, given in hosts.items()}}}
     (folder / "hosts.json").write_text(json.dumps(inventory))
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
-        "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
-        "ANSIBLE_INVENTORY_ENABLED": "yaml",
-    }
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(folder / "hosts.json"), str(folder / "play.yml")]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    paths = str(folder / "collections")
+    done = ansible_playbook(folder, "-i", folder / "hosts.json", folder / "play.yml", ANSIBLE_COLLECTIONS_PATH=paths)
     steps = [line.split() for line in log.read_text().splitlines()]
     assert len([what for _host, what in steps if what == "compared"]) == len(hosts), done.stdout + done.stderr
     did = [step for step in steps if step[1] != "compared"]

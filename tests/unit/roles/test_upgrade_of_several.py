@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.schemas import schema_changes
+from playbook_forks import ansible_playbook
 
 ROOT = Path(__file__).resolve().parents[3]
 RELEASES = {path.parent.name: json.loads(path.read_text()) for path in (ROOT / "roles/mlflow_server/files/releases").glob("*/options.json")}
@@ -60,19 +59,12 @@ def run(folder: Path, reasons: list[str], *arguments: str, fails: tuple[str, ...
         (collection / f"roles/mlflow_server/tasks/{name}.yml").write_text(text)
     log = folder / "log"
     log.touch()
-    (folder / "ansible.cfg").touch()
     common: dict[str, Any] = {"ansible_connection": "local", "log": str(log), "fails": list(fails), "reasons": reasons, "mlflow_server_version": "2"}
     common["ansible_python_interpreter"] = sys.executable
     inventory = {"mlflow_servers": {"hosts": {name: {**common, "wanted": wanted} for name, wanted in hosts.items()}}}
     (folder / "hosts.json").write_text(json.dumps(inventory))
-    environment = {
-        **os.environ,
-        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
-        "ANSIBLE_CONFIG": str(folder / "ansible.cfg"),
-        "ANSIBLE_INVENTORY_ENABLED": "yaml",
-    }
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(folder / "hosts.json"), str(collection / "playbooks/upgrade.yml"), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    playbook, paths = collection / "playbooks/upgrade.yml", str(folder / "collections")
+    done = ansible_playbook(folder, "-i", folder / "hosts.json", playbook, *arguments, modules_here=True, ANSIBLE_COLLECTIONS_PATH=paths)
     steps = [(host, step) for host, _space, step in (line.partition(" ") for line in log.read_text().splitlines())]
     return Run(steps, " ".join((done.stdout + done.stderr).split()), done.returncode)
 
