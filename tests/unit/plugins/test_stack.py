@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,18 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import store_c
 FOLDER = "/srv/minio of $team 100%"
 PASSWORD = 'p@ss/w"o$rd:canary'
 GROUPS = {"mlflow_servers": ["server"], "postgres": ["db"], "minio": ["store"]}
+
+
+@pytest.fixture(autouse=True)
+def _cheap_fingerprints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute fingerprints with little work. What takes long for who guesses secrets takes long for the tests as well."""
+    scrypt = hashlib.scrypt
+
+    def cheap(secret: bytes, *, n: int, **given: Any) -> bytes:
+        assert n >= 2**13, "a fingerprint takes too little work"
+        return scrypt(secret, n=2, **given)
+
+    monkeypatch.setattr(hashlib, "scrypt", cheap)
 
 
 def write(root: Path, **files: str) -> None:
