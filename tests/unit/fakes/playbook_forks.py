@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[3]
 #: Seconds after which a run is ended.
 LIMIT = 120
+#: Plugins of Ansible that each run loads, by their kinds. One filter and one test load all of theirs.
+PLUGINS = {"connection": "local", "shell": "sh", "become": "sudo", "strategy": "linear", "callback": "default", "filter": "to_json", "test": "truthy"}
 
 
 def ansible_playbook(folder: Path, *arguments: str | Path, modules_here: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -115,10 +117,15 @@ def _serve() -> None:
     import ansible.modules.copy
     import ansible.modules.file
     import ansible.modules.stat
+    from ansible.plugins import loader
 
     from tools import forks, quick_copies
 
     quick_copies.install()
+    for kind, name in PLUGINS.items():
+        getattr(loader, f"{kind}_loader").get_with_context(name, class_only=True)
+    # The options that the plugins have, and not the values of these.
+    options = ansible.constants.config._plugins
     gc.disable()
     gc.freeze()
     for line in sys.stdin:
@@ -127,6 +134,7 @@ def _serve() -> None:
         def program(asked: dict[str, Any] = asked) -> Any:
             signal.alarm(LIMIT)
             importlib.reload(ansible.constants)
+            ansible.constants.config._plugins = options
             if asked["modules_here"]:
                 _run_modules_here()
             return ansible.cli.playbook.main()
