@@ -24,14 +24,13 @@ from typing import Any
 from unittest import mock
 
 import yaml
-from ansible_test._internal import main
+from ansible_test._internal import main, util_common
 from ansible_test._internal.commands import sanity
 from ansible_test._internal.commands.sanity import ansible_doc as doc_test
 from ansible_test._internal.commands.sanity import pylint as pylint_test
 from ansible_test._internal.coverage_util import cover_python
 from ansible_test._internal.host_configs import VirtualPythonConfig
 from ansible_test._internal.util import SubprocessError
-from ansible_test._internal.util_common import get_injector_env
 
 from . import forks
 
@@ -105,15 +104,22 @@ def import_here(args: Any, python: Any, command: list[str], name: str, env: dict
     return said
 
 
-def ansible_doc_here(_args: Any, python: Any, command: list[str], env: dict[str, str], **_options: Any) -> tuple[str, str]:
+def in_fork(_args: Any, command: list[str], *, env: dict[str, str], **_options: Any) -> tuple[str, str]:
     """Run ansible-doc in a fork of this process, and return its output.
 
     :raises SubprocessError: If it failed, because ansible-test expects this.
     """
-    done = forks.ansible_doc(command, get_injector_env(python, env))
+    done = forks.ansible_doc(command, env)
     if done.returncode:
         raise SubprocessError(cmd=command, status=done.returncode, stdout=done.stdout, stderr=done.stderr)
     return done.stdout, done.stderr
+
+
+def ansible_doc_here(*given: Any, **options: Any) -> tuple[str, str]:
+    """Run ansible-doc in the environment that ansible-test makes for it, and return its output."""
+    with mock.patch.object(util_common, "run_command", in_fork):
+        said: tuple[str, str] = util_common.intercept_python(*given, **options)
+    return said
 
 
 def run() -> None:
