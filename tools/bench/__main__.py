@@ -53,14 +53,16 @@ def measure(names: list[str], options: Options, keep: bool, docs: bool) -> None:
         say(f"Wrote {report.DOCUMENT} and its plots.")
 
 
-def measure_short(container: str, record: bool) -> None:
+def measure_short(container: str, record: bool, password: Path | None = None) -> None:
     """Measure the short form on a host, and compare it with the references.
 
     :param record: Whether to record the ratios as references instead.
+    :param password: A file with the password of the administrator, if the server has users.
     :raises TestbedError: If a ratio is twice as bad.
     """
     begun = time.monotonic()
-    pairs = short.measure(container, None if record else short.read_references())
+    login = [rows.ADMINISTRATOR, password.read_text().strip()] if password else None
+    pairs = short.measure(container, None if record else short.read_references(), login)
     say(report.terminal(pairs, machine.facts()))
     say(f"\n{time.monotonic() - begun:.0f} s")
     if record:
@@ -93,7 +95,8 @@ def parser() -> argparse.ArgumentParser:
     command = commands.add_parser("short", help="measure on a host of a scenario, and fail if a ratio is twice as bad as its reference")
     command.add_argument("container", help="the host, a container with all three services")
     command.add_argument("--record", action="store_true", help="record the ratios as references")
-    command.set_defaults(do=lambda given: measure_short(given.container, given.record))
+    command.add_argument("--password", type=Path, metavar="FILE", help="a file with the administrator's password; measures the requests of a server with users")
+    command.set_defaults(do=lambda given: measure_short(given.container, given.record, given.password))
     commands.add_parser("docs", help="write docs/performance.md again from its results").set_defaults(do=lambda _: report.write_document({}))
     commands.add_parser("remove", help="remove hosts that were kept").set_defaults(do=lambda _: hosts.remove_all())
     return top

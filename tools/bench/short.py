@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,17 @@ ROUNDS, SECONDS = 2, 4
 ATTEMPTS = 3
 WITHOUT_JOBS = f"{DEFAULTS} without job processes"
 FIX = "Find what became slower, or record new references if it must be so: python -m tools.bench short --record CONTAINER"
+
+
+def users(container: str, login: list[str]) -> list[Pair]:
+    """Measure requests with a login. The server with defaults has no users, and ignores the login.
+
+    :param login: The name and the password of the administrator.
+    """
+    server = Server(container, hosts.UNIT, hosts.PORT)
+    with hosts.defaults_server(container, jobs=False) as defaults:
+        ours, other = rows.load_in_turns([server, defaults], ROUNDS, SECONDS, login)
+    return [Pair("users", "16 operations, 10 clients, basic auth, administrator", "requests/s", f"{WITHOUT_JOBS}, without users", ours, other)]
 
 
 def servers(container: str) -> list[Pair]:
@@ -45,16 +57,18 @@ def start(container: str) -> list[Pair]:
     return rows.start_of(container, 1)
 
 
-def measure(container: str, references: Mapping[str, float] | None) -> list[Pair]:
+def measure(container: str, references: Mapping[str, float] | None, login: list[str] | None = None) -> list[Pair]:
     """Measure on a host of a scenario, which has all three services as units.
 
     :param references: The ratio of each pair when it was recorded, by the pair's name; None to compare nothing.
+    :param login: The name and the password of the administrator, if the server has users. Then only the requests with a login are measured.
     :raises TestbedError: If a ratio is twice as bad in each attempt, or a pair has no reference. The text says which.
     """
     rows.install()
     measured: list[Pair] = []
     complaints: list[str] = []
-    for part in (servers, artifacts, start):
+    parts: tuple[Callable[[str], list[Pair]], ...] = (functools.partial(users, login=login),) if login else (servers, artifacts, start)
+    for part in parts:
         for _ in range(ATTEMPTS):
             pairs = part(container)
             found = [] if references is None else judge(pairs, references)
@@ -85,5 +99,5 @@ def read_references() -> dict[str, float]:
 
 
 def record(pairs: list[Pair]) -> None:
-    """Record the ratios of pairs as references."""
-    REFERENCES.write_text(json.dumps({pair.name: round(pair.ratio, 3) for pair in pairs}, indent=1) + "\n")
+    """Record the ratios of pairs as references, and leave the other references as they are."""
+    REFERENCES.write_text(json.dumps(read_references() | {pair.name: round(pair.ratio, 3) for pair in pairs}, indent=1) + "\n")

@@ -107,7 +107,7 @@ def measured_without_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all that would need a host return values."""
     printed = {"start": [3.0], "import": [2.0]}
     monkeypatch.setattr(rows, "install", lambda: None)
-    monkeypatch.setattr(rows, "load_in_turns", lambda servers, rounds, seconds: [[10.0] * rounds for _ in servers])
+    monkeypatch.setattr(rows, "load_in_turns", lambda servers, rounds, seconds, login=None: [[10.0] * rounds for _ in servers])
     monkeypatch.setattr(hosts, "defaults_server", no_server)
     monkeypatch.setattr(hosts.Server, "memory", lambda self: 10**9)
     monkeypatch.setattr(hosts, "in_host", lambda *_, **__: json.dumps(printed))
@@ -116,7 +116,27 @@ def measured_without_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("measured_without_a_host")
 def test_each_pair_of_the_short_form_has_a_reference_and_no_reference_is_left_over() -> None:
-    assert {measured.name for measured in short.measure("container", None)} == set(short.read_references())
+    with_users = short.measure("container", None, ["admin", "a-password"])
+    assert {measured.name for measured in [*short.measure("container", None), *with_users]} == set(short.read_references())
+
+
+@pytest.mark.usefixtures("measured_without_a_host")
+def test_requests_with_users_are_sent_with_the_password_of_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: list[list[str] | None] = []
+
+    def load(servers: list[hosts.Server], rounds: int, seconds: float, login: list[str] | None = None) -> list[list[float]]:
+        given.append(login)
+        return [[10.0] * rounds for _ in servers]
+
+    monkeypatch.setattr(rows, "load_in_turns", load)
+    monkeypatch.setattr(bench.machine, "facts", dict)
+    monkeypatch.setattr(short, "REFERENCES", tmp_path / "reference.json")
+    short.REFERENCES.write_text('{"another": 1.0}')
+    (tmp_path / "password").write_text("a-password\n")
+    monkeypatch.setattr(sys, "argv", ["bench", "short", "container", "--record", "--password", str(tmp_path / "password")])
+    assert bench.main() == 0
+    assert given == [["admin", "a-password"]]
+    assert list(short.read_references().values()) == [1.0, 1.0]
 
 
 @pytest.mark.usefixtures("measured_without_a_host")
