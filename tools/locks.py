@@ -133,6 +133,7 @@ def locks(root: Path) -> list[Lock]:
     return [
         Lock("uv", root / "roles/common/files/uv.txt", (f"uv=={pins['uv']}",)),
         Lock("minio-admin", root / "roles/minio/files/admin.txt", ("boto3", "minio", "packaging")),
+        Lock("patroni", root / "roles/postgres/files/patroni.txt", (f"patroni=={pins['patroni']}",), whole=False),
         Lock("drivers", root / "roles/mlflow_server/files/image/drivers.txt", (*DRIVERS, "boto3")),
         Lock("metrics", root / "roles/mlflow_server/files/image/metrics.txt", (*METRICS, "prometheus-client"), whole=False),
         Lock("auth", root / "roles/mlflow_server/files/image/auth.txt", ("flask-wtf", "wtforms"), whole=False),

@@ -14,7 +14,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services imp
 #: Ansible searches for Python on a host, and warns that a later search may find another one.
 DISCOVERY = "auto"
 #: The settings that name the folders into which the roles install.
-FOLDERS = ("mlflow_server_install_dir", "minio_install_dir")
+FOLDERS = ("mlflow_server_install_dir", "minio_install_dir", "postgres_patroni_install_dir")
 #: The same search without the warning. The hosts run Debian, and any Python 3 of Debian works.
 SILENT_DISCOVERY = "auto_silent"
 
