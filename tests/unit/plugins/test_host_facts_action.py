@@ -40,5 +40,5 @@ def test_the_module_is_told_the_folders_that_are_set_for_the_host(monkeypatch: p
     action._templar = Templar(loader=DataLoader())
     given = {"inventory_hostname": "one", "base": "/srv", "minio_install_dir": trust_as_template("{{ base }}/minio")}
     action.run(task_vars=given)
-    folders = [str(defaults_of("mlflow_server")["mlflow_server_install_dir"]), "/srv/minio"]
+    folders = [str(defaults_of("mlflow_server")["mlflow_server_install_dir"]), "/srv/minio", str(defaults_of("postgres")["postgres_patroni_install_dir"])]
     assert seen == {"folders": folders, "drives": [str(defaults_of("minio")["minio_data_dir"])]}
