@@ -1,0 +1,150 @@
+"""The hosts of the cluster as they see themselves: which one is the primary, has the address or leads, and what is missing until all parts are whole."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import testinfra
+from stack.support import address_of, ask, hosts_of
+from stack.writing import wait_for
+from testinfra.host import Host
+
+#: The address that the proxies share.
+SHARED = "198.18.51.9"
+TLS = "/etc/atlas-mlflow/tls"
+#: Prints the states of all servers of HAProxy, by the names of the backend and the server.
+STATES = """
+import json, socket
+with socket.socket(socket.AF_UNIX) as haproxy:
+    haproxy.connect("/run/haproxy/stats.sock")
+    haproxy.sendall(b"show stat\\n")
+    head, *rows = [line.split(",") for line in b"".join(iter(lambda: haproxy.recv(65536), b"")).decode().splitlines() if line]
+print(json.dumps({f"{row[0]}/{row[1]}": row[head.index("status")] for row in rows if row[1] not in ("FRONTEND", "BACKEND")}))
+"""
+
+
+def host(name: str) -> Host:
+    """Return a host by its name."""
+    return testinfra.get_host(f"docker://{name}")
+
+
+def docker(action: str, *names: str) -> None:
+    """Kill or start hosts, all at once."""
+    subprocess.run(["docker", action, *names], check=True, capture_output=True)
+
+
+def said(name: str, command: str, *arguments: str) -> str:
+    """Return what a command says on a host, empty if it fails there or the host does not run."""
+    done = host(name).run(command, *arguments)
+    return done.stdout.strip() if done.rc == 0 else ""
+
+
+def sql(name: str, query: str) -> str:
+    """Return what PostgreSQL on a host answers, empty if it does not run."""
+    return said(name, "timeout 10 sudo -u postgres psql --no-psqlrc --tuples-only --no-align --command %s", query)
+
+
+def accepts_writes(name: str) -> bool:
+    """Say whether PostgreSQL on a host is no replica. Of two that are cut off from each other, both may be none for a while."""
+    return sql(name, "SELECT pg_is_in_recovery()") == "f"
+
+
+def primaries(names: Sequence[str] = ()) -> list[str]:
+    """Return which hosts, of some or of all, have a PostgreSQL that is no replica."""
+    return [name for name in names or hosts_of("postgres") if accepts_writes(name)]
+
+
+def primary() -> str:
+    """Return the host of the primary."""
+    (found,) = primaries()
+    return found
+
+
+def synchronous(of: str) -> str:
+    """Return the replica that has each write before the client has its answer.
+
+    :param of: The primary.
+    """
+    return sql(of, "SELECT application_name FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum') LIMIT 1")
+
+
+def other_primary(former: str) -> str:
+    """Wait until another host has the primary, and return the host."""
+    rest = [name for name in hosts_of("postgres") if name != former]
+    wait_for(lambda: primaries(rest), lambda: f"no other primary than {former}: {said(rest[0], 'journalctl -u patroni --lines 20 --no-pager')}")
+    return primaries(rest)[0]
+
+
+def etcd(name: str) -> tuple[bool, int]:
+    """Return whether a member of etcd leads, and in which term. A term of 0 means that there is no answer."""
+    files = f"--cacert={TLS}/etcd-authority.pem --cert={TLS}/etcd.pem --key={TLS}/etcd.key"
+    own = said(name, "hostname --ip-address")
+    answer = said(name, f"ETCDCTL_API=3 etcdctl --endpoints=https://{own}:2379 {files} endpoint status --write-out json")
+    if not answer:
+        return False, 0
+    status = json.loads(answer)[0]["Status"]
+    return status["leader"] == status["header"]["member_id"], status["raftTerm"]
+
+
+def etcd_leader(names: Sequence[str] = ()) -> str:
+    """Return which of some or all hosts leads etcd, empty if none of them does."""
+    return next((name for name in names or hosts_of("postgres") if etcd(name)[0]), "")
+
+
+def has_address(name: str) -> bool:
+    """Say whether a proxy has the shared address."""
+    return f" {SHARED}/" in said(name, "ip -4 -o address")
+
+
+def holder() -> str:
+    """Return the proxy that has the shared address."""
+    (found,) = (name for name in hosts_of("haproxy") if has_address(name))
+    return found
+
+
+def states(name: str) -> dict[str, str]:
+    """Return how a proxy sees the servers behind it, empty if it does not run."""
+    return json.loads(said(name, "python3 -c %s", STATES) or "{}")
+
+
+def objects(name: str) -> set[str]:
+    """Return the objects of which a host of MinIO has a part, as they lie on its drive."""
+    return set(said(name, "find /var/lib/minio/mlflow -name xl.meta").splitlines())
+
+
+def missing(client: Host) -> list[str]:
+    """Return what is missing until each part has all of its hosts again, so that it survives the loss of another one."""
+    members, proxies, stores, servers = (hosts_of(group) for group in ("postgres", "haproxy", "minio", "mlflow_servers"))
+    with ThreadPoolExecutor() as pool:
+        spare = pool.map(lambda name: ask(client, f"https://{address_of(host(name))}:9000/minio/health/cluster?maintenance=true").status, stores)
+        writing, seen, terms, addresses = (
+            pool.map(each, names) for each, names in ((accepts_writes, members), (states, proxies), (etcd, members), (has_address, proxies))
+        )
+        found = [f"{name} cannot spare a host of MinIO" for name, status in zip(stores, spare, strict=True) if status != 200]
+        first = [name for name, writes in zip(members, writing, strict=True) if writes]
+        led = list(terms)
+        for name, servers_seen in zip(proxies, seen, strict=True):
+            down = [f"{server} {state}" for server, state in servers_seen.items() if not state.startswith("UP")]
+            found += [f"{name} sees {', '.join(down) or len(servers_seen)}"] if down or len(servers_seen) < len(stores) + len(servers) else []
+        found += [f"the proxies with the address are {held}" for held in [list(addresses)] if sum(held) != 1]
+    found += [f"the primaries are {first}"] if len(first) != 1 else []
+    if len(first) == 1:
+        streaming = sql(
+            first[0], "SELECT count(*) FILTER (WHERE state = 'streaming'), count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) FROM pg_stat_replication"
+        )
+        found += [f"{streaming} replicas of {len(members) - 1} stream, and are synchronous"] if streaming != f"{len(members) - 1}|1" else []
+    found += [f"the terms of etcd are {led}"] if [leads for leads, _term in led].count(True) != 1 or 0 in [term for _leads, term in led] else []
+    return found
+
+
+def wait_whole(client: Host) -> None:
+    """Wait until each part has all of its hosts again."""
+    wait_for(lambda: not missing(client), lambda: "; ".join(missing(client)))
+
+
+def server_environment(name: str) -> list[str]:
+    """Return the variables with which the tracking server on a host runs."""
+    return said(name, "tr '\\0' '\\n' < /proc/$(systemctl show --property MainPID --value mlflow-server.service)/environ").splitlines()

@@ -1,0 +1,232 @@
+"""Faults under a cluster that a client writes to all along: no loss of a host stops the stack, and no acknowledged run is lost.
+
+The tests share one writer, whose client repeats a request once, and run in this order. Each waits until all parts are whole, sees that its fault happened,
+and adds a line to the table that the last one prints.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from parts import (
+    SHARED,
+    accepts_writes,
+    docker,
+    etcd,
+    etcd_leader,
+    has_address,
+    holder,
+    host,
+    objects,
+    other_primary,
+    primary,
+    said,
+    server_environment,
+    sql,
+    states,
+    synchronous,
+    wait_whole,
+)
+from stack.support import address_of, cut_short, hosts_of, play, playbook, stack_hosts
+from stack.writing import Fault, Stack, finish, start, wait_for
+from testinfra.host import Host
+
+#: Seconds for which a fault lasts at least, so that the proxies' checks, Patroni and the client meet it.
+LASTS = 20
+#: Seconds that a host of MinIO needs to find all others, after its health says that it serves.
+RECONNECTS = 20
+
+
+@pytest.fixture(scope="module")
+def stack(client: Host) -> Iterator[Stack]:
+    """Return the stack, with a writer at work that uses the address of the proxies."""
+    yield start(client, f"https://{SHARED}", retries=1)
+    client.run("systemctl stop writer.service")
+
+
+@contextmanager
+def survives(stack: Stack, name: str, mend: Callable[[], object], healed_by: str = "the others", lasts: float = LASTS) -> Iterator[Fault]:
+    """Make a fault, see that the stack serves and has lost nothing while it lasts, mend it, and see that nothing is lost when all parts are whole again.
+
+    :param mend: Ends the fault, and is called in any case.
+    :param lasts: Seconds for which the fault lasts at least after the stack serves.
+    """
+    wait_whole(stack.client)
+    try:
+        with stack.survives(name, healed_by) as fault:
+            yield fault
+            served = stack.wait_served(fault.mended)
+            time.sleep(lasts)
+        fault.served = served
+    finally:
+        mend()
+    wait_whole(stack.client)
+    checked = stack.check(fault.begun)
+    assert checked["missing"] == [], checked
+    # Until the end of the fault's consequences.
+    fault.failed = stack.failed(fault.begun)
+    print(fault.line)
+
+
+def test_the_primarys_host_is_killed(stack: Stack) -> None:
+    former = primary()
+    with survives(stack, f"primary's host killed: {former}", lambda: docker("start", former)):
+        docker("kill", former)
+        new = other_primary(former)
+    # All parts are whole, so the former primary streams from the new one.
+    assert primary() == new and not accepts_writes(former)
+
+
+def test_the_proxy_with_the_address_is_killed(stack: Stack) -> None:
+    former = holder()
+    (other,) = (name for name in hosts_of("haproxy") if name != former)
+    with survives(stack, f"host of the address killed: {former}", lambda: docker("start", former)) as fault:
+        docker("kill", former)
+        wait_for(lambda: has_address(other), lambda: f"{other} does not take the address")
+    assert holder() == other, "the address moved back"
+    assert fault.failed == []
+
+
+def test_a_tracking_servers_host_is_killed(stack: Stack) -> None:
+    name = hosts_of("mlflow_servers")[0]
+    with survives(stack, f"tracking server's host killed: {name}", lambda: docker("start", name)) as fault:
+        docker("kill", name)
+        wait_for(lambda: states(holder())[f"mlflow_servers/{name}"].startswith("DOWN"), lambda: f"the proxy sees {states(holder())}")
+    assert fault.failed == []
+
+
+def test_a_host_of_minio_is_killed(stack: Stack) -> None:
+    name = hosts_of("minio")[1]
+    with survives(stack, f"MinIO's host killed: {name}", lambda: docker("start", name)) as fault:
+        docker("kill", name)
+        wait_for(lambda: states(holder())[f"minio/{name}"].startswith("DOWN"), lambda: f"the proxy sees {states(holder())}")
+    assert fault.failed == []
+    time.sleep(RECONNECTS)
+
+
+#: Rules of nftables that drop packets on the primary's host. With the second, the tracking servers still reach the former primary.
+CUTS = {
+    "both ways": "chain in { type filter hook input priority 0; iifname != lo drop; }; chain out { type filter hook output priority 0; oifname != lo drop; };",
+    "one way": "chain out { type filter hook output priority 0; ip daddr { MEMBERS } drop; };",
+}
+
+
+@pytest.mark.parametrize("way", CUTS)
+def test_the_primary_is_cut_off(stack: Stack, way: str) -> None:
+    former = primary()
+    others = ", ".join(address_of(host(name)) for name in hosts_of("postgres") if name != former)
+    with survives(stack, f"primary cut off, {way}: {former}", lambda: host(former).check_output("nft delete table inet cut")):
+        host(former).check_output("nft %s", f"table inet cut {{ {CUTS[way].replace('MEMBERS', others)} }}")
+        new = other_primary(former)
+        # It runs, so it must have given up by itself.
+        wait_for(lambda: not accepts_writes(former), lambda: f"{former} and {new} both accept writes: {said(former, 'journalctl -u patroni --lines 20')}")
+    assert primary() == new
+
+
+def test_a_rolling_restart(stack: Stack, tmp_path: Path) -> None:
+    servers = hosts_of("mlflow_servers")
+    site = playbook("site", {"all": {"vars": {"mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 6}}}}, tmp_path)
+    with survives(stack, "rolling restart by site.yml", lambda: None, "nothing to heal", lasts=0) as fault:
+        done = play(site)
+        assert done.returncode == 0, done.stdout[-3000:]
+        fault.mended = time.time()
+    assert all("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE=6" in server_environment(name) for name in servers)
+    assert fault.failed == []
+
+
+def test_one_host_of_each_is_killed_at_once(stack: Stack) -> None:
+    names = [primary(), holder(), hosts_of("mlflow_servers")[1], hosts_of("minio")[2]]
+    (other,) = (name for name in hosts_of("haproxy") if name != names[1])
+    with survives(stack, "one host of each killed at once", lambda: docker("start", *names)):
+        docker("kill", *names)
+        new = other_primary(names[0])
+        wait_for(lambda: has_address(other), lambda: f"{other} does not take the address")
+    assert primary() == new and holder() == other
+    time.sleep(RECONNECTS)
+
+
+def test_the_leader_of_etcd_is_lost(stack: Stack) -> None:
+    former, leader = primary(), etcd_leader()
+    others = [name for name in hosts_of("postgres") if name != leader]
+    term = etcd(leader)[1]
+    with survives(stack, f"leader of etcd killed: {leader}", lambda: host(leader).check_output("systemctl start etcd.service")):
+        host(leader).check_output("systemctl kill --signal KILL etcd.service && systemctl stop etcd.service")
+        wait_for(lambda: etcd_leader(others), lambda: f"none of {others} leads")
+    assert etcd(leader)[1] > term
+    # The primary needs etcd, and asks another member.
+    assert primary() == former
+
+
+def test_a_drive_of_minio_is_lost(stack: Stack) -> None:
+    name, other = hosts_of("minio")[3], hosts_of("minio")[0]
+    before: set[str] = set()
+    with survives(stack, f"drive of MinIO emptied: {name}", lambda: None, "MinIO") as fault:
+        host(name).check_output("find /var/lib/minio -mindepth 1 -delete || find /var/lib/minio -mindepth 1 -delete")
+        before = objects(other)
+    assert before
+    wait_for(lambda: before <= objects(name), lambda: f"{len(before - objects(name))} of {len(before)} objects are not healed")
+    assert fault.failed == []
+    time.sleep(RECONNECTS)
+
+
+#: Each makes PostgreSQL take another file for its log.
+SWITCH = "SELECT txid_current(), pg_switch_wal()"
+
+
+def test_the_disk_of_a_replica_is_full(stack: Stack) -> None:
+    first = primary()
+    name = synchronous(first)
+    full = "/var/lib/postgresql/full"
+
+    def streams() -> bool:
+        sql(first, SWITCH)
+        return sql(first, f"SELECT state FROM pg_stat_replication WHERE application_name = '{name}'") == "streaming"
+
+    with survives(stack, f"disk full of the synchronous replica: {name}", lambda: host(name).check_output("rm --force %s", full)):
+        host(name).check_output("head --bytes 4G /dev/zero > %s; df /var/lib/postgresql | grep ' 100% '", full)
+        wait_for(lambda: not streams(), lambda: f"{name} streams with a full disk")
+        wait_for(lambda: synchronous(first) not in ("", name), lambda: f"no other replica is synchronous: {synchronous(first)}")
+    assert "No space left on device" in host(name).check_output("cat /var/log/postgresql/*.log; journalctl -u patroni --no-pager")
+    assert primary() == first
+
+
+#: Where site.yml is killed: while a tracking server that the proxies have drained restarts, and after that, so that the last run has to end all of it.
+PHASES = {
+    "a server is drained": "atlas.mlflow.mlflow_server : Drain the tracking server at the proxies",
+    "a server starts": "atlas.mlflow.mlflow_server : Wait for the first answer of the tracking server",
+}
+
+
+def test_site_is_killed_and_run_again(stack: Stack, tmp_path: Path) -> None:
+    site = playbook("site", {"all": {"vars": {"mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 7}}}}, tmp_path)
+    with survives(stack, "site.yml killed twice, and run to its end", lambda: None, "site.yml", lasts=0) as fault:
+        for number, phase in enumerate(PHASES.values()):
+            cut_short(stack_hosts(), site, phase, tmp_path / str(number))
+        done = play(site)
+        fault.mended = time.time()
+        assert done.returncode == 0, done.stdout[-3000:]
+    assert all("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE=7" in server_environment(name) for name in hosts_of("mlflow_servers"))
+    assert fault.failed == []
+    done = play(site)
+    assert done.returncode == 0 and set(re.findall(r"changed=\d+", done.stdout)) == {"changed=0"}, done.stdout[-5000:]
+
+
+def test_a_switch_over(stack: Stack, tmp_path: Path) -> None:
+    former = primary()
+    with survives(stack, "switch-over by playbook", lambda: None, "nothing to heal", lasts=0) as fault:
+        done = play(playbook("switch_over_postgres", {}, tmp_path))
+        fault.mended = time.time()
+        assert done.returncode == 0, done.stdout[-3000:]
+    assert primary() != former
+
+
+def test_all_that_was_ever_acknowledged_is_there(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    table, missing = finish(stack, "cluster")
+    with capsys.disabled():
+        print(f"\n{table}")
+    assert missing == []
