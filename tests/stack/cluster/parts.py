@@ -85,8 +85,9 @@ def etcd(name: str) -> tuple[bool, int]:
     answer = said(name, f"ETCDCTL_API=3 etcdctl --endpoints=https://{own}:2379 {files} endpoint status --write-out json")
     if not answer:
         return False, 0
+    # A member that knows no leader leaves it out.
     status = json.loads(answer)[0]["Status"]
-    return status["leader"] == status["header"]["member_id"], status["raftTerm"]
+    return status.get("leader") == status["header"]["member_id"], status["raftTerm"]
 
 
 def etcd_leader(names: Sequence[str] = ()) -> str:
