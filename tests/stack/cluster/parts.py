@@ -71,6 +71,12 @@ def synchronous(of: str) -> str:
     return sql(of, "SELECT application_name FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum') LIMIT 1")
 
 
+def patroni_release(client: Host, name: str) -> str:
+    """Return the release of Patroni that answers on a host, empty if none does."""
+    answer = ask(client, f"https://{address_of(host(name))}:8008/patroni")
+    return str(answer.json()["patroni"]["version"]) if answer.status in (200, 503) else ""
+
+
 def other_primary(former: str) -> str:
     """Wait until another host has the primary, and return the host."""
     rest = [name for name in hosts_of("postgres") if name != former]

@@ -25,6 +25,7 @@ from parts import (
     host,
     objects,
     other_primary,
+    patroni_release,
     primary,
     said,
     server_environment,
@@ -33,10 +34,13 @@ from parts import (
     synchronous,
     wait_whole,
 )
-from stack.support import address_of, cut_short, hosts_of, play, playbook, stack_hosts
+from stack.support import ROOT, address_of, cut_short, hosts_of, play, playbook, stack_hosts
 from stack.writing import Fault, Stack, finish, start, wait_for
 from testinfra.host import Host
 
+#: The program for operators, and the settings of Patroni's unit.
+PATRONICTL = "/usr/local/bin/patronictl --config-file /etc/patroni/config.yml"
+DROP_IN = "/etc/systemd/system/patroni.service.d/atlas-mlflow.conf"
 #: Seconds for which a fault lasts at least, so that the proxies' checks, Patroni and the client meet it.
 LASTS = 12
 
@@ -209,6 +213,28 @@ def test_site_is_killed_and_run_again(stack: Stack, tmp_path: Path) -> None:
     assert fault.failed == []
     done = play(site)
     assert done.returncode == 0 and set(re.findall(r"changed=\d+", done.stdout)) == {"changed=0"}, done.stdout[-5000:]
+
+
+def test_patroni_of_the_distribution_is_replaced(stack: Stack, tmp_path: Path) -> None:
+    """PostgreSQL runs on meanwhile, also with the primary."""
+    members = hosts_of("postgres")
+    first, started = primary(), [sql(name, "SELECT pg_postmaster_start_time()") for name in members]
+    host(first).check_output(f"{PATRONICTL} pause --wait")
+    for name in members:
+        host(name).check_output(r"sed --in-place 's|^ExecStart=/opt/.*|ExecStart=/usr/bin/patroni /etc/patroni/config.yml|' %s", DROP_IN)
+        host(name).check_output("systemctl daemon-reload && systemctl restart patroni.service")
+        wait_for(lambda name=name: patroni_release(stack.client, name), lambda name=name: f"Patroni does not answer on {name}")
+    host(first).check_output(f"{PATRONICTL} resume --wait")
+    packaged = {patroni_release(stack.client, name) for name in members}
+    with survives(stack, "Patroni of the distribution replaced by site.yml", lambda: None, "nothing to heal", lasts=0) as fault:
+        done = play(playbook("site", {}, tmp_path))
+        assert done.returncode == 0, done.stdout[-3000:]
+        fault.mended = time.time()
+    assert fault.failed == []
+    assert primary() == first and [sql(name, "SELECT pg_postmaster_start_time()") for name in members] == started
+    (pinned,) = {patroni_release(stack.client, name) for name in members}
+    assert packaged.isdisjoint({pinned}) and f"patroni=={pinned} " in (ROOT / "roles/postgres/files/patroni.txt").read_text()
+    assert "pause: true" not in host(first).check_output(f"{PATRONICTL} show-config")
 
 
 def test_a_switch_over(stack: Stack, tmp_path: Path) -> None:
