@@ -187,7 +187,7 @@ def test_the_disk_of_a_replica_is_full(stack: Stack) -> None:
         return sql(first, f"SELECT state FROM pg_stat_replication WHERE application_name = '{name}'") == "streaming"
 
     with survives(stack, f"disk full of the synchronous replica: {name}", lambda: host(name).check_output("rm --force %s", full)):
-        host(name).check_output("head --bytes 4G /dev/zero > %s; df /var/lib/postgresql | grep ' 100% '", full)
+        host(name).check_output("head --bytes 4G /dev/zero > %s; df /var/lib/postgresql | grep ' 100%% '", full)
         wait_for(lambda: not streams(), lambda: f"{name} streams with a full disk")
         wait_for(lambda: synchronous(first) not in ("", name), lambda: f"no other replica is synchronous: {synchronous(first)}")
     assert "No space left on device" in host(name).check_output("cat /var/log/postgresql/*.log; journalctl -u patroni --no-pager")
