@@ -35,7 +35,7 @@ def check() -> None:
 
 
 def test(names: list[str]) -> None:
-    """Run everything that CI runs, or only some scenarios.
+    """Run everything that CI runs, or only the named scenarios.
 
     :raises TestbedError: If there is no scenario of a name, or something fails.
     """
@@ -45,16 +45,18 @@ def test(names: list[str]) -> None:
         prepare(names)
         scenarios.run_all(names)
         return
+    chosen = [name for name in present if name not in scenarios.BY_NAME]
     begun = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor() as pool:
         # The checks need the processor, and building images mostly waits for downloads.
-        for task in [pool.submit(check), pool.submit(prepare, present)]:
+        for task in [pool.submit(check), pool.submit(prepare, chosen)]:
             task.result()
     done: list[scenarios.Scenario] = []
     try:
-        scenarios.run_all(present, done)
+        scenarios.run_all(chosen, done)
     finally:
         say(over_budget(time.monotonic() - begun, {item.name: item.seconds for item in done}))
+        say(f"Not run, because only a name runs them: {', '.join(scenarios.BY_NAME)} (make test SCENARIO={scenarios.BY_NAME[0]}).")
 
 
 def over_budget(seconds: float, scenarios_seconds: Mapping[str, float]) -> str:

@@ -215,6 +215,16 @@ class TestScenarios:
     def test_each_scenario_that_goes_first_is_there(self):
         assert set(scenarios.LONGEST_FIRST) <= set(scenarios.discover(ROOT / "molecule"))
 
+    def test_a_scenario_that_only_a_name_runs_is_said_to_be_left_out(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+        ran: list[list[str]] = []
+        for module, name in ((main, "check"), (main, "prepare"), (scenarios, "run_all")):
+            monkeypatch.setattr(module, name, lambda *given, name=name: ran.append(given[0]) if name == "run_all" else None)
+        main.test([])
+        assert set(ran[0]) == set(scenarios.discover(ROOT / "molecule")) - {"cluster"}
+        assert "Not run, because only a name runs them: cluster (make test SCENARIO=cluster)." in capsys.readouterr().out
+        main.test(["cluster"])
+        assert ran[1] == ["cluster"]
+
     def test_a_topology_has_one_name_and_a_folder_of_tests_that_of_its_scenario(self):
         present = set(scenarios.discover(ROOT / "molecule"))
         assert set(demo.TOPOLOGIES) <= present & {path.parent.name for path in (ROOT / "inventories").glob("*/hosts.yml")}
