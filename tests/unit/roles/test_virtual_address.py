@@ -56,6 +56,16 @@ def test_proxies_announce_to_one_another_alone_and_with_the_same_priority() -> N
     assert "112" not in known.value("one", "firewall", "lookup('ansible.builtin.template', 'rules.nft.j2')")
 
 
+def test_one_proxy_keeps_the_address_if_the_checks_fail_on_all_of_them() -> None:
+    """Without a weight, keepalived gives the address up. The priority stays above zero, and a proxy that serves has a higher one than one that does not."""
+    text = settings(run(**SHARED, haproxy_virtual_secret="eightlet"), "ml_three")
+    scripts = text.split("vrrp_script ")[1:]
+    weights = {script.split()[0]: int(script.split("weight ")[1].split()[0]) for script in scripts}
+    priority = int(text.split("priority ")[1].split()[0])
+    assert weights.keys() == {"serves", "reaches_servers"} and all(weight < 0 for weight in weights.values())
+    assert priority + sum(weights.values()) > 0 and weights["serves"] < weights["reaches_servers"]
+
+
 def test_hosts_use_the_shared_address_for_all_proxies() -> None:
     known = run(**SHARED)
     addresses = [known.hosts[name]["atlas_mlflow_ip"] for name in ("Two.Example.com", "ml_three")]
