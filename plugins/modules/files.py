@@ -142,10 +142,13 @@ stale:
   sample: false
 """
 
+import grp
 import os
+import pwd
 import shlex
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -162,6 +165,18 @@ def read(path: str) -> str | None:
             return str(to_text(file.read(), errors="surrogate_or_replace"))
     except OSError:
         return None
+
+
+def is_known(find: Callable[[str], object], name: str) -> bool:
+    """Return whether the host has a user or a group.
+
+    :param find: Finds it by its name, or raises KeyError.
+    """
+    try:
+        find(name)
+    except KeyError:
+        return False
+    return True
 
 
 class Files:
@@ -260,6 +275,10 @@ class Files:
         difference: dict[str, object] = {}
         arguments = {**entry, "attributes": None, "seuser": None, "serole": None, "setype": None, "selevel": None}
         if self.module.check_mode and path in self.changed_paths:
+            return
+        if self.module.check_mode and not (is_known(pwd.getpwnam, entry["owner"]) and is_known(grp.getgrnam, entry["group"])):
+            # An earlier task would have created the owner, for example of a folder on which a disk is mounted.
+            self.note(path, "", f"owner {entry['owner']}, group {entry['group']}\n")
             return
         if self.module.set_fs_attributes_if_different(self.module.load_file_common_arguments(arguments, path=path), False, diff=difference):
             self.note(path, f"{difference.get('before')}\n", f"{difference.get('after')}\n")

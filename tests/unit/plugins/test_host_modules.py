@@ -67,6 +67,15 @@ def run_files(folder: Path, check: bool = False, text: str = "one\n") -> dict[st
     return run_module("files", check=check, files=entries(folder, text), secret_contents=secrets)
 
 
+@pytest.mark.parametrize("missing", ["owner", "group"])
+def test_a_check_run_says_that_a_present_folder_gets_an_owner_who_does_not_exist_yet(tmp_path: Path, missing: str) -> None:
+    """On a bare host, an earlier task would have created the user. A disk may be mounted on the folder already."""
+    entry = {"path": str(tmp_path), "state": "directory", "mode": "0750", **OWNER, missing: "nobody-yet"}
+    told = run_module("files", check=True, files=[entry])
+    assert told["changed_paths"] == [str(tmp_path)] and "nobody-yet" in told["diff"][0]["after"]
+    assert run_module("files", files=[entry])["failed"] is True
+
+
 def test_files_are_made_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
     assert run_files(tmp_path)["changed"] is True
     assert (tmp_path / "made" / "plain").read_text() == "one\n"
