@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import artifacts, database
@@ -57,9 +57,17 @@ def aliases(hostvars: Hosts, groups: Mapping[str, list[str]], own: str, of_artif
     return known
 
 
-def place(store: Mapping[str, str], known: Mapping[str, str], managed: Iterable[str], cluster: Sequence[str] = ()) -> Place:
-    """Return the identity of a store: its kind, host, port and name. A host of the inventory has one store of each kind, on any port.
+def _own_stores(hostvars: Hosts, groups: Mapping[str, list[str]]) -> dict[str, str]:
+    """Return the names and addresses of proxies that had a MinIO before, each with its host. There, the address of the pool was that of another store."""
+    hosts = [host for host in groups.get("haproxy", []) if host not in groups.get("minio", [])]
+    former = [host for host in hosts if ((hostvars[host].get("ansible_facts") or {}).get("stack") or {}).get("minio")]
+    return {name: host for host in former for name in _calls(hostvars[host], host)}
 
+
+def place(store: Mapping[str, str], known: Mapping[str, str], managed: Mapping[str, Sequence[str]], cluster: Sequence[str] = ()) -> Place:
+    """Return the identity of a store: its kind, host, port and name. A host of the group for a kind of store has one store of it, on any port.
+
+    :param managed: The hosts of the inventory with a store, by its kind.
     :param cluster: The hosts of the group postgres. A database is the same on all of them.
     """
     if store["kind"] in ("sqlite", "folder"):
@@ -68,7 +76,7 @@ def place(store: Mapping[str, str], known: Mapping[str, str], managed: Iterable[
     if store["kind"] == "postgresql" and host in cluster:
         host = cluster[0]
     port = store["port"] or ("5432" if store["kind"] == "postgresql" else "")
-    return store["kind"], host, "" if host in set(managed) else port, store["name"]
+    return store["kind"], host, "" if host in managed.get(store["kind"], ()) else port, store["name"]
 
 
 def shown(found: Place) -> str:
@@ -98,7 +106,8 @@ def changed_stores(
         "users": {**database(wanted["users"]), "login": wanted["login"]} if wanted.get("users") else {},
     }
     known = {name: aliases(hostvars, groups, own, of_artifacts=name == "artifacts") for name in STORES}
-    managed = [*groups.get("postgres", []), *groups.get("minio", [])]
+    known["artifacts"] |= _own_stores(hostvars, groups)
+    managed = {"postgresql": groups.get("postgres", []), "s3": groups.get("minio", [])}
     changes: dict[str, tuple[Place, Place]] = {}
     for name in STORES:
         before, after = serves.get(name, {}), will[name]

@@ -309,6 +309,15 @@ def test_a_cluster_has_the_database_of_each_of_its_members(former: str) -> None:
     assert "the postgresql database mlflow on 10.9.0.3" in store_changes({"stores": serves}, elsewhere, hostvars, groups, "db")[0]
 
 
+def test_a_bucket_on_a_host_of_another_kind_of_store_is_another_one_by_its_port() -> None:
+    """The host db has PostgreSQL, and two endpoints of S3 that the collection did not set up."""
+    serves = {"stores": {"artifacts": stack.artifacts("s3://mlflow", "http://db:9000")}}
+    wanted = {"backend": f"{PG}db/mlflow", "artifacts": "s3://mlflow"}
+    assert store_changes(serves, {**wanted, "endpoint": "http://db:9000"}, hosts(), GROUPS, "server") == []
+    (told,) = store_changes(serves, {**wanted, "endpoint": "http://db:9443"}, hosts(), GROUPS, "server")
+    assert "the bucket mlflow on db:9000, for the bucket mlflow on db:9443" in told
+
+
 #: A server of a pool of MinIO behind two proxies, the first of which has PostgreSQL too.
 POOLED = {"mlflow_servers": ["web"], "postgres": ["edge"], "minio": ["one", "two", "three", "four"], "haproxy": ["edge", "other"]}
 
@@ -370,3 +379,14 @@ def test_a_member_of_a_cluster_tells_its_members_and_no_secret(tmp_path: Path) -
     # A file that another tool wrote is not ours.
     (tmp_path / "etc/patroni/config.yml").write_text("scope: other\nname: b\n")
     assert "postgres" not in stack.read_stack(tmp_path)
+
+
+def test_a_pool_behind_a_proxy_on_the_host_of_the_former_minio_is_another_store() -> None:
+    """The artifacts are still in the MinIO that this host had alone."""
+    known = pooled()
+    known["edge"]["ansible_facts"] = {"stack": {"minio": {"folder": "/var/lib/minio"}}}
+    serves = {"stores": {"artifacts": stack.artifacts("proxied-s3://mlflow", "http://edge:9000")}}
+    wanted = {**SAME, "backend": f"{PG}10.0.0.2:5432/mlflow", "users": "", "endpoint": "http://10.0.0.2:9443"}
+    (told,) = store_changes(serves, wanted, known, POOLED, "web")
+    assert "the bucket mlflow on edge:9000, for the bucket mlflow on edge:9443" in told
+    assert store_changes(serves, {**wanted, "endpoint": "http://edge:9000"}, known, POOLED, "web") == []
