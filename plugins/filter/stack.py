@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import matches, matching
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import defaults_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import SECRETS
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import Hosts, aliases
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import Hosts, aliases, stack_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import topology_hosts
 
 #: The variable that sets each secret instead of the generated one, by the name of its file.
@@ -26,11 +26,6 @@ OF_USERS = ("mlflow_admin_password", "mlflow_flask_secret_key")
 #: Defaults of the host's variables that are read here.
 AUTH = defaults_of("mlflow_server")["mlflow_server_auth"]
 REPOSITORY = defaults_of("backup")["backup_repository"]
-
-
-def stack_of(variables: Mapping[str, Any], role: str) -> Mapping[str, Any]:
-    """Return what a host's stack has of a role, from its facts."""
-    return ((variables.get("ansible_facts") or {}).get("stack") or {}).get(role) or {}
 
 
 def read_file(folder: str, name: str) -> str:

@@ -20,6 +20,11 @@ CONTAINERS = {role: str(defaults_of(role)[f"{role}_container_name"]) for role in
 STORES = {"backend": "backend store", "registry": "registry store", "artifacts": "artifact store", "users": "store of users"}
 
 
+def stack_of(variables: Mapping[str, Any], role: str) -> Mapping[str, Any]:
+    """Return what a host's stack has of a role, from its facts."""
+    return ((variables.get("ansible_facts") or {}).get("stack") or {}).get(role) or {}
+
+
 def _calls(variables: Mapping[str, Any], host: str) -> list[str]:
     """Return the names and addresses of a host."""
     calls = [host, *(variables.get("atlas_mlflow_names") or []), variables.get("atlas_mlflow_address"), variables.get("atlas_mlflow_ip")]
@@ -28,8 +33,7 @@ def _calls(variables: Mapping[str, Any], host: str) -> list[str]:
 
 def _shared_addresses(variables: Mapping[str, Any]) -> list[str]:
     """Return the address that a proxy shares with others by its settings, and the one that it shares now."""
-    now = ((variables.get("ansible_facts") or {}).get("stack") or {}).get("haproxy") or {}
-    found = [str(variables.get("haproxy_virtual_address") or "").partition("/")[0], str(now.get("virtual_address") or "")]
+    found = [str(variables.get("haproxy_virtual_address") or "").partition("/")[0], str(stack_of(variables, "haproxy").get("virtual_address") or "")]
     return [address for address in found if address]
 
 
@@ -60,7 +64,7 @@ def aliases(hostvars: Hosts, groups: Mapping[str, list[str]], own: str, of_artif
 def _own_stores(hostvars: Hosts, groups: Mapping[str, list[str]]) -> dict[str, str]:
     """Return the names and addresses of proxies that had a MinIO before, each with its host. There, the address of the pool was that of another store."""
     hosts = [host for host in groups.get("haproxy", []) if host not in groups.get("minio", [])]
-    former = [host for host in hosts if ((hostvars[host].get("ansible_facts") or {}).get("stack") or {}).get("minio")]
+    former = [host for host in hosts if stack_of(hostvars[host], "minio")]
     return {name: host for host in former for name in _calls(hostvars[host], host)}
 
 
