@@ -28,6 +28,8 @@ SETTINGS, RELEASE_BIN = "/etc/default/mlflow-server", "/opt/mlflow/current/bin"
 #: Where the environment of the server with defaults is, on the host.
 DEFAULTS_SETTINGS, DEFAULTS_DIR = "/etc/default/bench-defaults", "/var/lib/bench-defaults"
 ON_HOST = Path(__file__).parent / "on_host"
+#: The lines of a server's log that are shown if its requests fail.
+LOG_LINES = 60
 #: Seconds that a server may take to its first answer.
 PATIENCE = 300
 
@@ -60,6 +62,12 @@ class Server:
         """
         if not wait_for_answer(f"{self.url}/health", PATIENCE):
             raise TestbedError(f"{self.unit or 'The server'} on {self.container} does not answer at {self.url}.")
+
+    def log(self) -> str:
+        """Return the last lines of the server's log."""
+        if self.unit:
+            return in_host(self.container, "journalctl", "--no-pager", "--output=cat", f"--lines={LOG_LINES}", f"--unit={self.unit}")
+        return in_host(self.container, "docker", "logs", f"--tail={LOG_LINES}", "atlas-mlflow-server")
 
     def memory(self) -> int:
         """Return the proportional memory of all processes of the server, in bytes."""

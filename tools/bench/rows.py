@@ -26,6 +26,8 @@ from .seed import EXPERIMENTS, PROMPTS
 LOCK = Path(__file__).parent / "requirements.txt"
 VENV = BENCH / "venv"
 DEFAULTS = "mlflow server, defaults"
+#: The share of failed requests above which a result has no meaning.
+MOST_FAILURES = 0.01
 ADMINISTRATOR, USER = "admin", "person"
 OURS = Stack("ours")
 DIRECT = Stack("direct", {"mlflow_server_artifact_mode": "direct"})
@@ -101,10 +103,22 @@ def install() -> None:
     stamp.write_text(digest)
 
 
+class LoadFailed(TestbedError):
+    """Too many requests of a load failed.
+
+    :param server: The server that did not answer them.
+    """
+
+    def __init__(self, server: Server, text: str) -> None:
+        super().__init__(text)
+        self.server = server
+
+
 def load_in_turns(servers: list[Server], rounds: int, seconds: float, login: list[str] | None = None, seed_login: list[str] | None = None) -> list[list[float]]:
     """Send the load to servers with the same stores in turns, and return the requests per second of each of them.
 
-    :raises TestbedError: If the load is refused, or too many requests fail.
+    :raises LoadFailed: If too many requests fail.
+    :raises TestbedError: If the load is refused.
     """
     urls = [server.url for server in servers]
     given = json.dumps({"urls": urls, "rounds": rounds, "seconds": seconds, "login": login, "seed_login": seed_login or login})
@@ -121,7 +135,21 @@ def load_in_turns(servers: list[Server], rounds: int, seconds: float, login: lis
     )
     if done.returncode:
         raise TestbedError(f"The load on {', '.join(urls)} failed: {done.stderr[-3000:]}")
-    return [[float(result["requests_per_second"]) for result in found] for found in json.loads(done.stdout.splitlines()[-1])]
+    return requests_per_second(servers, json.loads(done.stdout.splitlines()[-1]))
+
+
+def requests_per_second(servers: list[Server], results: list[list[dict[str, Any]]]) -> list[list[float]]:
+    """Return the requests per second of each server in each round.
+
+    :param results: What the load says of each server in each round.
+    :raises LoadFailed: If too many requests of a round failed.
+    """
+    for server, found in zip(servers, results):
+        for result in found:
+            if result["failures"] > MOST_FAILURES * result["requests"] or not result["requests"]:
+                said = f"{result['failures']} of {result['requests']} requests to {server.url} failed: {'; '.join(result['errors'])}"
+                raise LoadFailed(server, f"{said}\nThe end of its log:\n{server.log()}")
+    return [[float(result["requests_per_second"]) for result in found] for found in results]
 
 
 def load(server: Server, seconds: float, login: list[str] | None = None, seed_login: list[str] | None = None) -> float:

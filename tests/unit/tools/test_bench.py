@@ -227,12 +227,48 @@ def test_the_load_refuses_another_host(load: Any, monkeypatch: pytest.MonkeyPatc
     assert "goes only to loopback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("requests", "failures", "status"), [(1000, 0, 0), (1000, 10, 0), (1000, 11, 1), (0, 0, 1)])
-def test_a_load_with_failed_requests_has_no_result(load: Any, monkeypatch: pytest.MonkeyPatch, requests: int, failures: int, status: int) -> None:
-    good = {"requests": 1000, "failures": 0}
-    monkeypatch.setattr(load, "run", lambda *_: [[good, {"requests": requests, "failures": failures, "errors": []}]])
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps({"urls": ["http://127.0.0.1:5001"], "rounds": 2, "seconds": 1})))
-    assert load.main() == status
+@pytest.mark.parametrize(("status", "said"), [(200, None), (404, '404 {"error_code": "BROKEN"}'), (500, '500 {"error_code": "BROKEN"}')])
+def test_the_load_counts_an_error_with_the_beginning_of_its_answer(load: Any, status: int, said: str | None) -> None:
+    failed: list[str] = []
+    answer = types.SimpleNamespace(
+        status_code=status, text='{"error_code": "BROKEN"}' + " " * load.SHOWN, json=dict, failure=lambda text: failed.append(text.strip())
+    )
+    client = load.Client()
+    client.client = types.SimpleNamespace(request=lambda *_, **given: contextlib.nullcontext(answer) if given["catch_response"] else None)
+    client.api("GET", "runs/get", "get run")
+    assert failed == ([said] if said else [])
+
+
+@pytest.mark.parametrize(("requests", "failures", "fails"), [(1000, 0, False), (1000, 10, False), (1000, 11, True), (0, 0, True)])
+@pytest.mark.usefixtures("measured_without_a_host")
+def test_a_load_with_failed_requests_has_no_result(monkeypatch: pytest.MonkeyPatch, requests: int, failures: int, fails: bool) -> None:
+    monkeypatch.setattr(hosts, "daemon", types.SimpleNamespace(address=lambda _: "172.30.0.7"))
+    monkeypatch.setattr(hosts, "in_host", lambda *_: "Traceback of the server")
+    good = {"requests": 1000, "failures": 0, "requests_per_second": 10}
+    result = {"requests": requests, "failures": failures, "errors": ["1 x GET get run: 500"], "requests_per_second": 10}
+    servers = [hosts.Server("container", hosts.UNIT, hosts.PORT), hosts.Server("container", hosts.DEFAULTS_UNIT, hosts.DEFAULTS_PORT)]
+    with (
+        pytest.raises(rows.LoadFailed, match="(?s):5002 failed: 1 x GET get run: 500.*Traceback of the server") if fails else contextlib.nullcontext() as error
+    ):
+        rows.requests_per_second(servers, [[good, good], [good, result]])
+    assert not fails or error.value.server is servers[1]
+
+
+@pytest.mark.parametrize(("unit", "failing", "fails"), [(hosts.DEFAULTS_UNIT, 2, False), (hosts.DEFAULTS_UNIT, 3, True), (hosts.UNIT, 1, True)])
+@pytest.mark.usefixtures("measured_without_a_host")
+def test_a_comparison_is_measured_again_if_the_server_with_defaults_fails(monkeypatch: pytest.MonkeyPatch, unit: str, failing: int, fails: bool) -> None:
+    attempts: list[str] = []
+
+    def load(servers: list[hosts.Server], rounds: int, *_: Any) -> list[list[float]]:
+        attempts.append("load")
+        if len(attempts) <= failing:
+            raise rows.LoadFailed(hosts.Server("container", unit, hosts.PORT), "requests failed")
+        return [[10.0] * rounds for _ in servers]
+
+    monkeypatch.setattr(rows, "load_in_turns", load)
+    with pytest.raises(TestbedError, match="requests failed") if fails else contextlib.nullcontext():
+        short.measure("container", None)
+    assert len(attempts) == (failing if fails else failing + 1)
 
 
 # Hosts
