@@ -52,6 +52,8 @@ say("server loaded", option=option)
 def _exec_cmd(command, **named): raise AssertionError("the web server was started as a new program")
 """,
     "mlflow/server/fastapi_app.py": "",
+    "mlflow/server/auth/__init__.py": "from said import say; say('models of users loaded')",
+    "mlflow/store/jobs/sqlalchemy_store.py": "from said import say; say('models of jobs loaded')",
     "mlflow/server/app.py": """
 import mlflow.server, os
 from said import say
@@ -124,6 +126,19 @@ def test_the_workers_are_forks_of_a_server_that_is_loaded_once(packages: Path) -
     assert all((one["store"], one["option"], one["more"]) == (None, "set by the command line", "x") for one in made)
     # The command line has ended before the server starts.
     assert [one["what"] for one in said].index("command line ends") < [one["what"] for one in said].index("uvicorn")
+
+
+def test_no_request_loads_models_of_the_database(packages: Path) -> None:
+    """SQLAlchemy gives up models that one thread defines while another one loads a store, and the worker would answer with 500 until it ends."""
+    _status, said, _errors = start(packages)
+    server = only(said, "uvicorn")["pid"]
+    assert [only(said, f"models of {what} loaded")["pid"] for what in ("users", "jobs")] == [server, server]
+
+
+@pytest.mark.parametrize("missing", ["mlflow/server/auth/__init__.py", "mlflow/store/jobs/sqlalchemy_store.py"])
+def test_a_release_without_these_models_starts(packages: Path, missing: str) -> None:
+    (packages / missing).unlink()
+    assert start(packages)[0] == 0
 
 
 def test_a_refused_option_ends_the_start_with_the_status_of_the_command_line(packages: Path) -> None:

@@ -6,6 +6,7 @@ module and an object in it (``mlflow.server.fastapi_app:app``).
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import types
@@ -18,6 +19,9 @@ _WITH_USERS = "mlflow.server.auth"
 #: Part of each application on uvicorn.
 _OF_MLFLOW = "mlflow.server.fastapi_app"
 
+#: Modules with models of the database that MLflow loads in a request. A release may have no jobs, and may lack what users need.
+_LATE = (_WITH_USERS, "mlflow.store.jobs.sqlalchemy_store")
+
 #: The variable that names the application which MLflow's command line chose.
 _CHOSEN = "ATLAS_MLFLOW_APPLICATION"
 
@@ -27,11 +31,17 @@ def load(chosen: str) -> None:
 
     These modules connect to no database. A plugin's module may, and a connection must not be shared, so each worker loads the plugin itself.
 
+    Without users, MLflow loads the models of users and of jobs in the first requests that need them. If one thread defines the models of users while
+    another one loads a store, SQLAlchemy gives up these models, and the worker answers all requests to the other store with 500 until it ends.
+
     :param chosen: Module and object, as for uvicorn.
     """
     os.environ[_CHOSEN] = chosen
     for name in (_OF_MLFLOW, chosen.partition(":")[0]):
         if name.startswith("mlflow.server"):
+            importlib.import_module(name)
+    for name in _LATE:
+        with contextlib.suppress(ImportError):
             importlib.import_module(name)
 
 
