@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,8 @@ SETTINGS, RELEASE_BIN = "/etc/default/mlflow-server", "/opt/mlflow/current/bin"
 #: Where the environment of the server with defaults is, on the host.
 DEFAULTS_SETTINGS, DEFAULTS_DIR = "/etc/default/bench-defaults", "/var/lib/bench-defaults"
 ON_HOST = Path(__file__).parent / "on_host"
+#: The workers of `mlflow server` by default.
+DEFAULTS_WORKERS = 4
 #: The lines of a server's log that are shown if its requests fail.
 LOG_LINES = 60
 #: Seconds that a server may take to its first answer.
@@ -62,6 +65,19 @@ class Server:
         """
         if not wait_for_answer(f"{self.url}/health", PATIENCE):
             raise TestbedError(f"{self.unit or 'The server'} on {self.container} does not answer at {self.url}.")
+
+    def prepare_workers(self) -> None:
+        """Let each worker search for runs, one after the other, before a load.
+
+        In the first search, a worker of MLflow loads the models of users. If another thread loads a store at the same time, the worker fails until it ends.
+
+        :raises urllib.error.HTTPError: If the server refuses it.
+        """
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        search = urllib.request.Request(f"{self.url}/api/2.0/mlflow/runs/search", b'{"experiment_ids": ["0"]}', {"Content-Type": "application/json"})
+        # Each request has its own connection, which any worker takes.
+        for _ in range(10 * DEFAULTS_WORKERS):
+            opener.open(search, timeout=PATIENCE).close()
 
     def log(self) -> str:
         """Return the last lines of the server's log."""
@@ -220,6 +236,7 @@ def defaults_server(container: str, jobs: bool = True) -> Iterator[Server]:
     in_host(container, "systemd-run", "--quiet", f"--unit={DEFAULTS_UNIT}", "--collect", *where, *command)
     try:
         server.wait()
+        server.prepare_workers()
         yield server
     finally:
         subprocess.run(["docker", "exec", container, "systemctl", "stop", DEFAULTS_UNIT], capture_output=True, check=False)
