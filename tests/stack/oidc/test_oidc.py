@@ -102,6 +102,21 @@ def test_a_person_who_is_no_longer_active_is_out_at_the_next_request(ann: dict[s
     assert seen == [401, 200]
 
 
+def test_a_changed_right_counts_at_the_next_request_on_each_worker(ann: dict[str, Any], client: Host, server: Host, server_name: str) -> None:
+    """The database is changed by another process, so no worker is told."""
+    base, login = f"https://{server_name}:{PORT}", ["ann@example.org", ann["token"]["token"]]
+    change = "import sqlite3; base = sqlite3.connect('/home/mlflow/data/oidc.db'); base.execute({!r}); base.commit()"
+    seen = []
+    for permission in ("MANAGE", "NO_PERMISSIONS", "MANAGE"):
+        statement = f"update experiment_permissions set permission = '{permission}' where experiment_id = '{ann['experiment']}'"
+        server.check_output("python3 -c %s", change.format(statement))
+        # Enough connections for several workers to get one.
+        statuses = {ask(client, f"{base}/api/2.0/mlflow/experiments/get?experiment_id={ann['experiment']}", login=login).status for _ in range(6)}
+        listed = {ann["experiment"] in [one["experiment_id"] for one in ask(client, f"{base}/{SEARCH}", login=login).json()["experiments"]] for _ in range(6)}
+        seen.append((statuses, listed))
+    assert seen == [({200}, {True}), ({403}, {False}), ({200}, {True})]
+
+
 def test_the_release_of_the_plugin_is_known(server: Host, ann: dict[str, Any]) -> None:
     """A release that is not known would be slow: one request after the other in each worker."""
     log = server.check_output("journalctl --unit mlflow-server --no-pager --output cat")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import importlib
 import pickle
 import sys
@@ -37,6 +38,13 @@ def oidc(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the module for the plugin for OpenID Connect."""
     monkeypatch.syspath_prepend(str(LIB))
     return importlib.import_module("atlas_mlflow.login_memory_oidc")
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the module with the store for checks of rights."""
+    monkeypatch.syspath_prepend(str(LIB))
+    return importlib.import_module("atlas_mlflow.checked_store")
 
 
 class User:
@@ -277,13 +285,13 @@ def test_rights_that_a_release_lists_in_a_user_are_read_if_they_are_used(users: 
     assert users.asked == [("get_user", NAME)]
 
 
-def test_a_check_of_rights_reads_the_experiment_of_a_run_and_nothing_else(basic: ModuleType) -> None:
+def test_a_check_of_rights_reads_the_experiment_of_a_run_and_nothing_else(checked: ModuleType) -> None:
     def get_run(number: str) -> Any:
         loaded.append(number)
         return SimpleNamespace(info=SimpleNamespace(experiment_id="7", status="FINISHED"), data="data of the run")
 
     loaded: list[str] = []
-    store = basic.CheckedStore(SimpleNamespace(get_run=get_run, get_experiment="its own"), {"known": "7"}.get)
+    store = checked.CheckedStore(SimpleNamespace(get_run=get_run, get_experiment="its own"), {"known": "7"}.get)
     run = store.get_run("known")
     assert (run.info.experiment_id, loaded) == ("7", [])
     assert (run.info.status, run.data, loaded) == ("FINISHED", "data of the run", ["known"])
@@ -292,50 +300,128 @@ def test_a_check_of_rights_reads_the_experiment_of_a_run_and_nothing_else(basic:
     assert store.get_experiment == "its own"
 
 
-class Passwords:
-    """Stands in for the plugin: one account, whose password was used just now."""
+def test_a_check_of_the_plugin_reads_the_name_of_an_experiment_and_nothing_else(checked: ModuleType) -> None:
+    def get_experiment(number: str) -> Any:
+        loaded.append(number)
+        return SimpleNamespace(experiment_id=number, name="loaded", tags="tags")
 
-    def __init__(self) -> None:
-        """Begin with the right password."""
+    loaded: list[str] = []
+    store = checked.CheckedExperiments(SimpleNamespace(get_experiment=get_experiment), {}.get, lambda number: {7: (7, "churn")}.get(int(number)))
+    experiment = store.get_experiment("7")
+    assert (experiment.experiment_id, experiment.name, loaded) == ("7", "churn", [])
+    assert (experiment.tags, loaded) == ("tags", ["7"])
+    # MLflow takes other forms of a number, and says why there is no experiment.
+    for number in ("8", "07", "\u0667", 7, None):
+        assert store.get_experiment(number).name == "loaded"
+    assert loaded == ["7", "8", "07", "\u0667", 7, None]
+
+
+class Plugin:
+    """Stands in for the plugin and its database: one account, whose login was used just now."""
+
+    def __init__(self, oidc: ModuleType) -> None:
+        """Begin with the right password, or a token with a prefix."""
         now = datetime.now(UTC).replace(tzinfo=None)
-        self.row = SimpleNamespace(token_hash=RIGHT, expires_at=now + timedelta(hours=1), last_used_at=now)
+        facts = {"is_admin": 1, "active": 1, "is_service_account": 0, "service_account_source": None}
+        self.row: Any = SimpleNamespace(token_hash=RIGHT, expires_at=now + timedelta(hours=1), last_used_at=now, **facts)
         self.slow: list[str] = []
+        self.reads: list[tuple[str, str | None]] = []
+        self.during_check = lambda: None
+        logins = oidc.Logins(self.read, lambda text: text.partition("_")[0] if "_" in text else None, timedelta(minutes=1))
+        authenticate, facts_of = oidc.authenticating(self.check, logins), oidc.reading(lambda _middleware, name: ("slow", name), lambda _name: self.row)
 
-    def check(self, _name: str, password: str) -> bool:
-        """Check a password slowly."""
+        async def log_in(name: str, password: str) -> Any:
+            header = "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+            let_in, who, _why = await authenticate(None, header)
+            return facts_of(None, who) if let_in else False
+
+        self.log_in = lambda password, name=NAME: asyncio.run(log_in(name, password))
+
+    def read(self, name: str, prefix: str | None) -> Any:
+        """Read the row."""
+        self.reads.append((name, prefix))
+        return self.row
+
+    async def check(self, _middleware: Any, header: str) -> Any:
+        """Check a login slowly, and whether it has expired."""
+        name, password = base64.b64decode(header[6:]).decode().split(":", 1)
         self.slow.append(password)
-        return self.row is not None and password == self.row.token_hash and self.row.expires_at > datetime.now(UTC).replace(tzinfo=None)
+        right = self.row is not None and password == self.row.token_hash and self.row.expires_at > datetime.now(UTC).replace(tzinfo=None)
+        self.during_check()
+        return right, name.lower() if right else None, ""
 
 
-def test_the_password_of_the_account_is_checked_slowly_once_for_the_plugin(oidc: ModuleType) -> None:
-    plugin = Passwords()
-    check = oidc.remembering(plugin.check, lambda _name: plugin.row, lambda password: password.startswith("mlf_"), timedelta(minutes=1))
-    assert [check(NAME, RIGHT) for _ in range(3)] == [True] * 3
-    assert plugin.slow == [RIGHT]
-    assert not check(NAME, WRONG) and not check(NAME, WRONG)
-    # The plugin's own tokens have a fast hash, and one query is enough.
-    plugin.row = None
-    check = oidc.remembering(plugin.check, lambda _name: pytest.fail("a query"), lambda password: password.startswith("mlf_"), timedelta(minutes=1))
-    assert not check(NAME, "mlf_token") and plugin.slow == [RIGHT, WRONG, WRONG, "mlf_token"]
+FACTS = (True, True, "", (False, None))
+
+
+@pytest.fixture
+def plugin(oidc: ModuleType) -> Plugin:
+    """Return a stand-in for the plugin with the memory."""
+    return Plugin(oidc)
+
+
+@pytest.mark.parametrize("login", [RIGHT, "prefix_and-a-token"])
+def test_a_login_is_checked_slowly_once_for_the_plugin_and_comes_with_the_facts(plugin: Plugin, login: str) -> None:
+    plugin.row.token_hash = login
+    assert [plugin.log_in(login, "Ada") for _ in range(3)] == [FACTS] * 3
+    assert plugin.slow == [login]
+    # One query for each, two more around the slow check.
+    assert plugin.reads == [("ada", "prefix" if "_" in login else None)] * 4
+    assert not plugin.log_in(WRONG) and not plugin.log_in(WRONG)
+    assert plugin.slow == [login, WRONG, WRONG]
 
 
 @pytest.mark.parametrize(
-    ("change", "let_in"),
+    ("change", "answer"),
     [
         (lambda row: vars(row).update(token_hash="another"), False),
         (lambda row: vars(row).update(expires_at=row.expires_at - timedelta(hours=2)), False),
         # The plugin notes that it was used.
-        (lambda row: vars(row).update(last_used_at=row.last_used_at - timedelta(minutes=2)), True),
-        (lambda row: vars(row).update(last_used_at=None), True),
+        (lambda row: vars(row).update(last_used_at=row.last_used_at - timedelta(minutes=2)), FACTS),
+        (lambda row: vars(row).update(last_used_at=None), FACTS),
+        # The plugin says why somebody may not log in.
+        (lambda row: vars(row).update(active=0), ("slow", NAME)),
     ],
 )
-def test_a_changed_or_expired_password_of_the_account_is_checked_by_the_plugin(oidc: ModuleType, change: Any, let_in: bool) -> None:
-    plugin = Passwords()
-    check = oidc.remembering(plugin.check, lambda _name: plugin.row, lambda _password: False, timedelta(minutes=1))
-    assert check(NAME, RIGHT)
+def test_a_changed_or_expired_login_and_a_user_who_is_out_are_the_plugins(plugin: Plugin, change: Any, answer: Any) -> None:
+    assert plugin.log_in(RIGHT) == FACTS
     change(plugin.row)
-    assert check(NAME, RIGHT) is let_in
+    assert plugin.log_in(RIGHT) == answer
     assert plugin.slow == [RIGHT, RIGHT]
+
+
+def test_a_removed_user_is_out_and_an_administrator_no_longer_one_at_the_next_request(plugin: Plugin) -> None:
+    assert plugin.log_in(RIGHT) == FACTS
+    plugin.row.is_admin, plugin.row.is_service_account, plugin.row.service_account_source = 0, 1, "internal"
+    assert plugin.log_in(RIGHT) == (False, True, "", (True, "internal"))
+    assert plugin.slow == [RIGHT]
+    plugin.row = None
+    assert plugin.log_in(RIGHT) is False
+
+
+def test_a_login_that_changes_during_the_slow_check_of_the_plugin_is_not_remembered(plugin: Plugin) -> None:
+    plugin.during_check = lambda: vars(plugin).update(row=SimpleNamespace(**{**vars(plugin.row), "token_hash": "another"}))
+    assert plugin.log_in(RIGHT) == FACTS
+    plugin.during_check = lambda: None
+    plugin.row.token_hash = RIGHT
+    assert plugin.log_in(RIGHT) == FACTS
+    assert plugin.slow == [RIGHT, RIGHT]
+
+
+@pytest.mark.parametrize("header", ["Basic", "Basic ?", "Basic " + base64.b64encode(b"no colon").decode(), "Basic " + base64.b64encode(b"\xff:x").decode()])
+def test_a_header_that_is_no_login_is_refused_by_the_plugin(oidc: ModuleType, header: str) -> None:
+    async def slow(_middleware: Any, given: str) -> Any:
+        return False, None, f"refused {given}"
+
+    logins = oidc.Logins(lambda *_: pytest.fail("a query"), lambda _text: None, timedelta(minutes=1))
+    assert asyncio.run(oidc.authenticating(slow, logins)(None, header)) == (False, None, f"refused {header}")
+
+
+def test_the_facts_of_one_user_are_not_those_of_another(oidc: ModuleType) -> None:
+    facts = oidc.reading(lambda _middleware, name: ("slow", name), lambda _name: None)
+    oidc._facts.set(("one", FACTS))
+    assert facts(None, "two") == ("slow", "two")
+    assert facts(None, "one") == ("slow", "one")
 
 
 @pytest.mark.parametrize("row", [None, SimpleNamespace(active=False, is_admin=True)], ids=["no user or no answer", "not active"])

@@ -214,3 +214,52 @@ def test_a_release_without_what_the_question_needs_keeps_its_function(
 
 def test_an_application_of_another_kind_is_left_alone(middleware: ModuleType) -> None:
     middleware.install(SimpleNamespace(), set())
+
+
+class OfSender:
+    """The plugin's form of the middleware that finds out who sends a request: a class with the function as a method."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        scope["seen"] = ["the class"]
+        await self.app(scope, receive, send)
+
+    async def dispatch(self, request: Any, call_next: Any) -> Any:
+        """Refuse a request, or note who sends it and pass it on."""
+        scope = request[0]
+        if scope["path"] == "/refused":
+
+            async def refuse(scope: Any, _receive: Any, _send: Any) -> None:
+                scope["seen"] = ["refused"]
+
+            return refuse
+        scope["seen"] = ["the function"]
+        return await call_next(request)
+
+
+OfSender.dispatch.__module__ = "mlflow_oidc_auth.middleware.auth_middleware"
+
+
+@pytest.mark.parametrize(("known", "seen"), [(True, ["the function", "the application"]), (False, ["the class", "the application"])])
+def test_a_function_that_answers_or_passes_on_is_called_without_its_class(
+    middleware: ModuleType, monkeypatch: pytest.MonkeyPatch, known: bool, seen: list[str]
+) -> None:
+    async def end(scope: Any, _receive: Any, _send: Any) -> None:
+        scope["seen"].append("the application")
+
+    def serve(scope: dict[str, Any]) -> Any:
+        asyncio.run(application.user_middleware[0].build(end)(scope, None, None))
+        return scope["seen"]
+
+    for name in ("starlette", "starlette.requests"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setattr(sys.modules["starlette.requests"], "Request", lambda *given: given, raising=False)
+    monkeypatch.setattr(middleware, "STRAIGHT", {middleware.source.digest(OfSender.dispatch): "1"} if known else {})
+    application = SimpleNamespace(user_middleware=[Entry(OfSender)])
+    middleware.install(application, set())
+    assert serve(request("/")) == seen
+    if known:
+        assert serve(request("/refused")) == ["refused"]
+        assert serve({**request("/refused"), "type": "websocket"}) == ["the class", "the application"]

@@ -12,6 +12,7 @@ A wrong password is not remembered: MLflow checks it, as slowly as before, and a
 
 from __future__ import annotations
 
+import functools
 import hmac
 import json
 import secrets
@@ -117,3 +118,22 @@ def ask_again() -> None:
     """From now on in this request, ask each question each time."""
     if answers := _request.get():
         answers.end()
+
+
+def _hashable(value: Any) -> Any:
+    return frozenset(value) if isinstance(value, set | frozenset | list | tuple) else value
+
+
+def asked_once(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that asks the same, and only once in a request for the same arguments.
+
+    :param name: Names the question.
+    :param method: A function, or a method of a class.
+    """
+
+    @functools.wraps(method)
+    def ask(*args: Any, **kwargs: Any) -> Any:
+        question = (name, *map(_hashable, args), *((key, _hashable(value)) for key, value in sorted(kwargs.items())))
+        return once(question, lambda: method(*args, **kwargs))
+
+    return ask

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 from atlas_mlflow import source
-from atlas_mlflow.login_memory import AnswersOfEachRequest, LoginMemory, ask_again, once
-from atlas_mlflow.quick_rows import QuickRows
+from atlas_mlflow.checked_store import checked
+from atlas_mlflow.login_memory import AnswersOfEachRequest, LoginMemory, ask_again, asked_once, once
+from atlas_mlflow.quick_rows import rows_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,19 +33,6 @@ QUESTIONS = frozenset(
 COLUMNS = ("id", "username", "password_hash", "is_admin")
 #: SHA-256 of the source of MLflow's `list_grants` for which `_quick_grants` gives the same query. With another source, MLflow's own is used.
 GRANTS = "7da32bf8506919a05885bd006f76841a6446847392c9846b5d9f529218e80ba5"
-
-
-def _hashable(value: Any) -> Any:
-    return frozenset(value) if isinstance(value, set | frozenset | list | tuple) else value
-
-
-def _asked_once(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def ask(self: Any, *args: Any, **kwargs: Any) -> Any:
-        question = (name, *map(_hashable, args), *((key, _hashable(value)) for key, value in sorted(kwargs.items())))
-        return once(question, lambda: method(self, *args, **kwargs))
-
-    return ask
 
 
 def _ends_the_answers(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -113,56 +101,8 @@ def remembering(store: type, user: type, read_user: Callable[[Any, str], Any]) -
     for name in dir(store):
         method = inspect.getattr_static(store, name)
         if inspect.isfunction(method) and not name.startswith("_") and name not in vars(RememberingStore):
-            setattr(RememberingStore, name, _asked_once(name, method) if name in QUESTIONS else _ends_the_answers(method))
+            setattr(RememberingStore, name, asked_once(name, method) if name in QUESTIONS else _ends_the_answers(method))
     return RememberingStore
-
-
-class RunInExperiment:
-    """A run of which only its experiment is known, as for a check of rights. Everything else is read if it is used."""
-
-    def __init__(self, experiment: str, read: Callable[[], Any]) -> None:
-        """Take the number of the experiment, and a function that loads the whole run."""
-        self._experiment, self._read = experiment, read
-
-    @property
-    def info(self) -> Any:
-        """Return the information of the run."""
-        return InfoOfRun(self._experiment, self._read)
-
-    def __getattr__(self, name: str) -> Any:
-        """Load the run, and return an attribute of it."""
-        return getattr(self._read(), name)
-
-
-class InfoOfRun:
-    """The information of a run of which only its experiment is known."""
-
-    def __init__(self, experiment: str, read: Callable[[], Any]) -> None:
-        """Take the number of the experiment, and a function that loads the whole run."""
-        self.experiment_id, self._read = experiment, read
-
-    def __getattr__(self, name: str) -> Any:
-        """Load the run, and return an attribute of its information."""
-        return getattr(self._read().info, name)
-
-
-class CheckedStore:
-    """The backend store as MLflow's checks of rights see it: the experiment of a run is read by a small query. All else is the store's own."""
-
-    def __init__(self, store: Any, experiment_of: Callable[[str], str | None]) -> None:
-        """Take the backend store, and a function that returns the experiment of a run, None if it is not known."""
-        self._store, self._experiment_of = store, experiment_of
-
-    def get_run(self, run_id: str) -> Any:
-        """Return a run whose experiment is known. If it is not, the store says why."""
-        experiment = once(("experiment of", run_id), lambda: self._experiment_of(run_id))
-        if experiment is None:
-            return self._store.get_run(run_id)
-        return RunInExperiment(experiment, functools.cache(lambda: self._store.get_run(run_id)))
-
-    def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the store."""
-        return getattr(self._store, name)
 
 
 def _reader_of_users(table: Any) -> Callable[[Any, str], Any]:
@@ -171,16 +111,10 @@ def _reader_of_users(table: Any) -> Callable[[Any, str], Any]:
     by_name = sqlalchemy.select(*(getattr(table, column) for column in COLUMNS)).where(table.username == sqlalchemy.bindparam("name"))
 
     def read_user(store: Any, name: str) -> Any:
-        rows = _rows(store).read(by_name, name=name)
+        rows = rows_of(store).read(by_name, name=name)
         return rows[0] if rows and len(rows) == 1 else None
 
     return read_user
-
-
-@functools.cache
-def _rows(store: Any) -> QuickRows:
-    """Return the reader of a store's database. The store has its engine when the application is made."""
-    return QuickRows(store.engine)
 
 
 def _quick_grants(store: type, models: Any) -> Callable[..., Any] | None:
@@ -207,38 +141,10 @@ def _quick_grants(store: type, models: Any) -> Callable[..., Any] | None:
         for resource_type in set(resource_types):
             _validate_resource_type(resource_type)
         types = sorted({*resource_types, RESOURCE_TYPE_WORKSPACE})
-        rows = _rows(self).read(rights, user=user_id, workspace=workspace, types=types)
+        rows = rows_of(self).read(rights, user=user_id, workspace=workspace, types=types)
         return method(self, user_id, workspace, resource_types) if rows is None else [RoleGrantRow(*row) for row in rows]
 
     return list_grants
-
-
-def _checked(get_store: Callable[[], Any]) -> Callable[[], Any]:
-    """Return MLflow's function for the backend store, for checks of rights.
-
-    :param get_store: `_get_tracking_store` of MLflow's server.
-    """
-    import sqlalchemy
-    from mlflow import environment_variables
-    from mlflow.store.tracking.dbmodels.models import SqlRun
-
-    workspaces = getattr(environment_variables, "MLFLOW_ENABLE_WORKSPACES", None)
-    by_id = sqlalchemy.select(SqlRun.experiment_id).where(SqlRun.run_uuid == sqlalchemy.bindparam("run"))
-
-    @functools.cache
-    def checked(store: Any) -> Any:
-        def experiment_of(run_id: str) -> str | None:
-            rows = _rows(store).read(by_id, run=run_id)
-            return str(rows[0][0]) if rows and len(rows) == 1 else None
-
-        return CheckedStore(store, experiment_of)
-
-    def get_checked_store() -> Any:
-        store = get_store()
-        # A workspace hides the runs of others.
-        return store if (workspaces and workspaces.get()) or not hasattr(store, "engine") else checked(store)
-
-    return get_checked_store
 
 
 def install(app: Any) -> bool:
@@ -254,10 +160,10 @@ def install(app: Any) -> bool:
         base = type(auth.store)
         made = remembering(base, User, _reader_of_users(models.SqlUser))
         if quick := _quick_grants(base, models):
-            made.list_grants = _asked_once("list_grants", quick)  # type: ignore[attr-defined]
+            made.list_grants = asked_once("list_grants", quick)  # type: ignore[attr-defined]
         store = made()
         vars(store).update(vars(auth.store))
-        get_store = _checked(auth._get_tracking_store)
+        get_store = checked(auth._get_tracking_store)
         app.add_middleware(AnswersOfEachRequest)
     except (ImportError, AttributeError, TypeError) as error:
         logger.warning("Each request checks its password again, because this release of MLflow has another store of users: %s", error)

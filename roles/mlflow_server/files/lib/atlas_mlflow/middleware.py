@@ -5,6 +5,9 @@ Connect plugin has three more, for headers of proxies, for the workspace and for
 such functions (``BaseHTTPMiddleware``) starts a task for each request, and copies each message through two streams. This module asks first whether a function
 has anything to do, and if so, the function and the class do it as before.
 
+One more function of the plugin looks at each request and has work for each: who sends it. It either answers, or returns what comes after it as it is. So it is
+called without the class.
+
 A function is known by its source, because another release may do more in it. A function that is not known handles each request.
 """
 
@@ -33,6 +36,7 @@ _MODULES = (
     "mlflow_oidc_auth.middleware.proxy_headers_middleware",
     "mlflow_oidc_auth.middleware.workspace_context_middleware",
     "mlflow_oidc_auth.middleware.fastapi_permission_middleware",
+    "mlflow_oidc_auth.middleware.auth_middleware",
 )
 
 
@@ -110,6 +114,38 @@ KNOWN: dict[str, Callable[[OfFlask], HasWork]] = {
 }
 
 
+#: Functions that answer a request themselves or pass it on as it is, and that read no body, by the sha256 of their source.
+STRAIGHT = {"b0de7e62969dc422f10b4df3eb8f72980fa5d14e04ba7de19650634ff2165ec9": "the plugin 10.1.3"}
+
+
+class Straight:
+    """Middleware that answers a request or passes it on, without Starlette's class for it.
+
+    :param app: The next application.
+    :param make: Makes the middleware, given the next application.
+    """
+
+    def __init__(self, app: Application, make: Callable[[Application], Any]) -> None:
+        from starlette.requests import Request
+
+        self._next = app
+        self._middleware = make(app)
+        self._request: Any = Request
+        #: Stands for the answer of what comes next.
+        self._passed_on: Any = object()
+
+    async def _pass_on(self, _request: Any) -> Any:
+        return self._passed_on
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Handle a request."""
+        if scope["type"] != "http":
+            await self._middleware(scope, receive, send)
+            return
+        answer = await self._middleware.dispatch(self._request(scope, receive), self._pass_on)
+        await (self._next if answer is self._passed_on else answer)(scope, receive, send)
+
+
 class OnlyIf:
     """Middleware that is left out for requests that it would only pass on.
 
@@ -141,8 +177,12 @@ def install(application: Any, of_flask: OfFlask) -> None:
         function: Any = getattr(entry, "kwargs", {}).get("dispatch") or getattr(getattr(entry, "cls", None), "dispatch", None)
         if getattr(function, "__module__", "") not in _MODULES:
             continue
+        digest = source.digest(function)
+        if digest in STRAIGHT:
+            entries[number] = type(entry)(Straight, make=functools.partial(entry.cls, **entry.kwargs))
+            continue
         try:
-            has_work = KNOWN[source.digest(function)](of_flask)
+            has_work = KNOWN[digest](of_flask)
         except (KeyError, ImportError, AttributeError) as error:
             _logger.warning("%s of MLflow handles each request, because its form in this release is not known (%s).", function.__name__, type(error).__name__)
             continue

@@ -5,6 +5,7 @@ A session of MLflow takes four round trips: a test of the connection, BEGIN, the
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Any
 
@@ -28,6 +29,11 @@ class QuickRows:
             recycle = int(os.environ.get(RECYCLE) or -1)
             self._engine = sqlalchemy.create_engine(engine.url, isolation_level="AUTOCOMMIT", pool_size=CONNECTIONS, max_overflow=0, pool_recycle=recycle)
 
+    @property
+    def dialect(self) -> Any:
+        """Return SQLAlchemy's object for the kind of the database."""
+        return self._engine.dialect
+
     def read(self, statement: Any, **values: Any) -> list[Any] | None:
         """Return all rows, or None if the database does not answer.
 
@@ -44,3 +50,9 @@ class QuickRows:
             except (self._errors.SQLAlchemyError, ValueError):
                 return None
         return None
+
+
+@functools.cache
+def rows_of(store: Any) -> QuickRows:
+    """Return the reader of a store's database. The store has its engine when the application is made."""
+    return QuickRows(store.engine)

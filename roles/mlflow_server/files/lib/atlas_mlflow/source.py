@@ -14,3 +14,9 @@ def digest(function: Callable[..., Any]) -> str:
         return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
     except (OSError, TypeError):
         return ""
+
+
+def digest_of_all(*functions: Callable[..., Any]) -> str:
+    """Return the sha256 of the sources of several functions, empty if the source of one of them is not there."""
+    digests = [digest(function) for function in functions]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest() if all(digests) else ""
