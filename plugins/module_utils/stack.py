@@ -88,7 +88,7 @@ def matching(pairs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
 def database(uri: str) -> dict[str, str]:
     """Return which database a URI names, without login and driver: its kind, host, port and name. Empty if the URI cannot be read.
 
-    An empty host is this host: a file, or a socket. For a URI with several hosts, the members of a cluster, this is the first one.
+    An empty host is this host: a file, or a socket. For a URI with several hosts, the members of a cluster, this is the first one, and C(hosts) has all.
 
     :param uri: The URI, in SQLAlchemy's form.
     """
@@ -100,9 +100,11 @@ def database(uri: str) -> dict[str, str]:
     if not kind or parts.place.endswith("***"):
         return {}
     query = parse_qs(re.sub(r"^.*?\?(?=[\w.-]+=)", "", uri)) if re.search(r"\?[\w.-]+=", uri) else {}
-    host = query.get("host", [parts.host])[0].partition(",")[0]
+    hosts = query.get("host", [parts.host])[0].lower()
+    host = hosts.partition(",")[0]
     port = query.get("port", [parts.port])[0].partition(",")[0]
-    return {"kind": kind, "host": "" if host.startswith("/") else host.strip("[]").lower(), "port": port, "name": unquote(parts.path.lstrip("/"))}
+    found = {"kind": kind, "host": "" if host.startswith("/") else host.strip("[]"), "port": port, "name": unquote(parts.path.lstrip("/"))}
+    return {**found, "hosts": hosts} if "," in hosts else found
 
 
 def artifacts(destination: str, endpoint: str) -> dict[str, str]:

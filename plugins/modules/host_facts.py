@@ -77,6 +77,16 @@ ansible_facts:
       type: list
       elements: dict
       sample: [{backend: mlflow_servers, name: mlflow1}]
+    etcd:
+      description:
+        - What the etcd of a cluster of PostgreSQL says on this host. C(members) are its members by their C(id), each with the C(url) for the others;
+          a member that has never started has no C(name). C(healthy) is whether a majority of them answers, and C(command) asks it.
+        - Empty if the host runs no etcd of the role etcd, and without root permissions.
+      type: dict
+      sample:
+        command: [etcdctl, --endpoints=https://10.0.0.7:2379]
+        healthy: true
+        members: [{id: 8e9e05c52164694d, name: db1, url: "https://10.0.0.7:2380"}]
     fqdn:
       description: The host's full name.
       type: str
@@ -181,6 +191,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import MARKS
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, read_publishers
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, read_stamp
+from ansible_collections.atlas.mlflow.plugins.module_utils.etcd import read_etcd
 from ansible_collections.atlas.mlflow.plugins.module_utils.haproxy import drained_servers
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import read_all_listeners
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import read_stack
@@ -364,6 +375,19 @@ def read_containers(module: AnsibleModule) -> str:
     return described if code == 0 else "[]"
 
 
+def read_members(module: AnsibleModule, listeners: list[dict[str, str | int]]) -> dict[str, Any]:
+    """Return what the etcd of the host says. It is asked only if it listens."""
+
+    def run(command: list[str]) -> tuple[int, str]:
+        code, said, _error = module.run_command(command, environ_update={"ETCDCTL_API": "3"})
+        return code, said
+
+    try:
+        return read_etcd(run, {int(listener["port"]) for listener in listeners}) if module.get_bin_path("etcdctl") else {}
+    except OSError:
+        return {}
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
@@ -375,6 +399,7 @@ def main() -> None:
             os_release = read_os_release(file.read())
     except OSError:
         os_release = {}
+    listeners = read_listeners(module)
     facts = {
         # An earlier playbook of this run may have added packages. They are among the installed packages now.
         "added_packages": [],
@@ -384,10 +409,11 @@ def main() -> None:
         "devices": {folder: device_of(folder) for folder in ("/", *module.params["drives"])},
         "distribution_release": os_release.get("VERSION_CODENAME", ""),
         "drained_servers": drained_servers(),
+        "etcd": read_members(module, listeners),
         "fqdn": socket.getfqdn(),
         "getent_passwd": {user.pw_name: [str(field) for field in user[1:]] for user in pwd.getpwall()},
         "installed": read_installed(module.params["folders"]),
-        "listeners": read_listeners(module),
+        "listeners": listeners,
         "memtotal_mb": read_memory(Path("/proc/meminfo").read_text(encoding="utf-8")),
         "mlflow_upgrade_from": read_note(Path("/etc/atlas-mlflow/upgrade-from")),
         "hostname": platform.node().partition(".")[0],

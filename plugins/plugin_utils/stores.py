@@ -77,7 +77,9 @@ def place(store: Mapping[str, str], known: Mapping[str, str], managed: Mapping[s
     if store["kind"] in ("sqlite", "folder"):
         return store["kind"], "", "", store["name"]
     host = known.get(store["host"], store["host"]) if store["host"] or store["kind"] == "postgresql" else ""
-    if store["kind"] == "postgresql" and host in cluster:
+    # Members of a cluster come and go, and the others have the database as before.
+    hosts = [host, *(known.get(one.strip("[]"), one) for one in store.get("hosts", "").split(","))]
+    if store["kind"] == "postgresql" and any(one in cluster for one in hosts):
         host = cluster[0]
     port = store["port"] or ("5432" if store["kind"] == "postgresql" else "")
     return store["kind"], host, "" if host in managed.get(store["kind"], ()) else port, store["name"]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults, client_faults
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.members import has_started, majority, named, size_fault, strangers
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import SITE, characters, is_short
@@ -16,31 +17,6 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.tls import auth
 
 #: Settings of the role postgres that all members of a cluster share.
 SHARED = ("postgres_database", "postgres_more_databases", "postgres_user", "postgres_port", "postgres_patroni_port", "postgres_repository", "postgres_settings")
-
-
-def majority(members: int) -> int:
-    """Return how many members of etcd must agree."""
-    return members // 2 + 1
-
-
-def size_fault(count: int) -> str:
-    """Return why a cluster cannot have so many hosts, or an empty text.
-
-    :param count: The number of hosts in the group postgres.
-    """
-    if count < 2 or count in (3, 5, 7):
-        return ""
-    if count == 2:
-        return (
-            "The group postgres has 2 hosts, and none of two is a majority: if one is lost, the other cannot know whether it may take writes. Keep one, or "
-            "add a third."
-        )
-    if count > 7:
-        return f"The group postgres has {count} hosts, and each write of etcd waits for a majority of them. Keep 3, 5 or 7."
-    return (
-        f"The group postgres has {count} hosts. etcd needs {majority(count)} of {count}, so the cluster survives the loss of {count - majority(count)}, as "
-        f"one of {count - 1} does, with one more host that can fail. Keep {count - 1}, or add one."
-    )
 
 
 def members(given: RoleSettings) -> list[dict[str, Any]]:
@@ -125,32 +101,75 @@ def _seen(given: RoleSettings, name: str) -> Sequence[str]:
     return ((facts.get("stack") or {}).get("postgres") or {}).get("members") or []
 
 
+def _present(given: RoleSettings) -> list[dict[str, str]]:
+    """Return the members that etcd has now, empty if no majority of them answers."""
+    return list(given.planned("etcd_present") or [])
+
+
+def _leaving(given: RoleSettings) -> list[str]:
+    """Return the members that playbooks/replace_postgres_member.yml removes in this run, before it adds others."""
+    return named(given.variable("postgres_member", [])) if given.switch("postgres_member_replaced") else []
+
+
 def cluster_keeps_its_members(given: RoleSettings) -> str:
-    """The members of a cluster stay the same: etcd must be told of each change."""
-    present, wanted = _seen(given, given.host), sorted(member["name"] for member in members(given))
-    if not present or sorted(present) == wanted:
-        return ""
-    return (
-        f"{given.host} is a member of the cluster of {', '.join(present)}, and the group postgres has {', '.join(wanted) or given.host}. Members are not "
-        "added or removed yet. Restore the group."
-    )
+    """A member leaves a cluster by its own playbook, which tells etcd of it. New members join by site.yml, if etcd can agree on it."""
+    present, wanted = _seen(given, given.host), sorted(str(member["name"]) for member in members(given))
+    if present and not wanted:
+        return (
+            f"{given.host} is a member of the cluster of {', '.join(present)}, and the group postgres has {given.host} alone. A cluster does not become one "
+            "host. Restore the group."
+        )
+    gone = strangers(members(given), _present(given), _leaving(given)) if wanted else []
+    if gone:
+        return (
+            f"{', '.join(gone)} belongs to the cluster, and is not in the group postgres. Remove it by remove_postgres_member.yml or "
+            f"replace_postgres_member.yml -e postgres_member={','.join(gone)}, or restore the group."
+        )
+    if present and sorted(present) != wanted and not _present(given):
+        return (
+            f"{given.host} is a member of the cluster of {', '.join(present)}, and the group postgres has {', '.join(wanted)}. etcd must agree on each change "
+            "of the members, and no majority of it answers. Start etcd on the members before, or restore the group."
+        )
+    return ""
 
 
 def cluster_member_is_known(given: RoleSettings) -> str:
-    """No host without data of etcd joins a cluster that already exists: the others would take it for a member that has lost what it has agreed to."""
+    """A host has the data of etcd if and only if etcd knows it as a member: otherwise it has lost what it has agreed to, or it was removed."""
     others = [member["name"] for member in members(given) if member["name"] != given.host and _seen(given, member["name"])]
-    if not others or (given.facts.get("stack") or {}).get("etcd"):
+    own = next((member for member in members(given) if member["name"] == given.host), None)
+    if not others or not own or given.host in _leaving(given):
         return ""
+    has_data, known = bool((given.facts.get("stack") or {}).get("etcd")), has_started(own, _present(given))
+    if not _present(given) and not has_data:
+        return (
+            f"{given.host} has no data of etcd, and {', '.join(others)} already form a cluster, whose etcd does not answer with a majority. Start etcd there "
+            "before."
+        )
+    if not _present(given) or has_data == known:
+        return ""
+    if known:
+        return (
+            f"{given.host} has no data of etcd, and {', '.join(others)} know it as a member that has. If the host was set up again from nothing, run "
+            f"replace_postgres_member.yml -e postgres_member={given.host}. Otherwise restore its data."
+        )
     return (
-        f"{given.host} has no data of etcd, and {', '.join(others)} already form a cluster. A lost member is not replaced yet. Restore the host from its "
-        "backup, or remove the cluster with remove.yml and restore a dump."
+        f"{given.host} has data of etcd (/var/lib/etcd/atlas-mlflow), and {', '.join(others)} form a cluster that it does not belong to any more. On "
+        f"{given.host}, run `systemctl disable --now patroni etcd`, and move that folder and /var/lib/postgresql/{_version(given)}/main to other names: the "
+        "host then joins with a copy of the primary's data."
     )
 
 
 def cluster_overwrites_nothing(given: RoleSettings) -> str:
-    """Only the first member may have data: the others become copies of it."""
-    if not members(given) or members(given)[0]["name"] == given.host or not _own_cluster(given):
+    """Only the first member of a new cluster may have data: the others become copies of it."""
+    others = [member["name"] for member in members(given) if member["name"] != given.host and _seen(given, member["name"])]
+    is_first = bool(members(given)) and members(given)[0]["name"] == given.host
+    if not members(given) or not _own_cluster(given) or is_first and not others:
         return ""
+    if is_first:
+        return (
+            f"{given.host} has a PostgreSQL of its own (/var/lib/postgresql/{_version(given)}/main), and it would become a copy of the cluster of "
+            f"{', '.join(others)}. If nobody needs its data, run `pg_dropcluster --stop {_version(given)} main` there."
+        )
     return (
         f"{given.host} has a PostgreSQL of its own (/var/lib/postgresql/{_version(given)}/main), and it would become a copy of {members(given)[0]['name']}. "
         f"If its data are the ones to keep, make {given.host} the first host of the group postgres. If nobody needs them, run `pg_dropcluster --stop "
@@ -187,7 +206,7 @@ def _own_cluster(given: RoleSettings) -> Mapping[str, Any]:
 
 def _version(given: RoleSettings) -> str:
     """Return the wanted major version."""
-    return major_version(given.text("postgres_version"), given.facts)
+    return major_version(given.variable("postgres_version"), given.facts)
 
 
 def replication_passwords_are_long(given: RoleSettings) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.cluster import size_fault
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.members import size_fault
 
 #: The fewest hosts of a pool of MinIO. With this number, a write needs three of four drives.
 POOL_HOSTS = 4

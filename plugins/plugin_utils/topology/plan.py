@@ -113,6 +113,7 @@ def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "postgres_connections": stack.connections,
         "postgres_more_databases": stack.users_databases,
         "postgres_members": [{"name": member.name, "address": member.host.address, "ip": member.host.ip} for member in stack.cluster],
+        "etcd_present": stack.etcd_present,
         "postgres_etcd_port": database.host.number("etcd_client_port") if database else 0,
         "backend_store": stack.database_uri(host, database.database) if database else "",
         "auth_store": stack.database_uri(host, database.users_database(auth)) if database else "",

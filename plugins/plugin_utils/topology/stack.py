@@ -71,6 +71,12 @@ class Stack:
         """Return the members of the database's cluster, empty if the database has one host."""
         return self.databases if len(self.databases) > 1 else []
 
+    @property
+    def etcd_present(self) -> list[dict[str, str]]:
+        """Return the members that the cluster's etcd has now. Empty if no majority of it answers, as before the cluster is set up."""
+        answers = [member.host.facts.get("etcd") or {} for member in self.cluster]
+        return next((list(answer["members"]) for answer in answers if answer.get("healthy")), [])
+
     def is_member(self, host: Host) -> bool:
         """Return whether a host is a member of the database's cluster."""
         return any(member.name == host.name for member in self.cluster)

@@ -168,7 +168,8 @@ def test_a_server_gets_all_members_of_a_cluster_and_connects_to_the_one_that_tak
     assert (options["host"], options["port"]) == ("10.0.0.1,10.0.0.2,10.0.0.3", "6432,6432,6432")
     assert (options["target_session_attrs"], options["sslmode"]) == ("read-write", "verify-full")
     assert not not_encoded(with_password(uri, "p@ss/wörd"))
-    assert database(uri) == {"kind": "postgresql", "host": "10.0.0.1", "port": "6432", "name": "mlflow"}
+    everywhere = "10.0.0.1,10.0.0.2,10.0.0.3"
+    assert database(uri) == {"kind": "postgresql", "host": "10.0.0.1", "port": "6432", "name": "mlflow", "hosts": everywhere}
 
 
 def test_members_of_a_cluster_open_their_ports_to_each_other() -> None:

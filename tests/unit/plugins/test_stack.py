@@ -366,6 +366,20 @@ def test_a_server_of_a_pool_holds_its_secret(tmp_path: Path) -> None:
     assert "web already runs with minio_secret_key" in secret_faults(hostvars, POOLED, str(tmp_path))[0]
 
 
+def test_a_cluster_whose_first_member_was_replaced_has_the_same_database() -> None:
+    names = {"new": "10.0.0.9", "replica": "10.0.0.3"}
+    hostvars = {name: {"inventory_hostname": name, "atlas_mlflow_address": address} for name, address in names.items()}
+    groups = {"mlflow_servers": ["replica"], "postgres": ["new", "replica"]}
+    wanted = {**SAME, "backend": "postgresql+psycopg2://mlflow@/mlflow?host=10.0.0.9,10.0.0.3&port=5432,5432"}
+
+    def serves(hosts: str) -> dict[str, Any]:
+        return {"stores": {"backend": stack.database(f"postgresql+psycopg2://mlflow@/mlflow?host={hosts}&port=5432,5432")}}
+
+    assert store_changes(serves("10.0.0.2,10.0.0.3"), wanted, hostvars, groups, "replica") == []
+    # None of its members is in the group any more.
+    assert "mlflow on 10.0.0.2" in store_changes(serves("10.0.0.2,10.0.0.4"), wanted, hostvars, groups, "replica")[0]
+
+
 def test_a_member_of_a_cluster_tells_its_members_and_no_secret(tmp_path: Path) -> None:
     (tmp_path / "etc/patroni").mkdir(parents=True)
     (tmp_path / "var/lib/etcd/atlas-mlflow/member").mkdir(parents=True)

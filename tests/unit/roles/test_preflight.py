@@ -83,6 +83,17 @@ def member(name: str = "two", of: list[dict[str, Any]] | None = None, there: dic
 JOINED = {"postgres": {"members": ["case", "three", "two"]}, "etcd": {"member": True}}
 
 
+def present(*names: str, **more: Any) -> dict[str, Any]:
+    """Return the plan of a cluster whose etcd has members, and other variables."""
+    known = {one["name"]: one["address"] for one in MEMBERS}
+    listed = [{"id": "1f", "name": name, "url": f"https://{known.get(name, '192.0.2.99')}:2380"} for name in names]
+    return {"_atlas_mlflow_plan": {**CLUSTER["_atlas_mlflow_plan"], "etcd_present": listed}, **more}
+
+
+#: The first host belongs to a cluster.
+OTHERS = {"there": {"ansible_facts": {"stack": JOINED}}}
+
+
 def pool(*drives: str, hosts: int = 4, **own: Any) -> dict[str, Any]:
     """Return the plan of a pool of MinIO, of which the case is the first host.
 
@@ -334,7 +345,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         {**member(there={"ansible_facts": {"distribution_release": "trixie"}}), "postgres_version": ""},
         ["two has PostgreSQL 15 and case has 17", "Set postgres_version"],
     ),
-    ("postgres", member("case", MEMBERS[:1] + MEMBERS[2:] + [{**MEMBERS[1], "name": "four"}], stack=JOINED), ["the cluster of case, three, two", "four"]),
+    (
+        "postgres",
+        member("case", MEMBERS[:1] + MEMBERS[2:] + [{**MEMBERS[1], "name": "four"}], stack=JOINED),
+        ["the cluster of case, three, two", "four", "no majority"],
+    ),
     ("postgres", member("case", [], stack=JOINED), ["case is a member of the cluster of case, three, two, and the group postgres has case"]),
     ("postgres", {**member(postgres_clusters=[{**FORMER, "version": "17"}])}, ["two has a PostgreSQL of its own", "pg_dropcluster --stop 17 main"]),
     ("postgres", member("case", postgres_clusters=[{**FORMER, "version": "17", "data": "/srv/pg"}]), ["are in /srv/pg", "/var/lib/postgresql/17/main"]),
@@ -342,7 +357,23 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("postgres", {**CLUSTER, "postgres_rewind_password": "short"}, ["postgres_rewind_password has 5 characters"]),
     ("postgres", {**CLUSTER, "postgres_patroni_port": 0}, ["postgres_patroni_port is 0"]),
     ("etcd", {**CLUSTER, "ansible_facts": {"listeners": [{**FACTS["listeners"][0], "address": "192.0.2.7", "port": 2380}]}}, ["etcd_peer_port is 2380, and"]),
-    ("etcd", member(there={"ansible_facts": {"stack": JOINED}}), ["two has no data of etcd, and case already form a cluster"]),
+    ("etcd", member(**OTHERS), ["two has no data of etcd, and case already form a cluster", "does not answer with a majority"]),
+    ("etcd", {**member(**OTHERS), **present("case", "two", "three")}, ["case know it as a member that has", "replace_postgres_member.yml", "=two"]),
+    (
+        "etcd",
+        {**member(**OTHERS, stack=JOINED), **present("case", "three")},
+        ["two has data of etcd (/var/lib/etcd/atlas-mlflow), and case form a cluster that it does not belong to", "/var/lib/postgresql/15/main"],
+    ),
+    (
+        "postgres",
+        {**member("case", stack=JOINED), **present("case", "two", "three", "four")},
+        ["four belongs to the cluster, and is not in the group postgres", "remove_postgres_member.yml or replace_postgres_member.yml", "=four"],
+    ),
+    (
+        "postgres",
+        {**member("case", postgres_clusters=[{**FORMER, "version": "17"}]), "hostvars": {"two": {"ansible_facts": {"stack": JOINED}}}},
+        ["case has a PostgreSQL of its own", "become a copy of the cluster of two", "pg_dropcluster --stop 17 main"],
+    ),
     ("etcd", {"etcd_peer_prot": 2381}, ["etcd_peer_prot (did you mean etcd_peer_port?)"]),
     ("postgres", {"postgres_repository": "pgdg", "postgres_version": ""}, ["postgres_version"]),
     ("postgres", {"postgres_repository": "apt"}, ["postgres_repository", "distribution, pgdg"]),
@@ -745,6 +776,12 @@ NEWER = [
         ("postgres", member("case", postgres_clusters=[{**FORMER, "version": "17", "data": "/var/lib/postgresql/17/main", "start": "auto"}])),
         ("postgres", member(postgres_clusters=[{**FORMER, "version": "17", "start": "disabled"}])),
         *((role, member(there={"ansible_facts": {"stack": JOINED}}, stack=JOINED)) for role in ("postgres", "etcd")),
+        # A new member, and one that was set up again from nothing and is about to be removed from etcd.
+        *((role, {**member(**OTHERS), **present("case", "three")}) for role in ("postgres", "etcd")),
+        ("etcd", {**member(**OTHERS), **present("case", "two", "three", postgres_member="two", postgres_member_replaced=True)}),
+        # A member that is about to be replaced, and one that was replaced.
+        ("postgres", {**member("case", stack=JOINED), **present("case", "two", "four", postgres_member="four", postgres_member_replaced=True)}),
+        ("postgres", {**member("case", MEMBERS[:2] + [{**MEMBERS[2], "name": "four"}], stack=JOINED), **present("case", "two")}),
         ("mlflow_server", OIDC),
         ("mlflow_server", BASIC),
         ("mlflow_server", {**BASIC, "mlflow_server_users": NEWER}),
