@@ -6,6 +6,7 @@ import json
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import testinfra
 from stack.support import address_of, ask, hosts_of
@@ -42,9 +43,9 @@ def said(name: str, command: str, *arguments: str) -> str:
     return done.stdout.strip() if done.rc == 0 else ""
 
 
-def sql(name: str, query: str) -> str:
+def sql(name: str, query: str, database: str = "postgres") -> str:
     """Return what PostgreSQL on a host answers, empty if it does not run."""
-    return said(name, "timeout 10 sudo -u postgres psql --no-psqlrc --tuples-only --no-align --command %s", query)
+    return said(name, "timeout 10 sudo -u postgres psql --no-psqlrc --tuples-only --no-align --dbname %s --command %s", database, query)
 
 
 def accepts_writes(name: str) -> bool:
@@ -84,15 +85,25 @@ def other_primary(former: str) -> str:
     return primaries(rest)[0]
 
 
-def etcd(name: str) -> tuple[bool, int]:
-    """Return whether a member of etcd leads, and in which term. A term of 0 means that there is no answer."""
+def ask_etcd(name: str, command: str) -> Any:
+    """Return what etcd on a host answers, nothing if it does not run."""
     files = f"--cacert={TLS}/etcd-authority.pem --cert={TLS}/etcd.pem --key={TLS}/etcd.key"
     own = said(name, "hostname --ip-address")
-    answer = said(name, f"ETCDCTL_API=3 etcdctl --endpoints=https://{own}:2379 {files} endpoint status --write-out json")
+    return json.loads(said(name, f"ETCDCTL_API=3 etcdctl --endpoints=https://{own}:2379 {files} {command} --write-out json") or "null")
+
+
+def etcd_members(name: str) -> list[str]:
+    """Return the members of etcd, as that on a host says. The name of one that has never started is empty."""
+    return sorted(member.get("name", "") for member in (ask_etcd(name, "member list") or {"members": []})["members"])
+
+
+def etcd(name: str) -> tuple[bool, int]:
+    """Return whether a member of etcd leads, and in which term. A term of 0 means that there is no answer."""
+    answer = ask_etcd(name, "endpoint status")
     if not answer:
         return False, 0
     # A member that knows no leader leaves it out.
-    status = json.loads(answer)[0]["Status"]
+    status = answer[0]["Status"]
     return status.get("leader") == status["header"]["member_id"], status["raftTerm"]
 
 
@@ -122,9 +133,13 @@ def objects(name: str) -> set[str]:
     return set(said(name, "find /var/lib/minio/mlflow -name xl.meta").splitlines())
 
 
-def missing(client: Host) -> list[str]:
-    """Return what is missing until each part has all of its hosts again, so that it survives the loss of another one."""
-    members, proxies, stores, servers = (hosts_of(group) for group in ("postgres", "haproxy", "minio", "mlflow_servers"))
+def missing(client: Host, members: Sequence[str] = ()) -> list[str]:
+    """Return what is missing until each part has all of its hosts again, so that it survives the loss of another one.
+
+    :param members: Those of PostgreSQL, by default the hosts of the group.
+    """
+    proxies, stores, servers = (hosts_of(group) for group in ("haproxy", "minio", "mlflow_servers"))
+    members = members or hosts_of("postgres")
     with ThreadPoolExecutor() as pool:
         spare = pool.map(lambda name: ask(client, f"https://{address_of(host(name))}:9000/minio/health/cluster?maintenance=true").status, stores)
         writing, seen, terms, addresses = (
@@ -147,9 +162,12 @@ def missing(client: Host) -> list[str]:
     return found
 
 
-def wait_whole(client: Host) -> None:
-    """Wait until each part has all of its hosts again."""
-    wait_for(lambda: not missing(client), lambda: "; ".join(missing(client)))
+def wait_whole(client: Host, members: Sequence[str] = ()) -> None:
+    """Wait until each part has all of its hosts again.
+
+    :param members: Those of PostgreSQL, by default the hosts of the group.
+    """
+    wait_for(lambda: not missing(client, members), lambda: "; ".join(missing(client, members)))
 
 
 def server_environment(name: str) -> list[str]:
