@@ -1,11 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that return versions and clusters of PostgreSQL."""
+"""Filters that return versions and clusters of PostgreSQL, and the healthy members of a cluster."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.cluster_members import healthy_members
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters, image_version, major_version
 
 
@@ -14,4 +15,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {"postgres_version": major_version, "postgres_image_version": image_version, "postgres_clusters": clusters}
+        return {"postgres_version": major_version, "postgres_image_version": image_version, "postgres_clusters": clusters, "healthy_members": healthy_members}

@@ -121,7 +121,7 @@ class Here:
     """What the backup's host has, and can reach.
 
     :param name: The host's name in the inventory.
-    :param addresses: The host's names and addresses, and the name of PostgreSQL's container.
+    :param addresses: The host's names and addresses, the name of PostgreSQL's container, and the addresses of the members of a cluster.
     :param postgres_ports: The ports of the host's PostgreSQL, empty if it has none.
     :param bucket: The bucket with a prefix that is backed up, empty for a folder.
     :param endpoint: The endpoint through which this host reaches the bucket.
@@ -199,9 +199,12 @@ def _add_database(plan: Plan, here: Here, server: str, role: str, store: Store) 
 
 
 def _is_postgres_here(here: Here, server: str, store: Store) -> bool:
-    if not here.postgres_ports or store["port"] not in here.postgres_ports:
+    # A cluster has several hosts, with one port for all or a port for each.
+    if not here.postgres_ports or not all(port in here.postgres_ports for port in store["port"].split(",")):
         return False
-    return store["host"] in here.addresses or server == here.name and (store["host"] in LOOPBACK or store["host"].startswith("/"))
+    return (
+        all(host in here.addresses for host in store["host"].split(",")) or server == here.name and (store["host"] in LOOPBACK or store["host"].startswith("/"))
+    )
 
 
 def _add_artifacts(plan: Plan, here: Here, server: str, store: Store) -> None:

@@ -213,12 +213,13 @@ def read_etcd(root: Path) -> dict[str, Any]:
 
 
 def read_backup(root: Path) -> dict[str, Any]:
-    """Return the repository of the backup and its secret."""
+    """Return the repository of the backup and its secret, and whether it is the backup of a cluster of PostgreSQL."""
     path = root / "etc/atlas-mlflow/backup.json"
     if not path.exists():
         return {}
     settings = json.loads(path.read_text(encoding="utf-8"))
-    return {"repository": settings.get("repository", ""), "secrets": {"backup_passphrase": settings.get("passphrase", "")}}
+    of_cluster = bool((settings.get("postgres") or {}).get("member"))
+    return {"repository": settings.get("repository", ""), "of_cluster": of_cluster, "secrets": {"backup_passphrase": settings.get("passphrase", "")}}
 
 
 def read_haproxy(root: Path) -> dict[str, Any]:

@@ -119,7 +119,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         cluster.cluster_keeps_its_members,
         cluster.cluster_overwrites_nothing,
         cluster.cluster_takes_over_its_data,
-        cluster.cluster_has_no_backup,
+        cluster.cluster_has_no_backup_of_one_host,
         cluster.replication_passwords_are_long,
         cluster.patroni_port_is_free,
         data.postgres_keeps_its_data,

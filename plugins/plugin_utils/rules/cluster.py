@@ -188,13 +188,15 @@ def cluster_takes_over_its_data(given: RoleSettings) -> str:
     )
 
 
-def cluster_has_no_backup(given: RoleSettings) -> str:
+def cluster_has_no_backup_of_one_host(given: RoleSettings) -> str:
     """The backup of one host is not left to fail: it archives what that host writes, and the primary of a cluster may be another one."""
-    if not members(given) or not (given.facts.get("stack") or {}).get("backup"):
+    backup = (given.facts.get("stack") or {}).get("backup")
+    if not members(given) or not backup or backup.get("of_cluster"):
         return ""
     return (
-        f"{given.host} has a backup (/etc/atlas-mlflow/backup.json), which does not support a cluster yet. Keep one host in the group postgres. Or, if you "
-        "back up the cluster by other means: disable atlas-mlflow-backup.timer on the host and move that file away. The backups stay."
+        f"{given.host} has the backup of one host (/etc/atlas-mlflow/backup.json), and a cluster is backed up in another way. Disable "
+        "atlas-mlflow-backup.timer on the host and move that file away, and run this playbook again. Then set backup_repository to a place that all members "
+        "reach (s3://BUCKET/PREFIX, or the folder of a share) and run backup.yml. The former backups stay: only one host can be restored from them."
     )
 
 

@@ -21,11 +21,11 @@ def topology_hosts(groups: Mapping[str, Iterable[str]]) -> list[str]:
 
 
 def backup_hosts(groups: Mapping[str, Iterable[str]]) -> list[str]:
-    """Return the host of the backups, as a list: the host of the database, or the first tracking server if the database is embedded.
+    """Return the hosts that make backups: the host of the database, all members of a cluster, or the first tracking server if the database is embedded.
 
     :param groups: The groups of the inventory with their hosts.
     """
-    return (list(groups.get("postgres", ())) or list(groups.get("mlflow_servers", ())))[:1]
+    return list(groups.get("postgres", ())) or list(groups.get("mlflow_servers", ()))[:1]
 
 
 def ip_version(text: Any) -> int:

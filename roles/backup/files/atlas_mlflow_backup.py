@@ -9,6 +9,10 @@ later is kept in a separate folder for as long as a point may need it.
 A point counts only after its databases were read back from the repository and compared with the source: the revision of their schema, and
 the rows of every table.
 
+A cluster of PostgreSQL is dumped by pg_dump on one member, a replica if one is healthy. Each member has the timer, and Patroni's list of the members
+decides which one makes the backup. A restore loads the dumps next to the present databases of the primary, compares them, and then renames the
+databases. Replicas get all of it by replication.
+
 The settings are in a JSON file that only root can read. The tools get them by their environment or by files of the same kind.
 """
 
@@ -26,14 +30,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import served_stores  # in the same folder as this file
+import cluster_members  # these two are in the same folder as this file
+import served_stores
 
 HOST_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 SETTINGS = Path("/etc/atlas-mlflow/backup.json")
@@ -41,6 +46,17 @@ LOCK = Path("/run/atlas-mlflow-backup.lock")
 STANZA = "mlflow"
 #: Seconds in which PostgreSQL must replay its log.
 RECOVERY_TIMEOUT = 3600
+#: The settings of Patroni, if PostgreSQL is a cluster.
+PATRONI = "/etc/patroni/config.yml"
+#: Attempts to dump a database. A replica cancels a query that delays the changes of the primary for too long.
+DUMP_ATTEMPTS = 3
+#: The file in the repository of a cluster that names the host of the running backup or restore, and the seconds after which that host is considered lost.
+CLAIM = "running.json"
+CLAIM_LIFE = 6 * 3600
+#: What to do if a test restore has no room.
+WITHOUT_TEST = ", or set backup_test_restore to false, and restore a backup on another host from time to time"
+#: The exit status of a restore that failed and left the databases as they are.
+LEFT_AS_IT_IS = 3
 #: The copies of SQLite's databases in the repository, by their purpose. The point's name is their prefix.
 ENDINGS = {"backend": ".db", "users": ".users.db", "registry": ".registry.db"}
 #: The tables in the summary of a database. All of its tables are compared.
@@ -70,6 +86,10 @@ Counts = dict[str, Any]
 
 class BackupError(Exception):
     """Something that cannot be backed up, checked or restored, in words for the operator."""
+
+
+class NotRestoredError(BackupError):
+    """A restore that failed and left the databases as they are."""
 
 
 def run(argv: list[str], user: str = "", environment: dict[str, str] | None = None, stdin: str | None = None) -> str:
@@ -284,6 +304,8 @@ class Postgres:
         self.test_restore = given["test_restore"]
         self.full_every = settings["full_every_days"]
         self.version = str(given["version"])
+        #: The folder of PostgreSQL's programs on a host.
+        self.programs = f"/usr/lib/postgresql/{self.version}/bin"
 
     def inside(self, argv: list[str]) -> str:
         """Run a command as PostgreSQL's user, in its container if it has one."""
@@ -301,14 +323,16 @@ class Postgres:
         port = "5432" if socket else ""
         return lambda query: json.loads(self.psql(f"SELECT coalesce(json_agg(t), '[]') FROM ({query}) t", database, port, socket))
 
-    def count(self, socket: str = "") -> dict[str, Counts]:
+    def count(self, socket: str = "", databases: dict[str, str] | None = None) -> dict[str, Counts]:
         """Return the counts of each database.
 
+        :param socket: The folder of the socket of a temporary PostgreSQL, empty for the PostgreSQL of this host.
+        :param databases: The databases by their purpose, if others than those that are backed up.
         :raises BackupError: If PostgreSQL has no such database, or the database has no schema of MLflow.
         """
         listed = "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) AS name FROM pg_tables WHERE schemaname !~ '^(pg_|information_schema)'"
         counted = {}
-        for role, database in self.databases.items():
+        for role, database in (databases or self.databases).items():
             ask = self.asker(database, socket)
             tables = sorted(row["name"] for row in ask(listed))
             counts = {name.removeprefix("public."): value for name, value in count_rows(ask, tables).items()}
@@ -356,37 +380,55 @@ class Postgres:
 
         :raises BackupError: If the disk has no room for it, or PostgreSQL does not start.
         """
+        size = int(self.psql("SELECT sum(pg_database_size(oid)) FROM pg_database"))
+        with self._workspace("A test restore of this backup", size, WITHOUT_TEST) as folder:
+            data = folder / "data"
+            for path in (data, folder / "tablespaces"):
+                path.mkdir(mode=0o700)
+                shutil.chown(path, *self.owner)
+            try:
+                target = ["--type=name", f"--target={point}", f"--set={label}", "--target-action=promote", "--archive-mode=off"]
+                self.pgbackrest(f"--pg1-path={data}", *target, f"--tablespace-map-all={folder}/tablespaces", "restore")
+                with self._temporary(data):
+                    return self.count(str(folder))
+            except BackupError as error:
+                raise BackupError(failed_test(point, folder, error)) from error
+
+    @contextmanager
+    def _workspace(self, what: str, size: int, otherwise: str = "") -> Iterator[Path]:
+        """Make a temporary folder of PostgreSQL's user next to the data, and remove it afterwards.
+
+        :param what: What it is for, for the message.
+        :param size: The bytes that are written there.
+        :param otherwise: What to do if there is no room.
+        :raises BackupError: If the disk has no room for it.
+        """
         home = self.state or Path(self.psql("SHOW data_directory")).parent
         folder = home / "atlas-mlflow-test-restore"
-        size = int(self.psql("SELECT sum(pg_database_size(oid)) FROM pg_database"))
         needed, free = size + 256 * 1024**2, shutil.disk_usage(home).free
         if free < needed:
-            raise BackupError(
-                f"A test restore of this backup needs {needed // 1024**2} MiB in {home}, and {free // 1024**2} MiB are free. Make room, "
-                "or set backup_test_restore to false, and restore a backup on another host from time to time."
-            )
+            raise BackupError(f"{what} needs {needed // 1024**2} MiB in {home}, and {free // 1024**2} MiB are free. Make room{otherwise}.")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
-        data = folder / "data"
-        for path in (data, folder / "tablespaces"):
-            path.mkdir(mode=0o700)
-        for path in (folder, data, folder / "tablespaces"):
-            shutil.chown(path, *self.owner)
-        control = ["pg_ctl" if self.container else f"/usr/lib/postgresql/{self.version}/bin/pg_ctl", "--pgdata", str(data)]
         try:
-            target = ["--type=name", f"--target={point}", f"--set={label}", "--target-action=promote", "--archive-mode=off"]
-            self.pgbackrest(f"--pg1-path={data}", *target, f"--tablespace-map-all={folder}/tablespaces", "restore")
-            self._write_settings(data, folder)
+            shutil.chown(folder, *self.owner)
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def _temporary(self, data: Path) -> Iterator[None]:
+        """Run a private PostgreSQL on a data folder. Its socket and its log are in the folder above."""
+        folder = data.parent
+        control = ["pg_ctl" if self.container else f"{self.programs}/pg_ctl", "--pgdata", str(data)]
+        self._write_settings(data, folder)
+        try:
             self.inside([*control, "--log", f"{folder}/log", "--timeout", str(RECOVERY_TIMEOUT), "--wait", "--silent", "start"])
             self._wait(f"the log of a test restore, {folder}/log", "5432", str(folder))
-            return self.count(str(folder))
-        except BackupError as error:
-            said = (folder / "log").read_text(errors="replace").splitlines()[-10:] if (folder / "log").exists() else []
-            raise BackupError("\n".join([f"The test restore of {point} failed. {error}", *said])) from error
+            yield
         finally:
             if (data / "postmaster.pid").exists():
                 self.inside([*control, "--mode", "immediate", "--wait", "--silent", "stop"])
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _write_settings(self, data: Path, folder: Path) -> None:
         """Write the settings of a temporary PostgreSQL that no other process can reach."""
@@ -433,9 +475,9 @@ class Postgres:
     def kept(self, points: Rows) -> Rows:
         """Return the points whose backup still exists after retention."""
         labels = {backup["label"] for backup in self.backups()}
-        return [point for point in points if point.get("backup") in labels]
+        return [point for point in points if point.get("backup") in labels or "dumps" in point]
 
-    def verify(self) -> str:
+    def verify(self, _points: Rows) -> str:
         """Read every file of the repository back with pgBackRest."""
         said = self.pgbackrest("--output=text", "--verbose", "verify") if self.backups() else ""
         if "status: ok" not in said:
@@ -469,6 +511,190 @@ class Postgres:
             if role in point["counts"]
             for line in differences(counted[role], point["counts"][role], later[role] if later else None)
         ]
+
+
+class Dumps(Postgres):
+    """A member of a cluster of PostgreSQL, of whose databases pg_dump makes dumps. Dumps are stored with the artifacts."""
+
+    def __init__(self, settings: dict[str, Any], files: Files) -> None:
+        """Take the settings: the name of this member, and all that a PostgreSQL has."""
+        super().__init__(settings)
+        self.files = files
+        self.member = settings["postgres"]["member"]
+        self.keep = settings["keep_full"] * settings["full_every_days"]
+
+    def source(self) -> str:
+        """Return the member that makes the backup.
+
+        :raises BackupError: If Patroni does not answer, or no member is healthy.
+        """
+        return choose_member(json.loads(self.inside(["patronictl", "--config-file", PATRONI, "list", "--format", "json"])))
+
+    @staticmethod
+    def _stored(point: str, role: str) -> str:
+        return f"repository:dumps/{point}.{role}.dump"
+
+    def back_up(self, point: str) -> dict[str, Any]:
+        """Dump each database, read the dumps back from the repository, load them into a temporary PostgreSQL, and compare that with the source.
+
+        :raises BackupError: If the stored data differ from the source.
+        """
+        before = self.count()
+        stored: dict[str, Counts] = {}
+        size = sum(self._size(database) for database in self.databases.values())
+        try:
+            with self._workspace("This backup", size * (2 if self.test_restore else 1), WITHOUT_TEST if self.test_restore else "") as folder:
+                for role, database in self.databases.items():
+                    self._dump(database, folder / f"{role}.dump")
+                after = self.count()
+                for role in self.databases:
+                    self.files.rclone("copyto", str(folder / f"{role}.dump"), self._stored(point, role))
+                    (folder / f"{role}.dump").unlink()
+                if self.test_restore and self.databases:
+                    stored = self._loaded_counts(point, folder)
+                    refuse_differences(stored, before, after)
+        except BaseException:
+            self.remove({"name": point, "dumps": list(self.databases)})
+            raise
+        made = {"dumps": list(self.databases), "kind": f"dump of {self.member}", "version": self.version}
+        return {**made, "counts": stored, "read_back": list(stored)} if stored else {**made, "counts": before, "counts_after": after}
+
+    def _size(self, database: str) -> int:
+        return int(self.psql("SELECT pg_database_size(current_database())", database))
+
+    def _dump(self, database: str, path: Path) -> None:
+        for attempt in range(1, DUMP_ATTEMPTS + 1):
+            try:
+                self.inside([f"{self.programs}/pg_dump", "--port", self.port, "--format", "custom", "--file", str(path), database])
+                return
+            except BackupError as error:
+                if attempt == DUMP_ATTEMPTS or "conflict with recovery" not in str(error):
+                    raise
+
+    def _fetch(self, point: str, role: str, folder: Path) -> Path:
+        """Copy a dump from the repository to a folder of PostgreSQL's user."""
+        path = folder / f"{role}.dump"
+        self.files.rclone("copyto", self._stored(point, role), str(path))
+        shutil.chown(path, *self.owner)
+        return path
+
+    def _loaded_counts(self, point: str, folder: Path) -> dict[str, Counts]:
+        """Load the dumps of a point from the repository into a temporary PostgreSQL, and return the counts of its databases."""
+        data = folder / "data"
+        try:
+            self.inside([f"{self.programs}/initdb", "--pgdata", str(data), "--auth", "peer", "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-sync"])
+            with self._temporary(data):
+                for database, role in self._roles(self.databases).items():
+                    path = self._fetch(point, role, folder)
+                    self.psql(f"CREATE DATABASE {quoted(database)}", "postgres", "5432", str(folder))
+                    # The temporary PostgreSQL has no other users.
+                    self._load(path, database, "--no-owner", "--no-privileges", "--host", str(folder), "--port", "5432")
+                    path.unlink()
+                return self.count(str(folder))
+        except BackupError as error:
+            raise BackupError(failed_test(point, folder, error)) from error
+
+    def _load(self, path: Path, database: str, *options: str) -> None:
+        self.inside([f"{self.programs}/pg_restore", "--exit-on-error", *options, "--dbname", database, str(path)])
+
+    @staticmethod
+    def _roles(databases: dict[str, str]) -> dict[str, str]:
+        """Return the databases, each once, with one of their purposes."""
+        return {database: role for role, database in reversed(databases.items())}
+
+    @contextmanager
+    def loaded(self, point: dict[str, Any]) -> Iterator[dict[str, str]]:
+        """Load the dumps of a point next to the present databases of the primary, and remove what was not put in their place.
+
+        :returns: The loaded databases, by the name of the present ones.
+        :raises BackupError: If this member is no primary, or the loaded data differ from those that were backed up.
+        """
+        if self.psql("SELECT pg_is_in_recovery()") != "f":
+            raise BackupError(f"{self.member} is no longer the primary of the cluster. Run the restore again.")
+        present = {role: database for role, database in self.databases.items() if role in point["dumps"]}
+        beside = {role: f"{database[:50]}_restored" for role, database in present.items()}
+        try:
+            # The dumps and the loaded databases.
+            with self._workspace("This restore", 2 * sum(self._size(database) for database in present.values())) as folder:
+                for database, role in self._roles(present).items():
+                    self._load_beside(self._fetch(point["name"], role, folder), database, beside[role])
+            stored = self.count(databases=beside)
+            later = point.get("counts_after")
+            refuse_differences(stored, {role: point["counts"][role] for role in present}, {role: later[role] for role in present} if later else None)
+            yield {database: beside[role] for database, role in self._roles(present).items()}
+        except BaseException:
+            # Without PostgreSQL, the next restore removes them.
+            with suppress(BackupError):
+                for name in set(beside.values()):
+                    self.psql(f"DROP DATABASE IF EXISTS {quoted(name)}")
+            raise
+
+    def _load_beside(self, path: Path, present: str, beside: str) -> None:
+        """Load a dump into a new database with the same owner as the present database."""
+        owner = self.psql("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database()", present)
+        self.psql(f"DROP DATABASE IF EXISTS {quoted(beside)}")
+        self.psql(f"CREATE DATABASE {quoted(beside)} OWNER {quoted(owner)} ENCODING 'UTF8' TEMPLATE template0")
+        self._load(path, beside, "--port", self.port)
+        self.psql("ANALYZE", beside)
+
+    def switch(self, loaded: dict[str, str]) -> list[str]:
+        """Put loaded databases in the place of the present ones in one transaction, and return the new names of the present ones."""
+        former = {present: f"{present[:39]}_before_{stamp().lower()}" for present in loaded}
+        names = ", ".join("'" + name.replace("'", "''") + "'" for name in [*loaded, *loaded.values()])
+        statements = [f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname IN ({names}) AND pid <> pg_backend_pid()"]
+        for present, beside in loaded.items():
+            statements.append(f"ALTER DATABASE {quoted(present)} RENAME TO {quoted(former[present])}")
+            statements.append(f"ALTER DATABASE {quoted(beside)} RENAME TO {quoted(present)}")
+        commands = [word for statement in statements for word in ("--command", statement)]
+        self.inside(["psql", "--port", self.port, "--dbname", "postgres", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--single-transaction", *commands])
+        return list(former.values())
+
+    def remove(self, point: dict[str, Any]) -> None:
+        """Remove the dumps of a point."""
+        names = self.files.names("dumps") if point.get("dumps") else []
+        for role in point.get("dumps", []):
+            if f"{point['name']}.{role}.dump" in names:
+                self.files.rclone("deletefile", self._stored(point["name"], role))
+
+    def kept(self, points: Rows) -> Rows:
+        """Return the points that are kept, and remove the dumps of the other points."""
+        kept = points[-self.keep :]
+        for point in points:
+            if point not in kept:
+                self.remove(point)
+        return kept
+
+    def verify(self, points: Rows) -> str:
+        """Check that each point has its dumps. The repository's files are read by the caller."""
+        present = self.files.names("dumps")
+        expected = [f"{point['name']}.{role}.dump" for point in points for role in point.get("dumps", [])]
+        if missing := [name for name in expected if name not in present]:
+            raise BackupError(f"The repository lacks dumps of PostgreSQL: {', '.join(missing)}")
+        return f"{len(expected)} dumps of PostgreSQL are there"
+
+
+def choose_member(members: Rows) -> str:
+    """Return the member that makes the backup: the first healthy replica by name, or else the primary.
+
+    :param members: What C(patronictl list) returns.
+    :raises BackupError: If no member is healthy.
+    """
+    healthy = cluster_members.healthy_members(members)
+    if not healthy:
+        said = ", ".join(f"{member.get('Member')} is {member.get('State')}" for member in members)
+        raise BackupError(f"No member of the cluster is healthy, so none can be backed up ({said or 'Patroni lists none'}).")
+    return healthy[0]
+
+
+def quoted(name: str) -> str:
+    """Return a name in the form of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def failed_test(point: str, folder: Path, error: BackupError) -> str:
+    """Return the message about a test restore that failed, with the end of the log of its PostgreSQL."""
+    said = (folder / "log").read_text(errors="replace").splitlines()[-10:] if (folder / "log").exists() else []
+    return "\n".join([f"The test restore of {point} failed. {error}", *said])
 
 
 def refuse_differences(stored: dict[str, Counts], source: dict[str, Counts], later: dict[str, Counts] | None = None) -> None:
@@ -623,7 +849,7 @@ def stamp() -> str:
 
 def copies_of(point: dict[str, Any]) -> list[str]:
     """Return the SQLite databases of which a point has copies. Points of earlier releases have less information."""
-    if "copies" in point or "backup" in point:
+    if "copies" in point or "backup" in point or "dumps" in point:
         return list(point.get("copies", []))
     return ["backend", "users"] if point.get("users") else ["backend"]
 
@@ -663,35 +889,77 @@ class Repository:
         """Take the settings of the role."""
         self.settings = settings
         self.files = Files(settings)
-        self.index = f"{self.files.root}/points.json"
         self.in_folder = self.files.root.startswith("/")
-        self.postgres = Postgres(settings) if settings.get("postgres") else None
+        given = settings.get("postgres")
+        self.dumps = Dumps(settings, self.files) if given and given.get("member") else None
+        self.postgres: Postgres | None = self.dumps or (Postgres(settings) if given else None)
         self.sqlite = Sqlite(settings, self.files)
         self.keep = settings["keep_full"] * settings["full_every_days"]
+
+    def _read_file(self, name: str) -> str:
+        """Return a file at the top of the repository, an empty text if there is none."""
+        if self.in_folder:
+            path = Path(self.files.root, name)
+            return path.read_text() if path.exists() else ""
+        if name not in self.files.rclone("lsf", self.files.root, "--files-only", "--include", f"/{name}").split():
+            return ""
+        return self.files.rclone("cat", f"{self.files.root}/{name}")
+
+    def _write_file(self, name: str, text: str) -> None:
+        """Write a file at the top of the repository in one step."""
+        if self.in_folder:
+            beside = Path(self.files.root, f"{name}.new")
+            beside.write_text(text)
+            beside.replace(Path(self.files.root, name))
+        else:
+            self.files.rclone("rcat", f"{self.files.root}/{name}", stdin=text)
+
+    def _remove_file(self, name: str) -> None:
+        """Remove a file at the top of the repository."""
+        if self.in_folder:
+            Path(self.files.root, name).unlink(missing_ok=True)
+        else:
+            self.files.rclone("deletefile", f"{self.files.root}/{name}")
 
     @property
     def points(self) -> Rows:
         """Return the points, the oldest first."""
-        if self.in_folder:
-            return self._read(Path(self.index).read_text()) if Path(self.index).exists() else []
-        if "points.json" not in self.files.rclone("lsf", self.files.root, "--files-only", "--include", "/points.json").split():
-            return []
-        return self._read(self.files.rclone("cat", self.index))
-
-    @staticmethod
-    def _read(index: str) -> Rows:
-        points: Rows = json.loads(index)
+        points: Rows = json.loads(self._read_file("points.json") or "[]")
         return points
 
     def write(self, points: Rows) -> None:
         """Write the list of points in one step."""
-        text = json.dumps(points, indent=1) + "\n"
-        if self.in_folder:
-            beside = Path(f"{self.index}.new")
-            beside.write_text(text)
-            beside.replace(self.index)
-        else:
-            self.files.rclone("rcat", self.index, stdin=text)
+        self._write_file("points.json", json.dumps(points, indent=1) + "\n")
+
+    @contextmanager
+    def claimed(self, action: str) -> Iterator[None]:
+        """Lock out backups and restores on other members of a cluster, which share the repository.
+
+        :param action: What this process does, for the message of processes that are locked out.
+        :raises BackupError: If another member has the repository, or the repository is not the one that the members share.
+        """
+        if not self.dumps:
+            yield
+            return
+        mark = self.settings.get("mark", "")
+        if mark and not Path(mark).exists():
+            raise BackupError(f"{self.files.root} is not the folder that the members share: it has no file {mark}. Mount the share there.")
+        claim = json.loads(self._read_file(CLAIM) or "{}")
+        if claim and claim["member"] != self.dumps.member and time.time() - claim["time"] < CLAIM_LIFE:
+            begun = f"{datetime.fromtimestamp(claim['time'], UTC):%Y-%m-%d %H:%M:%S} UTC"
+            raise BackupError(
+                f"No {action} now: the {claim['action']} of {claim['member']}, begun at {begun}, has not ended. If it was interrupted, remove {CLAIM} "
+                f"from {self.settings['repository']}."
+            )
+        self._write_file(CLAIM, json.dumps({"member": self.dumps.member, "action": action, "time": time.time()}) + "\n")
+        try:
+            yield
+        finally:
+            self._remove_file(CLAIM)
+
+    def source(self) -> str:
+        """Return the member of a cluster that makes the backup, an empty text for another PostgreSQL."""
+        return self.dumps.source() if self.dumps else ""
 
     def refuse_other_stores(self) -> None:
         """Refuse a backup of stores that the tracking server of this host no longer uses.
@@ -740,8 +1008,16 @@ class Repository:
     def back_up(self) -> str:
         """Make a backup of databases and artifacts, compare it with its source, and expire old backups.
 
+        On a member of a cluster that is not to make the backup, do nothing.
+
         :raises BackupError: If it differs, or if there are data that it does not include. In the second case the backup is made anyway.
         """
+        if self.dumps and (source := self.dumps.source()) != self.dumps.member:
+            return f"Nothing to do: {source} makes the backup of the cluster."
+        with self.claimed("backup"):
+            return self._back_up()
+
+    def _back_up(self) -> str:
         self.refuse_other_stores()
         name = f"atlas-{stamp()}"
         point: dict[str, Any] = {"name": name, "counts": {}, "read_back": []}
@@ -779,7 +1055,7 @@ class Repository:
         if not self.points:
             raise BackupError("The repository has no backup.")
         last = self.points[-1]
-        verified = [f"{self.postgres.verify()}."] if self.postgres else []
+        verified = [f"{self.postgres.verify(self.points)}."] if self.postgres else []
         return "\n".join([" ".join([*verified, f"Read {self.files.read_all()} files of the mirror. The last point is {last['name']}."]), *describe(last)])
 
     def choose(self, wanted: str) -> tuple[dict[str, Any], datetime | None]:
@@ -789,7 +1065,11 @@ class Repository:
         """
         point, moment = choose(self.points, wanted)
         needed, present = point.get("version", ""), self.postgres.version if self.postgres else ""
-        if needed and needed != present:
+        if self.dumps:
+            self._refuse_for_cluster(point, moment)
+        elif "dumps" in point:
+            raise BackupError(f"{point['name']} has dumps of a cluster of PostgreSQL. Restore it to a cluster: 3, 5 or 7 hosts in the group postgres.")
+        elif needed and needed != present:
             has = f"PostgreSQL {present}" if present else "no PostgreSQL that is backed up"
             raise BackupError(
                 f'{point["name"]} is of PostgreSQL {needed}, and this host has {has}. Restore it to a host with postgres_version: "{needed}", and upgrade that.'
@@ -802,6 +1082,23 @@ class Repository:
                 raise BackupError(f"The {words} of {point['name']} is PostgreSQL, and the present one is SQLite. Restore it to a server with PostgreSQL.")
         return point, moment
 
+    def _refuse_for_cluster(self, point: dict[str, Any], moment: datetime | None) -> None:
+        """Refuse what cannot be restored to a cluster.
+
+        :raises BackupError: If the point has no dumps or those of a newer PostgreSQL, or a moment was requested.
+        """
+        name, version = point["name"], self.dumps.version if self.dumps else ""
+        if "dumps" not in point:
+            raise BackupError(
+                f"{name} is a backup of one host, and the group postgres is a cluster. Restore it with one host in the group postgres, and make that host "
+                "the first member of a cluster."
+            )
+        if moment:
+            names = ", ".join(known["name"] for known in self.points if "dumps" in known)
+            raise BackupError(f"A backup of a cluster is restored to one of its points, and not to a moment between them. The points: {names}.")
+        if int(point["version"]) > int(version):
+            raise BackupError(f'{name} is of PostgreSQL {point["version"]}, and this cluster has {version}. Set postgres_version to "{point["version"]}".')
+
     def find(self, wanted: str) -> str:
         """Return the point that a restore would use."""
         return f"A restore would take {self.choose(wanted)[0]['name']}."
@@ -812,6 +1109,8 @@ class Repository:
         :raises BackupError: If the restored data differ from those that were backed up.
         """
         point, moment = self.choose(wanted)
+        if self.dumps:
+            return self._restore_cluster(self.dumps, point)
         if not self.postgres:  # SQLite has no log after a point
             moment = None
         self.files.bring_back(point["name"])
@@ -826,6 +1125,26 @@ class Repository:
         gone = [served_stores.DATABASES[role] for role in copies_of(point) if role not in self.sqlite.paths]
         told += [f"The {words} is left as it is: the point has no copy of one." for words in left]
         told += [f"The {words} of the point is not restored: the tracking server uses none that is a file." for words in gone]
+        return "\n".join(told + [f"Not in it: {line}" for line in point.get("elsewhere", [])])
+
+    def _restore_cluster(self, dumps: Dumps, point: dict[str, Any]) -> str:
+        """Restore the databases of a cluster and the artifacts to a point. Later points stay, because they do not depend on PostgreSQL's log.
+
+        :raises NotRestoredError: If it fails. Then the databases are the present ones.
+        """
+        former: list[str] = []
+        try:
+            with self.claimed("restore"), dumps.loaded(point) as loaded:
+                self.files.bring_back(point["name"])
+                former = dumps.switch(loaded)
+        except (BackupError, OSError) as error:
+            if former:
+                raise BackupError(f"Restored {point['name']}, but {error}") from error
+            raise NotRestoredError(f"{error}\nThe databases are as they were before the restore.") from error
+        left = [role for role in dumps.databases if role not in point["dumps"]]
+        told = [f"Restored {point['name']}.", *describe(point)]
+        told += [f"The {served_stores.DATABASES[role]} is left as it is: the point has no dump of it." for role in left]
+        told += [f"The former database is kept as {name}. If nobody needs it, drop it on the primary." for name in former]
         return "\n".join(told + [f"Not in it: {line}" for line in point.get("elsewhere", [])])
 
 
@@ -856,6 +1175,7 @@ def main() -> int:
     actions.add_parser("backup", help="make a backup")
     actions.add_parser("check", help="read the repository back")
     actions.add_parser("list", help="list the points that can be restored")
+    actions.add_parser("source", help="name the member of a cluster that makes the backup")
     actions.add_parser("find", help="say which point a restore would take").add_argument("--to", required=True)
     actions.add_parser("restore", help="restore; the tracking servers must be stopped").add_argument("--to", required=True)
     given = parser.parse_args()
@@ -865,13 +1185,16 @@ def main() -> int:
         if given.action == "list":
             print(json.dumps(Repository(settings).points, indent=1))
             return 0
+        if given.action == "source":
+            print(Repository(settings).source())
+            return 0
         with locked("search for a point" if given.action == "find" else given.action, given.wait, shared=given.action in ("check", "find")):
             repository = Repository(settings)
             action = getattr(repository, {"backup": "back_up"}.get(given.action, given.action))
             print(action(given.to) if "to" in given else action(), flush=True)
     except (BackupError, OSError, sqlite3.Error) as error:
         print(error, file=sys.stderr)
-        return 1
+        return LEFT_AS_IT_IS if isinstance(error, NotRestoredError) else 1
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.atlas.mlflow.plugins.module_utils.cluster_members import healthy_members
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters, image_version, major_version
 
 
@@ -52,3 +53,21 @@ def test_a_running_cluster_of_somebody_else_is_left_alone() -> None:
 def test_a_cluster_that_an_upgrade_was_rolled_back_from_is_no_former_one() -> None:
     found = clusters({"postgres_clusters": [cluster("17", name="failed")]}, "17")
     assert found["former"] == {} and [failed["name"] for failed in found["failed"]] == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("replica", "healthy"),
+    [
+        ({"State": "streaming", "Lag in MB": 0}, ["a", "b", "c"]),
+        ({"State": "running", "Lag in MB": 16}, ["a", "b", "c"]),
+        # Newer releases of Patroni have two lags.
+        ({"State": "streaming", "Receive Lag": 0, "Replay Lag": 17}, ["b", "c"]),
+        ({"State": "streaming", "Lag in MB": "unknown"}, ["b", "c"]),
+        ({"State": "starting", "Lag in MB": 0}, ["b", "c"]),
+        ({"State": "stopped"}, ["b", "c"]),
+    ],
+)
+def test_healthy_members_are_the_replicas_that_follow_and_then_the_primary(replica: dict[str, Any], healthy: list[str]) -> None:
+    other = {"Member": "b", "Role": "Sync Standby", "State": "streaming", "Lag in MB": 0}
+    listed = [{"Member": "c", "Role": "Leader", "State": "running", "Lag in MB": ""}, other, {"Member": "a", "Role": "Replica", **replica}]
+    assert healthy_members(listed) == healthy

@@ -78,6 +78,9 @@ def test_a_server_tells_its_stores_and_no_secret(tmp_path: Path, deployment: str
     assert sorted(marks) == sorted(secrets)
     assert [name for name, secret in secrets.items() if not stack.matches(secret, marks[name]) or stack.matches(secret + "x", marks[name])] == []
     assert found["minio"]["folder"] == FOLDER and found["backup"]["repository"] == "/var/backups/x"
+    assert found["backup"]["of_cluster"] is False
+    write(tmp_path, backup='{"repository": "s3://kept", "passphrase": "p", "postgres": {"member": "db1"}}')
+    assert stack.read_stack(tmp_path)["backup"]["of_cluster"] is True
 
 
 def test_a_host_of_a_pool_tells_the_pools_and_no_folder(tmp_path: Path) -> None:

@@ -52,4 +52,5 @@ def test_the_host_of_the_database_makes_the_backups_or_else_the_first_tracking_s
     assert hosts({"mlflow_servers": ["one", "two"], "postgres": ["db"]}) == ["db"]
     assert hosts({"mlflow_servers": ["one", "two"], "postgres": []}) == ["one"]
     assert hosts({"mlflow_servers": ["one", "two"]}) == ["one"]
+    assert hosts({"mlflow_servers": ["one", "two"], "postgres": ["a", "b", "c"]}) == ["a", "b", "c"], "any member may be the one that is left"
     assert hosts({}) == []

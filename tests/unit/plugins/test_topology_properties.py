@@ -18,6 +18,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import c
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import allowed_hosts, host_names
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import backup, images, tls
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import specifications, value_fault
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import backup_hosts
 from cryptography import x509
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -236,17 +237,22 @@ def test_each_server_asks_an_artifact_store_that_hears_it(case: Case) -> None:
 @on_every_case
 def test_the_backup_asks_an_artifact_store_that_hears_it_or_is_refused(case: Case) -> None:
     run = Run(case)
-    name = (case.of("postgres") or case.of("mlflow_servers"))[0]
-    own = run.value(name, "backup", "{'url': backup_s3_endpoint_url, 'bucket': backup_artifacts_bucket, 'authority': backup_s3_authority}")
-    if not case.of("minio"):
-        assert own["url"] == own["bucket"] == ""
-        return
-    peer, url = artifact_store(run, case), urlsplit(own["url"])
-    called, _, port = url.netloc.rpartition(":")
-    if not run.told(name, "backup", backup.minio_is_reached):
-        assert unheard(run, Service(name, set(), "", "", ""), peer, "minio", called, int(port)) == ""
-    assert tls_faults(run, name, own["authority"], peer, called) == ""
-    assert url.scheme == ("https" if peer.certificate else "http")
+    for name in backup_hosts(case.groups):
+        own = run.value(name, "backup", "{'url': backup_s3_endpoint_url, 'bucket': backup_artifacts_bucket, 'authority': backup_s3_authority}")
+        if not case.of("minio"):
+            assert own["url"] == own["bucket"] == ""
+            continue
+        peer, url = artifact_store(run, case), urlsplit(own["url"])
+        called, _, port = url.netloc.rpartition(":")
+        if not run.told(name, "backup", backup.minio_is_reached):
+            assert unheard(run, Service(name, set(), "", "", ""), peer, "minio", called, int(port)) == ""
+        assert tls_faults(run, name, own["authority"], peer, called) == ""
+        assert url.scheme == ("https" if peer.certificate else "http")
+        # The backup takes a pool for the artifact store of the tracking servers, whatever host reads it.
+        served = {server: run.plans[server]["s3_endpoint_url"] for server in case.of("mlflow_servers")}
+        if len(case.of("minio")) > 1:
+            assert run.plans[name]["minio_names"] == [called]
+            assert {urlsplit(endpoint).hostname for endpoint in served.values()} == {called.lower()}
 
 
 @on_every_case

@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -487,3 +487,194 @@ def test_a_test_restore_in_a_container_is_in_a_folder_that_the_host_has_too(cont
     restore = next(argv for argv in contained.ran if argv[-1] == "restore")
     assert f"--pg1-path={tmp_path}/atlas-mlflow-test-restore/data" in restore and "--archive-mode=off" in restore
     assert list(tmp_path.iterdir()) == [], "nothing of it is left"
+
+
+LISTED = [
+    {"Member": "a", "Role": "Leader", "State": "running"},
+    {"Member": "b", "Role": "Sync Standby", "State": "streaming", "Lag in MB": 0},
+    {"Member": "c", "Role": "Replica", "State": "streaming", "Lag in MB": 0},
+]
+
+
+@pytest.mark.parametrize(("lost", "chosen"), [("", "b"), ("b", "c"), ("a", "b"), ("bc", "a"), ("ac", "b"), ("abc", "")])
+def test_one_member_makes_the_backup_whichever_is_lost(program: ModuleType, lost: str, chosen: str) -> None:
+    listed = [{**member, "State": "stopped"} if member["Member"] in lost else member for member in LISTED]
+    if chosen:
+        assert program.choose_member(listed) == chosen
+        return
+    with pytest.raises(program.BackupError, match=r"none can be backed up \(a is stopped, b is stopped, c is stopped\)"):
+        program.choose_member(listed)
+
+
+@pytest.fixture
+def cluster(program: ModuleType, embedded: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Return the member of a cluster with a repository in a folder, and the commands that it runs. Counts stand for databases, and texts for dumps."""
+    counts = {"backend": {"schema revision": "c0ffee", "runs": 3}}
+    seen = SimpleNamespace(
+        ran=[], listed=LISTED, replica="f", counts=counts, temporary=counts, beside=counts, fails={}, dumped="a dump", remote=embedded.remote
+    )
+
+    def inside(_self: Any, argv: list[str]) -> str:
+        words = " ".join(argv)
+        seen.ran.append(words)
+        for part, errors in seen.fails.items():
+            if part in words and errors:
+                raise program.BackupError(errors.pop(0))
+        if argv[0] == "patronictl":
+            return json.dumps(seen.listed)
+        if argv[0].endswith("pg_dump"):
+            Path(argv[argv.index("--file") + 1]).write_text(seen.dumped)
+        if argv[0].endswith("pg_restore"):
+            seen.loaded = Path(argv[-1]).read_text()
+        answers = {"pg_is_in_recovery": seen.replica, "SHOW data_directory": f"{tmp_path}/pg/main", "pg_database_size": "1000", "pg_get_userbyid": "mlflow"}
+        return next((answer for query, answer in answers.items() if query in words), "")
+
+    def count(_self: Any, socket: str = "", databases: Any = None) -> Any:
+        return seen.temporary if socket else seen.beside if databases else seen.counts
+
+    @contextmanager
+    def temporary(_self: Any, _data: Path) -> Any:
+        yield
+
+    (tmp_path / "pg").mkdir()
+    monkeypatch.setattr(program.Dumps, "inside", inside)
+    monkeypatch.setattr(program.Dumps, "count", count)
+    monkeypatch.setattr(program.Dumps, "_temporary", temporary)
+    monkeypatch.setattr(program.Repository, "elsewhere", lambda _self: ([], []))
+    monkeypatch.setattr(program.shutil, "chown", lambda *_given: None)
+    seconds = iter(range(10, 60))
+    monkeypatch.setattr(program, "stamp", lambda: f"20261127T0430{next(seconds)}Z")
+    given = {"service": "", "version": "17", "port": 5432, "databases": {"backend": "mlflow"}, "test_restore": True}
+    seen.mark = embedded.remote.folder / "cluster-of-a"
+    seen.mark.parent.mkdir()
+    seen.mark.touch()
+
+    def start(member: str = "b", **changed: Any) -> Any:
+        return embedded.start(sqlite={}, postgres={**given, "member": member, **changed}, mark=str(seen.mark))
+
+    seen.start, seen.folder = start, tmp_path / "pg"
+    seen.dumps = lambda: sorted(path.name for path in (embedded.remote.folder / "dumps").iterdir())
+    return seen
+
+
+def test_a_member_that_is_not_to_make_the_backup_leaves_it_to_the_other(cluster: Any) -> None:
+    for member in "ac":
+        assert cluster.start(member).back_up() == "Nothing to do: b makes the backup of the cluster."
+    assert [words for words in cluster.ran if "patronictl" not in words] == []
+    assert cluster.start("b").points == []
+
+
+def test_a_dump_of_a_cluster_is_read_back_and_compared_with_its_source(program: ModuleType, cluster: Any) -> None:
+    said = cluster.start().back_up()
+    assert "(dump of b)" in said and "schema revision c0ffee, 3 runs" in said and "(the same as in the source)" in said
+    point = cluster.start().points[0]
+    assert (point["dumps"], point["version"], point["read_back"]) == (["backend"], "17", ["backend"])
+    assert cluster.loaded == "a dump", "what is compared has come back from the repository"
+    assert cluster.dumps() == [f"{point['name']}.backend.dump"]
+    assert "1 dumps of PostgreSQL are there." in cluster.start().check()
+    assert list(cluster.folder.iterdir()) == [], "nothing temporary is left"
+    cluster.temporary = {"backend": {"schema revision": "c0ffee", "runs": 2}}
+    with pytest.raises(program.BackupError, match="runs: 2 stored, 3 in the source"):
+        cluster.start().back_up()
+    assert cluster.start().points == [point] and cluster.dumps() == [f"{point['name']}.backend.dump"]
+    (cluster.remote.folder / "dumps" / cluster.dumps()[0]).unlink()
+    with pytest.raises(program.BackupError, match=r"lacks dumps of PostgreSQL: atlas-.*\.backend\.dump"):
+        cluster.start().check()
+
+
+def test_a_dump_that_a_replica_cancels_is_made_again(program: ModuleType, cluster: Any) -> None:
+    conflict = "canceling statement due to conflict with recovery"
+    cluster.fails = {"pg_dump": [conflict, conflict]}
+    assert "Made the backup" in cluster.start().back_up()
+    cluster.fails = {"pg_dump": [conflict] * 3}
+    with pytest.raises(program.BackupError, match="conflict with recovery"):
+        cluster.start().back_up()
+    cluster.fails = {"pg_dump": ["permission denied"]}
+    with pytest.raises(program.BackupError, match="permission denied"):
+        cluster.start().back_up()
+
+
+def test_a_restore_puts_compared_databases_in_the_place_of_the_present_ones_at_once(cluster: Any) -> None:
+    cluster.start("b").back_up()
+    cluster.ran.clear()
+    said = cluster.start("a").restore("latest")
+    assert "Restored atlas-" in said and "The former database is kept as mlflow_before_20" in said
+    steps = [words for words in cluster.ran if "DATABASE" in words or "pg_restore" in words]
+    assert ['CREATE DATABASE "mlflow_restored" OWNER "mlflow"' in steps[1], "--dbname mlflow_restored" in steps[2]] == [True, True], steps
+    assert len(steps) == 4 and "--single-transaction" in steps[3] and "ON_ERROR_STOP=1" in steps[3], steps
+    order = [steps[3].index(part) for part in ("pg_terminate_backend", 'DATABASE "mlflow" RENAME TO "mlflow_before_', '"mlflow_restored" RENAME TO "mlflow"')]
+    assert order == sorted(order)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"replica": "t"}, "a is no longer the primary of the cluster"),
+        ({"fails": {"pg_restore": ["role monitor does not exist"]}}, "role monitor does not exist"),
+        ({"beside": {"backend": {"schema revision": "c0ffee", "runs": 1}}}, "runs: 1 stored, 3 in the source"),
+        ({"fails": {"RENAME": ["database is being accessed by other users"]}}, "being accessed by other users"),
+    ],
+)
+def test_a_restore_that_fails_leaves_the_databases_of_a_cluster(
+    program: ModuleType, cluster: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    cluster.start().back_up()
+    cluster.ran.clear()
+    vars(cluster).update(change)
+    repository = cluster.start("a")
+    monkeypatch.setattr(program, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(program, "Repository", lambda _settings: repository)
+    (tmp_path / "settings.json").write_text("{}")
+    monkeypatch.setattr(sys, "argv", ["backup", "--settings", str(tmp_path / "settings.json"), "restore", "--to", "latest"])
+    assert program.main() == program.LEFT_AS_IT_IS == 3
+    said = capsys.readouterr().err
+    assert message in said and "The databases are as they were before the restore." in said
+    renamed = [words for words in cluster.ran if "RENAME" in words]
+    assert renamed == [] or "fails" in change and len(renamed) == 1
+    assert "replica" in change or 'DROP DATABASE IF EXISTS "mlflow_restored"' in cluster.ran[-1], "what was loaded is removed"
+    assert not (cluster.remote.folder / program.CLAIM).exists()
+
+
+@pytest.mark.parametrize(("age", "other", "refused"), [(60, "c", True), (7 * 3600, "c", False), (60, "b", False)])
+def test_members_of_a_cluster_make_one_backup_or_restore_at_a_time(program: ModuleType, cluster: Any, age: float, other: str, refused: bool) -> None:
+    """A member that was lost meanwhile, or the same one after an interruption, locks nobody out."""
+    claim = cluster.remote.folder / program.CLAIM
+    claim.write_text(json.dumps({"member": other, "action": "restore", "time": program.time.time() - age}))
+    if not refused:
+        assert "Made the backup" in cluster.start().back_up()
+        assert not claim.exists()
+        return
+    with pytest.raises(program.BackupError, match=r"No backup now: the restore of c, begun at .* UTC, has not ended"):
+        cluster.start().back_up()
+    assert claim.exists() and cluster.start().points == []
+
+
+def test_a_share_that_is_not_mounted_gets_no_backup(program: ModuleType, cluster: Any) -> None:
+    cluster.mark.unlink()
+    with pytest.raises(program.BackupError, match="is not the folder that the members share: it has no file .*cluster-of-a"):
+        cluster.start().back_up()
+
+
+def test_a_cluster_refuses_what_it_cannot_restore(program: ModuleType, cluster: Any, embedded: Any) -> None:
+    cluster.start().back_up()
+    repository = cluster.start("a")
+    point = repository.points[0]
+    repository.write([{**POINTS[0], "backup": "20260503-023000F", "version": "17"}, {**point, "name": "atlas-2", "version": "18"}, {**point, "version": "15"}])
+    assert point["name"] in repository.find("latest"), "a dump of an older version loads into a newer one"
+    with pytest.raises(program.BackupError, match=f"restored to one of its points, and not to a moment between them. The points: atlas-2, {point['name']}"):
+        repository.find(point["time"])
+    with pytest.raises(program.BackupError, match=r"is a backup of one host, and the group postgres is a cluster"):
+        repository.find(POINTS[0]["name"])
+    with pytest.raises(program.BackupError, match=r"atlas-2 is of PostgreSQL 18, and this cluster has 17"):
+        repository.find("atlas-2")
+    with pytest.raises(program.BackupError, match=r"has dumps of a cluster of PostgreSQL. Restore it to a cluster"):
+        embedded.start(sqlite={}, postgres={"service": "", "version": "15", "port": 5432, "databases": {}, "test_restore": True}).find("latest")
+
+
+def test_old_dumps_are_removed_with_their_points(cluster: Any) -> None:
+    repository = cluster.start()
+    points = [{"name": "atlas-0", "backup": "F"}, *({"name": f"atlas-{number}", "dumps": ["backend"]} for number in (1, 2, 3))]
+    for point in points[1:]:
+        cluster.remote("copyto", str(cluster.mark), f"repository:dumps/{point['name']}.backend.dump")
+    assert repository.kept(points) == points[2:]
+    assert cluster.dumps() == ["atlas-2.backend.dump", "atlas-3.backend.dump"]

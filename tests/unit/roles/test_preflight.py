@@ -353,7 +353,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("postgres", member("case", [], stack=JOINED), ["case is a member of the cluster of case, three, two, and the group postgres has case"]),
     ("postgres", {**member(postgres_clusters=[{**FORMER, "version": "17"}])}, ["two has a PostgreSQL of its own", "pg_dropcluster --stop 17 main"]),
     ("postgres", member("case", postgres_clusters=[{**FORMER, "version": "17", "data": "/srv/pg"}]), ["are in /srv/pg", "/var/lib/postgresql/17/main"]),
-    ("postgres", member("case", stack={"backup": {"repository": "/backup", "secrets": {}}}), ["case has a backup", "atlas-mlflow-backup.timer"]),
+    ("postgres", member("case", stack={"backup": {"repository": "/backup", "secrets": {}}}), ["case has the backup of one host", "atlas-mlflow-backup.timer"]),
     ("postgres", {**CLUSTER, "postgres_rewind_password": "short"}, ["postgres_rewind_password has 5 characters"]),
     ("postgres", {**CLUSTER, "postgres_patroni_port": 0}, ["postgres_patroni_port is 0"]),
     ("etcd", {**CLUSTER, "ansible_facts": {"listeners": [{**FACTS["listeners"][0], "address": "192.0.2.7", "port": 2380}]}}, ["etcd_peer_port is 2380, and"]),
@@ -773,6 +773,7 @@ NEWER = [
     [
         *((role, {}) for role in GOOD),
         *((role, CLUSTER) for role in ("postgres", "etcd")),
+        ("postgres", member("case", stack={"backup": {"repository": "/backup", "of_cluster": True, "secrets": {}}})),
         ("postgres", member("case", postgres_clusters=[{**FORMER, "version": "17", "data": "/var/lib/postgresql/17/main", "start": "auto"}])),
         ("postgres", member(postgres_clusters=[{**FORMER, "version": "17", "start": "disabled"}])),
         *((role, member(there={"ansible_facts": {"stack": JOINED}}, stack=JOINED)) for role in ("postgres", "etcd")),

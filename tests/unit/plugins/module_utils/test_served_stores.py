@@ -16,6 +16,9 @@ POSTGRES = "postgresql+psycopg2://mlflow:canary%40secret@10.0.0.7:5432/mlflow?co
 PLAIN = {"MLFLOW_BACKEND_STORE_URI": "sqlite:////var/lib/mlflow/tracking.db", "MLFLOW_ARTIFACTS_DESTINATION": "/var/lib/mlflow/artifacts"}
 ON_POSTGRES = {"MLFLOW_BACKEND_STORE_URI": POSTGRES, "MLFLOW_ARTIFACTS_DESTINATION": "proxied-s3://mlflow", "MLFLOW_S3_ENDPOINT_URL": "http://10.0.0.8:9000"}
 ONE = Here("one")
+#: A member of a cluster, and the place of the cluster as a tracking server has it.
+MEMBER = Here("b", ["b", "10.0.0.8", "10.0.0.7", "10.0.0.9"], ["5432"])
+CLUSTER = "postgresql+psycopg2://mlflow:canary@/mlflow?host=10.0.0.7,10.0.0.8,10.0.0.9&port=5432,5432,5432&target_session_attrs=read-write"
 DB = Here("db", ["db", "10.0.0.7"], ["5432"], "mlflow", "http://10.0.0.8:9000", ["store", "10.0.0.8", "atlas-minio"])
 
 
@@ -105,6 +108,17 @@ SQLITE_ELSEWHERE = {**ON_POSTGRES, "MLFLOW_REGISTRY_STORE_URI": "sqlite:////srv/
             DB,
             ["10.0.0.7:6432", "which is not the PostgreSQL"],
         ),
+        # A host that is not of the cluster, and another port.
+        (
+            {"app": read_stores({"MLFLOW_BACKEND_STORE_URI": CLUSTER.replace("10.0.0.9", "10.0.0.5"), "MLFLOW_ARTIFACTS_DESTINATION": "gs://x"})},
+            Here(**{**MEMBER.__dict__, "elsewhere": ["gs://x"]}),
+            ["10.0.0.7,10.0.0.8,10.0.0.5", "which is not the PostgreSQL of b"],
+        ),
+        (
+            {"app": read_stores({"MLFLOW_BACKEND_STORE_URI": CLUSTER.replace(",5432&", ",6432&"), "MLFLOW_ARTIFACTS_DESTINATION": "gs://x"})},
+            Here(**{**MEMBER.__dict__, "elsewhere": ["gs://x"]}),
+            ["5432,5432,6432", "which is not the PostgreSQL of b"],
+        ),
         # Loopback is the tracking server's own host.
         ({"app": read_stores({**ON_POSTGRES, "MLFLOW_BACKEND_STORE_URI": POSTGRES.replace("10.0.0.7", "localhost")})}, DB, ["localhost:5432"]),
         (
@@ -133,6 +147,10 @@ def test_what_holds_data_and_is_not_taken_is_named(servers: dict[str, Any], here
         ({"db": read_stores({**ON_POSTGRES, "MLFLOW_BACKEND_STORE_URI": POSTGRES.replace("10.0.0.7", "127.0.0.1")})}, DB),
         ({"db": read_stores({**ON_POSTGRES, "MLFLOW_BACKEND_STORE_URI": "postgresql+psycopg2://u:p@/mlflow?host=/var/run/postgresql&port=5432"})}, DB),
         ({"store": read_stores({**ON_POSTGRES, "MLFLOW_S3_ENDPOINT_URL": "http://127.0.0.1:9000"})}, DB),
+        (
+            {"app": read_stores({"MLFLOW_BACKEND_STORE_URI": CLUSTER, "MLFLOW_ARTIFACTS_DESTINATION": "gs://x"})},
+            Here(**{**MEMBER.__dict__, "elsewhere": ["gs://x"]}),
+        ),
         ({"app": read_stores({**ON_POSTGRES, "MLFLOW_ARTIFACTS_DESTINATION": "proxied-s3://mlflow/team"})}, DB),
         ({"app": read_stores({**ON_POSTGRES, "MLFLOW_ARTIFACTS_DESTINATION": "gs://team/x"})}, Here(**{**DB.__dict__, "elsewhere": ["gs://team/"]})),
     ],
