@@ -10,10 +10,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import pytest
 from ansible.errors import AnsibleError
 from ansible_collections.atlas.mlflow.plugins.action.plan import ActionModule
+from ansible_collections.atlas.mlflow.plugins.filter.backup import backup_plan
 from ansible_collections.atlas.mlflow.plugins.filter.uris import with_password
+from ansible_collections.atlas.mlflow.plugins.module_utils.served_stores import read_stores
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import database
 from ansible_collections.atlas.mlflow.plugins.module_utils.uris import not_encoded
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import specifications
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import backup_hosts
 from in_process import act, trusted
 
 Groups = dict[str, list[str]]
@@ -260,6 +263,23 @@ def test_a_pool_is_open_for_its_hosts_and_the_proxies_and_the_proxies_for_its_cl
     assert found["two"]["firewall_needed"] == [{"port": 9000, "sources": [f"10.0.0.{number}" for number in (1, 3, 4, 5, 6)]}]
     assert found["other"]["firewall_needed"] == [{"port": 80, "sources": ["any"]}, {"port": 9000, "sources": ["10.0.0.7", "10.0.0.8"]}]
     assert pool(mlflow_server_artifact_mode="direct")["edge"]["firewall_needed"][1] == {"port": 9000, "sources": ["any"]}
+
+
+def test_the_backup_of_each_member_of_a_cluster_reads_a_pool_by_the_proxies_which_let_it_in() -> None:
+    """Any member may make the backup."""
+    names = ("one", "two", "three", "four", "edge", "web", "a", "b", "c")
+    hosts = {name: host(name, number, atlas_mlflow_tls=True, haproxy_minio_port=9443) for number, name in enumerate(names, 1)}
+    groups = {"mlflow_servers": ["web"], "minio": list(names[:4]), "haproxy": ["edge"], "postgres": list("abc")}
+    found = plans(groups, hosts)
+    for member in backup_hosts(groups):
+        known = found[member]
+        here = {"name": member, "bucket": "mlflow", "endpoint": known["backup_s3_endpoint_url"], "minio": known["minio_names"]}
+        here |= {"addresses": [one["address"] for one in known["postgres_members"]], "postgres_ports": [known["postgres_port"]]}
+        settings = {"MLFLOW_BACKEND_STORE_URI": found["web"]["backend_store"], "MLFLOW_ARTIFACTS_DESTINATION": found["web"]["artifacts_destination"]}
+        served = {"web": read_stores({**settings, "MLFLOW_S3_ENDPOINT_URL": found["web"]["s3_endpoint_url"]})}
+        plan = backup_plan(served, here)
+        assert (plan["faults"], plan["databases"]) == ([], {"backend": "mlflow"})
+        assert {"port": 9443, "sources": [f"10.0.0.{number}" for number in (6, 7, 8, 9)]} in found["edge"]["firewall_needed"]
 
 
 def test_the_hosts_of_a_pool_know_all_its_drives_in_the_order_of_the_inventory() -> None:
