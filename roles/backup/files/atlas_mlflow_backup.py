@@ -46,8 +46,8 @@ LOCK = Path("/run/atlas-mlflow-backup.lock")
 STANZA = "mlflow"
 #: Seconds in which PostgreSQL must replay its log.
 RECOVERY_TIMEOUT = 3600
-#: The settings of Patroni, if PostgreSQL is a cluster.
-PATRONI = "/etc/patroni/config.yml"
+#: The program of Patroni for operators with its settings, if PostgreSQL is a cluster.
+PATRONICTL = ["/usr/local/bin/patronictl", "--config-file", "/etc/patroni/config.yml"]
 #: Attempts to dump a database. A replica cancels a query that delays the changes of the primary for too long.
 DUMP_ATTEMPTS = 3
 #: The file in the repository of a cluster that names the host of the running backup or restore, and the seconds after which that host is considered lost.
@@ -528,7 +528,7 @@ class Dumps(Postgres):
 
         :raises BackupError: If Patroni does not answer, or no member is healthy.
         """
-        return choose_member(json.loads(self.inside(["patronictl", "--config-file", PATRONI, "list", "--format", "json"])))
+        return choose_member(json.loads(self.inside([*PATRONICTL, "list", "--format", "json"])))
 
     @staticmethod
     def _stored(point: str, role: str) -> str:
