@@ -44,7 +44,9 @@ else:
     if action == "switchover":
         seen["primary"] = next(name for name in members if name != seen["primary"])
     print("Successfully switched over" if action == "switchover" else "Success: restart on member " + given[1])
-state.write_text(json.dumps(seen))
+# Members are asked for their versions side by side.
+if action != "version":
+    state.write_text(json.dumps(seen))
 """
 
 
