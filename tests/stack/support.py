@@ -283,10 +283,10 @@ def playbook(name: str, over: dict[str, Any], folder: Path) -> list[str]:
     return [ansible, "--inventory", inventory, "--inventory", str(extra), str(ROOT / "playbooks" / f"{name}.yml")]
 
 
-def play(command: list[str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a playbook to its end."""
+def play(command: list[str], *arguments: str, patience: int = PATIENCE) -> subprocess.CompletedProcess[str]:
+    """Run a playbook to its end, for which it has some seconds."""
     return subprocess.run(
-        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}
+        [*command, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=patience, check=False, env={**os.environ, "ANSIBLE_NOCOLOR": "1"}
     )
 
 
