@@ -177,8 +177,9 @@ class Files:
             self.environment["RCLONE_CA_CERT"] = self.authorities.name
 
     def rclone(self, *argv: str, stdin: str | None = None) -> str:
-        """Run rclone."""
-        return run(["rclone", *argv, "--retries", "3", "--stats", "0"], environment=self.environment, stdin=stdin)
+        """Run rclone. It gives up a connection on which nothing comes, as after a shared address has moved to another proxy, and tries again."""
+        patience = ["--retries", "3", "--contimeout", "10s", "--timeout", "60s"]
+        return run(["rclone", *argv, *patience, "--stats", "0"], environment=self.environment, stdin=stdin)
 
     def names(self, path: str) -> list[str]:
         """Return the names in a folder of the repository, an empty list if there is no such folder."""
