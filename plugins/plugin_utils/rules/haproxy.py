@@ -5,8 +5,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import address_fault, port_conflicts
+
+Network = IPv4Network | IPv6Network
 
 SECONDS = ("request_timeout", "client_timeout", "server_timeout", "check_interval", "check_timeout")
 
@@ -85,3 +90,47 @@ def minio_port_is_free(given: RoleSettings) -> str:
     if not beside:
         return ""
     return f"haproxy_minio_port and minio_port are {port}, and {given.host} has both services. Set haproxy_minio_port to another port for all proxies."
+
+
+def metrics_address_is_one(given: RoleSettings) -> str:
+    """The metrics are at an IP address."""
+    return address_fault("haproxy_metrics_address", given.text("haproxy_metrics_address"))
+
+
+def metrics_port_is_free(given: RoleSettings) -> str:
+    """The port of the metrics is valid, and no other service of the proxy or of the host has it."""
+    port = given.number("haproxy_metrics_port")
+    if not port:
+        return ""
+    pool = ["haproxy_minio_port"] if given.items("haproxy_minio_servers") else []
+    own = [name for name in ("haproxy_port", "haproxy_redirect_port", *pool) if given.number(name) == port]
+    if own or not 0 < port < 65536:
+        seen = f", and so is {own[0]}" if own else ""
+        return f"haproxy_metrics_port is {port}{seen}. Set a port between 1 and 65535 that no other variable of the proxy has, or 0 for no metrics."
+    found = port_conflicts(given.facts.get("listeners") or [], given.text("haproxy_metrics_address"), port, ["haproxy.service"])
+    return f"haproxy_metrics_port is {port}, and {'; '.join(found)}. Stop that process, or set another port." if found else ""
+
+
+def _network(text: str) -> Network | None:
+    """Return an address or a network, None if the text is neither."""
+    with suppress(ValueError):
+        return ip_network(text, strict=False)
+    return None
+
+
+def metrics_clients_are_networks(given: RoleSettings) -> str:
+    """Those who may read the metrics are addresses and networks: a name could mean another host tomorrow."""
+    wrong = [str(client) for client in given.items("haproxy_metrics_clients") if not _network(str(client))]
+    return f"haproxy_metrics_clients has {', '.join(wrong)}. Give addresses or networks, such as 10.0.0.7 or 10.1.0.0/24." if wrong else ""
+
+
+def metrics_are_reached_by_clients(given: RoleSettings) -> str:
+    """Clients on other hosts reach the address of the metrics."""
+    address, networks = given.text("haproxy_metrics_address"), [_network(str(client)) for client in given.items("haproxy_metrics_clients")]
+    elsewhere = [str(network) for network in networks if network and not network.is_loopback]
+    if not given.number("haproxy_metrics_port") or not elsewhere or address_fault("", address) or not ip_address(address).is_loopback:
+        return ""
+    return (
+        f"haproxy_metrics_clients has {', '.join(elsewhere)}, and haproxy_metrics_address is {address}, which no other host reaches. Set "
+        "haproxy_metrics_address to an address of the host, or to 0.0.0.0, or leave haproxy_metrics_clients out."
+    )

@@ -294,6 +294,16 @@ class Proxy(Service):
         return self.host.number("haproxy_minio_port")
 
     @property
+    def metrics_port(self) -> int:
+        """Return the port of HAProxy's metrics, 0 if there is none."""
+        return self.host.number("haproxy_metrics_port")
+
+    @property
+    def metrics_clients(self) -> list[str]:
+        """Return the addresses and networks that may read the metrics."""
+        return [str(client) for client in self.host.items("haproxy_metrics_clients")]
+
+    @property
     def virtual_address(self) -> str:
         """Return the address that the proxies share, without the length of its network's prefix, empty if there is none."""
         return self.host.text("haproxy_virtual_address").partition("/")[0]

@@ -282,6 +282,7 @@ class Stack:
             if proxy.name == host.name:
                 found += [Opening(port, (ANYBODY,)) for port in (self.proxy_port, proxy.redirect_port) if port]
                 found += [Opening(self.proxies[0].minio_port, tuple(self.store_clients))] if self.store_address else []
+                found += [Opening(proxy.metrics_port, tuple(proxy.metrics_clients))] if proxy.metrics_port and proxy.metrics_clients else []
                 peers = tuple(peer.host.ip for peer in self.proxies if peer.name != host.name)
                 found += [Opening(0, peers)] if self.virtual_address and peers else []
         return found

@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from stack.support import PORT, ROOT, address_of, ask, authority, host_of, hosts_of, make_webhook, play, playbook, query, webhooks
+from stack.support import PORT, ROOT, address_of, ask, authority, connect, host_of, hosts_of, make_webhook, play, playbook, query, webhooks
 from testinfra.host import Host
 
 PREFIX = "/mlflow"
 SEARCH = f"{PREFIX}/api/2.0/mlflow/experiments/search?max_results=1"
 ARTIFACTS = f"{PREFIX}/api/2.0/mlflow-artifacts/artifacts"
 LIMIT = 100 * 1024**2
+#: The port of the proxy's metrics.
+METRICS = 8405
 #: An authority that has certified nobody here.
 FOREIGN = ROOT / "tests/stack/embedded/authority.pem"
 #: Seconds: a bound against waiting for ever, far above what anything here takes.
@@ -293,6 +295,22 @@ def test_tls_goes_on_to_the_servers_where_it_shall(client: Host, proxy: Host, ur
     assert ask(client, url + SEARCH).status == 200
     # From the one place that the firewall lets ask.
     assert [ask(proxy, f"{scheme}://{servers[0]}:{PORT}{SEARCH}").status for scheme in ("https", "http")] == [200, 0]
+
+
+def test_metrics_of_the_proxy_are_for_those_who_are_named(client: Host, proxy: Host, server: Host, proxy_name: str, tmp_path: Path) -> None:
+    """By the firewall and, for those behind it, by HAProxy."""
+    given = {"haproxy_metrics_port": METRICS, "haproxy_metrics_address": "0.0.0.0", "haproxy_metrics_clients": [address_of(client)]}
+    done = play(playbook("site", {"haproxy": {"vars": given}}, tmp_path))
+    assert done.returncode == 0, done.stdout[-5000:]
+    answer = ask(client, f"https://{proxy_name}:{METRICS}/metrics")
+    assert answer.status == 200
+    for name in hosts_of("mlflow_servers"):
+        assert re.search(rf'^haproxy_server_status{{proxy="mlflow_servers",server="{name}",state="UP"}} 1$', answer.body, re.MULTILINE), name
+    assert ask(client, f"https://{proxy_name}:{METRICS}/").status == 404
+    assert connect(server, proxy, METRICS) == ["dropped"]
+    # The firewall lets a host ask itself. By its own address, it is not among the named.
+    assert ask(proxy, f"https://{address_of(proxy)}:{METRICS}/metrics").status == 403
+    assert ask(proxy, f"https://localhost:{METRICS}/metrics").status == 200
 
 
 def test_a_server_whose_certificate_is_of_another_authority_is_given_nothing(client: Host, proxy: Host, url: str) -> None:
