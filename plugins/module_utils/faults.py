@@ -552,6 +552,100 @@ FAULTS: dict[str, Fault] = {
             "The server answers on its own host, and the client cannot connect.",
             "Look at what is between the two: routes, proxies, published addresses.",
         ),
+        # What several hosts share: a cluster of PostgreSQL, a pool of MinIO, the address of the proxies
+        Fault(
+            "host-unreachable",
+            "hosts",
+            "Ansible does not reach a host of the stack: the host is down, or its network or its SSH is.",
+            "Start the host, or repair its network. If the other hosts still reach it, correct ansible_host.",
+        ),
+        Fault(
+            "etcd-without-quorum",
+            "etcd",
+            "Too few members of etcd run or reach each other for a majority. Patroni cannot agree on a primary: nobody replaces a lost one, and a primary that "
+            "does not reach all other members gives up its role.",
+            "Start etcd on more members (systemctl start etcd), and see journalctl -u etcd there. If they run, repair the network between them "
+            "(etcd_client_port, etcd_peer_port).",
+        ),
+        Fault(
+            "etcd-member-missing",
+            "etcd",
+            "A member of etcd does not run or does not reach the others. A majority still agrees, and the loss of more members may end that.",
+            "Start it (systemctl start etcd), or see {log} on its host. etcd keeps its state in /var/lib/etcd: do not remove it.",
+        ),
+        Fault(
+            "cluster-without-primary",
+            "cluster",
+            "No member of the cluster is the primary, so the database accepts no writes, and the tracking servers cannot log in.",
+            "Wait half a minute, in which Patroni makes a replica the primary. If it does not, start patroni on all members, so that the one with the last "
+            "writes is among them, and see journalctl -u patroni and patronictl list there.",
+        ),
+        Fault(
+            "cluster-two-primaries",
+            "cluster",
+            "Two members accept writes (split brain): one of them lost its role, and its PostgreSQL runs on without Patroni, or was started by hand. Writes go "
+            "to either of them, and those of one will be lost.",
+            "Stop PostgreSQL at once on the member that patronictl list does not name as the leader, and keep its data folder until you have compared the "
+            "writes. Then start patroni there, which makes it a replica and rewinds it.",
+        ),
+        Fault(
+            "cluster-member-missing",
+            "cluster",
+            "A member of the cluster does not run, so fewer members are left to replace the primary, and perhaps no replica acknowledges writes.",
+            "Start it (systemctl start patroni), or see {log} on its host.",
+        ),
+        Fault(
+            "replica-not-streaming",
+            "cluster",
+            "A replica runs, and does not receive what the primary writes: it cannot log in to the primary or does not reach it, or it needs files that the "
+            "primary no longer has.",
+            "See PostgreSQL's log on its host. If it needs removed files, copy the data again: patronictl reinit atlas-mlflow NAME.",
+        ),
+        Fault(
+            "replica-lags",
+            "cluster",
+            "A replica is so far behind the primary that Patroni does not make it the primary if that one is lost.",
+            "See whether its disk or its network is slower than those of the others, or a long query or pg_wal_replay_pause() holds it up.",
+        ),
+        Fault(
+            "pool-without-write-quorum",
+            "pool",
+            "Too many drives or hosts of the pool of MinIO are missing: no artifact can be written. Data that are on the drives are kept.",
+            "Start MinIO on the missing hosts and mount their drives (see the other findings), and see journalctl -u minio there.",
+        ),
+        Fault(
+            "pool-host-missing",
+            "pool",
+            "MinIO of a host of the pool does not run, or does not reach enough others. The pool survives only as many losses as site.yml prints.",
+            "Start it (systemctl start minio), or see {log} on its host. When it is back, MinIO heals what it has missed.",
+        ),
+        Fault(
+            "pool-drive-missing",
+            "pool",
+            "A drive of the pool is not there, so its part of each object is missing.",
+            "Mount the drive, and restart MinIO on its host. Replace a broken drive by an empty one at the same folder: MinIO heals it.",
+        ),
+        Fault(
+            "keepalived-not-running",
+            "virtual address",
+            "A proxy runs without keepalived, so it does not take the shared address when another proxy is lost.",
+            "Start it (systemctl start keepalived), or see {log} on its host.",
+        ),
+        Fault(
+            "virtual-address-missing",
+            "virtual address",
+            "No proxy has the shared address (haproxy_virtual_address), so nobody reaches the tracking servers by it.",
+            "See that HAProxy and keepalived run on a proxy (systemctl status haproxy keepalived), and journalctl -u keepalived. In a cloud, the network may "
+            "not let a host take another address.",
+        ),
+        Fault(
+            "virtual-address-twice",
+            "virtual address",
+            "Several proxies have the shared address: they do not hear each other's announcements (VRRP, IP protocol 112), or keepalived was killed and left "
+            "the address behind. Each client reaches whichever proxy its network saw last.",
+            "Let the proxies' firewalls and networks pass VRRP between them. Where keepalived does not run, start it: it removes the address if another proxy "
+            "has it.",
+        ),
         # The OpenID provider of the server
         Fault(
             "provider-untrusted",

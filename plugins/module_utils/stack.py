@@ -190,7 +190,7 @@ def read_minio(root: Path) -> dict[str, Any]:
 def read_postgres(root: Path) -> dict[str, Any]:
     """Return the members of a cluster and the secrets that they share, or the secret of a PostgreSQL in a container."""
     patroni = root / "etc/patroni/config.yml"
-    if patroni.exists() and (settings := _patroni_settings(patroni.read_text(encoding="utf-8"))):
+    if patroni.exists() and (settings := patroni_settings(patroni.read_text(encoding="utf-8"))):
         logins = settings["postgresql"]["authentication"]
         secrets = {f"postgres_{login}_password": logins[login]["password"] for login in ("replication", "rewind")}
         return {"members": sorted(settings["tags"]["atlas_mlflow_members"].split(",")), "secrets": secrets}
@@ -198,7 +198,7 @@ def read_postgres(root: Path) -> dict[str, Any]:
     return {"secrets": {"postgres_superuser_password": path.read_text(encoding="utf-8").strip()}} if path.exists() else {}
 
 
-def _patroni_settings(text: str) -> dict[str, Any]:
+def patroni_settings(text: str) -> dict[str, Any]:
     """Return the settings of Patroni that the role postgres wrote, which are JSON below comments; empty if another tool wrote them."""
     try:
         settings: dict[str, Any] = json.loads("".join(line for line in text.splitlines() if not line.startswith("#")))

@@ -173,17 +173,12 @@ ansible_facts:
       sample: [mlflow-gc.timer]
 """
 
-import array
-import fcntl
-import ipaddress
 import os
 import platform
 import pwd
 import re
 import socket
 import stat
-import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -193,12 +188,9 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PRO
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, read_stamp
 from ansible_collections.atlas.mlflow.plugins.module_utils.etcd import read_etcd
 from ansible_collections.atlas.mlflow.plugins.module_utils.haproxy import drained_servers
+from ansible_collections.atlas.mlflow.plugins.module_utils.interfaces import own_addresses
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import read_all_listeners
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import read_stack
-
-#: Requests to the kernel: the addresses of all interfaces, and the network mask of one (netdevice(7)).
-SIOCGIFCONF = 0x8912
-SIOCGIFNETMASK = 0x891B
 
 
 def read_os_release(text: str) -> dict[str, str]:
@@ -231,31 +223,6 @@ def default_address() -> str:
             return str(probe.getsockname()[0])
         except OSError:
             return ""
-
-
-def read_addresses(answer: bytes, ask: Callable[[bytes], bytes]) -> list[dict[str, str | int]]:
-    """Return the IPv4 addresses in an answer of the kernel, except loopback, each with its interface and the length of its prefix.
-
-    :param answer: Entries of 40 bytes (struct ifreq): an interface's name, and from byte 16 a socket's address, whose IPv4 address is at byte 20.
-    :param ask: Returns the same entry with a network mask in place of the address.
-    """
-    found: list[dict[str, str | int]] = []
-    for start in range(0, len(answer), 40):
-        entry = answer[start : start + 40]
-        name, address = entry[:16].rstrip(b"\0").decode(), ipaddress.ip_address(entry[20:24])
-        if not address.is_loopback:
-            mask = int.from_bytes(ask(entry)[20:24], "big")
-            found.append({"interface": name.partition(":")[0], "address": str(address), "prefix": mask.bit_count()})
-    return found
-
-
-def own_addresses() -> list[dict[str, str | int]]:
-    """Return the IPv4 addresses of the host's interfaces, except loopback. The address that proxies share is among them on the proxy that has it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        space = array.array("B", bytes(40 * 1024))
-        place, size = space.buffer_info()
-        used = struct.unpack("iP", fcntl.ioctl(probe, SIOCGIFCONF, struct.pack("iP", size, place)))[0]
-        return read_addresses(space.tobytes()[:used], lambda entry: fcntl.ioctl(probe, SIOCGIFNETMASK, entry))
 
 
 def read_memory(text: str) -> int:

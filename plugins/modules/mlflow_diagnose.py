@@ -123,7 +123,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils import uris
 from ansible_collections.atlas.mlflow.plugins.module_utils.arguments import option
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import answers, collect, find, front
+from ansible_collections.atlas.mlflow.plugins.module_utils.commands import run_quietly
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import answers, collect, front
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SERVER_INFO, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, NoAnswer, ask, tls_context
@@ -144,18 +145,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "password": {"type": "str", "no_log": True},
     "timeout": {"type": "float", "default": 4},
 }
-
-
-def run_quietly(module: AnsibleModule) -> find.Run:
-    """Return a function that runs a command and returns its code, output and errors. A missing command fails like any other."""
-
-    def run(command: list[str]) -> tuple[int, str, str]:
-        if not module.get_bin_path(command[0]):
-            return 127, "", f"{command[0]} is not installed"
-        code, out, err = module.run_command(command)
-        return code, out, err
-
-    return run
 
 
 def offers_links(base: Base, host: str, timeout: float, tls: ssl.SSLContext) -> bool:

@@ -46,15 +46,12 @@ def endpoints(sockets: Iterable[Listener]) -> str:
     return ", ".join(sorted({one.endpoint for one in sockets}))
 
 
-class Diagnosis:
-    """The facts of one server, and its checks in the order of its layers."""
+class Checks:
+    """Checks in the order of their layers."""
 
-    def __init__(self, wanted: Mapping[str, Any], server: Mapping[str, Any], client: Mapping[str, Any] | None = None) -> None:
-        self.wanted, self.server, self.client = wanted, server, client or {}
-        self.address, self.port = ip_address(wanted["host"]), int(wanted["port"])
-        self.wanted_socket = Listener(self.address, self.port)
-        #: A command that shows the whole log of the server.
-        self.log = server.get("log") or "the server's log"
+    def __init__(self, explained: Iterable[str] = ()) -> None:
+        """Take the faults that follow from faults which are already known."""
+        self.explained = frozenset(explained)
         self.checks: list[Check] = []
 
     @property
@@ -68,9 +65,26 @@ class Diagnosis:
         :param found: The fault, or the name of a fault without values to fill in.
         :param follows: Whether the fault follows from an earlier one.
         """
+        follows = follows or (found.id if isinstance(found, Fault) else found) in self.explained
         verdict = "ok" if not found else "follows" if follows else "unknown" if found == UNKNOWN else "fault"
         named = fault(found) if verdict == "fault" and isinstance(found, str) else found
         self.checks.append(Check(layer, expected, seen, verdict, named if verdict == "fault" and isinstance(named, Fault) else None))
+
+    def has(self, *faults: str) -> bool:
+        """Return whether one of these faults was found."""
+        return any(check.fault in faults for check in self.faults)
+
+
+class Diagnosis(Checks):
+    """The facts of one server, and its checks."""
+
+    def __init__(self, wanted: Mapping[str, Any], server: Mapping[str, Any], client: Mapping[str, Any] | None = None, explained: Iterable[str] = ()) -> None:
+        super().__init__(explained)
+        self.wanted, self.server, self.client = wanted, server, client or {}
+        self.address, self.port = ip_address(wanted["host"]), int(wanted["port"])
+        self.wanted_socket = Listener(self.address, self.port)
+        #: A command that shows the whole log of the server.
+        self.log = server.get("log") or "the server's log"
 
     @property
     def runs(self) -> bool:
@@ -95,7 +109,3 @@ class Diagnosis:
     def proxy(self) -> str:
         """Return the proxy in words."""
         return f"{self.front['process'] or 'a process'} (pid {self.front['pid']}) on {Listener.from_dict(self.front).endpoint}"
-
-    def has(self, *faults: str) -> bool:
-        """Return whether one of these faults was found."""
-        return any(check.fault in faults for check in self.faults)

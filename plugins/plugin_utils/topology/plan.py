@@ -71,6 +71,9 @@ def users_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "server_names": stack.public_names,
         "postgres_host": stack.database.name if stack.database else "",
         "minio_host": stack.store.name if stack.store else "",
+        "cluster_members": [member.name for member in stack.cluster],
+        "pool_members": [store.name for hosts in stack.pools for store in hosts],
+        "pool_drives": [drive for hosts in stack.pools for store in hosts if store.name == host.name for drive in store.drives],
     }
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack
+from ansible_collections.atlas.mlflow.plugins.module_utils.interfaces import read_addresses
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import read_stack
-from ansible_collections.atlas.mlflow.plugins.modules.host_facts import read_addresses
 
 from inventories import Case, Run
 

@@ -27,6 +27,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.units import Unit
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer
 from fake_tracking import FakeS3, FakeTracking, serving
 from test_diagnosis import CASES, WANTED
+from test_diagnosis_stack import CASES as STACK_CASES
 
 ANY = ip_address("0.0.0.0")
 BASE = Base("http", "mlflow.example", 5001)
@@ -260,7 +261,8 @@ def test_a_probe_names_the_fault_and_no_other(name: str, bring_about: Callable[[
 
 
 def test_every_fault_is_brought_about_by_a_test() -> None:
-    assert {name for name, _bring_about in PROBED} | {name for name, _server, _client in CASES} == set(FAULTS)
+    shared = {name for names, _hosts in STACK_CASES for name in names}
+    assert {name for name, _bring_about in PROBED} | {name for name, _server, _client in CASES} | shared == set(FAULTS)
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _bring_about in PROBED} & {name for name, _server, _client in CASES}))

@@ -65,6 +65,7 @@ def test_all_shared_code_is_used() -> None:
         ("mlflow_user", {"findings", "judge_answers", "judge_sockets", "sockets"}),
         ("mlflow_probe", {"diagnosis/collect", "diagnosis/find", "diagnosis/search", "diagnosis/stores", "diagnosis/memory", "diagnosis/judge"}),
         ("mlflow_diagnose", {"diagnosis/judge", "faults", "findings", "judge_answers", "judge_sockets"}),
+        ("cluster_diagnose", {"faults", "diagnosis/judge", "diagnosis/judge_hosts", "diagnosis/find", "diagnosis/collect", "tracking"}),
         ("oidc_probe", {"judge_sockets", "sockets", "round_trip"}),
     ],
 )
