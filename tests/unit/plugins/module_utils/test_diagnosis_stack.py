@@ -185,8 +185,10 @@ def test_a_part_of_a_stack_has_the_checks_of_this_part_alone() -> None:
 
 def test_hosts_that_were_not_asked_are_unknown_and_no_fault() -> None:
     """As with --limit, or if the module fails."""
-    for results in ({}, {name: {"failed": True, "msg": "no python"} for name in HOSTS}, {name: {"skipped": True} for name in HOSTS}):
-        checks = stack_diagnosis(WANTED, results)
+    failed = {"failed": True, "msg": "no python"}
+    for result, why in (({}, "not asked"), (failed, "it could not be asked: no python"), ({"skipped": True}, "not asked")):
+        checks = stack_diagnosis(WANTED, dict.fromkeys(HOSTS, result))
+        assert checks[0]["seen"].startswith(f"db1: {why}; db2: {why}")
         assert {check["verdict"] for check in checks if check["verdict"] != "ok"} == {"unknown"}, diagnosis_table(checks, "x")
         assert {check["layer"] for check in checks if check["verdict"] == "unknown"} == {"hosts", "etcd", "cluster", "pool", "virtual address"}
 
@@ -201,7 +203,8 @@ def test_what_follows_from_a_lost_host_is_no_fault_of_its_own() -> None:
 
 def test_a_member_that_is_still_created_is_no_fault() -> None:
     checks = stack_diagnosis(WANTED, seen(db3__member__patroni={"state": "creating replica", "role": "replica"}, db3__member__postgres=SILENT_SQL))
-    assert [check["seen"] for check in checks if check["verdict"] != "ok"] == ["db3: no role, Patroni says replica, creating replica"]
+    told = [(check["verdict"], check["seen"]) for check in checks if check["verdict"] != "ok"]
+    assert told == [("unknown", "db3: no role, Patroni says replica, creating replica")]
 
 
 def test_a_pause_is_told() -> None:
