@@ -635,8 +635,8 @@ FAULTS: dict[str, Fault] = {
             "virtual-address-missing",
             "virtual address",
             "No proxy has the shared address (haproxy_virtual_address), so nobody reaches the tracking servers by it.",
-            "See that HAProxy and keepalived run on a proxy (systemctl status haproxy keepalived), and journalctl -u keepalived. In a cloud, the network may "
-            "not let a host take another address.",
+            "See that HAProxy and keepalived run on a proxy (systemctl status haproxy keepalived), and journalctl -u keepalived. A host without "
+            "free processor time lets keepalived's checks time out (VRRP_Script timed_out). In a cloud, the network may not let a host take another address.",
         ),
         Fault(
             "virtual-address-twice",
