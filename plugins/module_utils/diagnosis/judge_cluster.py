@@ -118,7 +118,9 @@ def check_members(stack: Stack) -> None:
     words = "; ".join(describe(stack, name) for name in missing) or f"{', '.join(asked) or 'none'} run"
     unreached = [name for name in stack.members if name in stack.unreached]
     words += f"; not asked: {', '.join(unreached)}" if unreached else ""
-    stack.note("cluster", "each member runs", words, fault("cluster-member-missing", log=log) if gone else UNKNOWN if starting or unreached else None)
+    found_missing = fault("cluster-member-missing", log=log) if gone else UNKNOWN if starting or unreached else None
+    # Without etcd, Patroni stops a primary, and starts it as a replica.
+    stack.note("cluster", "each member runs", words, found_missing, follows=bool(gone) and stack.has("etcd-without-quorum"))
     if any(stack.facts(name, "member").get("paused") for name in asked):
         stack.note("cluster", "Patroni replaces a lost primary", "an operator has paused it (patronictl resume)", UNKNOWN)
 

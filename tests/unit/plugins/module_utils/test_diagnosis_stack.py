@@ -105,6 +105,10 @@ CASES: list[tuple[list[str], dict[str, Any]]] = [
         ["etcd-without-quorum"],
         seen(**every(MEMBERS, "etcd", {**etcd("x"), **NO_ETCD}), db1__member__postgres=REPLICA, db1__member__patroni__role="replica"),
     ),
+    (
+        ["etcd-without-quorum"],
+        seen(**every(MEMBERS, "etcd", {**etcd("x"), **APART}), db1__member__patroni={"state": "stopping", "role": "master"}, db1__member__postgres=SILENT_SQL),
+    ),
     (["etcd-member-missing"], seen(db3__etcd={**etcd("db3"), **NO_ETCD})),
     (["etcd-member-missing"], seen(db3__etcd={**etcd("db3"), **APART})),
     (["etcd-member-missing"], seen(db3__etcd={})),
