@@ -556,8 +556,8 @@ FAULTS: dict[str, Fault] = {
         Fault(
             "host-unreachable",
             "hosts",
-            "Ansible does not reach a host of the stack: the host is down, or its network or its SSH is.",
-            "Start the host, or repair its network. If the other hosts still reach it, correct ansible_host.",
+            "A host of the stack does not answer Ansible: the host is down, or its network, its SSH or its Python is.",
+            "Start the host, or repair its network. If the other hosts still reach it, correct ansible_host, or what the message says.",
         ),
         Fault(
             "etcd-without-quorum",

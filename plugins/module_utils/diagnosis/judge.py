@@ -42,13 +42,15 @@ SHARED = (
     judge_proxies.check_virtual_address,
 )
 _WITHOUT_DATABASE = ("database-down", "database-failed", "api-fails", "server-starting", "server-not-running", "backend-store-fails", "client-cannot-connect")
+#: The tracking servers reach a pool of MinIO by the address of the proxies too.
+_WITHOUT_ADDRESS = ("client-cannot-connect", "firewall-drop", "s3-down")
 #: Faults of a tracking server that follow from a fault of what it uses.
 EXPLAINED = {
     "cluster-without-primary": _WITHOUT_DATABASE,
     "etcd-without-quorum": _WITHOUT_DATABASE,
     "pool-without-write-quorum": ("s3-down", "s3-failed"),
-    "virtual-address-missing": ("client-cannot-connect", "firewall-drop"),
-    "keepalived-not-running": ("client-cannot-connect", "firewall-drop"),
+    "virtual-address-missing": _WITHOUT_ADDRESS,
+    "keepalived-not-running": _WITHOUT_ADDRESS,
 }
 
 

@@ -54,12 +54,12 @@ class Stack(Checks):
         result = self._results.get(name)
         if result is None:
             return "not asked"
-        return f"Ansible does not reach it: {_first_line(result)}" if result.get("unreachable") else f"it could not be asked: {_first_line(result)}"
+        return f"Ansible does not reach it: {_first_line(result)}" if result.get("unreachable") else f"the question fails: {_first_line(result)}"
 
     @property
     def unreached(self) -> list[str]:
-        """Return the hosts that Ansible does not reach."""
-        return [name for name, result in self._results.items() if result.get("unreachable")]
+        """Return the hosts that did not answer. With some connections, a host that does not run counts as reached, and its modules fail."""
+        return [name for name, result in self._results.items() if "facts" not in result]
 
 
 def _first_line(result: Mapping[str, Any]) -> str:

@@ -188,13 +188,19 @@ def test_a_part_of_a_stack_has_the_checks_of_this_part_alone() -> None:
 
 
 def test_hosts_that_were_not_asked_are_unknown_and_no_fault() -> None:
-    """As with --limit, or if the module fails."""
-    failed = {"failed": True, "msg": "no python"}
-    for result, why in (({}, "not asked"), (failed, "it could not be asked: no python"), ({"skipped": True}, "not asked")):
+    """As with --limit."""
+    for result in ({}, {"skipped": True}):
         checks = stack_diagnosis(WANTED, dict.fromkeys(HOSTS, result))
-        assert checks[0]["seen"].startswith(f"db1: {why}; db2: {why}")
+        assert checks[0]["seen"].startswith("db1: not asked; db2: not asked")
         assert {check["verdict"] for check in checks if check["verdict"] != "ok"} == {"unknown"}, diagnosis_table(checks, "x")
         assert {check["layer"] for check in checks if check["verdict"] == "unknown"} == {"hosts", "etcd", "cluster", "pool", "virtual address"}
+
+
+def test_a_host_on_which_the_question_fails_is_a_fault() -> None:
+    """A connection may take a host that does not run for reached."""
+    checks = stack_diagnosis(WANTED, {**seen(), "db3": {"failed": True, "msg": "no python"}})
+    assert [check["fault"] for check in checks if check["verdict"] == "fault"] == ["host-unreachable"]
+    assert "db3: the question fails: no python" in checks[0]["seen"]
 
 
 def test_what_follows_from_a_lost_host_is_no_fault_of_its_own() -> None:
