@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from playbook_forks import ansible_playbook
 
 ROOT = Path(__file__).resolve().parents[3]
 TASKS = ROOT / "roles/postgres/tasks"
@@ -113,17 +113,17 @@ def update(folder: Path, running: dict[str, str], stuck: list[str]) -> tuple[dic
     }
     (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": common, "hosts": dict.fromkeys(running, {})}}))
     (folder / "given.json").write_text(json.dumps(given))
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PATH": f"{dpkg.parent}:{os.environ['PATH']}"}
-    command = [
-        str(Path(sys.executable).with_name("ansible-playbook")),
-        "-i",
-        str(folder / "hosts.yml"),
-        str(folder / "play.yml"),
-        "-e",
-        f"@{folder}/given.json",
-    ]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT, timeout=120)
+        done = ansible_playbook(
+            folder,
+            "-i",
+            folder / "hosts.yml",
+            folder / "play.yml",
+            "-e",
+            f"@{folder}/given.json",
+            modules_here=True,
+            PATH=f"{dpkg.parent}:{os.environ['PATH']}",
+        )
     finally:
         server.shutdown()
     return json.loads(state.read_text()), done.stdout + done.stderr
