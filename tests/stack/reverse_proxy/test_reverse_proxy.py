@@ -297,6 +297,18 @@ def test_tls_goes_on_to_the_servers_where_it_shall(client: Host, proxy: Host, ur
     assert [ask(proxy, f"{scheme}://{servers[0]}:{PORT}{SEARCH}").status for scheme in ("https", "http")] == [200, 0]
 
 
+def test_a_server_whose_certificate_is_of_another_authority_is_given_nothing(client: Host, proxy: Host, url: str) -> None:
+    authorities = "/etc/atlas-mlflow/tls/haproxy-authority.pem"
+    proxy.check_output("cp --preserve %s /run/kept && echo %s > %s", authorities, FOREIGN.read_text(), authorities)
+    proxy.check_output("systemctl reload haproxy.service")
+    try:
+        until(lambda: {states(proxy)[name][0] for name in hosts_of("mlflow_servers")} == {"DOWN"}, "servers that cannot prove themselves are asked")
+        assert ask(client, url + SEARCH).status == 503
+    finally:
+        proxy.check_output("cp --preserve /run/kept %s && systemctl reload haproxy.service", authorities)
+    until(lambda: {states(proxy)[name][0] for name in hosts_of("mlflow_servers")} == {"UP"}, "not every server came back")
+
+
 def test_metrics_of_the_proxy_are_for_those_who_are_named(client: Host, proxy: Host, server: Host, proxy_name: str, tmp_path: Path) -> None:
     """By the firewall and, for those behind it, by HAProxy."""
     given = {"haproxy_metrics_port": METRICS, "haproxy_metrics_address": "0.0.0.0", "haproxy_metrics_clients": [address_of(client)]}
@@ -311,15 +323,3 @@ def test_metrics_of_the_proxy_are_for_those_who_are_named(client: Host, proxy: H
     # The firewall lets a host ask itself. By its own address, it is not among the named.
     assert ask(proxy, f"https://{address_of(proxy)}:{METRICS}/metrics").status == 403
     assert ask(proxy, f"https://localhost:{METRICS}/metrics").status == 200
-
-
-def test_a_server_whose_certificate_is_of_another_authority_is_given_nothing(client: Host, proxy: Host, url: str) -> None:
-    authorities = "/etc/atlas-mlflow/tls/haproxy-authority.pem"
-    proxy.check_output("cp --preserve %s /run/kept && echo %s > %s", authorities, FOREIGN.read_text(), authorities)
-    proxy.check_output("systemctl reload haproxy.service")
-    try:
-        until(lambda: {states(proxy)[name][0] for name in hosts_of("mlflow_servers")} == {"DOWN"}, "servers that cannot prove themselves are asked")
-        assert ask(client, url + SEARCH).status == 503
-    finally:
-        proxy.check_output("cp --preserve /run/kept %s && systemctl reload haproxy.service", authorities)
-    until(lambda: {states(proxy)[name][0] for name in hosts_of("mlflow_servers")} == {"UP"}, "not every server came back")
