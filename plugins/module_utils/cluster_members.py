@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+#: Patroni's words for the state of a member that runs.
+MEMBER_RUNS = ("running", "streaming", "in archive recovery")
 #: The most MiB by which a healthy replica may be behind the primary.
 MOST_BEHIND = 16
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.cluster_members import MEMBER_RUNS
+
 #: A member as the plan lists it: its name, and the address by which the other members reach it.
 Member = Mapping[str, Any]
 #: A member as etcd lists it: its id, its name, which is empty before its first start, and the URL for the other members.
@@ -17,8 +19,6 @@ Entry = Mapping[str, str]
 Row = Mapping[str, Any]
 #: The fewest members of a cluster.
 FEWEST = 3
-#: What Patroni calls the states of a member that runs.
-RUNS = ("running", "streaming", "in archive recovery")
 
 
 def majority(members: int) -> int:
@@ -109,12 +109,12 @@ def staying(group: Iterable[str], leaving: Any) -> list[str]:
 
 def running_members(rows: Iterable[Row], names: Iterable[str]) -> list[str]:
     """Return which of some members run, as Patroni says."""
-    return [str(row["Member"]) for row in rows if row["Member"] in set(names) and row.get("State") in RUNS]
+    return [str(row["Member"]) for row in rows if row["Member"] in set(names) and row.get("State") in MEMBER_RUNS]
 
 
 def primary_of(rows: Iterable[Row]) -> str:
     """Return the primary, empty if there is none."""
-    return next((str(row["Member"]) for row in rows if row.get("Role") == "Leader" and row.get("State") in RUNS), "")
+    return next((str(row["Member"]) for row in rows if row.get("Role") == "Leader" and row.get("State") in MEMBER_RUNS), "")
 
 
 def next_primary(rows: Sequence[Row], leaving: Iterable[str]) -> str:
@@ -125,7 +125,7 @@ def next_primary(rows: Sequence[Row], leaving: Iterable[str]) -> str:
     :param rows: The output of `patronictl list`.
     :param leaving: The members that leave.
     """
-    replicas = [row for row in rows if row.get("Role") in ("Sync Standby", "Replica") and row.get("State") in RUNS]
+    replicas = [row for row in rows if row.get("Role") in ("Sync Standby", "Replica") and row.get("State") in MEMBER_RUNS]
     stays = [row for row in replicas if row["Member"] not in set(leaving)]
     synchronous = [row for row in replicas if row["Role"] == "Sync Standby"]
     usable = [row for row in stays if row in synchronous] if synchronous else stays
@@ -190,7 +190,7 @@ def member_removal(
     faults += _alive_faults(names, rows, reached)
     if not primary:
         faults.append("The cluster has no primary. Repair it before: patronictl list shows what its members lack.")
-    if primary in names and not faults and not [row for row in rows if row["Member"] in rest and row.get("State") in RUNS]:
+    if primary in names and not faults and not [row for row in rows if row["Member"] in rest and row.get("State") in MEMBER_RUNS]:
         faults.append(f"{primary} is the primary, and no replica that stays runs. Repair one before: patronictl list shows what they lack.")
     ids = [entry["id"] for entry in entries.values() if entry]
     return {"faults": faults, "ids": ids, "primary": primary, "rest": rest}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils import containers, redaction, units
+from ansible_collections.atlas.mlflow.plugins.module_utils.commands import Run
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import memory, search
 from ansible_collections.atlas.mlflow.plugins.module_utils.processes import (
     PROC,
@@ -26,8 +27,6 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.processes import (
     read_argv,
     read_environment,
 )
-
-Run = Callable[[list[str]], tuple[int, str, str]]
 
 UNIT_PROPERTIES = (
     *units.PROPERTIES,

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.cluster_members import MEMBER_RUNS
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.checks import UNKNOWN
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.judge_hosts import Stack, unknown_or
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import fault
@@ -19,8 +20,7 @@ LAG_BYTES = 1024**2
 LAG_SECONDS = 10
 #: Patroni's words for the role of a primary, in its releases up to 3 and from 4 on, and in its list of members.
 PRIMARY = ("master", "primary", "leader")
-#: Patroni's words for a member that works, and for one that becomes one.
-WORKS = ("running", "streaming", "in archive recovery")
+#: Patroni's words for the state of a member that will run.
 STARTS = ("starting", "creating replica", "running custom bootstrap script", "initializing new cluster", "restarting")
 
 
@@ -36,7 +36,7 @@ def role_of(stack: Stack, name: str) -> str:
     patroni: Mapping[str, Any] = facts.get("patroni") or {}
     if not stack.is_asked(name):
         patroni = listed(stack, name)
-    if patroni.get("state") not in WORKS:
+    if patroni.get("state") not in MEMBER_RUNS:
         return ""
     return "primary" if patroni.get("role") in PRIMARY else "replica"
 
@@ -111,7 +111,7 @@ def check_members(stack: Stack) -> None:
     stack.note("cluster", "one primary", seen, found, follows=not primaries and stack.has("etcd-without-quorum"))
     asked = [name for name in stack.members if stack.is_asked(name)]
     # A PostgreSQL that runs on without Patroni has a role, and its member is missing nevertheless.
-    missing = [name for name in asked if (stack.facts(name, "member").get("patroni") or {}).get("state") not in WORKS]
+    missing = [name for name in asked if (stack.facts(name, "member").get("patroni") or {}).get("state") not in MEMBER_RUNS]
     starting = [name for name in missing if (stack.facts(name, "member").get("patroni") or {}).get("state") in STARTS]
     gone = [name for name in missing if name not in starting]
     log = next((stack.facts(name, "member").get("log") for name in gone), "") or "journalctl -u patroni.service"

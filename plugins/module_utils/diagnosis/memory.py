@@ -9,13 +9,13 @@ of the server, so their messages and events of the last day are read too.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-Run = Callable[[list[str]], tuple[int, str, str]]
+from ansible_collections.atlas.mlflow.plugins.module_utils.commands import Run
 
 DAY = 24 * 3600
 NEAR = 5  # seconds between a kill and the end of the container

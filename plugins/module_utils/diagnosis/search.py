@@ -7,12 +7,12 @@ from __future__ import annotations
 import json
 import pwd
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-Run = Callable[[list[str]], tuple[int, str, str]]
+from ansible_collections.atlas.mlflow.plugins.module_utils.commands import Run
 
 ENGINES = ("docker", "podman")
 UNIT_FOLDERS = tuple(

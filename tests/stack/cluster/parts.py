@@ -16,6 +16,8 @@ from testinfra.host import Host
 #: The address that the proxies share.
 SHARED = "198.18.51.9"
 TLS = "/etc/atlas-mlflow/tls"
+#: Patroni's program for operators.
+PATRONICTL = "/usr/local/bin/patronictl --config-file /etc/patroni/config.yml"
 #: Prints the states of all servers of HAProxy, by the names of the backend and the server.
 STATES = """
 import json, socket
@@ -121,6 +123,12 @@ def holder() -> str:
     """Return the proxy that has the shared address."""
     (found,) = (name for name in hosts_of("haproxy") if has_address(name))
     return found
+
+
+def only_minio() -> str:
+    """Return the host that has MinIO alone."""
+    (name,) = set(hosts_of("minio")) - set(hosts_of("postgres"))
+    return name
 
 
 def states(name: str) -> dict[str, str]:

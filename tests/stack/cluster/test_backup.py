@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parts import SHARED, host, primary, said, wait_whole
+from parts import (
+    PATRONICTL,
+    SHARED,
+    host,
+    primary,
+    said,
+    wait_whole,
+)
 from stack import support
 from stack.support import hosts_of, play, playbook
 from stack.writing import FOLDER, Stack, start, wait_for
@@ -91,7 +98,7 @@ def source() -> str:
 
 def timelines() -> set[int]:
     """Return the timelines of the members, as Patroni lists them."""
-    listed = json.loads(said(primary(), "/usr/local/bin/patronictl --config-file /etc/patroni/config.yml list --format json"))
+    listed = json.loads(said(primary(), f"{PATRONICTL} list --format json"))
     return {member["TL"] for member in listed}
 
 

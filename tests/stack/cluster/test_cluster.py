@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from parts import (
+    PATRONICTL,
     SHARED,
     accepts_writes,
     docker,
@@ -24,6 +25,7 @@ from parts import (
     holder,
     host,
     objects,
+    only_minio,
     other_primary,
     patroni_release,
     primary,
@@ -38,8 +40,7 @@ from stack.support import ROOT, address_of, cut_short, hosts_of, play, playbook,
 from stack.writing import Fault, Stack, finish, start, wait_for
 from testinfra.host import Host
 
-#: The program for operators, and the settings of Patroni's unit.
-PATRONICTL = "/usr/local/bin/patronictl --config-file /etc/patroni/config.yml"
+#: The settings of Patroni's unit.
 DROP_IN = "/etc/systemd/system/patroni.service.d/atlas-mlflow.conf"
 #: Seconds for which a fault lasts at least, so that the proxies' checks, Patroni and the client meet it.
 LASTS = 12
@@ -96,7 +97,7 @@ def test_the_host_of_the_address_is_killed(stack: Stack) -> None:
 
 
 def test_a_host_of_minio_is_killed(stack: Stack) -> None:
-    (name,) = set(hosts_of("minio")) - set(hosts_of("postgres"))
+    name = only_minio()
     with survives(stack, f"MinIO's host killed: {name}", lambda: docker("start", name)) as fault:
         docker("kill", name)
         wait_for(lambda: states(holder())[f"minio/{name}"].startswith("DOWN"), lambda: f"the proxy sees {states(holder())}")

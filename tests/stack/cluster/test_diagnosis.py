@@ -5,17 +5,31 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from parts import SHARED, docker, etcd, etcd_leader, has_address, holder, host, primary, said, sql, states, synchronous, wait_whole
+from parts import (
+    PATRONICTL,
+    SHARED,
+    docker,
+    etcd,
+    etcd_leader,
+    has_address,
+    holder,
+    host,
+    only_minio,
+    primary,
+    said,
+    sql,
+    states,
+    synchronous,
+    wait_whole,
+)
 from stack.support import hosts_of, play, playbook, stack_hosts
 from stack.writing import wait_for
 from testinfra.host import Host
-
-PATRONICTL = "/usr/local/bin/patronictl --config-file /etc/patroni/config.yml"
 
 
 def diagnosis(tmp_path: Path) -> tuple[int, list[str], str]:
@@ -30,12 +44,6 @@ def replica() -> str:
     """Return a replica that is not the synchronous one, so that the primary waits for nothing."""
     first = primary()
     return next(name for name in hosts_of("postgres") if name not in (first, synchronous(first)))
-
-
-def only_minio() -> str:
-    """Return the host that has MinIO alone."""
-    (name,) = set(hosts_of("minio")) - set(hosts_of("postgres"))
-    return name
 
 
 @contextmanager
@@ -73,11 +81,9 @@ def host_lost() -> Iterator[None]:
         docker("start", name)
 
 
-@contextmanager
-def etcd_lost() -> Iterator[None]:
+def etcd_lost() -> AbstractContextManager[None]:
     """Stop etcd on a replica."""
-    with stopped("etcd", replica()):
-        yield
+    return stopped("etcd", replica())
 
 
 @contextmanager
@@ -88,18 +94,14 @@ def majority_lost() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def no_primary() -> Iterator[None]:
+def no_primary() -> AbstractContextManager[None]:
     """Stop Patroni on all members."""
-    with stopped("patroni", *hosts_of("postgres")):
-        yield
+    return stopped("patroni", *hosts_of("postgres"))
 
 
-@contextmanager
-def member_lost() -> Iterator[None]:
+def member_lost() -> AbstractContextManager[None]:
     """Stop Patroni on a replica."""
-    with stopped("patroni", replica()):
-        yield
+    return stopped("patroni", replica())
 
 
 @contextmanager
@@ -141,18 +143,14 @@ def two_primaries() -> Iterator[None]:
         wait_for(lambda: said(first, f"{PATRONICTL} reinit --force --wait atlas-mlflow {name}") != "", lambda: f"{name} is not copied again")
 
 
-@contextmanager
-def store_lost() -> Iterator[None]:
+def store_lost() -> AbstractContextManager[None]:
     """Stop MinIO on a host."""
-    with stopped("minio", only_minio()):
-        yield
+    return stopped("minio", only_minio())
 
 
-@contextmanager
-def stores_lost() -> Iterator[None]:
+def stores_lost() -> AbstractContextManager[None]:
     """Stop MinIO on half of the hosts: the pool gives objects, and takes none."""
-    with stopped("minio", *hosts_of("minio")[-2:]):
-        yield
+    return stopped("minio", *hosts_of("minio")[-2:])
 
 
 @contextmanager
@@ -166,19 +164,15 @@ def drive_read_only() -> Iterator[None]:
         host(name).check_output("umount /var/lib/minio")
 
 
-@contextmanager
-def spare_keepalived_lost() -> Iterator[None]:
+def spare_keepalived_lost() -> AbstractContextManager[None]:
     """Stop keepalived on the proxy without the address."""
     first = holder()
-    with stopped("keepalived", *(name for name in hosts_of("haproxy") if name != first)):
-        yield
+    return stopped("keepalived", *(name for name in hosts_of("haproxy") if name != first))
 
 
-@contextmanager
-def all_keepalived_lost() -> Iterator[None]:
+def all_keepalived_lost() -> AbstractContextManager[None]:
     """Stop keepalived on all proxies, so that none has the address."""
-    with stopped("keepalived", *hosts_of("haproxy")):
-        yield
+    return stopped("keepalived", *hosts_of("haproxy"))
 
 
 @contextmanager
@@ -195,7 +189,7 @@ def deaf_proxies() -> Iterator[None]:
 class Broken:
     """Something that is broken, and the faults that the diagnosis names."""
 
-    make: Callable[[], contextmanager]  # type: ignore[type-arg]
+    make: Callable[[], AbstractContextManager[None]]
     faults: tuple[str, ...]
 
 

@@ -18,7 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from parts import SHARED, docker, etcd_members, host, other_primary, primaries, said, sql, synchronous, wait_whole
+from parts import (
+    PATRONICTL,
+    SHARED,
+    docker,
+    etcd_members,
+    host,
+    other_primary,
+    primaries,
+    said,
+    sql,
+    synchronous,
+    wait_whole,
+)
 from stack.support import PATIENCE, ROOT, hosts_of, playbook
 from stack.support import said as line_of
 from stack.writing import Fault, Stack, finish, start, wait_for
@@ -27,7 +39,6 @@ from testinfra.host import Host
 #: The tables whose rows belong to runs, and what each member has of those that were begun before a moment.
 TABLES = ("runs", "params", "tags", "metrics", "latest_metrics")
 ROWS = "SELECT count(*), md5(string_agg(row::text, ' ' ORDER BY row::text)) FROM {table} row JOIN runs run USING (run_uuid) WHERE run.start_time < {before}"
-PATRONICTL = "/usr/local/bin/patronictl --config-file /etc/patroni/config.yml"
 #: Where a member that leaves keeps its data.
 KEPT = "ls --directory /var/lib/postgresql/*/main.removed-* /var/lib/etcd/atlas-mlflow.removed-*"
 
