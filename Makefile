@@ -7,7 +7,8 @@ tools := $(or $(PYTHON),python3) tools/bootstrap.py $(if $(PYTHON),--python $(PY
 testbed := $(tools) && .venv/bin/python -m tools.testbed
 
 .DEFAULT_GOAL := help
-.PHONY: help tools up down verify diagnose check test bench
+# The word `docs` is also a folder.
+.PHONY: help tools up down verify diagnose check test bench docs
 
 help: ## this list
 	@sed -nE 's/^([a-z]+): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -32,6 +33,9 @@ check: ## lint, types, unit tests, locks and build: no host needed
 
 test: ## everything that CI runs; SCENARIO="embedded three_hosts" runs these alone
 	@$(testbed) test $(SCENARIO)
+
+docs: ## build the documentation in .cache/docs/html; a warning is an error
+	@$(tools) && .venv/bin/python -m tools.docs build
 
 bench: ## measure in turns what is set up and what could replace it; ROWS="requests users", ROUNDS=5, DOCS=1 for the documentation
 	@$(tools) && .venv/bin/python -m tools.bench run $(ROWS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROLE),--role $(ROLE)) $(if $(DOCS),--docs)

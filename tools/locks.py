@@ -138,6 +138,7 @@ def locks(root: Path) -> list[Lock]:
         Lock("metrics", root / "roles/mlflow_server/files/image/metrics.txt", (*METRICS, "prometheus-client"), whole=False),
         Lock("auth", root / "roles/mlflow_server/files/image/auth.txt", ("flask-wtf", "wtforms"), whole=False),
         Lock("tools", root / "tools/requirements.txt", read_input(root / "tools/requirements.in"), CONTROL_PYTHON),
+        Lock("docs", root / "tools/docs/requirements.txt", read_input(root / "tools/docs/requirements.in"), CONTROL_PYTHON),
         Lock("bench", root / "tools/bench/requirements.txt", read_input(root / "tools/bench/requirements.in"), CONTROL_PYTHON),
         Lock("examples", root / "examples/requirements.txt", read_input(root / "examples/requirements.in")),
         *(

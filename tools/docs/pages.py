@@ -1,0 +1,73 @@
+"""The page of the documentation that is made from the catalogue of faults: troubleshooting by symptom."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import yaml
+from ansible_collections.atlas.mlflow.plugins.module_utils.faults import FAULTS, Fault
+
+ROOT = Path(__file__).resolve().parents[2]
+SYMPTOMS = Path(__file__).with_name("symptoms.yml")
+PAGE = ROOT / "docs" / "troubleshooting.md"
+#: Options, variables, settings and paths in the texts of faults, which are shown as code.
+CODE = re.compile(r"(?<![\w`/-])(?:--[a-z][\w-]*|(?:[\w.-]*/)*\w+_\w[\w.]*|/[a-z][\w/.-]*\w)(?![\w`])")
+HEAD = """# Troubleshooting by symptom
+
+<!-- Written by `python -m tools.docs write` from plugins/module_utils/faults.py and tools/docs/symptoms.yml. -->
+
+The [diagnosis](operations/diagnose.md) finds the fault for you in a few seconds, and changes nothing:
+
+```console
+ansible-playbook playbooks/diagnose.yml -i inventories/mine
+```
+
+This page lists each fault that the diagnosis and the verification can name, first by what you see. A word in *italics* is a value that they fill in.
+
+## What you see
+
+A message that begins elsewhere on your system may have the same words in another place. Search this page for the part that has no names and numbers.
+"""
+
+
+def symptoms() -> dict[str, list[str]]:
+    """Return what people see of each fault."""
+    listed: dict[str, list[str]] = yaml.safe_load(SYMPTOMS.read_text())
+    return listed
+
+
+def prose(text: str) -> str:
+    """Return a text of the catalogue as Markdown: values to fill in as words in italics, names as code."""
+    return CODE.sub(r"`\g<0>`", re.sub(r"\{(\w+)\}", r"*\1*", text.replace("*", r"\*").replace("<", r"\<")))
+
+
+def _by_first_word(row: tuple[str, str]) -> tuple[str, str]:
+    """Return the key by which the symptoms are sorted: their letters and digits."""
+    return re.sub(r"[^a-z0-9 ]", "", row[0].lower()).strip(), row[1]
+
+
+def troubleshooting(faults: Mapping[str, Fault], seen: Mapping[str, Sequence[str]]) -> str:
+    """Return the page.
+
+    :param faults: The catalogue of faults.
+    :param seen: What people see of each of them.
+    """
+    rows = sorted(((text, name) for name in faults for text in seen.get(name, ())), key=_by_first_word)
+    lines = [HEAD, "| you see | fault |", "| --- | --- |", *(f"| {text.replace('|', chr(92) + '|')} | [{name}](#{name}) |" for text, name in rows), ""]
+    # A layer has several groups in the catalogue. Each has one heading here.
+    in_order = {layer: place for place, layer in enumerate(dict.fromkeys(fault.layer for fault in faults.values()))}
+    for layer, group in groupby(sorted(faults.values(), key=lambda fault: in_order[fault.layer]), key=lambda fault: fault.layer):
+        lines += [f"## Layer: {layer}", ""]
+        for fault in group:
+            lines += [f"### {fault.id}", ""]
+            lines += [f"- **You see:** {'; '.join(seen[fault.id])}."] if seen.get(fault.id) else []
+            lines += [f"- **Cause:** {prose(fault.cause)}", f"- **Fix:** {prose(fault.fix)}", ""]
+    return "\n".join(lines)
+
+
+def wanted() -> str:
+    """Return the text that the page must have."""
+    return troubleshooting(FAULTS, symptoms())
