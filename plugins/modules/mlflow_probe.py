@@ -12,7 +12,7 @@ short_description: Check that an MLflow tracking server works, and find the caus
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
-extends_documentation_fragment: [atlas.mlflow.tls]
+extends_documentation_fragment: [atlas.mlflow.tracking_server, atlas.mlflow.tls]
 description:
   - Sends the requests of users to a tracking server, from the machine that runs the module. Run it on the server for its sockets, and
     on the control node or a client for the connection to it.
@@ -34,16 +34,11 @@ attributes:
     support: full
     platforms: posix
 options:
-  url:
-    description:
-      - Base URL to connect to. A path in it is the server's static prefix.
-      - If O(names) is empty, its host is the name in requests.
-    type: str
-    required: true
   names:
     description:
       - Names and addresses that should answer, with or without a port. Each is sent as Host header. A name without a port gets the
         port of O(url), unless that is the scheme's default. The connection goes to the address in O(url).
+      - If the list is empty, the host of O(url) is the name in requests.
       - The round trip uses the first name that answers.
     type: list
     elements: str
@@ -96,12 +91,6 @@ options:
     description: Total seconds to wait for the first answer of a server that is starting.
     type: float
     default: 0
-  username:
-    description: User for a server with basic authentication, which must then refuse requests without a login.
-    type: str
-  password:
-    description: The user's password.
-    type: str
   memory:
     description:
       - File on the machine that the module runs on, in which a probe that finds nothing notes what the database holds, and against which the next

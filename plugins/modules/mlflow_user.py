@@ -12,7 +12,7 @@ short_description: Create users of an MLflow tracking server, and set their perm
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
-extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.tls]
+extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.tracking_server, atlas.mlflow.tls]
 description:
   - Makes, changes and removes users of a tracking server that runs MLflow's basic-auth app, and gives them permissions on experiments,
     registered models, prompts and MCP servers, for a whole list of users at once.
@@ -26,10 +26,6 @@ attributes:
     description: Returns users and permissions before and after. A password is not shown, only that it differs.
     support: full
 options:
-  url:
-    description: Base URL to connect to. A path in it is the server's static prefix.
-    type: str
-    required: true
   name:
     description: Name of the server in the Host header. By default the host of O(url).
     type: str
