@@ -17,7 +17,7 @@ from tools.docs import pages
 
 ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted(DOCS.rglob("*.md"))]
 #: Code in a page: a block with its language and the comment before it, or words in backticks.
 BLOCK = re.compile(r"^(?P<mark><!-- illustration -->\n)?```(?P<language>[^\n]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -98,7 +98,7 @@ def unknown(text: str) -> list[str]:
         *(f"the path {path}" for path in PATH.findall(shown) if not MADE.search(path) and not exists(path)),
         *(f"make {name}" for name in re.findall(r"\bmake ([a-z]+)", shown) if name not in targets()),
         *(f"atlas.mlflow.{name}" for name in PART.findall(shown) if name not in parts()),
-        *(f"the playbook {name}" for name in re.findall(r"(?<![\w/.])([a-z_]+)\.yml\b", shown) if name not in NAMES),
+        *(f"the playbook {name}" for name in re.findall(r"(?<![\w/.-])([a-z_]+)\.yml\b", shown) if name not in NAMES),
     ]
 
 

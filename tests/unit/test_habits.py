@@ -1,0 +1,97 @@
+"""The workflows, hooks and bots of the repository: what they run exists, and what they list is what the tree has."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tools import schemas
+from tools.testbed import scenarios
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+TARGETS = set(re.findall(r"^([a-z]+): ##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+RENOVATE = json.loads((ROOT / "renovate.json").read_text())
+HOOKS = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+
+
+def steps(workflow: Path) -> Iterator[dict[str, Any]]:
+    """Return the steps of all jobs."""
+    for job in yaml.safe_load(workflow.read_text())["jobs"].values():
+        yield from job.get("steps", [])
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_runs_targets_of_the_makefile_with_few_rights_and_a_time_limit(workflow: Path) -> None:
+    content = yaml.safe_load(workflow.read_text())
+    assert content["permissions"] == {"contents": "read"}
+    assert [name for name, job in content["jobs"].items() if "timeout-minutes" not in job and "uses" not in job] == []
+    called = {word for step in steps(workflow) for word in re.findall(r"\bmake ([a-z]+)", step.get("run", ""))}
+    assert called - TARGETS == set()
+    assert [job["uses"] for job in content["jobs"].values() if "uses" in job and not (ROOT / job["uses"]).exists()] == []
+
+
+def test_an_action_has_one_version_in_all_workflows() -> None:
+    used = {step["uses"] for workflow in WORKFLOWS for step in steps(workflow) if "uses" in step}
+    assert len({name.partition("@")[0] for name in used}) == len(used) > 3
+
+
+def test_the_matrix_of_scenarios_is_what_the_folders_are(tmp_path: Path) -> None:
+    (step,) = (step for step in steps(ROOT / ".github/workflows/molecule.yml") if step.get("id") == "list")
+    output = tmp_path / "output"
+    subprocess.run(["bash", "-euo", "pipefail", "-c", step["run"]], cwd=ROOT, env={"PATH": "/usr/bin:/bin", "GITHUB_OUTPUT": str(output)}, check=True)
+    listed = json.loads(output.read_text().partition("=")[2])
+    assert listed == sorted(set(scenarios.discover(ROOT / "molecule")) - set(scenarios.BY_NAME))
+
+
+def test_each_form_and_each_workflow_has_a_schema() -> None:
+    found = {str(path) for folder in ("workflows", "ISSUE_TEMPLATE") for path in (ROOT / ".github" / folder).iterdir()} | {str(ROOT / "renovate.json")}
+    assert {path for paths in schemas.files(ROOT).values() for path in paths} == found
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook["id"])
+def test_a_hook_runs_a_tool_of_the_environment_that_is_there(hook: dict[str, Any]) -> None:
+    assert hook.keys() >= {"id", "name", "entry", "language"} and hook["language"] == "system"
+    words = hook["entry"].split()
+    assert words[0].startswith(".venv/bin/")
+    paths = [word for word in words if word.endswith(".py")] + [f"{word.replace('.', '/')}.py" for word in words if word.startswith("tools.")]
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    tracked = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "files" not in hook or any(re.search(hook["files"], path) for path in tracked.splitlines())
+
+
+@pytest.mark.parametrize("manager", RENOVATE["customManagers"], ids=lambda manager: manager["description"])
+def test_the_bot_finds_the_pins(manager: dict[str, Any]) -> None:
+    (pattern,) = manager["managerFilePatterns"]
+    (path,) = (path for path in ("tools/pins.yml", "execution-environment.yml") if re.search(pattern.strip("/").replace("\\/", "/"), path))
+    found = [
+        match.groupdict() for text in manager["matchStrings"] for match in re.finditer(re.sub(r"\(\?<(\w+)>", r"(?P<\1>", text), (ROOT / path).read_text())
+    ]
+    expected = {
+        "Packages in tools/pins.yml": ["uv", "patroni"],
+        "The registry of the scenarios in tools/pins.yml": ["github.com/distribution/distribution"],
+        "Packages of the image for ansible-navigator": ["ansible-core", "ansible-runner"],
+    }[manager["description"]]
+    assert [pin["depName"] for pin in found] == expected
+    assert all(re.fullmatch(r"v?\d+(\.\d+)+", pin["currentValue"]) for pin in found)
+
+
+def test_the_bot_writes_locks_that_exist() -> None:
+    (rule,) = (rule for rule in RENOVATE["packageRules"] if "postUpgradeTasks" in rule)
+    command = rule["postUpgradeTasks"]["commands"][-1].split()
+    done = subprocess.run([sys.executable, *command[1:], "--check"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_container_of_developers_is_made_from_a_file_that_is_there() -> None:
+    settings = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
+    assert (ROOT / ".devcontainer" / settings["build"]["dockerfile"]).exists()
+    assert settings["postCreateCommand"].removeprefix("make ") in TARGETS
