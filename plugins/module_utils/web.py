@@ -179,7 +179,11 @@ class Deadline:
 
 def tls_context(ca_path: str | None, validate: bool) -> ssl.SSLContext:
     """Return the context for https; OSError if the CA file cannot be read."""
-    context = ssl.create_default_context(cafile=ca_path)
+    try:
+        context = ssl.create_default_context(cafile=ca_path)
+    except OSError as error:
+        # The error of ssl has no name of a file.
+        raise OSError(f"The CA file {ca_path} cannot be read: {error.strerror or error}") from error
     if not validate:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -39,9 +39,10 @@ def test_a_workflow_runs_targets_of_the_makefile_with_few_rights_and_a_time_limi
     assert [job["uses"] for job in content["jobs"].values() if "uses" in job and not (ROOT / job["uses"]).exists()] == []
 
 
-def test_an_action_has_one_version_in_all_workflows() -> None:
+def test_an_action_has_one_version_in_all_workflows_by_its_commit() -> None:
     used = {step["uses"] for workflow in WORKFLOWS for step in steps(workflow) if "uses" in step}
     assert len({name.partition("@")[0] for name in used}) == len(used) > 3
+    assert [name for name in used if not re.search(r"@[0-9a-f]{40}$", name)] == []
 
 
 def test_the_matrix_of_scenarios_is_what_the_folders_are(tmp_path: Path) -> None:

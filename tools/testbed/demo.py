@@ -135,7 +135,7 @@ def _purge() -> None:
     """Remove downloads, logs and tools, including those of this program."""
     collections = (ROOT / "collections" / "ansible_collections").iterdir()
     mine = [path for path in collections if path.name != "atlas"]
-    for path in (CACHE, ROOT / ".logs", ROOT / ".bench", ROOT / ".ansible", *mine, ROOT / ".venv"):
+    for path in (CACHE, ROOT / ".logs", ROOT / ".bench", ROOT / ".ansible", ROOT / ".cache", *mine, ROOT / ".venv"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

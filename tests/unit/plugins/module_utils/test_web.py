@@ -6,9 +6,10 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, NoAnswer, ask
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, NoAnswer, ask, tls_context
 from fake_tracking import FakeTracking, serving
 
 
@@ -100,3 +101,12 @@ def test_the_limit_holds_for_the_request_as_a_whole(fake: FakeTracking, fault: s
     assert time.monotonic() - begin < 2
     assert caught.value.detail == "no complete answer within 0.5 seconds"
     assert caught.value.fault == "answer-late"
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_ca_file_that_cannot_be_read_is_named(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "ca.pem"
+    if content:
+        path.write_text(content)
+    with pytest.raises(OSError, match=rf"^The CA file {path} cannot be read: .*\w"):
+        tls_context(str(path), validate=True)
