@@ -52,6 +52,7 @@ def commands() -> dict[str, list[str]]:
         "format": [str(BIN / "ruff"), "format", "--no-cache", "--quiet", "--diff", "."],
         "READMEs of the roles": [str(BIN / "python"), "tools/readmes.py", "--check"],
         "locks": [str(BIN / "python"), "tools/locks.py", "--check"],
+        "changelog": [str(BIN / "python"), "-m", "tools.changelog"],
         "workflows": [str(BIN / "python"), "-m", "tools.schemas"],
         "inventories": [str(BIN / "ansible-inventory"), "--list", *(word for name in inventories for word in ("-i", name))],
     }

@@ -65,7 +65,8 @@ def targets() -> frozenset[str]:
 def parts() -> frozenset[str]:
     """Return what a name that begins with `atlas.mlflow.` may name."""
     folders = ("playbooks", "roles", "plugins/modules", "plugins/filter", "plugins/lookup")
-    return frozenset(path.stem for folder in folders for path in (ROOT / folder).iterdir())
+    groups = yaml.safe_load((ROOT / "meta/runtime.yml").read_text())["action_groups"]
+    return frozenset(groups) | {path.stem for folder in folders for path in (ROOT / folder).iterdir()}
 
 
 @functools.cache
