@@ -1,5 +1,6 @@
 """Compare the store with a memory to the store of the release that runs this, in databases of its own. Prints the differences as JSON."""
 
+import asyncio
 import json
 import os
 import sys
@@ -25,8 +26,10 @@ os.environ |= {
 }
 
 from atlas_mlflow import login_memory_basic as memory  # noqa: E402
+from atlas_mlflow.login_memory import AnswersOfEachRequest  # noqa: E402
 from mlflow.server import auth  # noqa: E402
 from mlflow.server.auth import permissions  # noqa: E402
+from mlflow.utils.search_utils import SearchUtils  # noqa: E402
 
 
 class App:
@@ -55,7 +58,7 @@ plain.init_db(users)
 plain.create_user(NAME, RIGHT)
 plain.create_experiment_permission("7", NAME, "EDIT")
 plain.create_registered_model_permission("a model", NAME, "MANAGE")
-tracking = auth._get_tracking_store()
+tracking, models = auth._get_tracking_store(), auth._get_model_registry_store()
 experiment = tracking.create_experiment("e")
 run = tracking.create_run(experiment, "me", 1, [], "a name")
 
@@ -100,6 +103,34 @@ try:
     compare("no run", checked.get_run("0" * 32), None)
 except Exception as error:
     compare("no run", getattr(error, "error_code", error), "RESOURCE_DOES_NOT_EXIST")
+
+
+def filled_up(search, most):
+    """Return the names of every second row, as filters of answers collect them, with their own tokens of pages."""
+    found, offset = [], 1
+    while len(found) < most:
+        more = search(max_results=most, order_by=["name"], page_token=SearchUtils.create_page_token(offset))[: most - len(found)]
+        if not more:
+            break
+        found += [row.name for row in more if row.name[-1] in "02468"]
+        offset += len(more)
+    return found
+
+
+async def in_a_request(*given):
+    """Fill up two answers, as in a request of a user with rights on half of the rows."""
+    for most in (7, 25):
+        compare(f"{most} experiments", filled_up(checked.search_experiments, most), filled_up(tracking.search_experiments, most))
+        compare(f"{most} models", filled_up(registry.search_registered_models, most), filled_up(models.search_registered_models, most))
+
+
+for number in range(30):
+    tracking.create_experiment(f"experiment {number:02}")
+    models.create_registered_model(f"model {number:02}")
+registry = auth._get_model_registry_store()
+compare("the checked registry", type(registry).__name__, "CheckedRegistry")
+compare("half of the experiments", len(filled_up(checked.search_experiments, 100)), 15)
+asyncio.run(AnswersOfEachRequest(in_a_request)({}, None, None))
 
 plain.update_user(NAME, password=NEXT)
 compare("after a change", [store.authenticate_user(NAME, password) for password in (RIGHT, NEXT, NEXT)], [False, True, True])

@@ -1,7 +1,7 @@
 """The backend store as checks of rights see it, those of MLflow and those of the OpenID Connect plugin.
 
 A check needs to know in which experiment a run is, or whether there is an experiment and what its name is. MLflow loads whole objects for that: here
-one small query reads the row. All else is the store's own.
+one small query reads the row. The filters of answers read further pages, see `pages`. All else is the store's own.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from atlas_mlflow.login_memory import once
+from atlas_mlflow.pages import read_on
 from atlas_mlflow.quick_rows import rows_of
 
 
@@ -62,6 +63,11 @@ class CheckedStore:
         """Take the backend store, and a function that returns the experiment of a run, None if it is not known."""
         self._store, self._experiment_of = store, experiment_of
 
+    @functools.cached_property
+    def search_experiments(self) -> Callable[..., Any]:
+        """Return the search that reads no page twice in a request."""
+        return read_on("search_experiments", self._store.search_experiments)
+
     def get_run(self, run_id: str) -> Any:
         """Return a run whose experiment is known. If it is not, the store says why."""
         experiment = once(("experiment of", run_id), lambda: self._experiment_of(run_id))
@@ -71,6 +77,23 @@ class CheckedStore:
 
     def __getattr__(self, name: str) -> Any:
         """Return an attribute of the store."""
+        return getattr(self._store, name)
+
+
+class CheckedRegistry:
+    """The model registry as MLflow's checks of rights see it: no page of a search is read twice in a request. All else is the registry's own."""
+
+    def __init__(self, store: Any) -> None:
+        """Take the model registry."""
+        self._store = store
+
+    @functools.cached_property
+    def search_registered_models(self) -> Callable[..., Any]:
+        """Return the search that reads no page twice in a request."""
+        return read_on("search_registered_models", self._store.search_registered_models)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the registry."""
         return getattr(self._store, name)
 
 
@@ -126,3 +149,17 @@ def checked(get_store: Callable[[], Any], experiments: bool = False) -> Callable
         return store if (workspaces and workspaces.get()) or not hasattr(store, "engine") else checked_store(store)
 
     return get_checked_store
+
+
+def checked_registry(get_store: Callable[[], Any]) -> Callable[[], Any]:
+    """Return MLflow's function for the model registry, for checks of rights.
+
+    :param get_store: `_get_model_registry_store` of MLflow's server.
+    """
+    made = functools.cache(CheckedRegistry)
+
+    def get_checked_registry() -> Any:
+        store = get_store()
+        return made(store) if hasattr(store, "engine") else store
+
+    return get_checked_registry

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from atlas_mlflow import source
-from atlas_mlflow.checked_store import checked
+from atlas_mlflow.checked_store import checked, checked_registry
 from atlas_mlflow.login_memory import AnswersOfEachRequest, LoginMemory, ask_again, asked_once, once
 from atlas_mlflow.quick_rows import rows_of
 
@@ -163,10 +163,10 @@ def install(app: Any) -> bool:
             made.list_grants = asked_once("list_grants", quick)  # type: ignore[attr-defined]
         store = made()
         vars(store).update(vars(auth.store))
-        get_store = checked(auth._get_tracking_store)
+        get_store, get_registry = checked(auth._get_tracking_store), checked_registry(auth._get_model_registry_store)
         app.add_middleware(AnswersOfEachRequest)
     except (ImportError, AttributeError, TypeError) as error:
         logger.warning("Each request checks its password again, because this release of MLflow has another store of users: %s", error)
         return False
-    auth.store, auth._get_tracking_store = store, get_store
+    auth.store, auth._get_tracking_store, auth._get_model_registry_store = store, get_store, get_registry
     return True
