@@ -23,11 +23,12 @@ PLACE = Path("ansible_collections/atlas/mlflow")
 
 #: The slowest checks, in the order of their start. The other checks follow.
 LONGEST = (
-    "unit tests of the rest",
+    "unit tests of the roles",
     "unit tests of the plugins",
     "sanity, pylint",
-    "unit tests of the modules",
     "ansible-lint",
+    "unit tests of the modules",
+    "unit tests of the rest",
     "sanity, the rest",
     "types",
     "import into Galaxy",
@@ -45,7 +46,8 @@ def commands() -> dict[str, list[str]]:
     return {
         "unit tests of the modules": [*pytest, "tests/unit/plugins/modules"],
         "unit tests of the plugins": [*pytest, "tests/unit/plugins", "--ignore=tests/unit/plugins/modules"],
-        "unit tests of the rest": [*pytest, "tests/unit", "--ignore=tests/unit/plugins"],
+        "unit tests of the roles": [*pytest, "tests/unit/roles"],
+        "unit tests of the rest": [*pytest, "tests/unit", "--ignore=tests/unit/plugins", "--ignore=tests/unit/roles"],
         "ansible-lint": [str(BIN / "python"), "-m", "tools.lint", "--offline", "--profile", "production", "-q"],
         "types": [str(BIN / "mypy")],
         "ruff": [str(BIN / "ruff"), "check", "--no-cache", "--quiet", "--output-format=concise", "."],
