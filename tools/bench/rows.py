@@ -248,35 +248,47 @@ def transfer(container: str, rounds: int, files: str, ways: tuple[str, ...]) -> 
     """Compare artifacts through a server with boto3 straight to MinIO, in turns in one process on the server's host.
 
     :param files: A name in TRANSFERS.
-    :param ways: Of `server` (MLflow's client), `direct` (the same if the server's mode is direct), `http` (plain requests to the server), and `boto3`.
+    :param ways: Of `server` (MLflow's client), `direct` (the same if the server's mode is direct), `http` (plain requests to the server), `link` (plain
+        requests to links to the store), and `boto3`. With `-in-turn`, a way transfers one file after the other, and is compared with boto3 in turn.
     """
     count, size = TRANSFERS[files]
     url = f"http://127.0.0.1:{hosts.PORT}"
     given = [url, str(size), str(count), str(rounds), ",".join(ways)]
     seconds = hosts.with_servers_settings(container, hosts.ON_HOST / "transfer.py", *given)
     row = "direct" if "direct" in ways else "artifacts"
-    through = {"server": "MLflow's client through the server", "http": "plain HTTP through the server", "direct": "MLflow's client in direct mode"}
+    through = {
+        "server": "MLflow's client through the server",
+        "http": "plain HTTP through the server",
+        "direct": "MLflow's client in direct mode",
+        "link": "plain HTTP by the same links",
+        "http-in-turn": "plain HTTP through the server, in turn",
+    }
     speeds = {key: [count * size / 1e6 / value for value in values] for key, values in seconds.items()}
     aims = {"server": 0.9 if count == 1 else 0.8, "http": 0.9 if count == 1 else 0.8, "direct": 0.95}
-    return [
-        Pair(row, f"{files} {direction}", "MB/s", "boto3", speeds[f"{way} {direction}"], speeds[f"boto3 {direction}"], aim=aims[way], ours=through[way])
-        for way in ways
-        if way != "boto3"
-        for direction in ("up", "down")
-    ]
+    pairs = []
+    for way in ways:
+        base = "boto3-in-turn" if way.endswith("-in-turn") else "boto3"
+        if way == base:
+            continue
+        name = base.replace("-in-turn", ", in turn")
+        for direction in ("up", "down"):
+            values = speeds[f"{way} {direction}"], speeds[f"{base} {direction}"]
+            pairs.append(Pair(row, f"{files} {direction}", "MB/s", name, *values, aim=aims.get(way), ours=through[way]))
+    return pairs
 
 
 def artifacts(options: Options) -> list[Pair]:
     """Compare artifacts through the server with boto3 straight to MinIO."""
     with hosts.running(OURS, options.keep) as stack:
-        return [pair for files in options.files for pair in transfer(stack.hosts[0], options.rounds, files, ("server", "http", "boto3"))]
+        ways = {files: ("server", "http", "boto3") + (("http-in-turn", "boto3-in-turn") if TRANSFERS[files][0] > 1 else ()) for files in options.files}
+        return [pair for files in options.files for pair in transfer(stack.hosts[0], options.rounds, files, ways[files])]
 
 
 def direct(options: Options) -> list[Pair]:
     """Compare artifacts by links to the store, which the server returns in direct mode, with boto3 straight to MinIO."""
     with hosts.running(DIRECT, options.keep) as stack:
         large = [files for files in options.files if TRANSFERS[files][0] == 1]
-        return [pair for files in large for pair in transfer(stack.hosts[0], options.rounds, files, ("direct", "boto3"))]
+        return [pair for files in large for pair in transfer(stack.hosts[0], options.rounds, files, ("direct", "link", "boto3"))]
 
 
 def start_of(container: str, rounds: int) -> list[Pair]:

@@ -114,6 +114,14 @@ def measured_without_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hosts, "with_servers_settings", lambda *_: {f"{way} {end}": [1.0, 1.0] for way in ("http", "boto3") for end in ("up", "down")})
 
 
+def test_files_in_turn_are_compared_with_files_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {"http": 1.0, "boto3": 2.0, "http-in-turn": 3.0, "boto3-in-turn": 12.0}
+    printed = {f"{way} {end}": [value] for way, value in seconds.items() for end in ("up", "down")}
+    monkeypatch.setattr(hosts, "with_servers_settings", lambda *_: printed)
+    measured = rows.transfer("container", 1, "200 x 100 kB", tuple(seconds))
+    assert [(one.other, round(one.ratio, 2), one.aim) for one in measured[::2]] == [("boto3", 2.0, 0.8), ("boto3, in turn", 4.0, None)]
+
+
 @pytest.mark.usefixtures("measured_without_a_host")
 def test_each_pair_of_the_short_form_has_a_reference_and_no_reference_is_left_over() -> None:
     with_users = short.measure("container", None, ["admin", "a-password"])

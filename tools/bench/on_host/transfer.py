@@ -43,25 +43,28 @@ experiment = found.experiment_id if found else client.create_experiment("bench-t
 run = client.create_run(experiment)
 root = (destination.path.strip("/") + urllib.parse.urlsplit(run.info.artifact_uri).path).strip("/")
 through_server = f"{url}/api/2.0/mlflow-artifacts/artifacts{urllib.parse.urlsplit(run.info.artifact_uri).path}"
+#: What ends the name of a way that transfers one file after the other, as MLflow's client uploads them.
+IN_TURN = "-in-turn"
 
 
-def each(action: Callable[[str], object], names: list[str]) -> None:
-    """Call a function for each name, in threads if there are several."""
-    if len(names) == 1:
-        action(names[0])
+def each(action: Callable[[str], object], names: list[str], threads: int) -> None:
+    """Call a function for each name, in threads if there are several names."""
+    if len(names) == 1 or threads == 1:
+        for name in names:
+            action(name)
         return
-    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         list(pool.map(action, names))
 
 
-def up_boto3(source: Path, folder: str) -> None:
-    """Upload the files of a folder by boto3."""
-    each(lambda name: s3.upload_file(str(source / name), bucket, f"{root}/{folder}/{name}"), sorted(path.name for path in source.iterdir()))
+def up_boto3(source: Path, folder: str, name: str) -> None:
+    """Upload a file by boto3."""
+    s3.upload_file(str(source / name), bucket, f"{root}/{folder}/{name}")
 
 
-def down_boto3(target: Path, folder: str, names: list[str]) -> None:
-    """Download files by boto3."""
-    each(lambda name: s3.download_file(bucket, f"{root}/{folder}/{name}", str(target / name)), names)
+def down_boto3(target: Path, folder: str, name: str) -> None:
+    """Download a file by boto3."""
+    s3.download_file(bucket, f"{root}/{folder}/{name}", str(target / name))
 
 
 def repository(folder: str) -> Any:
@@ -69,41 +72,52 @@ def repository(folder: str) -> Any:
     return get_artifact_repository(f"{run.info.artifact_uri}/{folder}", tracking_uri=url)
 
 
-def up_http(source: Path, folder: str) -> None:
-    """Upload the files of a folder by plain requests to the server."""
-
-    def put(name: str) -> None:
-        path = source / name
-        with path.open("rb") as body:
-            headers = {"Content-Length": str(path.stat().st_size), "Content-Type": "application/octet-stream"}
-            urllib.request.urlopen(urllib.request.Request(f"{through_server}/{folder}/{name}", data=body, headers=headers, method="PUT")).read()
-
-    each(put, sorted(path.name for path in source.iterdir()))
+def put(address: str, source: Path) -> None:
+    """Upload a file by one plain request."""
+    with source.open("rb") as body:
+        headers = {"Content-Length": str(source.stat().st_size), "Content-Type": "application/octet-stream"}
+        urllib.request.urlopen(urllib.request.Request(address, data=body, headers=headers, method="PUT")).read()
 
 
-def down_http(target: Path, folder: str, names: list[str]) -> None:
-    """Download files by plain requests to the server."""
+def get(address: str, target: Path) -> None:
+    """Download a file by one plain request."""
+    with urllib.request.urlopen(address) as answer, target.open("wb") as file:
+        while block := answer.read(1024**2):
+            file.write(block)
 
-    def get(name: str) -> None:
-        with urllib.request.urlopen(f"{through_server}/{folder}/{name}") as answer, (target / name).open("wb") as file:
-            while block := answer.read(1024**2):
-                file.write(block)
 
-    each(get, names)
+def link(action: str, folder: str, name: str) -> str:
+    """Return a link to the store, as the server returns in direct mode."""
+    kind = {"ContentType": "application/octet-stream"} if action == "put_object" else {}
+    return str(s3.generate_presigned_url(action, Params={"Bucket": bucket, "Key": f"{root}/{folder}/{name}", **kind}))
+
+
+#: Functions that upload or download one file.
+UP: dict[str, Callable[[Path, str, str], None]] = {
+    "boto3": up_boto3,
+    "http": lambda source, folder, name: put(f"{through_server}/{folder}/{name}", source / name),
+    "link": lambda source, folder, name: put(link("put_object", folder, name), source / name),
+}
+DOWN: dict[str, Callable[[Path, str, str], None]] = {
+    "boto3": down_boto3,
+    "http": lambda target, folder, name: get(f"{through_server}/{folder}/{name}", target / name),
+    "link": lambda target, folder, name: get(link("get_object", folder, name), target / name),
+}
 
 
 def upload(way: str, source: Path, folder: str) -> None:
     """Upload the files of a folder."""
-    if way in ("boto3", "http"):
-        (up_boto3 if way == "boto3" else up_http)(source, folder)
+    if one := UP.get(way.removesuffix(IN_TURN)):
+        names = sorted(path.name for path in source.iterdir())
+        each(lambda name: one(source, folder, name), names, 1 if way.endswith(IN_TURN) else THREADS)
     else:
         repository(folder).log_artifacts(str(source))
 
 
 def download(way: str, target: Path, folder: str, names: list[str]) -> None:
     """Download files."""
-    if way in ("boto3", "http"):
-        (down_boto3 if way == "boto3" else down_http)(target, folder, names)
+    if one := DOWN.get(way.removesuffix(IN_TURN)):
+        each(lambda name: one(target, folder, name), names, 1 if way.endswith(IN_TURN) else THREADS)
     elif len(names) == 1:
         # What a user of one file calls: MLflow lists a folder first.
         repository(folder).download_artifacts(names[0], str(target))
