@@ -8,14 +8,13 @@ user. Since 3.13 one request is for all kinds, and a role that only this user ha
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.faults import fault
+from ansible_collections.atlas.mlflow.plugins.module_utils.api import Api, Refused
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API, SEARCH, TrackingServer
-from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, NoAnswer
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer
 
 PERMISSIONS = ("READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS")
 #: The permission that removes a user's own permission, so that the default applies again.
@@ -26,11 +25,6 @@ GRANTS = "/api/3.0/mlflow/users/permissions"
 ROLE = "/api/3.0/mlflow/roles/permissions"
 #: The later API's word for no permission.
 DENY = "DENY"
-MISSING = "RESOURCE_DOES_NOT_EXIST"
-
-
-class Refused(Exception):
-    """A request that failed, in words."""
 
 
 @dataclass(frozen=True)
@@ -104,14 +98,15 @@ def ambiguous(given: Mapping[str, Any]) -> list[str]:
     return [name for name in models if name in prompts and models[name] != prompts[name]]
 
 
-class Users:
+class Users(Api):
     """The users of a tracking server, with requests as its administrator."""
 
     def __init__(self, server: TrackingServer, make_experiments: bool = False, only_look: bool = False) -> None:
         """Take the server, whether to create missing experiments, and whether to change nothing."""
         if not server.credentials:
             raise AssertionError("The users are asked for by a login.")
-        self.server, self.make_experiments, self.only_look = server, make_experiments, only_look
+        super().__init__(server, only_look)
+        self.make_experiments = make_experiments
         self.before: dict[str, Any] = {}
         self.after: dict[str, Any] = {}
         self._experiments: dict[str, str] = {}
@@ -133,7 +128,7 @@ class Users:
             if not user.present:
                 self._note(user, {"state": "absent"} if present is None else {"state": "present"}, {"state": "absent"})
                 if present is not None:
-                    self._change("DELETE", f"{API}/users/delete", username=user.name)
+                    self.change("DELETE", f"{API}/users/delete", username=user.name)
                 continue
             self._apply(user, present)
 
@@ -158,11 +153,11 @@ class Users:
         if present is None:
             if user.password is None:
                 raise Refused(f"the user {user.name} is not there, and no password is given to make it with")
-            self._change("POST", f"{API}/users/create", username=user.name, password=user.password)
+            self.change("POST", f"{API}/users/create", username=user.name, password=user.password)
         elif before["password"] == "another":
-            self._change("PATCH", f"{API}/users/update-password", username=user.name, password=user.password)
+            self.change("PATCH", f"{API}/users/update-password", username=user.name, password=user.password)
         if before.get("admin", False) != user.admin:
-            self._change("PATCH", f"{API}/users/update-admin", username=user.name, is_admin=user.admin)
+            self.change("PATCH", f"{API}/users/update-admin", username=user.name, is_admin=user.admin)
         given = self._given(user.name, present)
         for kind in KINDS:
             wanted = user.permissions.get(kind.option) or {}
@@ -184,37 +179,9 @@ class Users:
         self.before[user.name], self.after[user.name] = before, after
 
     # -- requests
-    def _ask(self, method: str, path: str, **content: Any) -> Answer:
-        """Send one request, whatever its status; raise Refused if there is no answer, or the administrator may not log in."""
-        try:
-            if method == "GET":
-                answer = self.server.ask(method, path, content)
-            else:
-                answer = self.server.ask(method, path, body=json.dumps(content).encode(), headers={"Content-Type": "application/json"})
-        except NoAnswer as failure:
-            raise Refused(f"{failure.seen}. {fault(failure.fault).cause}") from None
-        if answer.status == 401:
-            raise Refused(fault("login-refused", user=self.server.credentials[0] if self.server.credentials else "nobody").cause)
-        return answer
-
     def _get(self, path: str, **content: Any) -> dict[str, Any] | None:
         """Return the answer, C(None) if the server says that the thing does not exist."""
-        answer = self._ask("GET", path, **content)
-        if answer.status == 200:
-            return answer.json()
-        if answer.json().get("error_code") == MISSING:
-            return None
-        cause = ": does it run with --app-name basic-auth?" if answer.status == 404 else ""
-        raise Refused(f"GET {path} was answered by {answer.seen}{cause}")
-
-    def _change(self, method: str, path: str, **content: Any) -> dict[str, Any]:
-        """Send a request that changes something, unless nothing may be changed."""
-        if self.only_look:
-            return {}
-        answer = self._ask(method, path, **content)
-        if answer.status != 200:
-            raise Refused(f"{method} {path} was answered by {answer.seen}")
-        return answer.json()
+        return self.get(path, "does it run with --app-name basic-auth?", **content)
 
     def _user(self, name: str) -> dict[str, Any] | None:
         found = self._get(f"{API}/users/get", username=name)
@@ -236,7 +203,7 @@ class Users:
             if found:
                 self._experiments[name] = found["experiment"]["experiment_id"]
             elif self.make_experiments:
-                self._experiments[name] = self._change("POST", f"{API}/experiments/create", name=name).get("experiment_id", name)
+                self._experiments[name] = self.change("POST", f"{API}/experiments/create", name=name).get("experiment_id", name)
             else:
                 raise Refused(f"there is no experiment {name} to give a permission for: make it first")
         return self._experiments[name]
@@ -268,17 +235,17 @@ class Users:
         if self._apart and kind.older:
             path, what = f"{API}{kind.older.path}", {kind.older.key: key, "username": name}
             if permission == DEFAULT:
-                self._change("DELETE", f"{path}/delete", **what)
+                self.change("DELETE", f"{path}/delete", **what)
             elif has == DEFAULT:
-                self._change("POST", f"{path}/create", **what, permission=permission)
+                self.change("POST", f"{path}/create", **what, permission=permission)
             else:
-                self._change("PATCH", f"{path}/update", **what, permission=permission)
+                self.change("PATCH", f"{path}/update", **what, permission=permission)
             return
         what = {"username": name, "resource_type": kind.resource, "resource_id": key}
         word = DENY if permission == "NO_PERMISSIONS" else permission
         if permission == DEFAULT:
-            self._change("POST", f"{GRANTS}/revoke", **what)
+            self.change("POST", f"{GRANTS}/revoke", **what)
         elif has == DEFAULT:
-            self._change("POST", f"{GRANTS}/grant", **what, permission=word)
+            self.change("POST", f"{GRANTS}/grant", **what, permission=word)
         else:
-            self._change("PATCH", f"{ROLE}/update", role_permission_id=self._numbers[kind.resource, key], permission=word)
+            self.change("PATCH", f"{ROLE}/update", role_permission_id=self._numbers[kind.resource, key], permission=word)

@@ -127,18 +127,14 @@ users:
     ada: [password, experiments]
 """
 
-from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, uri_secrets
-from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import TrackingServer
-from ansible_collections.atlas.mlflow.plugins.module_utils.users import KINDS, Refused, Users, Wanted, unfit
-from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, tls_context
+from ansible_collections.atlas.mlflow.plugins.module_utils.api import SERVER_ARGUMENTS, ended_by_refusal, server_of
+from ansible_collections.atlas.mlflow.plugins.module_utils.users import KINDS, Users, Wanted, unfit
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "url": {"type": "str", "required": True},
-    "name": {"type": "str"},
+    **SERVER_ARGUMENTS,
     "username": {"type": "str", "required": True},
     "password": {"type": "str", "required": True, "no_log": True},
     "users": {
@@ -157,10 +153,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
         },
     },
     "missing_experiments": {"type": "str", "choices": ["fail", "create"], "default": "fail"},
-    "timeout": {"type": "float", "default": 30},
-    "validate_certs": {"type": "bool", "default": True},
-    "ca_path": {"type": "path"},
-    "tls_name": {"type": "str"},
 }
 
 
@@ -172,20 +164,16 @@ def main() -> None:
         Wanted(one["name"], one["password"], one["admin"], one["state"] == "present", {kind.option: one[kind.option] for kind in KINDS})
         for one in params["users"]
     ]
-    try:
-        base = replace(Base.parse(params["url"]), tls_name=params["tls_name"] or "")
-        tls = tls_context(params["ca_path"], params["validate_certs"]) if base.scheme == "https" else None
-    except (ValueError, OSError) as error:
-        # A parser's message quotes the part that it could not read: for a URL with a login, this is a part of the password.
-        module.fail_json(msg=Redactor(uri_secrets(params["url"])).text(str(error)))
+    server = server_of(module)
     if fault := unfit(users, params["username"]):
         module.fail_json(msg=f"{fault[0].upper()}{fault[1:]}.")
-    server = TrackingServer(base, base.host_header(params["name"] or base.host), params["timeout"], (params["username"], params["password"]), tls)
-    try:
+
+    def applied() -> Users:
         there = Users(server, params["missing_experiments"] == "create", module.check_mode)
         there.apply(users)
-    except Refused as refused:
-        module.fail_json(msg=f"{base.origin}: {refused}.")
+        return there
+
+    there = ended_by_refusal(module, server, applied)
     changed = {
         name: sorted(key for key in {*there.before[name], *after} if there.before[name].get(key) != after.get(key)) for name, after in there.after.items()
     }

@@ -1,0 +1,110 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests of a module to a tracking server's REST API, with failures in words, and what the modules that use it have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.atlas.mlflow.plugins.module_utils.faults import fault
+from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, uri_secrets
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import TrackingServer
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, tls_context
+
+MISSING = "RESOURCE_DOES_NOT_EXIST"
+
+#: The options by which a module reaches a tracking server. The fragments C(server) and C(tls) document them.
+SERVER_ARGUMENTS: dict[str, dict[str, Any]] = {
+    "url": {"type": "str", "required": True},
+    "name": {"type": "str"},
+    "username": {"type": "str"},
+    "password": {"type": "str", "no_log": True},
+    "timeout": {"type": "float", "default": 30},
+    "validate_certs": {"type": "bool", "default": True},
+    "ca_path": {"type": "path"},
+    "tls_name": {"type": "str"},
+}
+
+
+class Refused(Exception):
+    """A request that failed, in words."""
+
+
+class Api:
+    """A tracking server's REST API, as one user sees it."""
+
+    def __init__(self, server: TrackingServer, only_look: bool = False) -> None:
+        """Take the server, and whether to change nothing."""
+        self.server, self.only_look = server, only_look
+
+    def send(self, method: str, path: str, **content: Any) -> Answer:
+        """Send one request, whatever its status.
+
+        :raises Refused: If there is no answer, or the user may not log in.
+        """
+        try:
+            if method == "GET":
+                answer = self.server.ask(method, path, content)
+            else:
+                answer = self.server.ask(method, path, body=json.dumps(content).encode(), headers={"Content-Type": "application/json"})
+        except NoAnswer as failure:
+            raise Refused(f"{failure.seen}. {fault(failure.fault).cause}") from None
+        if answer.status == 401:
+            raise Refused(fault("login-refused", user=self.server.credentials[0] if self.server.credentials else "nobody").cause)
+        return answer
+
+    def get(self, path: str, unknown: str = "", **content: Any) -> dict[str, Any] | None:
+        """Return the answer, C(None) if the server says that the thing does not exist.
+
+        :param unknown: What it may mean that the server does not know the path.
+        :raises Refused: If the request fails.
+        """
+        answer = self.send("GET", path, **content)
+        if answer.status == 200:
+            return answer.json()
+        if answer.json().get("error_code") == MISSING:
+            return None
+        raise Refused(f"GET {path} was answered by {answer.seen}{self._why(answer, unknown)}")
+
+    def change(self, method: str, path: str, unknown: str = "", **content: Any) -> dict[str, Any]:
+        """Send a request that changes something, unless nothing may be changed. Return the answer.
+
+        :param unknown: What it may mean that the server does not know the path.
+        :raises Refused: If the request fails.
+        """
+        if self.only_look:
+            return {}
+        answer = self.send(method, path, **content)
+        if answer.status != 200:
+            raise Refused(f"{method} {path} was answered by {answer.seen}{self._why(answer, unknown)}")
+        return answer.json()
+
+    @staticmethod
+    def _why(answer: Answer, unknown: str) -> str:
+        # A path that MLflow has is answered with an error code in JSON.
+        return f": {unknown}" if unknown and answer.status in (404, 405) and not answer.json().get("error_code") else ""
+
+
+def server_of(module: AnsibleModule) -> TrackingServer:
+    """Return the tracking server that a module's options name. End the module if they are not usable."""
+    params = module.params
+    try:
+        base = replace(Base.parse(params["url"]), tls_name=params["tls_name"] or "")
+        tls = tls_context(params["ca_path"], params["validate_certs"]) if base.scheme == "https" else None
+    except (ValueError, OSError) as error:
+        # A parser's message quotes the part that it could not read: for a URL with a login, this is a part of the password.
+        module.fail_json(msg=Redactor(uri_secrets(params["url"])).text(str(error)))
+    login = (params["username"], params["password"]) if params["username"] else None
+    return TrackingServer(base, base.host_header(params["name"] or base.host), params["timeout"], login, tls)
+
+
+def ended_by_refusal(module: AnsibleModule, server: TrackingServer, work: Callable[[], Any]) -> Any:
+    """Return what a function returns. End the module with the server's address if the function is refused."""
+    try:
+        return work()
+    except Refused as refused:
+        module.fail_json(msg=f"{server.base.origin}: {refused}.")
