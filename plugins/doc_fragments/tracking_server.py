@@ -27,3 +27,14 @@ attributes:
     membership:
       - atlas.mlflow.mlflow
 """
+
+    REQUEST = r"""
+options:
+  name:
+    description: Name of the server in the Host header. By default the host of O(url).
+    type: str
+  timeout:
+    description: Time limit of one request in seconds.
+    type: float
+    default: 30
+"""

@@ -17,7 +17,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Ba
 
 MISSING = "RESOURCE_DOES_NOT_EXIST"
 
-#: The options by which a module reaches a tracking server. The fragments C(server) and C(tls) document them.
+#: The options by which a module reaches a tracking server. The fragments C(tracking_server) and C(tls) document them.
 SERVER_ARGUMENTS: dict[str, dict[str, Any]] = {
     "url": {"type": "str", "required": True},
     "name": {"type": "str"},

@@ -12,7 +12,7 @@ short_description: Create users of an MLflow tracking server, and set their perm
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
-extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.tracking_server, atlas.mlflow.tls]
+extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.tracking_server, atlas.mlflow.tracking_server.request, atlas.mlflow.tls]
 description:
   - Makes, changes and removes users of a tracking server that runs MLflow's basic-auth app, and gives them permissions on experiments,
     registered models, prompts and MCP servers, for a whole list of users at once.
@@ -26,9 +26,6 @@ attributes:
     description: Returns users and permissions before and after. A password is not shown, only that it differs.
     support: full
 options:
-  name:
-    description: Name of the server in the Host header. By default the host of O(url).
-    type: str
   username:
     description: An administrator, who is not among O(users).
     type: str
@@ -85,10 +82,6 @@ options:
     type: str
     choices: [fail, create]
     default: fail
-  timeout:
-    description: Time limit of one request in seconds.
-    type: float
-    default: 30
 """
 
 EXAMPLES = r"""

@@ -1,0 +1,123 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A kind of things that a tracking server keeps by name. A thing is read, compared with what is wanted, and changed.
+
+Requests and their fields are those of MLflow's REST API (U(https://mlflow.org/docs/latest/api_reference/rest-api.html)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.atlas.mlflow.plugins.module_utils.api import Api, Refused, ended_by_refusal, server_of
+
+#: The state of a thing that is not there.
+ABSENT: dict[str, Any] = {"state": "absent"}
+#: Things in one answer to a search.
+PAGE = 200
+
+
+class Kind:
+    """A kind of things with names."""
+
+    #: The word for one, in a message.
+    word = ""
+
+    def __init__(self, api: Api) -> None:
+        """Take the API of the server."""
+        self.api = api
+        self.before: dict[str, Any] = {}
+        self.after: dict[str, Any] = {}
+
+    def apply(self, things: Iterable[Mapping[str, Any]]) -> None:
+        """Bring each thing to its wanted state. C(before) and C(after) then have the states.
+
+        :raises Refused: Before anything is changed, if a thing cannot become what is wanted. Later, if a request fails.
+        """
+        plans = []
+        for thing in things:
+            if not thing["name"]:
+                raise Refused(f"the name of a {self.word} is empty")
+            if thing["name"] in self.before:
+                raise Refused(f"the {self.word} {thing['name']} is given twice")
+            present = self.read(thing["name"])
+            self.before[thing["name"]] = self.shown(present)
+            wanted = ABSENT if thing["state"] == "absent" else self.wanted(thing, present)
+            if thing["state"] == "absent" and present is not None:
+                self.check_removal(thing, present)
+            self.after[thing["name"]] = wanted
+            plans.append((thing, present))
+        for thing, present in plans:
+            if thing["state"] == "absent":
+                if present is not None and self.before[thing["name"]] != ABSENT:
+                    self.remove(present)
+            else:
+                self.bring(thing, present)
+
+    @property
+    def changed(self) -> dict[str, list[str]]:
+        """Return what differs, by name."""
+        found = {
+            name: sorted(key for key in {*self.before[name], *after} if self.before[name].get(key) != after.get(key)) for name, after in self.after.items()
+        }
+        return {name: keys for name, keys in found.items() if keys}
+
+    # -- what each kind knows
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Return what the server says about a thing, C(None) if it is not there."""
+        raise NotImplementedError
+
+    def shown(self, present: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the state of a thing for the difference."""
+        raise NotImplementedError
+
+    def wanted(self, thing: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the state that a thing is to have.
+
+        :raises Refused: If it cannot have it.
+        """
+        raise NotImplementedError
+
+    def check_removal(self, thing: Mapping[str, Any], present: dict[str, Any]) -> None:
+        """Refuse to remove what the user has not said to remove.
+
+        :raises Refused: If that is so.
+        """
+
+    def remove(self, present: dict[str, Any]) -> None:
+        """Remove a thing."""
+        raise NotImplementedError
+
+    def bring(self, thing: Mapping[str, Any], present: dict[str, Any] | None) -> None:
+        """Send the requests that a thing needs."""
+        raise NotImplementedError
+
+
+def every(api: Api, path: str, key: str, unknown: str = "", **content: Any) -> Iterator[dict[str, Any]]:
+    """Return all things of a search, page by page.
+
+    :param key: The name of their list in an answer.
+    :param unknown: What it may mean that the server does not know the path.
+    """
+    token = ""
+    while True:
+        answer = api.get(path, unknown, **content, max_results=PAGE, **({"page_token": token} if token else {})) or {}
+        yield from answer.get(key) or ()
+        token = answer.get("next_page_token") or ""
+        if not token:
+            return
+
+
+def run(module: AnsibleModule, kind: type[Kind], option: str) -> None:
+    """Bring the things of a module's option to their wanted states, and end the module."""
+    server = server_of(module)
+
+    def applied() -> Kind:
+        there = kind(Api(server, module.check_mode))
+        there.apply(module.params[option])
+        return there
+
+    there = ended_by_refusal(module, server, applied)
+    module.exit_json(changed=bool(there.changed), **{option: there.changed}, diff={"before": there.before, "after": there.after})

@@ -1,0 +1,238 @@
+"""The modules for what MLflow keeps by name, from their arguments to their results, against a server in memory."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from typing import Any
+from unittest import mock
+
+import pytest
+from ansible.module_utils import basic
+from fake_objects import FakeObjects
+from fake_tracking import serving
+
+SECRET = "signs-what-is-sent"
+CHURN = {"name": "churn", "tags": {"team": "retention", "cost": 3}}
+MODEL = {"name": "model", "description": "Predicts who leaves.", "tags": {"team": "retention"}, "aliases": {"champion": "latest", "first": 1}}
+SUMMARY = {"name": "summary", "template": "Summarize: {{ text }}", "description": "Short.", "aliases": {"production": "latest"}}
+HOOK = {"name": "hook", "url": "https://hooks.example.org/", "events": ["model_version.created", "prompt.created"], "secret": SECRET}
+#: A module with its option and a thing that it creates.
+KINDS = {
+    "mlflow_experiment": ("experiments", CHURN),
+    "mlflow_registered_model": ("registered_models", {**MODEL, "aliases": {}}),
+    "mlflow_prompt": ("prompts", SUMMARY),
+    "mlflow_webhook": ("webhooks", HOOK),
+}
+EACH = pytest.mark.parametrize("module", KINDS)
+
+
+@pytest.fixture(name="fake")
+def fixture_fake() -> Iterator[FakeObjects]:
+    with serving(FakeObjects()) as server:
+        assert isinstance(server, FakeObjects)
+        yield server
+
+
+def run(fake: FakeObjects, module: str, *things: dict[str, Any], check_mode: bool = False, **options: Any) -> dict[str, Any]:
+    """Run a module and return its result, which has no secret."""
+    given = {"url": fake.url, "timeout": 5, **({KINDS[module][0]: list(things)} if module in KINDS else {}), **options}
+    handed_over = json.dumps({"ANSIBLE_MODULE_ARGS": {**given, "_ansible_check_mode": check_mode, "_ansible_diff": True}}).encode()
+    printed = io.StringIO()
+    program = importlib.import_module(f"ansible_collections.atlas.mlflow.plugins.modules.{module}")
+    with mock.patch.multiple(basic, create=True, _ANSIBLE_ARGS=handed_over, _ANSIBLE_PROFILE="legacy"), redirect_stdout(printed), pytest.raises(SystemExit):
+        program.main()
+    assert SECRET not in printed.getvalue().partition('"invocation"')[0]
+    result: dict[str, Any] = json.loads(printed.getvalue())
+    return result
+
+
+@EACH
+def test_a_thing_is_created_once(fake: FakeObjects, module: str) -> None:
+    option, thing = KINDS[module]
+    planned = run(fake, module, thing, check_mode=True)
+    assert planned["changed"] and fake.changes == []
+    made = run(fake, module, thing)
+    assert made[option] == planned[option] and list(made[option]) == [thing["name"]] and fake.changes
+    fake.changes.clear()
+    again = run(fake, module, thing)
+    assert (again["changed"], again[option], fake.changes) == (False, {}, [])
+    assert again["diff"]["before"] == again["diff"]["after"]
+
+
+@EACH
+def test_a_thing_is_removed_once(fake: FakeObjects, module: str) -> None:
+    option, thing = KINDS[module]
+    run(fake, module, thing)
+    gone = {"name": thing["name"], "state": "absent", **({"remove_versions": True} if module == "mlflow_prompt" else {})}
+    assert run(fake, module, gone, check_mode=True)["changed"] and run(fake, module, thing)["changed"] is False
+    assert "state" in run(fake, module, gone)[option][thing["name"]]
+    fake.changes.clear()
+    assert run(fake, module, gone)["changed"] is False and fake.changes == []
+    assert run(fake, module, {"name": "never there", "state": "absent"})["changed"] is False
+
+
+@EACH
+def test_a_bad_list_is_refused_before_anything_changes(fake: FakeObjects, module: str) -> None:
+    thing = KINDS[module][1]
+    assert "is given twice" in run(fake, module, thing, thing)["msg"]
+    assert "is empty" in run(fake, module, thing, {**thing, "name": ""})["msg"]
+    assert fake.changes == []
+
+
+@EACH
+def test_a_failed_request_is_told(fake: FakeObjects, module: str) -> None:
+    fake.broken = "webhooks" if module == "mlflow_webhook" else "create"
+    assert "was answered by 500 Internal Server Error 'INTERNAL_ERROR broken on purpose'" in run(fake, module, KINDS[module][1])["msg"]
+
+
+@EACH
+def test_a_server_that_is_not_there_is_told(fake: FakeObjects, module: str) -> None:
+    message = run(fake, module, KINDS[module][1], url="http://127.0.0.1:1")["msg"]
+    assert message.startswith("http://127.0.0.1:1: connection refused (127.0.0.1:1).")
+
+
+# Experiments
+
+
+def test_tags_are_text_and_those_that_are_not_listed_stay(fake: FakeObjects) -> None:
+    run(fake, "mlflow_experiment", CHURN)
+    assert fake.experiments["churn"]["tags"] == {"team": "retention", "cost": "3"}
+    fake.changes.clear()
+    assert run(fake, "mlflow_experiment", {"name": "churn", "tags": {"team": "sales", "none": None}})["experiments"] == {"churn": ["tags"]}
+    assert (fake.experiments["churn"]["tags"], fake.changes) == ({"team": "sales", "cost": "3"}, ["POST experiments/set-experiment-tag"])
+    run(fake, "mlflow_experiment", {"name": "churn", "tags": {"team": None}})
+    assert fake.experiments["churn"]["tags"] == {"cost": "3"}
+
+
+def test_a_deleted_experiment_is_restored_with_its_number(fake: FakeObjects) -> None:
+    run(fake, "mlflow_experiment", CHURN)
+    number = fake.experiments["churn"]["experiment_id"]
+    run(fake, "mlflow_experiment", {"name": "churn", "state": "absent"})
+    assert fake.experiments["churn"]["lifecycle_stage"] == "deleted"
+    fake.changes.clear()
+    assert run(fake, "mlflow_experiment", CHURN)["changed"] is True
+    assert (fake.changes, fake.experiments["churn"]["experiment_id"]) == (["POST experiments/restore"], number)
+
+
+def test_another_location_is_refused(fake: FakeObjects) -> None:
+    place = {"name": "churn", "artifact_location": "s3://bucket/churn"}
+    run(fake, "mlflow_experiment", place)
+    assert run(fake, "mlflow_experiment", {**place, "artifact_location": "s3://bucket/churn/"})["changed"] is False
+    message = run(fake, "mlflow_experiment", {"name": "new"}, {**place, "artifact_location": "s3://bucket/other"})["msg"]
+    assert "keeps its artifacts in s3://bucket/churn, and MLflow cannot change that to s3://bucket/other: leave artifact_location out" in message
+    assert "new" not in fake.experiments
+
+
+def test_a_release_that_cannot_remove_a_tag_says_so(fake: FakeObjects) -> None:
+    fake.new = False
+    run(fake, "mlflow_experiment", CHURN)
+    assert "this release of MLflow cannot remove the tag of an experiment" in run(fake, "mlflow_experiment", {"name": "churn", "tags": {"team": None}})["msg"]
+
+
+# Registered models
+
+
+def test_aliases_follow_the_newest_version(fake: FakeObjects) -> None:
+    run(fake, "mlflow_registered_model", {**MODEL, "aliases": {}})
+    assert "has no version for its alias champion" in run(fake, "mlflow_registered_model", MODEL)["msg"]
+    fake.add_version("model")
+    assert run(fake, "mlflow_registered_model", MODEL)["registered_models"] == {"model": ["aliases"]}
+    fake.add_version("model")
+    run(fake, "mlflow_registered_model", MODEL)
+    assert fake.models["model"]["aliases"] == {"champion": "2", "first": "1"}
+    run(fake, "mlflow_registered_model", {"name": "model", "aliases": {"first": None}})
+    assert fake.models["model"]["aliases"] == {"champion": "2"}
+    assert fake.models["model"]["description"] == MODEL["description"]
+    assert "give the number of a version, or latest" in run(fake, "mlflow_registered_model", {"name": "model", "aliases": {"a": "newest"}})["msg"]
+
+
+def test_versions_are_removed_only_if_that_is_said(fake: FakeObjects) -> None:
+    run(fake, "mlflow_registered_model", {**MODEL, "aliases": {}})
+    fake.add_version("model")
+    gone = {"name": "model", "state": "absent"}
+    assert "has versions, which MLflow removes for good: set remove_versions to true" in run(fake, "mlflow_registered_model", gone)["msg"]
+    assert "model" in fake.models
+    assert run(fake, "mlflow_registered_model", {**gone, "remove_versions": True})["changed"] and "model" not in fake.models
+
+
+def test_a_prompt_is_no_registered_model(fake: FakeObjects) -> None:
+    run(fake, "mlflow_prompt", SUMMARY)
+    run(fake, "mlflow_registered_model", {"name": "model"})
+    assert "summary is a prompt, and not a registered model: choose another name" in run(fake, "mlflow_registered_model", {"name": "summary"})["msg"]
+    assert "model is a registered model, and not a prompt: choose another name" in run(fake, "mlflow_prompt", {**SUMMARY, "name": "model"})["msg"]
+
+
+# Prompts
+
+
+def test_another_text_is_a_new_version_and_the_former_one_stays(fake: FakeObjects) -> None:
+    run(fake, "mlflow_prompt", SUMMARY)
+    result = run(fake, "mlflow_prompt", {**SUMMARY, "template": "Another text."}, check_mode=True)
+    assert result["prompts"] == {"summary": ["aliases", "template", "version"]} and len(fake.models["summary"]["versions"]) == 1
+    assert run(fake, "mlflow_prompt", {**SUMMARY, "template": "Another text."})["prompts"] == result["prompts"]
+    texts = [version["tags"]["mlflow.prompt.text"] for version in fake.models["summary"]["versions"]]
+    assert (texts, fake.models["summary"]["aliases"]) == (["Summarize: {{ text }}", "Another text."], {"production": "2"})
+    # Without a template, no version is added.
+    assert run(fake, "mlflow_prompt", {"name": "summary", "tags": {"team": "sales"}})["prompts"] == {"summary": ["tags"]}
+    assert fake.models["summary"]["tags"] == {"mlflow.prompt.is_prompt": "true", "team": "sales"}
+
+
+def test_a_chat_is_compared_by_its_messages(fake: FakeObjects) -> None:
+    chat = {"name": "chat", "template": [{"role": "user", "content": "Hello {{ name }}"}]}
+    run(fake, "mlflow_prompt", chat)
+    tags = fake.models["chat"]["versions"][0]["tags"]
+    assert tags["_mlflow_prompt_type"] == "chat" and json.loads(tags["mlflow.prompt.text"]) == chat["template"]
+    tags["mlflow.prompt.text"] = json.dumps([{"content": "Hello {{ name }}", "role": "user"}])
+    assert run(fake, "mlflow_prompt", chat)["changed"] is False
+    # The same text, but no chat.
+    assert run(fake, "mlflow_prompt", {"name": "chat", "template": tags["mlflow.prompt.text"] + " "})["changed"] is True
+
+
+# Webhooks
+
+
+def test_a_webhook_changes_in_what_differs(fake: FakeObjects) -> None:
+    run(fake, "mlflow_webhook", HOOK)
+    assert fake.hooks[0]["events"] == [{"entity": "MODEL_VERSION", "action": "CREATED"}, {"entity": "PROMPT", "action": "CREATED"}]
+    assert (fake.hooks[0]["secret"], fake.hooks[0]["status"]) == (SECRET, "ACTIVE")
+    fake.changes.clear()
+    assert run(fake, "mlflow_webhook", {**HOOK, "events": HOOK["events"][::-1]})["changed"] is False
+    assert run(fake, "mlflow_webhook", {"name": "hook", "active": False})["webhooks"] == {"hook": ["active"]}
+    assert (fake.hooks[0]["status"], fake.changes) == ("DISABLED", ["PATCH webhooks"])
+    assert run(fake, "mlflow_webhook", {**HOOK, "active": None})["changed"] is False
+    result = run(fake, "mlflow_webhook", {**HOOK, "secret": SECRET + "-2", "update_secret": "always"})
+    assert (result["webhooks"], fake.hooks[0]["secret"]) == ({"hook": ["secret"]}, SECRET + "-2")
+
+
+def test_a_webhook_needs_a_url_and_a_name_that_no_other_has(fake: FakeObjects) -> None:
+    assert "url and events are needed to create it" in run(fake, "mlflow_webhook", {"name": "hook", "url": HOOK["url"]})["msg"]
+    fake.hooks += [{"webhook_id": number, "name": "hook", "url": "https://x.example.org", "events": []} for number in ("h1", "h2")]
+    assert "2 webhooks have the name hook: remove or rename all but one" in run(fake, "mlflow_webhook", HOOK)["msg"]
+
+
+def test_a_release_without_webhooks_says_so(fake: FakeObjects) -> None:
+    fake.new = False
+    assert "this release of MLflow has no webhooks" in run(fake, "mlflow_webhook", HOOK)["msg"]
+
+
+# All
+
+
+def test_everything_is_listed_from_all_pages(fake: FakeObjects) -> None:
+    fake.page = 2
+    run(fake, "mlflow_experiment", CHURN, *({"name": f"e{number}"} for number in range(4)))
+    run(fake, "mlflow_experiment", {"name": "e3", "state": "absent"})
+    run(fake, "mlflow_registered_model", *({"name": f"m{number}"} for number in range(3)))
+    run(fake, "mlflow_prompt", SUMMARY)
+    run(fake, "mlflow_webhook", HOOK)
+    fake.add_version("m0")
+    found = run(fake, "mlflow_info", subset=["experiments", "registered_models", "prompts", "webhooks"])
+    assert list(found["experiments"]) == ["churn", "e0", "e1", "e2"] and found["changed"] is False
+    assert found["experiments"]["churn"]["tags"] == {"team": "retention", "cost": "3"}
+    assert {name: one["newest_version"] for name, one in found["registered_models"].items()} == {"m0": "1", "m1": "", "m2": ""}
+    assert list(found["prompts"]) == ["summary"] and found["prompts"]["summary"]["template"] == SUMMARY["template"]
+    assert found["webhooks"]["hook"]["events"] == HOOK["events"]
