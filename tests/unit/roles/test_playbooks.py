@@ -48,8 +48,9 @@ def test_what_is_shown_is_a_list_of_lines() -> None:
     """By default, Ansible shows a message as JSON, in which a line break is two signs."""
     files = [*PLAYBOOKS, *ROOT.glob("roles/*/tasks/*.yml")]
     shown = [task["ansible.builtin.debug"]["msg"] for path in files for task in tasks_of(yaml.safe_load(path.read_text())) if "ansible.builtin.debug" in task]
-    assert any("diagnosis_table" in msg for msg in shown)
-    assert [msg for msg in shown if re.search(r"\\n|\n.", msg)] == []
+    lines = [line for msg in shown for line in ([msg] if isinstance(msg, str) else msg)]
+    assert any("diagnosis_table" in line for line in lines)
+    assert [line for line in lines if re.search(r"\\n|\n.", line)] == []
 
 
 @pytest.mark.parametrize("role", [path.parents[1].name for path in sorted(ROOT.glob("roles/*/defaults/main.yml")) if "_tls_certificate:" in path.read_text()])

@@ -1,0 +1,82 @@
+"""A new inventory has the hosts that were given, the groups and the comments of its example, and no name of the example."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.errors import AnsibleFilterError
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.new_inventory import HOST, new_inventory
+from playbook_forks import ansible_playbook
+
+ROOT = Path(__file__).resolve().parents[3]
+EXAMPLES = {path.parent.name: path.read_text(encoding="utf-8") for path in ROOT.glob("inventories/*/hosts.yml")}
+#: The topologies that the playbook offers. An external store needs more than hosts.
+TOPOLOGIES = {"embedded": 1, "one_host": 1, "containers": 1, "three_hosts": 3, "cluster": 11}
+
+
+def hosts_of(inventory: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the hosts of each group."""
+    return {name: list(group["hosts"]) for name, group in inventory.items() if "hosts" in group}
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_an_inventory_has_the_given_hosts_and_the_comments(topology: str) -> None:
+    hosts = [f"vm{number}.corp.example" for number in range(TOPOLOGIES[topology])]
+    text = new_inventory(EXAMPLES[topology], ", ".join(hosts), "ml.corp.example,*.ml.corp.example", "ops", "10.1.2.3")
+    before, after = yaml.safe_load(EXAMPLES[topology]), yaml.safe_load(text)
+    renamed = dict(zip(dict.fromkeys(HOST.findall(EXAMPLES[topology])), hosts, strict=True))
+    assert hosts_of(after) == {group: [renamed[name] for name in names] for group, names in hosts_of(before).items()}
+    plain = re.sub("#.*", "", text)
+    assert "example.com" not in plain and "ansible_connection" not in plain
+    assert re.findall("#.*", text) == re.findall("#.*", EXAMPLES[topology])
+    if topology != "embedded":
+        assert after["all"]["vars"]["ansible_user"] == "ops"
+        assert '["ml.corp.example", "*.ml.corp.example"]' in text
+    assert ("haproxy_virtual_address: 10.1.2.3" in text) == (topology == "cluster")
+
+
+def test_this_machine_is_not_asked_over_ssh() -> None:
+    inventory = yaml.safe_load(new_inventory(EXAMPLES["one_host"], ["localhost"]))
+    assert inventory["mlflow_servers"]["hosts"]["localhost"] == {"ansible_connection": "local", "mlflow_server_names": []}
+    assert inventory["postgres"]["hosts"]["localhost"] == {"ansible_connection": "local"}
+    assert "ansible_user" not in (inventory["all"]["vars"] or {})
+    assert list(yaml.safe_load(new_inventory(EXAMPLES["embedded"], "fd00::7"))["mlflow_servers"]["hosts"]) == ["fd00::7"]
+
+
+@pytest.mark.parametrize(
+    ("topology", "given", "complaint"),
+    [
+        ("three_hosts", {"hosts": "a,b"}, "has 2 hosts, and this topology needs 3, in this order: mlflow.example.com, postgres"),
+        ("one_host", {"hosts": ""}, "has 0 hosts, and this topology needs 1"),
+        ("three_hosts", {"hosts": "a,b,a"}, "inventory_hosts has a host twice: a, b, a"),
+        ("one_host", {"hosts": ["a b"]}, "have 'a b', which is no name and no address"),
+        ("one_host", {"hosts": "a", "names": "x:\n"}, "have 'x:', which is no name and no address"),
+        ("cluster", {"hosts": [f"h{number}" for number in range(11)]}, "inventory_address is empty: set it to an unused address"),
+    ],
+)
+def test_what_makes_no_inventory_is_refused(topology: str, given: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=re.escape(complaint)):
+        new_inventory(EXAMPLES[topology], **given)
+
+
+def test_the_playbook_writes_one_and_replaces_none(tmp_path: Path) -> None:
+    given = {"topology": "three_hosts", "hosts": "a,b,c", "user": "ops", "names": "ml.example.org", "folder": tmp_path / "new"}
+    answers = [word for name, value in given.items() for word in ("-e", f"inventory_{name}={value}")]
+
+    def run(*more: str) -> Any:
+        return ansible_playbook(tmp_path, "-i", "localhost,", ROOT / "playbooks/inventory.yml", *answers, *more, ANSIBLE_INVENTORY_ENABLED="host_list")
+
+    done = run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = (tmp_path / "new/hosts.yml").read_text()
+    assert hosts_of(yaml.safe_load(written)) == {"mlflow_servers": ["a"], "postgres": ["b"], "minio": ["c"]}
+    assert f"ansible-playbook atlas.mlflow.site -i {tmp_path}/new" in done.stdout
+    again = run("-e", "inventory_hosts=d,e,f")
+    assert again.returncode != 0 and "is there, and is not replaced" in again.stdout + again.stderr
+    assert (tmp_path / "new/hosts.yml").read_text() == written
+    bad = run("-e", "inventory_topology=two_hosts")
+    assert "inventory_topology is two_hosts: choose one of embedded" in bad.stdout + bad.stderr
