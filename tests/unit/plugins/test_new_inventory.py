@@ -80,3 +80,6 @@ def test_the_playbook_writes_one_and_replaces_none(tmp_path: Path) -> None:
     assert (tmp_path / "new/hosts.yml").read_text() == written
     bad = run("-e", "inventory_topology=two_hosts")
     assert "inventory_topology is two_hosts: choose one of embedded" in bad.stdout + bad.stderr
+    few = run("-e", "inventory_hosts=a", "-e", f"inventory_folder={tmp_path}/few")
+    assert "has 1 hosts, and this topology needs 3" in few.stdout + few.stderr
+    assert not (tmp_path / "few").exists()
