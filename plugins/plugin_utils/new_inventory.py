@@ -20,9 +20,9 @@ LOCAL = "      ansible_connection: local\n"
 PLAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:-]*[A-Za-z0-9])?")
 
 
-def split(given: str | Sequence[str]) -> list[str]:
-    """Return the words of a text with commas or blanks, or the list as it is."""
-    return [word for word in re.split(r"[,\s]+", given) if word] if isinstance(given, str) else [str(word) for word in given]
+def split(given: str | Sequence[str] | None) -> list[str]:
+    """Return the words of a text with commas or blanks, or the list as it is. An answer that nobody gives is empty."""
+    return [word for word in re.split(r"[,\s]+", given) if word] if isinstance(given, str) else [str(word) for word in given or ()]
 
 
 def new_inventory(example: str, hosts: str | Sequence[str], names: str | Sequence[str] = (), user: str = "", address: str = "") -> str:

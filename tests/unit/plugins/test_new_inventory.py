@@ -51,6 +51,7 @@ def test_this_machine_is_not_asked_over_ssh() -> None:
     ("topology", "given", "complaint"),
     [
         ("three_hosts", {"hosts": "a,b"}, "has 2 hosts, and this topology needs 3, in this order: mlflow.example.com, postgres"),
+        ("one_host", {"hosts": None}, "has 0 hosts, and this topology needs 1"),
         ("one_host", {"hosts": ""}, "has 0 hosts, and this topology needs 1"),
         ("three_hosts", {"hosts": "a,b,a"}, "inventory_hosts has a host twice: a, b, a"),
         ("one_host", {"hosts": ["a b"]}, "have 'a b', which is no name and no address"),
@@ -73,6 +74,7 @@ def test_the_playbook_writes_one_and_replaces_none(tmp_path: Path) -> None:
     done = run()
     assert done.returncode == 0, done.stdout + done.stderr
     written = (tmp_path / "new/hosts.yml").read_text()
+    assert written.endswith("\n")
     assert hosts_of(yaml.safe_load(written)) == {"mlflow_servers": ["a"], "postgres": ["b"], "minio": ["c"]}
     assert f"ansible-playbook atlas.mlflow.site -i {tmp_path}/new" in done.stdout
     again = run("-e", "inventory_hosts=d,e,f")
