@@ -12,7 +12,12 @@ short_description: List experiments, registered models, prompts and webhooks of 
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
-extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.attributes.reads_only, atlas.mlflow.tracking_server, atlas.mlflow.tracking_server.request, atlas.mlflow.tls]
+extends_documentation_fragment:
+  - atlas.mlflow.attributes
+  - atlas.mlflow.attributes.reads_only
+  - atlas.mlflow.tracking_server
+  - atlas.mlflow.tracking_server.request
+  - atlas.mlflow.tls
 description:
   - Returns what a tracking server has, by name, with all pages of long lists. A user with few permissions gets what this user may read.
 options:
