@@ -25,6 +25,7 @@ PLACE = Path("ansible_collections/atlas/mlflow")
 LONGEST = (
     "unit tests of the roles",
     "unit tests of the plugins",
+    "unit tests of the playbooks",
     "sanity, pylint",
     "ansible-lint",
     "unit tests of the modules",
@@ -47,7 +48,8 @@ def commands() -> dict[str, list[str]]:
         "unit tests of the modules": [*pytest, "tests/unit/plugins/modules"],
         "unit tests of the plugins": [*pytest, "tests/unit/plugins", "--ignore=tests/unit/plugins/modules"],
         "unit tests of the roles": [*pytest, "tests/unit/roles"],
-        "unit tests of the rest": [*pytest, "tests/unit", "--ignore=tests/unit/plugins", "--ignore=tests/unit/roles"],
+        "unit tests of the playbooks": [*pytest, "tests/unit/playbooks"],
+        "unit tests of the rest": [*pytest, "tests/unit", *(f"--ignore=tests/unit/{folder}" for folder in ("plugins", "roles", "playbooks"))],
         "ansible-lint": [str(BIN / "python"), "-m", "tools.lint", "--offline", "--profile", "production", "-q"],
         "types": [str(BIN / "mypy")],
         "ruff": [str(BIN / "ruff"), "check", "--no-cache", "--quiet", "--output-format=concise", "."],
