@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import STORES, Hosts, changed_stores, shown
 
-#: The kinds of stores that move, each with the kind that it moves to.
-MOVES = {"backend": ("sqlite", "postgresql"), "users": ("sqlite", "postgresql"), "artifacts": ("folder", "s3")}
+#: The stores that move, each with the kinds that are taken along and the kind that it moves to.
+MOVES = {"backend": (("sqlite",), "postgresql"), "users": (("sqlite",), "postgresql"), "artifacts": (("folder", "s3"), "s3")}
 #: How many times the bytes of a store its data need in the new one. PostgreSQL has more indexes than SQLite, and the log of one transaction with all rows.
 GROWTH = {"postgresql": 4.0, "s3": 1.1}
 
@@ -26,10 +26,10 @@ def store_moves(section: Mapping[str, Any], wanted: Mapping[str, str], hostvars:
     """
     changes = changed_stores(section, wanted, hostvars, groups, own)
     faults = [
-        f"{own} would leave its {STORES[name]}, {shown(former)}, for {shown(present)}. This playbook takes along SQLite to PostgreSQL and a folder to S3, and "
-        "nothing else. Copy the data by other means, and set mlflow_server_allow_store_change to true for one run of site.yml."
+        f"{own} would leave its {STORES[name]}, {shown(former)}, for {shown(present)}. This playbook takes along SQLite to PostgreSQL, and a folder or a "
+        "bucket to S3, and nothing else. Copy the data by other means, and set mlflow_server_allow_store_change to true for one run of site.yml."
         for name, (former, present) in changes.items()
-        if MOVES.get(name) != (former[0], present[0])
+        if not (name in MOVES and former[0] in MOVES[name][0] and present[0] == MOVES[name][1])
     ]
     users = (section.get("stores") or {}).get("users") or {"login": "none"}
     if changes and users["login"] != wanted["login"]:
@@ -47,10 +47,42 @@ def store_moves(section: Mapping[str, Any], wanted: Mapping[str, str], hostvars:
             "with the former stores, run this playbook, and set it back."
         )
     return {
-        "stores": {name: former[3] for name, (former, _present) in changes.items()},
+        "stores": {name: f"s3://{former[3]}" if former[0] == "s3" else former[3] for name, (former, _present) in changes.items()},
         "lines": [f"The {STORES[name]}: from {shown(former)} to {shown(present)}" for name, (former, present) in changes.items()],
         "faults": faults,
+        "serves": bool(section.get("stores")),
+        "hosts": sorted({former[1] for former, _present in changes.values() if former[1]}),
     }
+
+
+def move_conflicts(moves: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return why the stores of these servers cannot move together: the servers must serve the same bucket, and all of them.
+
+    :param moves: The result of :func:`store_moves` for each tracking server, by its name.
+    """
+    moving = [host for host, found in moves.items() if found["stores"]]
+    if not moving:
+        return []
+    faults = []
+    if len(moving) > 1 and any(not place.startswith("s3://") for host in moving for place in moves[host]["stores"].values()):
+        faults.append(
+            f"{_listed(moving)} have stores of their own, and the data of several servers are not merged. Leave one of them in the group mlflow_servers."
+        )
+    elif len({tuple(moves[host]["lines"]) for host in moving}) > 1:
+        places = " ".join(f"{host}: {'; '.join(moves[host]['lines'])}." for host in moving)
+        faults.append(f"{_listed(moving)} would leave different stores, and these are not merged. {places} Correct the settings of these hosts.")
+    if done := [host for host, found in moves.items() if found["serves"] and not found["stores"]]:
+        faults.append(
+            f"{_listed(done)} already serves the stores in the settings, and {_listed(moving)} other ones. Nothing is merged. If a run of this playbook was "
+            "interrupted while it switched the servers, which it does after it has compared the copies, run site.yml with mlflow_server_allow_store_change set "
+            "to true. Otherwise correct the settings."
+        )
+    return faults
+
+
+def _listed(hosts: Sequence[str]) -> str:
+    """Return hosts for a message."""
+    return " and ".join(hosts)
 
 
 def space_faults(sizes: Mapping[str, str], spaces: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -81,4 +113,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {"store_moves": store_moves, "space_faults": space_faults}
+        return {"store_moves": store_moves, "move_conflicts": move_conflicts, "space_faults": space_faults}

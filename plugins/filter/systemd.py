@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that write the two kinds of quoting of systemd, so that arguments and values are not changed."""
+"""Filters that write the two kinds of quoting of systemd, so that arguments and values are not changed, and read a file of settings again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+from ansible_collections.atlas.mlflow.plugins.module_utils.stack import read_environment
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.environment import environment_lines, refuse_line_breaks
 
 _IN_A_FILE = str.maketrans({character: "\\" + character for character in '\\"$`'})
@@ -54,4 +55,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {"systemd_argv": systemd_argv, "systemd_environment": systemd_environment}
+        return {"read_environment": read_environment, "systemd_argv": systemd_argv, "systemd_environment": systemd_environment}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.filter.moves import space_faults, store_moves
+from ansible_collections.atlas.mlflow.plugins.filter.moves import move_conflicts, space_faults, store_moves
 
 GROUPS = {"mlflow_servers": ["app"], "postgres": ["db"], "minio": ["db"]}
 HOSTS: dict[str, dict[str, Any]] = {host: {"inventory_hostname": host, "atlas_mlflow_names": [host]} for host in ("app", "db")}
@@ -43,6 +43,8 @@ def test_the_embedded_stores_move_together() -> None:
             "The store of users: from the file /data/auth.db to the postgresql database mlflow_auth on db",
         ],
         "faults": [],
+        "serves": True,
+        "hosts": [],
     }
 
 
@@ -52,15 +54,16 @@ def test_artifacts_move_alone() -> None:
 
 
 def test_nothing_moves_from_a_host_without_a_server_or_with_these_stores() -> None:
-    nothing = {"stores": {}, "lines": [], "faults": []}
+    nothing = {"stores": {}, "lines": [], "faults": [], "serves": False, "hosts": []}
     assert moves({}) == nothing
+    nothing["serves"] = True
     assert moves(served(), backend="sqlite:////data/mlflow.db", users="sqlite:////data/auth.db", artifacts="/data/artifacts", deployment="container") == nothing
 
 
 @pytest.mark.parametrize(
     ("section", "wanted", "parts"),
     [
-        (served(artifacts={"kind": "s3", "host": "", "port": "", "name": "theirs"}), {}, ["artifact store, the bucket theirs", "folder to S3, and nothing"]),
+        (served(artifacts={"kind": "gs", "host": "", "port": "", "name": "theirs"}), {}, ["artifact store, the gs", "bucket to S3, and nothing"]),
         (served(), {"artifacts": "/other"}, ["the folder /data/artifacts, for the folder /other"]),
         (served(), {"registry": "postgresql+psycopg2://m@db/registry"}, ["registry store, the file /data/mlflow.db, for the postgresql database registry"]),
         (served(), {"login": "oidc"}, ["mlflow_server_auth of app would change from basic to oidc"]),
@@ -73,6 +76,37 @@ def test_nothing_moves_from_a_host_without_a_server_or_with_these_stores() -> No
 def test_what_cannot_move_is_refused_with_the_way_out(section: dict[str, Any], wanted: dict[str, str], parts: list[str]) -> None:
     [fault] = moves(section, **wanted)["faults"]
     assert [part for part in parts if part not in fault] == []
+
+
+def bucket(host: str, port: str = "9000") -> dict[str, Any]:
+    """Return what a host has that serves a bucket and a database on the host db."""
+    stores = {"backend": {"kind": "postgresql", "host": "db", "port": "5432", "name": "mlflow"}, "users": {}}
+    return served(**{**stores, "registry": stores["backend"], "artifacts": {"kind": "s3", "host": host, "port": port, "name": "mlflow/runs"}})
+
+
+def test_a_bucket_moves_to_the_pool_that_takes_its_place() -> None:
+    groups = {**GROUPS, "minio": ["m1", "m2", "m3", "m4"], "haproxy": ["app"]}
+    hosts = {**HOSTS, **{name: {"inventory_hostname": name} for name in groups["minio"]}}
+    wanted = {**WANTED, "users": "", "login": "none", "endpoint": "http://app:9010"}
+    for former in ("former", "127.0.0.1", "db"):
+        found = store_moves(bucket(former), wanted, hosts, groups, "app")
+        assert (found["stores"], found["faults"]) == ({"artifacts": "s3://mlflow/runs"}, [])
+        assert found["hosts"] == ["app" if former == "127.0.0.1" else former]
+    # The proxy of the pool is on the host of the former MinIO.
+    same = store_moves(bucket("db"), {**wanted, "endpoint": "http://db:9010", "artifacts": "s3://mlflow/runs"}, hosts, groups, "app")
+    assert same["lines"] == ["The artifact store: from the bucket mlflow/runs on db:9000 to the bucket mlflow/runs on db:9010"]
+
+
+def test_several_servers_leave_one_bucket_together() -> None:
+    old, other, new = (store_moves(bucket(host), {**WANTED, "users": "", "login": "none"}, HOSTS, GROUPS, "app") for host in ("old", "other", "db"))
+    new = {**new, "stores": {}, "lines": []}
+    unset = {**new, "serves": False}
+    assert move_conflicts({"a": old, "b": old, "new": unset}) == move_conflicts({"a": new, "b": new}) == []
+    assert "a and b would leave different stores" in move_conflicts({"a": old, "b": other})[0]
+    assert "b already serves the stores in the settings, and a other ones" in move_conflicts({"a": old, "b": new})[0]
+    embedded = moves(served())
+    assert "a and b have stores of their own" in move_conflicts({"a": embedded, "b": embedded})[0]
+    assert move_conflicts({"a": embedded, "b": unset}) == []
 
 
 def space(*lines: str) -> dict[str, Any]:

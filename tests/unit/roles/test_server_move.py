@@ -23,6 +23,7 @@ class Objects:
         self.entry = module.Entry
         self.objects: dict[str, bytes] = {}
         self.written: list[str] = []
+        self.about: dict[str, dict[str, Any]] = {}
         self.spoiled = ""
         self.lock = threading.Lock()
 
@@ -35,8 +36,13 @@ class Objects:
     def open(self, name: str) -> io.BytesIO:
         return io.BytesIO(self.objects[name])
 
-    def write(self, name: str, content: Any) -> None:
+    def attributes(self, name: str) -> dict[str, Any]:
+        return self.about.get(name, {})
+
+    def write(self, name: str, content: Any, attributes: dict[str, Any] | None = None) -> None:
         with self.lock:
+            if attributes:
+                self.about[name] = attributes
             data = content.read()
             self.objects[name] = data[:-1] + b"?" if name == self.spoiled else data
             self.written.append(name)
@@ -134,6 +140,28 @@ def test_a_copy_that_differs_is_an_error(files: ModuleType, folder: Path) -> Non
     copied(files, folder, bucket, final=False)
     with pytest.raises(files.StoreError, match="The copy of 2/large"):
         copied(files, folder, bucket)
+
+
+def test_a_bucket_is_copied_with_what_its_objects_have_in_addition(files: ModuleType, folder: Path) -> None:
+    source, target = Objects(files), Objects(files)
+    source.objects, source.about = {"1/a.html": b"<p>", "1/b": b""}, {"1/a.html": {"ContentType": "text/html"}}
+    files.copy(source, target, files.Record(folder.parent / "record", "s3://pool"), True, lambda _said: None)
+    assert (target.objects, target.about) == (source.objects, source.about)
+    assert source.written == []
+
+
+def test_a_bucket_at_two_addresses_is_found(files: ModuleType) -> None:
+    source, target = Objects(files), Objects(files)
+    source.objects = {"1/a": b"one"}
+    assert not files.is_same(source, target) and target.objects == {}
+    assert files.is_same(source, source) and source.objects == {"1/a": b"one"}
+
+    def refuse(*_given: Any) -> None:
+        raise OSError("no space")
+
+    target.write = refuse  # type: ignore[method-assign]
+    with pytest.raises(files.StoreError, match="Nothing can be written to the new artifact store: no space"):
+        files.is_same(source, target)
 
 
 def test_objects_of_others_are_an_error(files: ModuleType, folder: Path) -> None:

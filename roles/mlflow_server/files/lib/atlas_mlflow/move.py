@@ -153,6 +153,11 @@ class Move:
             faults += database.faults()
         if self.artifacts:
             source, target = self.artifacts
+            if isinstance(source, move_files.Bucket) and move_files.is_same(source, target):
+                raise stores.StoreError(
+                    f"The bucket {self.target} is the one that the tracking server serves already, by another address: no artifact has to move. Run site.yml "
+                    "with mlflow_server_allow_store_change set to true for one run."
+                )
             if foreign := move_files.foreign(source, target, self.record()):
                 faults.append(
                     f"The bucket {self.target} has {len(foreign)} objects that are not in the artifacts to move ({move_files.listed(foreign)}). Nothing is "

@@ -1,4 +1,4 @@
-"""Copy all artifacts of a folder or a bucket to a bucket, and read each of them again to compare its SHA-256.
+"""Copy all artifacts of a folder or a bucket to another bucket, and read each of them again to compare its SHA-256.
 
 rclone was considered. It compares MD5 sums, which a bucket has only for objects of one part, and would need the account's keys in a file of its
 own. boto3 is in the environment of each release, and a file is read back in the process that wrote it.
@@ -7,8 +7,10 @@ own. boto3 is in the environment of each release, and a file is read back in the
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -23,6 +25,10 @@ from atlas_mlflow.stores import PATIENCE, StoreError, first_line
 SIDE_BY_SIDE, CHUNK = 8, 2**20
 #: The most names in a message.
 NAMED = 3
+#: The beginning of the name of an object that is in the target for a moment.
+MARKER = ".atlas-mlflow-move-"
+#: What a bucket has of an object in addition to its content.
+ATTRIBUTES = ("ContentType", "ContentEncoding", "ContentDisposition", "ContentLanguage", "CacheControl", "Metadata")
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,9 @@ class Source(Protocol):
 
     def open(self, name: str) -> Any:
         """Return an artifact to read from."""
+
+    def attributes(self, name: str) -> dict[str, Any]:
+        """Return what an artifact has in addition to its content, for an object."""
 
 
 class Folder:
@@ -79,6 +88,10 @@ class Folder:
         """Return a file to read from."""
         return (self.root / name).open("rb")
 
+    def attributes(self, name: str) -> dict[str, Any]:
+        """Return nothing: a file has only its content."""
+        return {}
+
 
 class Bucket:
     """Artifacts in a bucket, below a prefix."""
@@ -90,17 +103,34 @@ class Bucket:
         self.prefix = f"{prefix}/" if prefix else ""
 
     def entries(self) -> dict[str, Entry]:
-        """Return all objects."""
+        """Return all objects.
+
+        :raises StoreError: If the bucket cannot be listed.
+        """
+        import botocore.exceptions
+
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, **({"Prefix": self.prefix} if self.prefix else {}))
-        return {one["Key"].removeprefix(self.prefix): Entry(one["Size"], one["ETag"]) for page in pages for one in page.get("Contents", [])}
+        try:
+            return {one["Key"].removeprefix(self.prefix): Entry(one["Size"], one["ETag"]) for page in pages for one in page.get("Contents", [])}
+        except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
+            raise StoreError(f"The objects of the bucket {self.bucket} at {self.client.meta.endpoint_url} cannot be listed: {first_line(error)}") from error
 
     def open(self, name: str) -> Any:
         """Return an object to read from."""
         return self.client.get_object(Bucket=self.bucket, Key=self.prefix + name)["Body"]
 
-    def write(self, name: str, content: BinaryIO) -> None:
+    def attributes(self, name: str) -> dict[str, Any]:
+        """Return what an object has in addition to its content."""
+        found = self.client.head_object(Bucket=self.bucket, Key=self.prefix + name)
+        return {key: found[key] for key in ATTRIBUTES if found.get(key)}
+
+    def write(self, name: str, content: BinaryIO, attributes: Mapping[str, Any] | None = None) -> None:
         """Write an object, in parts if it is large."""
-        self.client.upload_fileobj(content, self.bucket, self.prefix + name)
+        from boto3.s3.transfer import TransferConfig
+
+        # Of an object that is read from a network, all parts that are sent side by side would be in memory.
+        config = TransferConfig(use_threads=content.seekable())
+        self.client.upload_fileobj(content, self.bucket, self.prefix + name, ExtraArgs=dict(attributes or {}), Config=config)
 
     def mark(self, name: str) -> str:
         """Return the mark of an object."""
@@ -129,7 +159,8 @@ def open_store(given: Mapping[str, str]) -> Any:
             aws_access_key_id=given.get("key") or None,
             aws_secret_access_key=given.get("secret") or None,
             region_name=given.get("region") or None,
-            verify=given.get("authority") or None,
+            # Without True, the library takes the CA file of the environment, which is for the other store.
+            verify=given.get("authority") or True,
             config=config,
         )
         return Bucket(client, place.removeprefix("s3://"))
@@ -189,6 +220,23 @@ class Record:
                 print(json.dumps(one), file=lines, flush=True)
 
 
+def is_same(source: Source, target: Bucket) -> bool:
+    """Return whether the target is in the source by another address: an object that is written to the target is then in the source.
+
+    :raises StoreError: If the target cannot be written.
+    """
+    marker = MARKER + uuid.uuid4().hex
+    try:
+        target.write(marker, io.BytesIO(b"atlas.mlflow looks whether two addresses are of one bucket."))
+    # Any error of a library.
+    except Exception as error:
+        raise StoreError(f"Nothing can be written to the new artifact store: {first_line(error)}") from error
+    try:
+        return any(name.endswith(marker) for name in source.entries())
+    finally:
+        target.remove(marker)
+
+
 def foreign(source: Source, target: Bucket, record: Record) -> list[str]:
     """Return the objects in the target that the source does not have, and that no earlier copy has written."""
     return sorted(target.entries().keys() - source.entries().keys() - record.known.keys())
@@ -204,7 +252,7 @@ def copy_one(source: Source, target: Bucket, name: str, entry: Entry) -> tuple[s
             # The library reads the parts of a file in any order, so its bytes are hashed in a pass of their own.
             expected = sha256(content)
         with closing(source.open(name)) as content:
-            target.write(name, content)
+            target.write(name, content, source.attributes(name))
         with closing(target.open(name)) as content:
             found = sha256(content)
         mark = target.mark(name)
