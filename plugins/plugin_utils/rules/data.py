@@ -100,8 +100,8 @@ def pool_fault(section: Mapping[str, Any], host: str, pools: Sequence[Sequence[M
             return ""
         return (
             f"The group minio has {sum(map(len, pools))} hosts, and MinIO has its data on {host} alone, in {place}: the format of one drive, which cannot grow "
-            f"into a pool. Put {host} alone in the group minio again, or put four or more new hosts there in its place and run playbooks/move_stores.yml, which "
-            "copies the artifacts into the pool and switches the tracking servers."
+            f"into a pool. Put {host} alone in the group minio again, or put four or more new hosts there in its place and run playbooks/move_stores.yml, "
+            "which copies the artifacts into the pool and switches the tracking servers."
         )
     hosts = [", ".join(dict.fromkeys(str(name) for name, _drive in pool)) for pool in present]
     drives = ", ".join(dict.fromkeys(drive for _name, drive in present[0]))

@@ -56,8 +56,8 @@ def no_store_is_left(given: RoleSettings) -> str:
     return (
         f"The tracking server would leave {', and '.join(changes)}: nobody would see what is there any more ({counted}). If a group of the inventory is "
         "missing or misspelled (postgres, minio), or a variable of a store is not meant, correct it. If the move is meant, run playbooks/move_stores.yml, "
-        "which takes the data of SQLite, of a folder and of a bucket along, or copy the data by other means and set mlflow_server_allow_store_change to true for "
-        "one run."
+        "which takes the data of SQLite, of a folder and of a bucket along, or copy the data by other means and set mlflow_server_allow_store_change to true "
+        "for one run."
     )
 
 

@@ -88,7 +88,7 @@ class Folder:
         """Return a file to read from."""
         return (self.root / name).open("rb")
 
-    def attributes(self, name: str) -> dict[str, Any]:
+    def attributes(self, _name: str) -> dict[str, Any]:
         """Return nothing: a file has only its content."""
         return {}
 
