@@ -4,13 +4,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.stack import artifacts, database
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import STORES, Hosts, changed_stores, shown
 
 #: The stores that move, each with the kinds that are taken along and the kind that it moves to.
 MOVES = {"backend": (("sqlite",), "postgresql"), "users": (("sqlite",), "postgresql"), "artifacts": (("folder", "s3"), "s3")}
+#: The variable with the stores of a tracking server that others have set up.
+VARIABLE = "mlflow_server_take_over"
 #: How many times the bytes of a store its data need in the new one. PostgreSQL has more indexes than SQLite, and the log of one transaction with all rows.
 GROWTH = {"postgresql": 4.0, "s3": 1.1}
 
@@ -52,7 +56,81 @@ def store_moves(section: Mapping[str, Any], wanted: Mapping[str, str], hostvars:
         "faults": faults,
         "serves": bool(section.get("stores")),
         "hosts": sorted({former[1] for former, _present in changes.values() if former[1]}),
+        "foreign": False,
     }
+
+
+def take_over(section: Mapping[str, Any], given: Mapping[str, Any], wanted: Mapping[str, str], first: bool, own: str, record: str = "") -> dict[str, Any]:
+    """Return what a stack takes over of a tracking server that others have set up, in the form of :func:`store_moves`.
+
+    :param section: The section C(mlflow_server) of the host's fact C(stack).
+    :param given: The variable C(mlflow_server_take_over).
+    :param wanted: The stores in the settings, as ``changed_stores`` takes them.
+    :param first: Whether the host is the first tracking server, which copies.
+    :param own: The tracking server's host.
+    :param record: The record of an earlier run, see :func:`take_over_record`.
+    """
+    sources = {"backend": database(str(given.get("backend_store_uri") or ""))}
+    if given.get("auth_store_uri"):
+        sources["users"] = database(str(given["auth_store_uri"]))
+    sources["artifacts"] = artifacts(str(given.get("artifacts") or ""), str(given.get("s3_endpoint_url") or ""))
+    targets = {name: artifacts(wanted[name], wanted.get("endpoint", "")) if name == "artifacts" else database(wanted[name]) for name in sources}
+    lines = [f"The {STORES[name]}: from {_place(source)}, which others have set up, to {_place(targets[name])}" for name, source in sources.items()]
+    earlier = json.loads(record) if record else {}
+    found = {"stores": {}, "lines": [], "faults": [], "serves": bool(section.get("stores")), "hosts": [], "foreign": True}
+    if not first or (earlier.get("lines") == lines and earlier.get("done")):
+        return found
+    faults = [fault for fault in (_source_fault(name, source, targets[name]) for name, source in sources.items()) if fault]
+    if "users" in sources and wanted["login"] != "basic":
+        faults.append(
+            f"auth_store_uri of {VARIABLE} has the users of MLflow's basic-auth app, and mlflow_server_auth of {own} is {wanted['login']}. Set basic."
+        )
+    if wanted["deployment"] == "container":
+        faults.append(f"{own} runs the tracking server in a container, which takes nothing over. Set mlflow_server_deployment to systemd for the run.")
+    if found["serves"] and not earlier:
+        faults.append(
+            f"{own} has a tracking server with stores of its own, and the data of two servers are not merged. If nobody needs these data, run remove.yml with "
+            f"mlflow_server_remove_data, postgres_remove_data and minio_remove_data. Otherwise leave out {VARIABLE}."
+        )
+    stores = {name: source["name"] if source.get("kind") in ("folder", "sqlite") else _place(source) for name, source in sources.items()}
+    return {**found, "stores": stores, "lines": lines, "faults": faults}
+
+
+def take_over_record(moves: Mapping[str, Any], done: bool) -> str:
+    """Return the record of what was taken over, as JSON. After a failure, it tells the next run that the stores of the server are its own copies.
+
+    :param moves: The result of :func:`take_over`.
+    :param done: Whether the server serves the copies.
+    """
+    return json.dumps({"lines": moves["lines"], "done": done}, indent=2) + "\n"
+
+
+def _place(store: Mapping[str, str]) -> str:
+    """Return a store for a message, without login."""
+    return shown((store.get("kind", ""), store.get("host", ""), store.get("port", ""), store.get("name", "")))
+
+
+def _source_fault(name: str, source: Mapping[str, str], target: Mapping[str, str]) -> str:
+    """Return why a store cannot be taken over, or an empty text."""
+    kinds = {"artifacts": ("folder", "s3")}.get(name, ("sqlite", "postgresql"))
+    option = {"backend": "backend_store_uri", "users": "auth_store_uri", "artifacts": "artifacts"}[name]
+    kind = source.get("kind", "")
+    if kind.startswith(("mysql", "mssql")):
+        return (
+            f"{option} of {VARIABLE} is a database of {kind}, whose driver is in no release's lock, and which compares text in another way. Copy this database "
+            "to SQLite or PostgreSQL first, and name the copy."
+        )
+    if kind not in kinds or (kind in ("sqlite", "folder") and not source["name"].startswith("/")):
+        wanted = (
+            "the absolute path of a folder or s3://BUCKET/PREFIX" if name == "artifacts" else "sqlite:////PATH or postgresql+psycopg2://USER:PASSWORD@HOST/DB"
+        )
+        return f"{option} of {VARIABLE} cannot be taken over. Set {wanted}. A folder of MLflow's file store is converted by `mlflow migrate-filestore`."
+    if target.get("kind") != MOVES[name][1]:
+        return (
+            f"{VARIABLE} takes data to PostgreSQL and S3, and the {STORES[name]} would be {_place(target)}. Put hosts in the groups postgres and minio, or set "
+            "mlflow_server_backend_store_uri and mlflow_server_artifacts_destination."
+        )
+    return ""
 
 
 def move_conflicts(moves: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -113,4 +191,10 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {"store_moves": store_moves, "move_conflicts": move_conflicts, "space_faults": space_faults}
+        return {
+            "store_moves": store_moves,
+            "move_conflicts": move_conflicts,
+            "space_faults": space_faults,
+            "take_over": take_over,
+            "take_over_record": take_over_record,
+        }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.filter.moves import move_conflicts, space_faults, store_moves
+from ansible_collections.atlas.mlflow.plugins.filter.moves import move_conflicts, space_faults, store_moves, take_over, take_over_record
 
 GROUPS = {"mlflow_servers": ["app"], "postgres": ["db"], "minio": ["db"]}
 HOSTS: dict[str, dict[str, Any]] = {host: {"inventory_hostname": host, "atlas_mlflow_names": [host]} for host in ("app", "db")}
@@ -45,6 +45,7 @@ def test_the_embedded_stores_move_together() -> None:
         "faults": [],
         "serves": True,
         "hosts": [],
+        "foreign": False,
     }
 
 
@@ -54,7 +55,7 @@ def test_artifacts_move_alone() -> None:
 
 
 def test_nothing_moves_from_a_host_without_a_server_or_with_these_stores() -> None:
-    nothing = {"stores": {}, "lines": [], "faults": [], "serves": False, "hosts": []}
+    nothing = {"stores": {}, "lines": [], "faults": [], "serves": False, "hosts": [], "foreign": False}
     assert moves({}) == nothing
     nothing["serves"] = True
     assert moves(served(), backend="sqlite:////data/mlflow.db", users="sqlite:////data/auth.db", artifacts="/data/artifacts", deployment="container") == nothing
@@ -107,6 +108,53 @@ def test_several_servers_leave_one_bucket_together() -> None:
     embedded = moves(served())
     assert "a and b have stores of their own" in move_conflicts({"a": embedded, "b": embedded})[0]
     assert move_conflicts({"a": embedded, "b": unset}) == []
+
+
+THEIRS = {
+    "backend_store_uri": "postgresql+psycopg2://them:canary@old.example:6432/theirs",
+    "artifacts": "s3://theirs/runs",
+    "s3_endpoint_url": "http://s3.example",
+}
+NO_USERS = {**WANTED, "users": "", "login": "none"}
+
+
+def test_a_server_of_others_is_taken_over_once() -> None:
+    found = take_over({}, THEIRS, NO_USERS, True, "app")
+    assert found["lines"] == [
+        "The backend store: from the postgresql database theirs on old.example:6432, which others have set up, to the postgresql database mlflow on db:5432",
+        "The artifact store: from the bucket theirs/runs on s3.example, which others have set up, to the bucket mlflow on db:9000",
+    ]
+    assert found["stores"].keys() == {"backend", "artifacts"} and found["foreign"] and not found["faults"] and "canary" not in str(found)
+    ours = bucket("db")
+    assert take_over({}, THEIRS, NO_USERS, False, "other")["stores"] == {}
+    assert take_over(ours, THEIRS, NO_USERS, True, "app", take_over_record(found, True))["stores"] == {}
+    # After a failure, the stores of the server are copies.
+    assert take_over(ours, THEIRS, NO_USERS, True, "app", take_over_record(found, False))["lines"] == found["lines"]
+    files = take_over(
+        {}, {"backend_store_uri": "sqlite:////srv/m.db", "auth_store_uri": "sqlite:////srv/auth.db", "artifacts": "file:///srv/a/"}, WANTED, True, "app"
+    )
+    assert (files["stores"], files["faults"]) == ({"backend": "/srv/m.db", "users": "/srv/auth.db", "artifacts": "/srv/a"}, [])
+
+
+@pytest.mark.parametrize(
+    ("section", "given", "wanted", "part"),
+    [
+        (served(), {}, {}, "app has a tracking server with stores of its own"),
+        ({}, {"backend_store_uri": "mysql+pymysql://them:canary@db/theirs"}, {}, "is a database of mysql, whose driver is in no release's lock"),
+        ({}, {"backend_store_uri": "sqlite:///relative.db"}, {}, "Set sqlite:////PATH or"),
+        ({}, {"backend_store_uri": "./mlruns"}, {}, "backend_store_uri of mlflow_server_take_over cannot be taken over. Set sqlite"),
+        ({}, {"backend_store_uri": None}, {}, "backend_store_uri of mlflow_server_take_over cannot be taken over. Set sqlite"),
+        ({}, {"artifacts": None}, {}, "Set the absolute path of a folder or s3://BUCKET/PREFIX"),
+        ({}, {"artifacts": "mlruns"}, {}, "Set the absolute path of a folder or s3://BUCKET/PREFIX"),
+        ({}, {"auth_store_uri": "sqlite:////srv/auth.db"}, {"users": WANTED["users"], "login": "oidc"}, "mlflow_server_auth of app is oidc"),
+        ({}, {}, {"deployment": "container"}, "Set mlflow_server_deployment to systemd"),
+        ({}, {}, {"backend": "sqlite:////data/mlflow.db"}, "the backend store would be the file /data/mlflow.db. Put hosts in the groups postgres and minio"),
+        ({}, {}, {"artifacts": "/data/artifacts"}, "the artifact store would be the folder /data/artifacts"),
+    ],
+)
+def test_what_cannot_be_taken_over_is_refused(section: dict[str, Any], given: dict[str, str], wanted: dict[str, str], part: str) -> None:
+    [fault] = take_over(section, {**THEIRS, **given}, {**NO_USERS, **wanted}, True, "app")["faults"]
+    assert part in fault and "canary" not in fault
 
 
 def space(*lines: str) -> dict[str, Any]:

@@ -451,7 +451,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "minio",
         {**pool(), "ansible_facts": {"stack": {"minio": {"folder": "/var/lib/minio"}}}},
-        ["The group minio has 4 hosts, and MinIO has its data on case alone, in /var/lib/minio", "four or more new hosts", "run playbooks/move_stores.yml, which copies"],
+        [
+            "The group minio has 4 hosts, and MinIO has its data on case alone, in /var/lib/minio",
+            "four or more new hosts",
+            "run playbooks/move_stores.yml, which copies",
+        ],
     ),
     # Another order, one host more, one host alone, and another drive.
     ("minio", {**pool(), **pools_file("two", "case", "three", "four")}, ["of the hosts two, case, three, four", "in this order"]),

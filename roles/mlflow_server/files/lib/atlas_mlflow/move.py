@@ -25,13 +25,18 @@ class Database:
     def __init__(self, given: Mapping[str, str], change: move_rows.Change) -> None:
         """Take the settings and the change of each row.
 
-        :param given: C(store) for people, C(login) (basic, oidc, or empty for the backend store), and the URIs C(source) and C(target).
+        :param given: C(store) for people, C(login) (basic, oidc, or empty for the backend store), the URIs C(source) and C(target), and C(foreign), whether the
+            source is of a tracking server that others run. It may have an older schema, and it may not be stopped.
         """
+        self.foreign = bool(given.get("foreign"))
         self.store, self.change = given["store"], change
         self.app = {"basic": users.BASIC, "oidc": users.OIDC}.get(given["login"])
         self.noted_in = self.app.noted_in if self.app else schema.NOTED_IN
         self.read_schema = self.app.read_schema if self.app else schema.backend_schema
         self.source, self.target = stores.make_engine(read_only(given["source"])), stores.make_engine(given["target"])
+        if self.source.dialect.name == "postgresql":
+            # One state of the database, while others may write to it.
+            self.source = self.source.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     def wait(self, timeout: float) -> None:
         """Wait until both databases answer."""
@@ -41,13 +46,22 @@ class Database:
 
     def faults(self) -> list[str]:
         """Return what prevents the move."""
-        head = self.read_schema().head
+        known = self.read_schema()
+        head = known.head
         with self.source.connect() as reading, self.target.connect() as writing:
             tables = move_rows.tables_of(reading)
             if not tables:
                 return [f"{shown(self.source)}, {self.store} that moves, has no tables."]
             found = move_rows.revision(reading, tables, self.noted_in)
-            if found != head:
+            if self.foreign and found != head:
+                if found not in {script.revision for script in known.scripts(self.target).walk_revisions()}:
+                    return [
+                        f"The schema of {self.store} that moves is at revision {found or '(none)'}, which this release, with {head}, does not know. A newer "
+                        "release made it, or it is no database of MLflow. Set mlflow_server_version to the release that uses it, or to a newer one."
+                    ]
+                # The target gets this older schema, then the rows, and then the migrations of the release.
+                head = found
+            elif found != head:
                 return [
                     f"The schema of {self.store} that moves is at revision {found or '(none)'}, and this release has {head}. Set mlflow_server_version to the "
                     "release that uses this database, and upgrade with upgrade.yml before or after the move."
@@ -67,15 +81,51 @@ class Database:
         return faults
 
     def copy(self) -> None:
-        """Create the schema of the target, and copy all rows."""
-        if schema.needs_migration(self.target, self.read_schema().head, False, self.noted_in, self.store):
+        """Create the schema of the target, and copy all rows. An older schema is migrated with the rows, on the target."""
+        if self.foreign:
+            self._make_schema_of_source()
+        elif schema.needs_migration(self.target, self.read_schema().head, False, self.noted_in, self.store):
             schema.migrate(self.target, False, self.read_schema)
         copied = move_rows.copy(self.source, self.target, self.change)
         listed = ", ".join(f"{name} {content.rows}" for name, content in sorted(copied.items()) if content.rows)
         print(f"{self.store.capitalize()}: {sum(content.rows for content in copied.values())} rows copied and compared ({listed}).")
+        if self.foreign:
+            self._refuse_a_change(copied)
+            print(f"{self.store.capitalize()}: {schema.migrate(self.target, True, self.read_schema)}")
+
+    def _make_schema_of_source(self) -> None:
+        """Create the schema of the source in an empty target."""
+        import sqlalchemy
+
+        known = self.read_schema()
+        with self.source.connect() as reading, self.target.connect() as writing:
+            found, present = move_rows.revision(reading, move_rows.tables_of(reading), self.noted_in), move_rows.tables_of(writing)
+        if not present:
+            try:
+                known.make_at(self.target, found)
+            except sqlalchemy.exc.SQLAlchemyError as error:
+                raise stores.denied(self.store, error) from error
+
+    def _refuse_a_change(self, copied: Mapping[str, move_rows.Content]) -> None:
+        """Compare the source with what was copied.
+
+        :raises StoreError: If it has changed since.
+        """
+        with self.source.connect() as reading:
+            after = move_rows.contents(reading, self.change)
+        if changed := sorted(name for name, content in copied.items() if after.get(name) != content):
+            raise stores.StoreError(
+                f"The source of {self.store} changed during its copy, in the tables {', '.join(changed)}. Stop the tracking servers that use it, and run the "
+                "playbook again."
+            )
 
     def empty(self) -> None:
-        """Delete the rows of the target."""
+        """Delete the rows of the target. After a copy of an older schema, the tables are dropped, because they have another schema now."""
+        if self.foreign:
+            with self.target.begin() as writing:
+                for table in reversed(move_rows.tables_of(writing).values()):
+                    table.drop(writing)
+            return
         with self.target.begin() as writing:
             move_rows.clear(writing, move_rows.tables_of(writing))
 

@@ -150,8 +150,9 @@ def write(connection: Any, table: Any, rows: list[dict[str, Any]]) -> None:
 
 def same_tables(source: Mapping[str, Any], target: Mapping[str, Any]) -> list[str]:
     """Return what differs in the tables and columns of two databases with the schema of one release."""
-    faults = [f"the table {name} is only in the source" for name in sorted(source.keys() - target.keys())]
-    faults += [f"the table {name} is only in the target" for name in sorted(target.keys() - source.keys())]
+    # Releases write the revision of the users' schema to one table or the other.
+    faults = [f"the table {name} is only in the source" for name in sorted(source.keys() - target.keys() - {*REVISIONS})]
+    faults += [f"the table {name} is only in the target" for name in sorted(target.keys() - source.keys() - {*REVISIONS})]
     for name in sorted(source.keys() & target.keys()):
         columns = {column.name for column in source[name].columns} ^ {column.name for column in target[name].columns}
         faults += [f"the columns {', '.join(sorted(columns))} of the table {name} are only in one of both"] if columns else []
@@ -235,6 +236,11 @@ def clear(connection: Any, tables: Mapping[str, Any]) -> None:
     for name in reversed(list(tables)):
         if name not in REVISIONS:
             connection.execute(sqlalchemy.delete(tables[name]))
+
+
+def contents(connection: Any, change: Change) -> dict[str, Content]:
+    """Return the content of each table of a database, with the change of each row."""
+    return {name: content(change(name, row) for row in read(connection, table)) for name, table in tables_of(connection).items() if name not in REVISIONS}
 
 
 def refused_row(target: Any, table: Any, batch: list[dict[str, Any]]) -> str:

@@ -18,13 +18,17 @@ NOTED_IN = ("alembic_version",)
 
 @dataclass(frozen=True)
 class Schema:
-    """A schema of the release: its store, the tables with its revision, its newest revision, and functions that list revisions, create and migrate it."""
+    """A schema of the release: its store, the tables with its revision, and its newest revision.
+
+    Its functions list the revisions, create the schema, create it at an older revision, and migrate it.
+    """
 
     store: str
     noted_in: tuple[str, ...]
     head: str
     scripts: Callable[[Any], Any]
     make: Callable[[Any], None]
+    make_at: Callable[[Any, str], None]
     bring_up: Callable[[Any], None]
 
 
@@ -79,12 +83,22 @@ def backend_schema() -> Schema:
     from alembic.script import ScriptDirectory
     from mlflow.store.db import utils
 
+    def make_at(engine: Any, revision: str) -> None:
+        from alembic import command
+
+        utils.InitialBase.metadata.create_all(engine)
+        config = utils._get_alembic_config(engine.url.render_as_string(hide_password=True))
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+
     return Schema(
         "the backend store",
         NOTED_IN,
         utils._get_latest_schema_revision(),
         lambda engine: ScriptDirectory.from_config(utils._get_alembic_config(engine.url.render_as_string(hide_password=True))),
         utils._initialize_tables,
+        make_at,
         utils._upgrade_db,
     )
 

@@ -33,6 +33,7 @@ def read_schema() -> Schema:
         scripts.get_current_head(),
         lambda _engine: scripts,
         lambda engine: utils.migrate(engine, "head"),
+        utils.migrate,
         lambda engine: utils.migrate(engine, "head"),
     )
 

@@ -39,7 +39,7 @@ def read_schema() -> Schema:
     def make(engine: Any) -> None:
         utils.migrate(engine, "head")
 
-    return Schema("the store of users", NOTED_IN, scripts.get_current_head(), lambda _engine: scripts, make, make)
+    return Schema("the store of users", NOTED_IN, scripts.get_current_head(), lambda _engine: scripts, make, utils.migrate, make)
 
 
 def give_password(engine: Any, config: Config) -> str:
