@@ -55,7 +55,7 @@ def store_moves(section: Mapping[str, Any], wanted: Mapping[str, str], hostvars:
         "lines": [f"The {STORES[name]}: from {shown(former)} to {shown(present)}" for name, (former, present) in changes.items()],
         "faults": faults,
         "serves": bool(section.get("stores")),
-        "hosts": sorted({former[1] for former, _present in changes.values() if former[1]}),
+        "ports": {former[1]: int(former[2]) for former, _present in changes.values() if former[2].isdigit()},
         "foreign": False,
     }
 
@@ -77,7 +77,7 @@ def take_over(section: Mapping[str, Any], given: Mapping[str, Any], wanted: Mapp
     targets = {name: artifacts(wanted[name], wanted.get("endpoint", "")) if name == "artifacts" else database(wanted[name]) for name in sources}
     lines = [f"The {STORES[name]}: from {_place(source)}, which others have set up, to {_place(targets[name])}" for name, source in sources.items()]
     earlier = json.loads(record) if record else {}
-    found = {"stores": {}, "lines": [], "faults": [], "serves": bool(section.get("stores")), "hosts": [], "foreign": True}
+    found = {"stores": {}, "lines": [], "faults": [], "serves": bool(section.get("stores")), "ports": {}, "foreign": True}
     if not first or (earlier.get("lines") == lines and earlier.get("done")):
         return found
     faults = [fault for fault in (_source_fault(name, source, targets[name]) for name, source in sources.items()) if fault]
