@@ -12,12 +12,15 @@ LINES = 20
 
 
 def failure_text(result: Mapping[str, Any]) -> str:
-    """Return the error of a failed task: the last lines that its command wrote, or else its message.
+    """Return the error of a failed task: the last lines that its command wrote, or else its message, or that the command wrote nothing.
 
     :param result: The result of the task. In a loop, the first failed item counts.
     """
     failed = next((one for one in result.get("results") or [] if one.get("failed")), result)
     lines = [*(failed.get("stdout_lines") or []), *(failed.get("stderr_lines") or [])][-LINES:]
+    if not lines and failed.get("rc") and isinstance(failed.get("cmd"), list):
+        # Such as a command that somebody has killed. Its arguments may be long, and its first and last word say what it does.
+        return f"The command {failed['cmd'][0]} ... {failed['cmd'][-1]} ended with the status {failed['rc']} and wrote nothing."
     return " ".join(map(str, lines)) or str(failed.get("msg", failed))
 
 

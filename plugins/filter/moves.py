@@ -27,6 +27,7 @@ def store_moves(section: Mapping[str, Any], wanted: Mapping[str, str], hostvars:
     :param hostvars: The variables of all hosts.
     :param groups: The groups of the inventory.
     :param own: The tracking server's host.
+    :returns: Among others, C(buckets), the former buckets on the same MinIO as the future ones, which the account of the servers must keep meanwhile.
     """
     changes = changed_stores(section, wanted, hostvars, groups, own)
     faults = [
@@ -55,6 +56,11 @@ def store_moves(section: Mapping[str, Any], wanted: Mapping[str, str], hostvars:
         "lines": [f"The {STORES[name]}: from {shown(former)} to {shown(present)}" for name, (former, present) in changes.items()],
         "faults": faults,
         "serves": bool(section.get("stores")),
+        "buckets": [
+            former[3].partition("/")[0]
+            for former, present in changes.values()
+            if former[0] == present[0] == "s3" and (former[1] in groups.get("minio", []) or former[1:3] == present[1:3])
+        ],
         "ports": {former[1]: int(former[2]) for former, _present in changes.values() if former[2].isdigit()},
         "foreign": False,
     }
@@ -77,7 +83,7 @@ def take_over(section: Mapping[str, Any], given: Mapping[str, Any], wanted: Mapp
     targets = {name: artifacts(wanted[name], wanted.get("endpoint", "")) if name == "artifacts" else database(wanted[name]) for name in sources}
     lines = [f"The {STORES[name]}: from {_place(source)}, which others have set up, to {_place(targets[name])}" for name, source in sources.items()]
     earlier = json.loads(record) if record else {}
-    found = {"stores": {}, "lines": [], "faults": [], "serves": bool(section.get("stores")), "ports": {}, "foreign": True}
+    found = {"stores": {}, "lines": [], "faults": [], "serves": bool(section.get("stores")), "buckets": [], "ports": {}, "foreign": True}
     if not first or (earlier.get("lines") == lines and earlier.get("done")):
         return found
     faults = [fault for fault in (_source_fault(name, source, targets[name]) for name, source in sources.items()) if fault]

@@ -16,6 +16,10 @@ from ansible_collections.atlas.mlflow.plugins.filter.failure import failure_text
         ({"failed": True, "msg": "x", "stdout_lines": [str(number) for number in range(30)]}, " ".join(str(number) for number in range(10, 30))),
         ({"failed": True, "msg": "One or more items failed", "results": [{"msg": "well"}, {"failed": True, "msg": "the second"}]}, "the second"),
         ({"failed": True, "rc": 1}, "{'failed': True, 'rc': 1}"),
+        (
+            {"failed": True, "msg": "non-zero return code", "rc": 255, "cmd": ["systemd-run", "--wait", "python", "copy"], "stderr_lines": []},
+            "The command systemd-run ... copy ended with the status 255 and wrote nothing.",
+        ),
     ],
 )
 def test_the_words_of_a_failed_task_are_told(result: dict[str, Any], text: str) -> None:

@@ -44,6 +44,7 @@ def test_the_embedded_stores_move_together() -> None:
         ],
         "faults": [],
         "serves": True,
+        "buckets": [],
         "ports": {},
         "foreign": False,
     }
@@ -55,7 +56,7 @@ def test_artifacts_move_alone() -> None:
 
 
 def test_nothing_moves_from_a_host_without_a_server_or_with_these_stores() -> None:
-    nothing = {"stores": {}, "lines": [], "faults": [], "serves": False, "ports": {}, "foreign": False}
+    nothing = {"stores": {}, "lines": [], "faults": [], "serves": False, "buckets": [], "ports": {}, "foreign": False}
     assert moves({}) == nothing
     nothing["serves"] = True
     assert moves(served(), backend="sqlite:////data/mlflow.db", users="sqlite:////data/auth.db", artifacts="/data/artifacts", deployment="container") == nothing
@@ -96,6 +97,15 @@ def test_a_bucket_moves_to_the_pool_that_takes_its_place() -> None:
     # The proxy of the pool is on the host of the former MinIO.
     same = store_moves(bucket("db"), {**wanted, "endpoint": "http://db:9010", "artifacts": "s3://mlflow/runs"}, hosts, groups, "app")
     assert same["lines"] == ["The artifact store: from the bucket mlflow/runs on db:9000 to the bucket mlflow/runs on db:9010"]
+
+
+@pytest.mark.parametrize(("former", "buckets"), [("m1", ["mlflow"]), ("app", ["mlflow"]), ("old", [])])
+def test_a_former_bucket_of_the_same_minio_stays_open(former: str, buckets: list[str]) -> None:
+    groups = {**GROUPS, "minio": ["m1", "m2", "m3", "m4"], "haproxy": ["app"]}
+    hosts = {**HOSTS, **{name: {"inventory_hostname": name} for name in groups["minio"]}}
+    wanted = {**WANTED, "users": "", "login": "none", "endpoint": "http://app:9000", "artifacts": "s3://moved"}
+    found = store_moves(bucket(former), wanted, hosts, groups, "app")
+    assert (found["stores"], found["buckets"]) == ({"artifacts": "s3://mlflow/runs"}, buckets)
 
 
 def test_several_servers_leave_one_bucket_together() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -75,6 +76,13 @@ def test_a_server_of_this_collection_is_upgraded_by_its_own_playbook(move: Modul
     assert "upgrade with upgrade.yml before or after the move" in fault
 
 
+def test_a_file_that_cannot_be_read_is_refused_at_once(move: ModuleType, tmp_path: Path) -> None:
+    one = database(move, tmp_path)
+    (tmp_path / "theirs.db").unlink()
+    with pytest.raises(move.stores.StoreError, match="theirs.db of the backend store that moves cannot be read: No such file"):
+        one.wait(60)
+
+
 def test_a_target_with_data_is_refused(move: ModuleType, tmp_path: Path) -> None:
     one = database(move, tmp_path)
     run(tmp_path / "ours.db", f"{OLD} INSERT INTO alembic_version VALUES ('old'); INSERT INTO experiments VALUES (5, 'ours');")
@@ -92,3 +100,44 @@ def test_a_source_that_changes_during_its_copy_is_an_error(move: ModuleType, tmp
     monkeypatch.setattr(move.move_rows, "copy", copy_while_others_write)
     with pytest.raises(move.stores.StoreError, match="changed during its copy, in the tables experiments. Stop the tracking servers"):
         one.copy()
+
+
+def test_a_source_that_changes_after_its_copy_is_an_error(move: ModuleType, tmp_path: Path) -> None:
+    database(move, tmp_path)
+    (tmp_path / "artifacts").mkdir()
+    given = {
+        "timeout": 1,
+        "locations": [],
+        "databases": [
+            {
+                "store": "the backend store",
+                "login": "",
+                "foreign": True,
+                "source": f"sqlite:///{tmp_path / 'theirs.db'}",
+                "target": f"sqlite:///{tmp_path / 'o.db'}",
+            }
+        ],
+        "artifacts": {},
+    }
+    moving = move.Move(given, tmp_path / "record.jsonl")
+    moving.artifacts = [move.move_files.Folder(str(tmp_path / "artifacts")), None]
+    moving.state_path.write_text(json.dumps(moving.state()))
+    moving.compare()
+    (tmp_path / "artifacts/late").write_bytes(b"")
+    with pytest.raises(move.stores.StoreError, match=r"wrote to the source of the artifact store \(artifacts\), and the copies do not have it. Stop"):
+        moving.compare()
+    (tmp_path / "artifacts/late").unlink()
+    run(tmp_path / "theirs.db", "INSERT INTO experiments VALUES (2, 'late');")
+    with pytest.raises(move.stores.StoreError, match=r"of the backend store \(experiments\)"):
+        moving.compare()
+
+
+def test_names_that_mlflow_decodes_are_listed(move: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "artifacts").mkdir()
+    for name in ("100%", "50%ab", "data %20.bin"):
+        (tmp_path / "artifacts" / name).write_bytes(b"")
+    moving = move.Move({"timeout": 1, "locations": [], "databases": [], "artifacts": {}}, tmp_path / "record.jsonl")
+    moving.artifacts = [move.move_files.Folder(str(tmp_path / "artifacts")), None]
+    monkeypatch.setattr(move.move_files, "foreign", lambda *_given: [])
+    [said] = moving.check()
+    assert said.startswith("2 artifacts have a percent sign") and "data %20.bin" in said and "100%" not in said

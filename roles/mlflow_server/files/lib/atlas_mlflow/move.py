@@ -6,17 +6,23 @@ The release's own Python runs this as the service's user, with a file that has t
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from atlas_mlflow import move_files, move_rows, schema, stores, users
 
 #: Beginnings of locations in the artifact store of the tracking server, and of references to other records.
 OWN = ("mlflow-artifacts:/", "models:/", "runs:/")
+
+#: A part of a name that MLflow decodes if it sends artifacts through the tracking server.
+ENCODED = re.compile("%[0-9A-Fa-f]{2}")
 
 
 class Database:
@@ -39,7 +45,16 @@ class Database:
             self.source = self.source.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     def wait(self, timeout: float) -> None:
-        """Wait until both databases answer."""
+        """Wait until both databases answer.
+
+        :raises StoreError: If a database does not answer, or at once if the source is a file that cannot be read.
+        """
+        if self.source.dialect.name == "sqlite":
+            path = file_of(self.source)
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                raise stores.StoreError(f"The file {path} of {self.store} that moves cannot be read: {error.strerror}.") from error
         stores.wait(
             [partial(stores.database_problem, self.source, f"{self.store} that moves"), partial(stores.database_problem, self.target, self.store)], timeout
         )
@@ -106,6 +121,11 @@ class Database:
             except sqlalchemy.exc.SQLAlchemyError as error:
                 raise stores.denied(self.store, error) from error
 
+    def state(self) -> dict[str, list[Any]]:
+        """Return the number of rows and a sum of each table of the source."""
+        with self.source.connect() as reading:
+            return {name: [content.rows, f"{content.digest:x}"] for name, content in move_rows.contents(reading, self.change).items()}
+
     def _refuse_a_change(self, copied: Mapping[str, move_rows.Content]) -> None:
         """Compare the source with what was copied.
 
@@ -134,10 +154,13 @@ def read_only(uri: str) -> str:
     """Return the URI of a database to read. SQLite opens its file only for reading."""
     if not uri.startswith("sqlite"):
         return uri
-    from urllib.parse import quote
-
     path = uri.partition(":///")[2].partition("?")[0]
     return f"sqlite:///file:{quote(path)}?mode=ro&uri=true"
+
+
+def file_of(engine: Any) -> Path:
+    """Return the file of a SQLite database that was opened only for reading, see `read_only`."""
+    return Path(unquote(engine.url.database.removeprefix("file:").partition("?")[0]))
 
 
 def shown(engine: Any) -> str:
@@ -182,6 +205,7 @@ class Move:
         :param record: The file with what is copied already.
         """
         self.timeout = float(given["timeout"])
+        self.state_path = record.with_suffix(".state")
         change = move_rows.relocate(given["locations"])
         self.databases = [Database(one, change) for one in given["databases"]]
         self.place = given["artifacts"]["source"]["place"] if given["artifacts"] else ""
@@ -215,6 +239,13 @@ class Move:
                 )
         if faults:
             raise stores.StoreError("\n".join(faults))
+        if any(database.foreign for database in self.databases):
+            self.state_path.write_text(json.dumps(self.state()), encoding="utf-8")
+        if self.artifacts and (names := [name for name in self.artifacts[0].entries() if ENCODED.search(name)]):
+            yield (
+                f"{len(names)} artifacts have a percent sign and two digits in their names ({move_files.listed(names)}). They are copied, but a tracking "
+                "server decodes such a name and does not find the artifact. If clients read these artifacts at their place so far, rename them before the move."
+            )
         for database in self.databases:
             if database.app is None:
                 yield from elsewhere(database, self.place)
@@ -234,6 +265,30 @@ class Move:
         for database in self.databases:
             database.copy()
 
+    def state(self) -> dict[str, Any]:
+        """Return what changes if somebody writes to the source: sums of its tables and artifacts."""
+        found: dict[str, Any] = {database.store: database.state() for database in self.databases}
+        if self.artifacts:
+            entries = sorted((name, entry.size, entry.mark) for name, entry in self.artifacts[0].entries().items())
+            found["the artifact store"] = {"artifacts": [len(entries), hashlib.sha256(repr(entries).encode()).hexdigest()]}
+        return found
+
+    def compare(self) -> None:
+        """Compare the source with its state at the check. The servers of others are not stopped by the move, and nobody would see what they write now.
+
+        :raises StoreError: If the source has changed.
+        """
+        before, after = json.loads(self.state_path.read_text(encoding="utf-8")), self.state()
+        if changed := [
+            f"{store} ({', '.join(sorted(name for name in parts if parts[name] != before[store].get(name)))})"
+            for store, parts in after.items()
+            if parts != before[store]
+        ]:
+            raise stores.StoreError(
+                f"While the playbook ran, somebody wrote to the source of {', '.join(changed)}, and the copies do not have it. Stop the tracking servers "
+                "that use the source, and run the playbook again."
+            )
+
     def empty(self) -> None:
         """Take back the copies in databases. The tracking server has left them again, so that the move can be repeated."""
         for database in self.databases:
@@ -243,7 +298,11 @@ class Move:
 def main() -> int:
     """Run from the command line, and return the exit status."""
     parser = argparse.ArgumentParser(description="Copy the stores of a tracking server to other stores, and compare them")
-    parser.add_argument("step", choices=["check", "begin", "copy", "empty"], help="begin copies artifacts while the server runs; empty takes back the rows")
+    parser.add_argument(
+        "step",
+        choices=["check", "begin", "copy", "compare", "empty"],
+        help="begin copies artifacts while the server runs; compare looks for changes of the source since the check; empty takes back the rows",
+    )
     parser.add_argument("--settings", type=Path, required=True, help="JSON file with the stores of both sides")
     parser.add_argument("--record", type=Path, required=True, help="file with what is copied already")
     given = parser.parse_args()
@@ -253,6 +312,7 @@ def main() -> int:
             "check": lambda: print("\n".join(move.check()), end=""),
             "begin": lambda: move.copy_artifacts(False),
             "copy": move.copy,
+            "compare": move.compare,
             "empty": move.empty,
         }
         steps[given.step]()

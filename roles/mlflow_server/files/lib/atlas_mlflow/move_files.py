@@ -48,6 +48,9 @@ class Source(Protocol):
     def open(self, name: str) -> Any:
         """Return an artifact to read from."""
 
+    def mark(self, name: str) -> str:
+        """Return the mark of an artifact, empty if there is none."""
+
     def attributes(self, name: str) -> dict[str, Any]:
         """Return what an artifact has in addition to its content, for an object."""
 
@@ -87,6 +90,13 @@ class Folder:
     def open(self, name: str) -> BinaryIO:
         """Return a file to read from."""
         return (self.root / name).open("rb")
+
+    def mark(self, name: str) -> str:
+        """Return the mark of a file, empty if there is none."""
+        try:
+            return str((self.root / name).stat().st_ctime_ns)
+        except FileNotFoundError:
+            return ""
 
     def attributes(self, _name: str) -> dict[str, Any]:
         """Return nothing: a file has only its content."""
@@ -133,8 +143,15 @@ class Bucket:
         self.client.upload_fileobj(content, self.bucket, self.prefix + name, ExtraArgs=dict(attributes or {}), Config=config)
 
     def mark(self, name: str) -> str:
-        """Return the mark of an object."""
-        return str(self.client.head_object(Bucket=self.bucket, Key=self.prefix + name)["ETag"])
+        """Return the mark of an object, empty if there is none."""
+        import botocore.exceptions
+
+        try:
+            return str(self.client.head_object(Bucket=self.bucket, Key=self.prefix + name)["ETag"])
+        except botocore.exceptions.ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                return ""
+            raise
 
     def remove(self, name: str) -> None:
         """Remove an object."""
@@ -267,8 +284,8 @@ def copy_one(source: Source, target: Bucket, name: str, entry: Entry) -> tuple[s
 def copy(source: Source, target: Bucket, record: Record, final: bool = True, say: Callable[[str], None] = print) -> None:
     """Copy all artifacts that are not copied yet, and compare each.
 
-    :param final: Whether nobody writes to the source. Otherwise an artifact that cannot be copied is left to the final copy.
-    :raises StoreError: If the target returns something else than the source, or has not the same artifacts in the end.
+    :param final: Whether nobody writes to the source. Otherwise an artifact that somebody changes or removes meanwhile is left to the final copy.
+    :raises StoreError: If an artifact cannot be copied, if the target returns something else than the source, or has not the same artifacts in the end.
     """
     before, there = source.entries(), target.entries()
     missing = [name for name, entry in before.items() if name not in there or record.known.get(name) != (entry.mark, there[name].mark)]
@@ -277,7 +294,8 @@ def copy(source: Source, target: Bucket, record: Record, final: bool = True, say
         try:
             return copy_one(source, target, name, before[name])
         except StoreError:
-            if final:
+            # A full target, for example, is found while the servers still run.
+            if final or source.mark(name) == before[name].mark:
                 raise
             return None
 
