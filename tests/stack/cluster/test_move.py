@@ -17,7 +17,7 @@ from testinfra.host import Host
 PYTHON = "/opt/mlflow/current/bin/python"
 SETTINGS = "/etc/default/mlflow-server"
 #: A unit that does not start on the other bucket.
-REFUSE = f"[Service]\nExecStartPre=/bin/sh -c '! grep --quiet s3://moved {SETTINGS}'\n"
+REFUSE = f"[Service]\nExecStartPre=+/bin/sh -c '! grep --quiet s3://moved {SETTINGS}'\n"
 DROP_IN = "/etc/systemd/system/mlflow-server.service.d/refuse.conf"
 #: Seconds for a playbook that sets up all hosts.
 PATIENCE = 900
