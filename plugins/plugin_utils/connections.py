@@ -42,6 +42,9 @@ def most_connections(servers: Iterable[Mapping[str, Any]]) -> int:
         workers = int(server.get("mlflow_server_workers") or (server.get("ansible_facts") or {}).get("processor_nproc") or 2)
         jobs = JOB_PROCESSES if boolean(server.get("mlflow_server_jobs_enabled"), strict=False) else 0
         pools = 0 if server.get("mlflow_server_backend_store_uri") else (workers + jobs) * POOLS
+        # Without a replica, the reads are connections to the primary too.
+        if boolean(server.get("mlflow_server_read_replicas"), strict=False) and not server.get("mlflow_server_read_replica_store_uri"):
+            pools *= 2
         if str(server.get("mlflow_server_auth") or "none") != "none" and not server.get("mlflow_server_auth_store_uri"):
             pools += workers
             total += workers * QUICK

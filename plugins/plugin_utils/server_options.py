@@ -22,6 +22,7 @@ REFUSED = {
     "--cors-allowed-origins": "Set mlflow_server_cors_allowed_origins.",
     "--static-prefix": "Set mlflow_server_static_prefix.",
     "--backend-store-uri": "Set mlflow_server_backend_store_uri, which stays out of the process list.",
+    "--read-replica-backend-store-uri": "Set mlflow_server_read_replicas or mlflow_server_read_replica_store_uri, which stays out of the process list.",
     "--artifacts-destination": "Set mlflow_server_artifacts_destination.",
     "--default-artifact-root": (
         "Experiments would get this root for good, and clients would need its credentials. Leave it out, and set mlflow_server_artifacts_destination."
@@ -37,7 +38,6 @@ REFUSED = {
 #: Options whose value may contain a password, which is safe in the environment and not in the process list.
 SECRET = {
     "--registry-store-uri": "MLFLOW_REGISTRY_STORE_URI",
-    "--read-replica-backend-store-uri": "MLFLOW_READ_REPLICA_BACKEND_STORE_URI",
     "--workspace-store-uri": "MLFLOW_WORKSPACE_STORE_URI",
 }
 #: Options with values, each with a value that works.
@@ -76,6 +76,8 @@ REFUSED_NAMES = {
     # Releases before 3.5 do not read them.
     "MLFLOW_SERVER_ALLOWED_HOSTS": REFUSED["--allowed-hosts"],
     "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": REFUSED["--cors-allowed-origins"],
+    # Releases without the option do not read it.
+    "MLFLOW_READ_REPLICA_BACKEND_STORE_URI": REFUSED["--read-replica-backend-store-uri"],
     "MLFLOW_WORKSPACE": "It is a setting of clients, with which a server does not start.",
     "prometheus_multiproc_dir": f"Set {METRICS} in mlflow_server_extra_args.",
     "PROMETHEUS_MULTIPROC_DIR": f"Set {METRICS} in mlflow_server_extra_args.",

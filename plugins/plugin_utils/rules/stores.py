@@ -10,12 +10,15 @@ from ansible.module_utils.compat.version import LooseVersion
 from ansible_collections.atlas.mlflow.plugins.module_utils.folders import folder_faults
 from ansible_collections.atlas.mlflow.plugins.module_utils.uris import ENCODED, not_encoded
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.releases import known_version, options_facts, read_options, shipped
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.users import has_users
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.server_options import find
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import store_changes
 
 #: The first release whose server offers downloads by links to S3.
 DIRECT_SINCE = "3.15.0"
 BACKEND, USERS, DESTINATION = "mlflow_server_backend_store_uri", "mlflow_server_auth_store_uri", "mlflow_server_artifacts_destination"
+REPLICA, REPLICA_OPTION = "mlflow_server_read_replica_store_uri", "--read-replica-backend-store-uri"
 ENDPOINT = "mlflow_server_s3_endpoint_url"
 #: The collection's folder on a host.
 COLLECTION = {"the folder of the collection": "/opt/atlas-mlflow"}
@@ -105,6 +108,39 @@ def backend_is_shared(given: RoleSettings) -> str:
         f"The group mlflow_servers has {servers(given)} hosts, and the backend store is SQLite, a file that they cannot share. Put a host in the group "
         f"postgres, or set {BACKEND}."
     )
+
+
+def read_replicas_are_known_to_the_release(given: RoleSettings) -> str:
+    """The release can read from replicas."""
+    name = "mlflow_server_read_replicas" if given.flag("mlflow_server_read_replicas") else REPLICA if given.text(REPLICA) else ""
+    if not name or find(options_facts(given).get("options") or [], REPLICA_OPTION):
+        return ""
+    able = [release for release in shipped(given) if find(read_options(release)["options"], REPLICA_OPTION)]
+    return f"{name} is set, and MLflow {known_version(given)} has no {REPLICA_OPTION}. Leave it out, or set mlflow_server_version to {' or '.join(able)}."
+
+
+def read_replicas_are_there(given: RoleSettings) -> str:
+    """There are replicas to read from."""
+    if not given.flag("mlflow_server_read_replicas") or given.text(REPLICA):
+        return ""
+    return (
+        "mlflow_server_read_replicas is true, and the group postgres has no cluster with replicas. Leave it out, or put 3, 5 or 7 hosts there. For a "
+        f"replica of your own database, set {REPLICA}."
+    )
+
+
+def read_replica_is_one_of_the_backend(given: RoleSettings) -> str:
+    """The replica is a database over the network, and its URI can be read."""
+    uri = given.text(REPLICA)
+    if not uri:
+        return ""
+    if not re.match("(postgresql|mysql|mssql)[+][a-z0-9]+://", uri):
+        return f"{REPLICA} is not a database URI that names its driver. Set postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE, or leave it out."
+    if uri == given.text(BACKEND):
+        return f"{REPLICA} is {BACKEND}, which reads as well. Set the URI of a replica, or leave it out."
+    if is_sqlite(given.text(BACKEND)):
+        return f"{REPLICA} is set, and {BACKEND} is SQLite, which has no replicas. Set {BACKEND} to the primary of that database."
+    return _encoding_fault(REPLICA, uri)
 
 
 def users_database_names_its_driver(given: RoleSettings) -> str:

@@ -119,6 +119,7 @@ def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "etcd_present": stack.etcd_present,
         "postgres_etcd_port": database.host.number("etcd_client_port") if database else 0,
         "backend_store": stack.database_uri(host, database.database) if database else "",
+        "read_replica_store": stack.replicas_uri(host),
         "auth_store": stack.database_uri(host, database.users_database(auth)) if database else "",
     }
 

@@ -33,6 +33,8 @@ CONNECTION_SETTINGS = (
     "mlflow_server_backend_store_uri",
     "mlflow_server_auth",
     "mlflow_server_auth_store_uri",
+    "mlflow_server_read_replicas",
+    "mlflow_server_read_replica_store_uri",
 )
 
 
@@ -183,17 +185,18 @@ class Database(Service):
         """
         return [f"sslmode={verify}", f"sslrootcert={AUTHORITY_ON_HOST if host.server_authority else 'system'}"]
 
-    def cluster_uri(self, host: Host, database: str, members: Sequence[Database]) -> str:
+    def cluster_uri(self, host: Host, database: str, members: Sequence[Database], session: str = "read-write") -> str:
         """Return the URI of a database of a cluster for the tracking server on a host, without the password.
 
-        The driver tries the members in this order until one accepts writes. SQLAlchemy and libpq both read this form.
+        The driver tries the members in this order until one accepts the kind of session. SQLAlchemy and libpq both read this form.
 
         :param host: The host that connects.
         :param database: The name of the database.
         :param members: The members of the cluster.
+        :param session: The kind of session, in the words of libpq's C(target_session_attrs).
         """
         places = [f"host={','.join(member.host.address for member in members)}", f"port={','.join(str(member.port) for member in members)}"]
-        options = [*places, "target_session_attrs=read-write", *CLUSTER_OPTIONS, *self.check("verify-full", host)]
+        options = [*places, f"target_session_attrs={session}", *CLUSTER_OPTIONS, *self.check("verify-full", host)]
         return f"postgresql+psycopg2://{quote(self.host.text('postgres_user'))}@/{quote(database)}?{'&'.join(options)}"
 
     def uri(self, host: Host, database: str) -> str:

@@ -87,6 +87,20 @@ class Stack:
             return ""
         return self.database.cluster_uri(host, name, self.cluster) if self.cluster else self.database.uri(host, name)
 
+    def replicas_uri(self, host: Host) -> str:
+        """Return the URI of the replicas of a cluster for the tracking server on a host, without the password. Empty without a cluster.
+
+        Without a replica, the primary is used. Each server begins with another member, so that they share the load.
+
+        :param host: The host that connects.
+        """
+        if not self.database or not self.cluster:
+            return ""
+        names = [server.name for server in self.servers]
+        first = names.index(host.name) % len(self.cluster) if host.name in names else 0
+        members = [*self.cluster[first:], *self.cluster[:first]]
+        return self.database.cluster_uri(host, self.database.database, members, session="prefer-standby")
+
     @property
     def store(self) -> ArtifactStore | None:
         """Return the artifact store, or the first host of its pool."""

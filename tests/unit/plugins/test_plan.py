@@ -175,6 +175,20 @@ def test_a_server_gets_all_members_of_a_cluster_and_connects_to_the_one_that_tak
     assert database(uri) == {"kind": "postgresql", "host": "10.0.0.1", "port": "6432", "name": "mlflow", "hosts": everywhere}
 
 
+def test_reads_go_to_replicas_and_each_server_begins_with_another_member() -> None:
+    found = cluster(postgres_port=6432)
+    hosts = {}
+    for server in ("one", "web"):
+        options = dict(parse_qsl(urlsplit(found[server]["read_replica_store"]).query))
+        writes = dict(parse_qsl(urlsplit(found[server]["backend_store"]).query))
+        # Without a replica, the primary answers.
+        assert (options["target_session_attrs"], options["port"]) == ("prefer-standby", "6432,6432,6432")
+        assert {**writes, "host": options["host"], "target_session_attrs": "prefer-standby"} == options
+        hosts[server] = options["host"].split(",")
+    assert hosts == {"one": ["10.0.0.1", "10.0.0.2", "10.0.0.3"], "web": ["10.0.0.2", "10.0.0.3", "10.0.0.1"]}
+    assert plans({"mlflow_servers": ["web"], "postgres": ["one"]}, {"web": host("web", 1), "one": host("one", 2)})["web"]["read_replica_store"] == ""
+
+
 def test_members_of_a_cluster_open_their_ports_to_each_other() -> None:
     found = cluster(etcd_client_port=3379)["two"]["firewall_needed"]
     others = ["10.0.0.1", "10.0.0.3"]

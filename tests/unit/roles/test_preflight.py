@@ -173,6 +173,29 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         ["mlflow_server_backend_store_uri", "percent-encoded", "@ as %40"],
     ),
     ("mlflow_server", {"mlflow_server_backend_store_uri": "file:///srv/mlruns"}, ["not a database URI"]),
+    *(
+        (
+            "mlflow_server",
+            {"mlflow_server_backend_store_uri": DATABASE, "mlflow_server_version": "3.10.1", name: value},
+            [f"{name} is set, and MLflow 3.10.1 has no --read-replica-backend-store-uri", "mlflow_server_version to 3.17.2"],
+        )
+        for name, value in (("mlflow_server_read_replicas", True), ("mlflow_server_read_replica_store_uri", DATABASE.replace("@db", "@replica")))
+    ),
+    ("mlflow_server", {"mlflow_server_read_replicas": True}, ["mlflow_server_read_replicas is true, and the group postgres has no cluster"]),
+    *(
+        ("mlflow_server", {"mlflow_server_backend_store_uri": DATABASE, "mlflow_server_read_replica_store_uri": uri}, words)
+        for uri, words in (
+            ("postgresql://u:canary-secret@db/m", ["mlflow_server_read_replica_store_uri is not a database URI that names its driver"]),
+            (DATABASE, ["mlflow_server_read_replica_store_uri is mlflow_server_backend_store_uri", "Set the URI of a replica"]),
+            ("postgresql+psycopg2://u:can@ry#7@db/m", ["mlflow_server_read_replica_store_uri has a password that is not percent-encoded"]),
+        )
+    ),
+    ("mlflow_server", {"mlflow_server_read_replica_store_uri": DATABASE}, ["mlflow_server_backend_store_uri is SQLite, which has no replicas"]),
+    (
+        "mlflow_server",
+        {"mlflow_server_environment": {"MLFLOW_READ_REPLICA_BACKEND_STORE_URI": DATABASE}},
+        ["MLFLOW_READ_REPLICA_BACKEND_STORE_URI: Set mlflow_server_read_replicas or mlflow_server_read_replica_store_uri"],
+    ),
     (
         "mlflow_server",
         {"mlflow_server_backend_store_uri": "sqlite:////srv/tracking.db"},
@@ -802,6 +825,7 @@ NEWER = [
         # A member that is about to be replaced, and one that was replaced.
         ("postgres", {**member("case", stack=JOINED), **present("case", "two", "four", postgres_member="four", postgres_member_replaced=True)}),
         ("postgres", {**member("case", MEMBERS[:2] + [{**MEMBERS[2], "name": "four"}], stack=JOINED), **present("case", "two")}),
+        ("mlflow_server", {"mlflow_server_backend_store_uri": DATABASE, "mlflow_server_read_replica_store_uri": DATABASE.replace("@db", "@replica")}),
         ("mlflow_server", OIDC),
         ("mlflow_server", BASIC),
         ("mlflow_server", {**BASIC, "mlflow_server_users": NEWER}),

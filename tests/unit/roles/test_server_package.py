@@ -123,6 +123,16 @@ def resolve(expression: str, **given: Any) -> Any:
     return Templar(loader=LOADER, variables=variables).template(variables[expression])
 
 
+def test_the_uri_of_replicas_is_among_the_secrets_of_the_environment_and_in_no_argument() -> None:
+    plan = {"read_replica_store": "postgresql+psycopg2://mlflow@/mlflow?host=a,b&target_session_attrs=prefer-standby", "server_is_alone": True, "proxies": []}
+    own = "postgresql+psycopg2://u:canary-secret@replica/m"
+    for given, wanted in (({"mlflow_server_read_replica_store_uri": own}, own), ({}, None)):
+        known = {"_atlas_mlflow_plan": plan, **given}
+        environment = resolve("_mlflow_server_environment", **known)
+        assert environment["MLFLOW_READ_REPLICA_BACKEND_STORE_URI"] == wanted
+        assert "canary" not in str(resolve("_mlflow_server_argv", **known))
+
+
 def test_each_file_is_shipped_and_no_other_is_left_where_a_container_looks() -> None:
     paths = [path for path in LIB.glob("[!.]*/**/*") if path.is_file() and path.suffix != ".pyc"]
     files = {str(path.relative_to(LIB)): path.read_text(encoding="utf-8") for path in paths}
