@@ -12,7 +12,7 @@ import os
 import types
 from typing import Any
 
-from atlas_mlflow import artifacts, flask_bridge, login_memory_basic, middleware, request_heads, sockets
+from atlas_mlflow import artifacts, flask_bridge, login_memory_basic, middleware, replicas, request_heads, sockets
 
 #: The application with users.
 _WITH_USERS = "mlflow.server.auth"
@@ -22,6 +22,8 @@ _OF_MLFLOW = "mlflow.server.fastapi_app"
 #: Modules with models of the database that MLflow loads in a request. A release may have no jobs, and may lack what users need.
 _LATE = (_WITH_USERS, "mlflow.store.jobs.sqlalchemy_store")
 
+#: MLflow's setting for the URI of replicas.
+_REPLICAS = "MLFLOW_READ_REPLICA_BACKEND_STORE_URI"
 #: The variable that names the application which MLflow's command line chose.
 _CHOSEN = "ATLAS_MLFLOW_APPLICATION"
 
@@ -37,6 +39,8 @@ def load(chosen: str) -> None:
     :param chosen: Module and object, as for uvicorn.
     """
     os.environ[_CHOSEN] = chosen
+    if os.environ.get(_REPLICAS):
+        replicas.install()
     for name in (_OF_MLFLOW, chosen.partition(":")[0]):
         if name.startswith("mlflow.server"):
             importlib.import_module(name)
