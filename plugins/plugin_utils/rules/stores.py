@@ -85,6 +85,11 @@ def backend_is_a_database(given: RoleSettings) -> str:
     return f"{BACKEND} is not a database URI. Set postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE, or leave it out for SQLite in mlflow_server_data_dir."
 
 
+def _without_password(uri: str) -> str:
+    """Return a URI without its password."""
+    return re.sub("(://[^:@/]*):[^@/]*@", r"\1@", uri)
+
+
 def _encoding_fault(name: str, uri: str) -> str:
     """Return what is wrong with the password in a database's URI, without any part of the URI; or an empty text."""
     return f"{name} has a password that is not percent-encoded. In the URI, {ENCODED}." if not_encoded(uri) else ""
@@ -134,6 +139,18 @@ def read_replica_is_one_of_the_backend(given: RoleSettings) -> str:
     uri = given.text(REPLICA)
     if not uri:
         return ""
+    if _without_password(uri) == given.planned("read_replica_store") and _without_password(given.text(BACKEND)) != given.planned("backend_store"):
+        return (
+            f"mlflow_server_read_replicas is true, and {BACKEND} is not the cluster of the group postgres, so its replicas have other data. Leave one of the "
+            f"two out, or set {REPLICA} to a replica of {BACKEND}."
+        )
+    registry = str(given.table("mlflow_server_environment").get("MLFLOW_REGISTRY_STORE_URI") or "")
+    if registry and registry != given.text(BACKEND):
+        name = "mlflow_server_read_replicas" if given.flag("mlflow_server_read_replicas") else REPLICA
+        return (
+            f"{name} is set, and mlflow_server_environment has a MLFLOW_REGISTRY_STORE_URI: MLflow would read models from the replica too, which has none. "
+            "Leave one of the two out."
+        )
     if not re.match("(postgresql|mysql|mssql)[+][a-z0-9]+://", uri):
         return f"{REPLICA} is not a database URI that names its driver. Set postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE, or leave it out."
     if uri == given.text(BACKEND):

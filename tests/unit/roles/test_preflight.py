@@ -36,6 +36,14 @@ AUTHORITY = str(ROOT / "tests/stack/embedded/authority.pem")
 BASIC = {"mlflow_server_auth": "basic", "mlflow_server_admin_password": "long-enough-password", "mlflow_server_flask_secret_key": "long-enough-secret"}
 DATABASE = "postgresql+psycopg2://u:canary-secret@db/m"
 
+#: The plan of a tracking server with a cluster.
+REPLICAS = {
+    "_atlas_mlflow_plan": {
+        "backend_store": "postgresql+psycopg2://mlflow@/mlflow?host=a,b,c&target_session_attrs=read-write",
+        "read_replica_store": "postgresql+psycopg2://mlflow@/mlflow?host=b,c,a&target_session_attrs=prefer-standby",
+    }
+}
+
 #: What a proxy asks.
 SERVERS = [{"name": "one", "address": "10.0.0.7:5001"}]
 
@@ -191,6 +199,16 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         )
     ),
     ("mlflow_server", {"mlflow_server_read_replica_store_uri": DATABASE}, ["mlflow_server_backend_store_uri is SQLite, which has no replicas"]),
+    (
+        "mlflow_server",
+        {"mlflow_server_read_replicas": True, "mlflow_server_backend_store_uri": DATABASE, **REPLICAS},
+        ["mlflow_server_read_replicas is true, and mlflow_server_backend_store_uri is not the cluster of the group postgres", "Leave one of the two out"],
+    ),
+    (
+        "mlflow_server",
+        {"mlflow_server_read_replicas": True, "mlflow_server_environment": {"MLFLOW_REGISTRY_STORE_URI": DATABASE}, **REPLICAS},
+        ["mlflow_server_read_replicas is set, and mlflow_server_environment has a MLFLOW_REGISTRY_STORE_URI", "Leave one of the two out"],
+    ),
     (
         "mlflow_server",
         {"mlflow_server_environment": {"MLFLOW_READ_REPLICA_BACKEND_STORE_URI": DATABASE}},
@@ -826,6 +844,7 @@ NEWER = [
         ("postgres", {**member("case", stack=JOINED), **present("case", "two", "four", postgres_member="four", postgres_member_replaced=True)}),
         ("postgres", {**member("case", MEMBERS[:2] + [{**MEMBERS[2], "name": "four"}], stack=JOINED), **present("case", "two")}),
         ("mlflow_server", {"mlflow_server_backend_store_uri": DATABASE, "mlflow_server_read_replica_store_uri": DATABASE.replace("@db", "@replica")}),
+        ("mlflow_server", {"mlflow_server_read_replicas": True, **REPLICAS}),
         ("mlflow_server", OIDC),
         ("mlflow_server", BASIC),
         ("mlflow_server", {**BASIC, "mlflow_server_users": NEWER}),
