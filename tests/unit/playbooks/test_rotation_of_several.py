@@ -15,7 +15,7 @@ from playbook_forks import ansible_playbook
 ROOT = Path(__file__).resolve().parents[3]
 #: Stands for a file of tasks of a role: writes to a log what is known there.
 LOGGED = '- ansible.builtin.shell: echo "{{{{ inventory_hostname }}}} {what}" >> {{{{ log }}}}\n  changed_when: true\n'
-SERVER = "{{ _atlas_mlflow_plan.backend_store | default('-') }} {{ _atlas_mlflow_plan.s3_access_key_id }}"
+SERVER = "{{ _atlas_mlflow_plan.backend_store | default('-') }} {{ _atlas_mlflow_plan.read_replica_store }} {{ _atlas_mlflow_plan.s3_access_key_id }}"
 STUBS = {
     "postgres/apply": LOGGED.format(what="apply {{ postgres_password }}"),
     "postgres/primary": "- ansible.builtin.set_fact: {postgres_primary: db}\n",
@@ -46,12 +46,14 @@ SITE = (
 )
 PLAN = {
     "backend_store": "postgresql+psycopg2://ml%40x@db/ml?a=b",
+    "read_replica_store": "postgresql+psycopg2://ml%40x@/ml?host=a,b",
     "auth_store": "",
     "s3_access_key_id": "a-long-key-of-20-cha",
     "postgres_host": "db",
     "minio_host": "store",
 }
-NEW = ["postgresql+psycopg2://ml%40x_rotation@db/ml?a=b a-long-key--rotation"]
+STORES = f"{PLAN['backend_store']} {PLAN['read_replica_store']}"
+NEW = [f"{STORES.replace('%40x@', '%40x_rotation@')} a-long-key--rotation"]
 
 
 def run(folder: Path, *arguments: str, rotated: list[str] | None = None, under_way: str = "[]", servers: int = 2, **of_db: str) -> dict[str, list[str]]:
@@ -108,8 +110,8 @@ def test_minio_is_asked_by_the_present_password_of_its_administrator(tmp_path: P
 @pytest.mark.parametrize(
     ("secret", "order", "server"),
     [
-        ("postgres_password", ["db", "db", "web", "web", "site", "db"], f"{NEW[0].split()[0]} a-long-key-of-20-cha"),
-        ("minio_secret_key", ["store", "web", "web", "site", "store"], f"{PLAN['backend_store']} a-long-key--rotation"),
+        ("postgres_password", ["db", "db", "web", "web", "site", "db"], f"{NEW[0].rpartition(' ')[0]} a-long-key-of-20-cha"),
+        ("minio_secret_key", ["store", "web", "web", "site", "store"], f"{STORES} a-long-key--rotation"),
     ],
 )
 def test_the_login_of_another_store_stays(tmp_path: Path, secret: str, order: list[str], server: str) -> None:
