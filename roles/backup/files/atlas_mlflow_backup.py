@@ -28,6 +28,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -50,9 +51,11 @@ RECOVERY_TIMEOUT = 3600
 PATRONICTL = ["/usr/local/bin/patronictl", "--config-file", "/etc/patroni/config.yml"]
 #: Attempts to dump a database. A replica cancels a query that delays the changes of the primary for too long.
 DUMP_ATTEMPTS = 3
-#: The file in the repository of a cluster that names the host of the running backup or restore, and the seconds after which that host is considered lost.
+#: The file in the repository of a cluster that names the host of the running backup or restore, whose process writes it again every so many seconds.
 CLAIM = "running.json"
-CLAIM_LIFE = 6 * 3600
+BEAT = 20
+#: Seconds for which other members watch the file, and between two looks. If it does not change meanwhile, its process is gone.
+CLAIM_WATCHED, CLAIM_LOOK = 4 * BEAT, 5
 #: What to do if a test restore has no room.
 WITHOUT_TEST = ", or set backup_test_restore to false, and restore a backup on another host from time to time"
 #: The exit status of a restore that failed and left the databases as they are.
@@ -945,18 +948,52 @@ class Repository:
         mark = self.settings.get("mark", "")
         if mark and not Path(mark).exists():
             raise BackupError(f"{self.files.root} is not the folder that the members share: it has no file {mark}. Mount the share there.")
-        claim = json.loads(self._read_file(CLAIM) or "{}")
-        if claim and claim["member"] != self.dumps.member and time.time() - claim["time"] < CLAIM_LIFE:
-            begun = f"{datetime.fromtimestamp(claim['time'], UTC):%Y-%m-%d %H:%M:%S} UTC"
-            raise BackupError(
-                f"No {action} now: the {claim['action']} of {claim['member']}, begun at {begun}, has not ended. If it was interrupted, remove {CLAIM} "
-                f"from {self.settings['repository']}."
-            )
-        self._write_file(CLAIM, json.dumps({"member": self.dumps.member, "action": action, "time": time.time()}) + "\n")
+        self._wait_for_claim(self.dumps.member, action)
+        claim = {"member": self.dumps.member, "action": action, "time": time.time(), "beat": 0}
+        self._write_file(CLAIM, json.dumps(claim) + "\n")
+        ended = threading.Event()
+        beating = threading.Thread(target=self._keep_claim, args=(claim, ended), daemon=True)
+        beating.start()
         try:
             yield
         finally:
-            self._remove_file(CLAIM)
+            ended.set()
+            beating.join()
+            # One that was held up for long leaves the claim to the member that has gone on.
+            if self._claim().get("member") == self.dumps.member:
+                self._remove_file(CLAIM)
+
+    def _claim(self) -> dict[str, Any]:
+        """Return what a member has written about its backup or restore, nothing if none runs."""
+        found: dict[str, Any] = json.loads(self._read_file(CLAIM) or "{}")
+        return found
+
+    def _wait_for_claim(self, member: str, action: str) -> None:
+        """Watch the backup or restore of another member until it is clear whether it runs. What this member has left is from a process that is gone.
+
+        No clock of another host is read.
+
+        :raises BackupError: If it runs.
+        """
+        seen, deadline = self._claim(), time.monotonic() + CLAIM_WATCHED
+        while (claim := self._claim()) and claim["member"] != member:
+            begun = f"the {claim['action']} of {claim['member']}, begun at {datetime.fromtimestamp(claim['time'], UTC):%Y-%m-%d %H:%M:%S} UTC"
+            if claim != seen:
+                raise BackupError(f"No {action} now: {begun}, has not ended. Begin again when it has ended.")
+            if time.monotonic() >= deadline:
+                print(f"Go on: {begun}, was interrupted.", flush=True)
+                return
+            time.sleep(CLAIM_LOOK)
+
+    def _keep_claim(self, claim: dict[str, Any], ended: threading.Event) -> None:
+        """Write the claim again and again until its process ends, or another member has taken it over."""
+        while not ended.wait(BEAT):
+            claim["beat"] += 1
+            # A store that does not answer now may answer the next time.
+            with suppress(BackupError, OSError, ValueError):
+                if self._claim().get("member", claim["member"]) != claim["member"]:
+                    return
+                self._write_file(CLAIM, json.dumps(claim) + "\n")
 
     def source(self) -> str:
         """Return the member of a cluster that makes the backup, an empty text for another PostgreSQL."""

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -635,18 +636,47 @@ def test_a_restore_that_fails_leaves_the_databases_of_a_cluster(
     assert not (cluster.remote.folder / program.CLAIM).exists()
 
 
-@pytest.mark.parametrize(("age", "other", "refused"), [(60, "c", True), (7 * 3600, "c", False), (60, "b", False)])
-def test_members_of_a_cluster_make_one_backup_or_restore_at_a_time(program: ModuleType, cluster: Any, age: float, other: str, refused: bool) -> None:
-    """A member that was lost meanwhile, or the same one after an interruption, locks nobody out."""
+@pytest.fixture
+def clock(program: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the seconds that the program has waited, in which no time passes."""
+    waited: list[float] = []
+    known = {"monotonic": lambda: 1000 + sum(waited), "sleep": waited.append, "time": program.time.time}
+    monkeypatch.setattr(program, "time", SimpleNamespace(**known))
+    return waited
+
+
+@pytest.mark.parametrize("action", ["backup", "restore"])
+def test_a_member_waits_for_no_backup_or_restore_whose_process_is_gone(
+    program: ModuleType, cluster: Any, clock: list[float], capsys: pytest.CaptureFixture[str], action: str
+) -> None:
+    """It was killed, or its host was lost. The time of its clock says nothing."""
     claim = cluster.remote.folder / program.CLAIM
-    claim.write_text(json.dumps({"member": other, "action": "restore", "time": program.time.time() - age}))
-    if not refused:
-        assert "Made the backup" in cluster.start().back_up()
-        assert not claim.exists()
-        return
-    with pytest.raises(program.BackupError, match=r"No backup now: the restore of c, begun at .* UTC, has not ended"):
-        cluster.start().back_up()
-    assert claim.exists() and cluster.start().points == []
+    for other, watched in (("b", 0), ("c", program.CLAIM_WATCHED)):
+        clock.clear()
+        claim.write_text(json.dumps({"member": other, "action": action, "time": program.time.time() + 7200, "beat": 3}))
+        assert "Made the backup" in cluster.start("b").back_up()
+        assert sum(clock) == watched and not claim.exists()
+    assert f"Go on: the {action} of c, begun at" in capsys.readouterr().out
+
+
+def test_members_of_a_cluster_make_one_backup_or_restore_at_a_time(program: ModuleType, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process of another member writes its claim again and again, also while the watching one waits."""
+    monkeypatch.setattr(program, "BEAT", 0.05)
+    monkeypatch.setattr(program, "CLAIM_LOOK", 0.01)
+    claim, threads = cluster.remote.folder / program.CLAIM, threading.active_count()
+    with cluster.start("c").claimed("restore"):
+        with pytest.raises(program.BackupError, match=r"No backup now: the restore of c, begun at .* UTC, has not ended"):
+            cluster.start("b").back_up()
+        assert json.loads(claim.read_text())["beat"] > 0 and cluster.start().points == []
+        # One that was held up for so long that another member went on leaves it to that one.
+        claim.write_text(json.dumps({"member": "a", "action": "backup", "time": 0, "beat": 0}))
+        program.time.sleep(0.2)
+        assert json.loads(claim.read_text())["member"] == "a"
+    assert json.loads(claim.read_text())["member"] == "a"
+    claim.unlink()
+    with cluster.start("c").claimed("restore"):
+        assert claim.exists()
+    assert not claim.exists() and threading.active_count() == threads
 
 
 def test_a_share_that_is_not_mounted_gets_no_backup(program: ModuleType, cluster: Any) -> None:
