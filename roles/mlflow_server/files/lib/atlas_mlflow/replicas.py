@@ -80,7 +80,7 @@ def install() -> None:
     """Let each engine that MLflow makes for replicas connect in this way."""
     import sqlalchemy
 
-    utils = importlib.import_module("mlflow.store.db.utils")
+    utils: Any = importlib.import_module("mlflow.store.db.utils")
     make_engine = utils.create_sqlalchemy_engine
 
     def make(db_uri: str) -> Any:
