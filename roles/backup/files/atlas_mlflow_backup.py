@@ -32,7 +32,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,10 @@ CLAIM = "running.json"
 BEAT = 20
 #: Seconds for which other members watch the file, and between two looks. If it does not change meanwhile, its process is gone.
 CLAIM_WATCHED, CLAIM_LOOK = 4 * BEAT, 5
+#: Seconds after which a member that leaves the backup to another one looks whether it was made, and the seconds between two of these members. A point counts
+#: if it was made in the seconds before the first look or later.
+LOOK_AGAIN, LOOKS_APART, EARLIER = 3600, 900, 600
+AGAIN_UNIT = "atlas-mlflow-backup-again"
 #: What to do if a test restore has no room.
 WITHOUT_TEST = ", or set backup_test_restore to false, and restore a backup on another host from time to time"
 #: The exit status of a restore that failed and left the databases as they are.
@@ -89,6 +93,10 @@ Counts = dict[str, Any]
 
 class BackupError(Exception):
     """Something that cannot be backed up, checked or restored, in words for the operator."""
+
+
+class RunningError(BackupError):
+    """Another backup or restore that runs."""
 
 
 class NotRestoredError(BackupError):
@@ -527,12 +535,20 @@ class Dumps(Postgres):
         self.member = settings["postgres"]["member"]
         self.keep = settings["keep_full"] * settings["full_every_days"]
 
+    def members(self) -> Rows:
+        """Return the members of the cluster.
+
+        :raises BackupError: If Patroni does not answer.
+        """
+        found: Rows = json.loads(self.inside([*PATRONICTL, "list", "--format", "json"]))
+        return found
+
     def source(self) -> str:
         """Return the member that makes the backup.
 
         :raises BackupError: If Patroni does not answer, or no member is healthy.
         """
-        return choose_member(json.loads(self.inside([*PATRONICTL, "list", "--format", "json"])))
+        return choose_member(self.members())
 
     @staticmethod
     def _stored(point: str, role: str) -> str:
@@ -973,13 +989,13 @@ class Repository:
 
         No clock of another host is read.
 
-        :raises BackupError: If it runs.
+        :raises RunningError: If it runs.
         """
         seen, deadline = self._claim(), time.monotonic() + CLAIM_WATCHED
         while (claim := self._claim()) and claim["member"] != member:
             begun = f"the {claim['action']} of {claim['member']}, begun at {datetime.fromtimestamp(claim['time'], UTC):%Y-%m-%d %H:%M:%S} UTC"
             if claim != seen:
-                raise BackupError(f"No {action} now: {begun}, has not ended. Begin again when it has ended.")
+                raise RunningError(f"No {action} now: {begun}, has not ended. Begin again when it has ended.")
             if time.monotonic() >= deadline:
                 print(f"Go on: {begun}, was interrupted.", flush=True)
                 return
@@ -1043,17 +1059,41 @@ class Repository:
         own = " OR ".join(f"substr({column}, 1, {len(place)}) = '{start}'" for place, start in zip(self.settings["own_places"], starts))
         return f"coalesce({column}, '') <> '' AND (NOT ({own}) OR {column} LIKE 'mlflow-artifacts://%'){f' AND {condition}' if condition else ''}"
 
-    def back_up(self) -> str:
+    def back_up(self, look_again: bool = False, unless_since: str = "") -> str:
         """Make a backup of databases and artifacts, compare it with its source, and expire old backups.
 
         On a member of a cluster that is not to make the backup, do nothing.
 
+        :param look_again: Whether such a member looks again later, because the other one may fail.
+        :param unless_since: Make the backup on any member unless there is a point since this moment. Empty for the first look.
         :raises BackupError: If it differs, or if there are data that it does not include. In the second case the backup is made anyway.
         """
+        if self.dumps and unless_since:
+            if made := [point["name"] for point in self.points if point["time"] >= unless_since]:
+                return f"Nothing to do: another member has made the backup {made[-1]}."
+            try:
+                with self.claimed("backup"):
+                    return self._back_up()
+            except RunningError as error:
+                return f"Nothing to do. {error}"
         if self.dumps and (source := self.dumps.source()) != self.dumps.member:
-            return f"Nothing to do: {source} makes the backup of the cluster."
+            told = f"Nothing to do: {source} makes the backup of the cluster."
+            return f"{told} {self._look_again(self.dumps, source)}" if look_again else told
         with self.claimed("backup"):
             return self._back_up()
+
+    def _look_again(self, dumps: Dumps, source: str) -> str:
+        """Let systemd start another look of this member later, and return when that is. One that was set before stays."""
+        others = sorted(member["Member"] for member in dumps.members() if member["Member"] != source)
+        after = LOOK_AGAIN + LOOKS_APART * (others.index(dumps.member) if dumps.member in others else len(others))
+        since = (datetime.now(UTC) - timedelta(seconds=EARLIER)).isoformat()
+        program = [sys.executable, str(Path(__file__).resolve()), "--wait", "600", "backup", "--unless-since", since]
+        unit = ["--quiet", "--collect", f"--unit={AGAIN_UNIT}", f"--on-active={after}", "--property=PrivateTmp=yes", "--property=Nice=10"]
+        try:
+            run(["systemd-run", *unit, *program])
+        except BackupError as error:
+            return f"No second look was set: {error}"
+        return f"In {after // 60} minutes this member looks whether it was made."
 
     def _back_up(self) -> str:
         self.refuse_other_stores()
@@ -1210,7 +1250,9 @@ def main() -> int:
     parser.add_argument("--settings", type=Path, default=SETTINGS, help="JSON file with the settings")
     parser.add_argument("--wait", type=float, default=0, help="seconds to wait for another backup or restore to end")
     actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("backup", help="make a backup")
+    backup = actions.add_parser("backup", help="make a backup")
+    backup.add_argument("--look-again", action="store_true", help="on a member that leaves it to another one, look later whether it was made")
+    backup.add_argument("--unless-since", default="", metavar="TIME", help="make it on any member of a cluster, unless there is one since this time")
     actions.add_parser("check", help="read the repository back")
     actions.add_parser("list", help="list the points that can be restored")
     actions.add_parser("source", help="name the member of a cluster that makes the backup")
@@ -1229,7 +1271,8 @@ def main() -> int:
         with locked("search for a point" if given.action == "find" else given.action, given.wait, shared=given.action in ("check", "find")):
             repository = Repository(settings)
             action = getattr(repository, {"backup": "back_up"}.get(given.action, given.action))
-            print(action(given.to) if "to" in given else action(), flush=True)
+            arguments = {"backup": ("look_again", "unless_since"), "find": ("to",), "restore": ("to",)}.get(given.action, ())
+            print(action(*(getattr(given, name) for name in arguments)), flush=True)
     except (BackupError, OSError, sqlite3.Error) as error:
         print(error, file=sys.stderr)
         return LEFT_AS_IT_IS if isinstance(error, NotRestoredError) else 1

@@ -396,7 +396,9 @@ def test_one_backup_or_restore_runs_at_a_time(
     program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], holder: str, action: str, refused: bool
 ) -> None:
     monkeypatch.setattr(program, "LOCK", tmp_path / "lock")
-    monkeypatch.setattr(program, "Repository", lambda _settings: SimpleNamespace(back_up=lambda: "done", restore=lambda _to: "done", find=lambda _to: "done"))
+    monkeypatch.setattr(
+        program, "Repository", lambda _settings: SimpleNamespace(back_up=lambda *_given: "done", restore=lambda _to: "done", find=lambda _to: "done")
+    )
     (tmp_path / "settings.json").write_text("{}")
     monkeypatch.setattr(sys, "argv", ["backup", "--settings", str(tmp_path / "settings.json"), action, *(["--to", "latest"] if action != "backup" else [])])
     process = hold(program, tmp_path / "lock", holder)
@@ -677,6 +679,59 @@ def test_members_of_a_cluster_make_one_backup_or_restore_at_a_time(program: Modu
     with cluster.start("c").claimed("restore"):
         assert claim.exists()
     assert not claim.exists() and threading.active_count() == threads
+
+
+def test_a_member_that_left_the_backup_to_another_one_makes_it_if_that_one_failed(
+    program: ModuleType, cluster: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    started: list[list[str]] = []
+    run = program.run
+
+    def note(argv: list[str], *given: Any, **more: Any) -> str:
+        if argv[0] != "systemd-run":
+            return str(run(argv, *given, **more))
+        started.append(argv)
+        return ""
+
+    with monkeypatch.context() as patched:
+        patched.setattr(program, "run", note)
+        for member, minutes in (("a", 60), ("c", 75)):
+            assert f"Nothing to do: b makes the backup of the cluster. In {minutes} minutes" in cluster.start(member).back_up(look_again=True)
+            assert started[-1][0] == "systemd-run" and f"--on-active={minutes * 60}" in started[-1]
+        # By hand, it is made or not, and that is all.
+        assert cluster.start("c").back_up() == "Nothing to do: b makes the backup of the cluster."
+    (own, *arguments) = started[-1][started[-1].index(sys.executable) + 1 :]
+    assert len(started) == 2 and Path(own) == Path(program.__file__).resolve()
+    monkeypatch.setattr(program, "LOCK", tmp_path / "lock")
+    (tmp_path / "settings.json").write_text("{}")
+
+    def look(member: str) -> str:
+        repository = cluster.start(member)
+        with monkeypatch.context() as patched:
+            patched.setattr(program, "Repository", lambda _settings: repository)
+            patched.setattr(sys, "argv", ["backup", "--settings", str(tmp_path / "settings.json"), *arguments])
+            assert program.main() == 0
+        return capsys.readouterr().out
+
+    assert "(dump of c)" in look("c")
+    (point,) = cluster.start("a").points
+    assert look("a") == f"Nothing to do: another member has made the backup {point['name']}.\n"
+    # A backup of the night before does not count, and one that still runs does.
+    monkeypatch.setattr(program, "BEAT", 0.05)
+    monkeypatch.setattr(program, "CLAIM_LOOK", 0.01)
+    arguments[-1] = "2999-01-01"
+    with cluster.start("b").claimed("backup"):
+        assert "Nothing to do. No backup now: the backup of b, begun at" in look("a")
+    assert "(dump of a)" in look("a") and len(cluster.start("a").points) == 2
+
+
+def test_a_member_whose_second_look_cannot_be_set_says_so(program: ModuleType, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_given: Any, **_more: Any) -> str:
+        raise program.BackupError("systemd-run ended with 1")
+
+    repository = cluster.start("c")
+    monkeypatch.setattr(program, "run", fail)
+    assert repository.back_up(look_again=True).endswith("No second look was set: systemd-run ended with 1")
 
 
 def test_a_share_that_is_not_mounted_gets_no_backup(program: ModuleType, cluster: Any) -> None:
