@@ -15,7 +15,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,7 +37,19 @@ METRICS = {"atlas.mlflow.metric": 0.5}
 SLOWEST = 262144
 #: The fault for S3's answer to a link, by its error code.
 LINK_FAULTS = {"RequestTimeTooSkewed": "clock-skew", "SignatureDoesNotMatch": "link-signature-changed", "AccessDenied": "link-denied"}
+#: Seconds after which a write must be read, and between two reads. A server that reads from replicas of its database may be late.
+READ_WITHIN, READ_AGAIN = 6, 0.2
 LOGGED_AT = 1  # the metric's fixed time stamp, in milliseconds since 1970
+
+
+def different(answer: Answer, wanted: dict[str, dict[str, Any]]) -> list[tuple[str, str, Any, Any]]:
+    """Return what a run does not have of what was logged: the kind, the key, the value that was logged, and the value that the run has."""
+    data = answer.json().get("run", {}).get("data", {})
+    found = []
+    for kind, logged in wanted.items():
+        stored = {pair["key"]: pair.get("value") for pair in data.get(kind, [])}
+        found += [(kind, key, value, stored.get(key)) for key, value in logged.items() if stored.get(key) != value]
+    return found
 
 
 class Failed(Exception):
@@ -139,11 +151,12 @@ class RoundTrip:
         if runs:
             info = runs[0]["info"]
             if info.get("lifecycle_stage") == "deleted":
-                self._step("run", "to restore it", "POST", "/runs/restore", run_id=info["run_id"])
+                # 400: it was restored with its experiment, and the search has not seen it yet.
+                self._step("run", "to restore it", "POST", "/runs/restore", 400, run_id=info["run_id"])
         else:
             now = int(time.time() * 1000)
             create = {"experiment_id": experiment, "run_name": "probe", "start_time": now}
-            info = self._step("run", "to make it", "POST", "/runs/create", **create).json()["run"]["info"]
+            info = self._until(lambda answer: answer.status == 200, "run", "to make it", "POST", "/runs/create", **create).json()["run"]["info"]
         self.facts.update(run_id=info["run_id"])
         self._artifact_uri = info.get("artifact_uri", "")
 
@@ -161,12 +174,17 @@ class RoundTrip:
             tags=pairs({NONCE: nonce}),
         )
         self._step("log", "to end the run", "POST", "/runs/update", run_id=run, status="FINISHED", end_time=int(time.time() * 1000))
-        data = self._step("read back", "the run", "GET", "/runs/get", run_id=run).json().get("run", {}).get("data", {})
-        for kind, logged in (("params", PARAMS), ("metrics", METRICS), ("tags", {NONCE: nonce})):
-            stored = {pair["key"]: pair.get("value") for pair in data.get(kind, [])}
-            for key, value in logged.items():
-                if stored.get(key) != value:
-                    self.findings.append(Finding(f"round trip, {kind}", f"{key} = {value!r}", f"{stored.get(key)!r}", fault("values-changed")))
+        wanted: dict[str, dict[str, Any]] = {"params": PARAMS, "metrics": METRICS, "tags": {NONCE: nonce}}
+        answer = self._until(lambda answer: answer.status == 200 and not different(answer, wanted), "read back", "the run", "GET", "/runs/get", run_id=run)
+        for kind, key, value, stored in different(answer, wanted):
+            self.findings.append(Finding(f"round trip, {kind}", f"{key} = {value!r}", f"{stored!r}", fault("values-changed")))
+
+    def _until(self, good: Callable[[Answer], bool], step: str, expected: str, method: str, path: str, **values: Any) -> Answer:
+        """Send one request until its answer is good, or the time is over, and return the last answer."""
+        deadline = time.monotonic() + READ_WITHIN
+        while not good(answer := self._step(step, expected, method, path, 404, **values)) and time.monotonic() < deadline:
+            time.sleep(READ_AGAIN)
+        return answer if answer.status == 200 else self._step(step, expected, method, path, **values)
 
     def _transfer(self) -> None:
         """Upload and download an artifact, and compare its sha256."""

@@ -38,6 +38,7 @@ class FakeTracking(ThreadingHTTPServer):
         self.hang_on = ""  # start of a method and path that is never answered
         self.trickle_on = ""  # start of a method and path that is answered a byte at a time
         self.wrong_param = False
+        self.late = 0  # the number of the next answers that come from a replica which has nothing of what was written
         self.fail_on = ("", "")  # method and part of a path that answer 500
         self.artifact_root = "mlflow-artifacts:/"
         self.page = PAGE
@@ -179,6 +180,9 @@ class Handler(BaseHTTPRequestHandler):
         elif call == "runs/update":
             fake.runs[sent["run_id"]]["info"]["status"] = sent["status"]
             self.reply(200, {})
+        elif call in ("runs/get", "runs/create") and fake.late:
+            fake.late -= 1
+            self.reply(404, missing)
         elif call == "runs/get" and sent["run_id"] not in fake.runs:
             self.reply(404, missing)
         elif call == "runs/get":

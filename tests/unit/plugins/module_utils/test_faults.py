@@ -13,7 +13,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.module_utils import data_loss, faults, judge_answers, openid, probed_service, web
+from ansible_collections.atlas.mlflow.plugins.module_utils import data_loss, faults, judge_answers, openid, probed_service, round_trip, web
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import Container
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import judge, judge_stores, logs
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import FAULTS, Fault
@@ -149,7 +149,8 @@ def trip(s3_error: str = "", **switches: Any) -> list[Finding]:
         assert isinstance(store, FakeS3)
         fake.advertised = store.origin if s3_error else fake.advertised
         taken = RoundTrip(TrackingServer(Base.parse(fake.url), f"127.0.0.1:{fake.port}"), "faults", 100)
-        taken.run()
+        with mock.patch.object(round_trip, "READ_WITHIN", 0):
+            taken.run()
     return taken.findings
 
 

@@ -6,6 +6,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+from ansible_collections.atlas.mlflow.plugins.module_utils import round_trip
 from ansible_collections.atlas.mlflow.plugins.module_utils.round_trip import RoundTrip, alone, lock_file
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base
@@ -45,3 +47,21 @@ def test_round_trips_of_one_prober_take_turns() -> None:
 def test_the_lock_is_for_its_user_alone() -> None:
     with alone("taking-turns"):
         assert Path(lock_file("taking-turns")).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("late", "found"), [(1, ""), (3, ""), (1000, "probes-collide")])
+def test_a_read_may_be_late(monkeypatch: pytest.MonkeyPatch, late: int, found: str) -> None:
+    """The server reads from replicas of its database. The first answers are to the run that is made, whose experiment was made a moment before."""
+    monkeypatch.setattr(round_trip, "READ_AGAIN", 0)
+    monkeypatch.setattr(round_trip, "READ_WITHIN", 0.5)
+    with serving(FakeTracking()) as fake:
+        assert isinstance(fake, FakeTracking)
+        fake.late = late
+        trip = RoundTrip(server_of(fake), "late", 1000)
+        trip.run()
+        assert [finding.fault.id for finding in trip.findings] == ([found] if found else [])
+        # The run is there, and what is logged is read a little later.
+        fake.late = late
+        again = RoundTrip(server_of(fake), "late", 1000)
+        again.run()
+        assert len(again.findings) == bool(found) and fake.late == (fake.late if found else 0)
