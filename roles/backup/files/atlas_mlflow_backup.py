@@ -1092,7 +1092,7 @@ class Repository:
         try:
             run(["systemd-run", *unit, *program])
         except BackupError as error:
-            return f"No second look was set: {error}"
+            return "It looks again later, as was set before." if "already loaded" in str(error) else f"No second look was set: {error}"
         return f"In {after // 60} minutes this member looks whether it was made."
 
     def _back_up(self) -> str:

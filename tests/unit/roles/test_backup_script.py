@@ -725,13 +725,20 @@ def test_a_member_that_left_the_backup_to_another_one_makes_it_if_that_one_faile
     assert "(dump of a)" in look("a") and len(cluster.start("a").points) == 2
 
 
-def test_a_member_whose_second_look_cannot_be_set_says_so(program: ModuleType, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("Unit atlas-mlflow-backup-again.timer was already loaded or has a fragment file.", "It looks again later, as was set before."),
+        ("Failed to connect to bus", "No second look was set: Failed to connect to bus"),
+    ],
+)
+def test_a_member_says_if_its_second_look_cannot_be_set(program: ModuleType, cluster: Any, monkeypatch: pytest.MonkeyPatch, error: str, said: str) -> None:
     def fail(*_given: Any, **_more: Any) -> str:
-        raise program.BackupError("systemd-run ended with 1")
+        raise program.BackupError(error)
 
     repository = cluster.start("c")
     monkeypatch.setattr(program, "run", fail)
-    assert repository.back_up(look_again=True).endswith("No second look was set: systemd-run ended with 1")
+    assert repository.back_up(look_again=True).endswith(said)
 
 
 def test_a_share_that_is_not_mounted_gets_no_backup(program: ModuleType, cluster: Any) -> None:
