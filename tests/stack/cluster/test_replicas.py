@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from parts import SHARED, host, primary, server_environment, sql, wait_whole
+from parts import PATRONICTL, SHARED, host, primary, server_environment, sql, wait_whole
 from stack.support import authority, hosts_of, run_python
 from stack.writing import wait_for
 from testinfra.host import Host
@@ -152,14 +152,17 @@ def test_replicas_that_do_not_follow_are_not_read(client: Host, capsys: pytest.C
     wait_whole(client)
     others = replicas()
     wait_returned(client, client_does(client, "log", 1)[0][0])
-    for name in others:
-        assert sql(name, "SELECT pg_wal_replay_pause()", "postgres") == ""
+    # Else Patroni lets them replay again.
+    host(others[0]).check_output(f"{PATRONICTL} pause --wait")
     try:
+        for name in others:
+            sql(name, "SELECT pg_wal_replay_pause()", "postgres")
         ((run, first),) = client_does(client, "log", 1)
         logged = client_does(client, "log", 20)
     finally:
         for name in others:
             host(name).check_output("sudo -u postgres psql --command 'SELECT pg_wal_replay_resume()'")
+        host(others[0]).check_output(f"{PATRONICTL} resume --wait")
     with capsys.disabled():
         print(f"\nThe first run was seen after {first:.1f} s, the latest one of {len(logged)} more after {max(late for _run, late in logged):.1f} s.")
     # A replica may be late by some seconds.
