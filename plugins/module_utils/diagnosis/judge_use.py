@@ -75,7 +75,7 @@ def check_client(diagnosis: Diagnosis) -> None:
     for one in diagnosis.client.get("names") or []:
         who = f"{one['name']} from the client"
         if one["kind"] == "resolve":
-            diagnosis.note("name resolution", f"{one['name']} resolves for the client", "it does not", "name-does-not-resolve")
+            diagnosis.note("name resolution", f"{one['name']} resolves for the client", f"{one['name']} does not resolve", "name-does-not-resolve")
             continue
         dropped = one["kind"] in ("timeout", "unreachable") and not one["connected"]
         rules = diagnosis.server.get("firewall") or []

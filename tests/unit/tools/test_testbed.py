@@ -220,8 +220,8 @@ class TestScenarios:
         for module, name in ((main, "check"), (main, "prepare"), (scenarios, "run_all")):
             monkeypatch.setattr(module, name, lambda *given, name=name: ran.append(given[0]) if name == "run_all" else None)
         main.test([])
-        assert set(ran[0]) == set(scenarios.discover(ROOT / "molecule")) - {"cluster"}
-        assert "Not run, because only a name runs them: cluster (make test SCENARIO=cluster)." in capsys.readouterr().out
+        assert set(ran[0]) == set(scenarios.discover(ROOT / "molecule")) - set(scenarios.BY_NAME)
+        assert "Not run, because only a name runs them: browser, cluster (make test SCENARIO=browser)." in capsys.readouterr().out
         main.test(["cluster"])
         assert ran[1] == ["cluster"]
 
