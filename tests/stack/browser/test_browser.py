@@ -15,6 +15,8 @@ LOOK = (Path(__file__).parent / "look.py").read_text(encoding="utf-8")
 NAME = "mlflow.example.com"
 #: What a page with a plot has.
 PLOT = ".js-plotly-plot .scatterlayer path, .js-plotly-plot .bars path"
+#: The pages whose pictures are kept.
+KEPT = ("run", "metrics", "artifacts", "diagnosis")
 #: Where the pictures go. The documentation has them in docs/pictures.
 PICTURES = ROOT / (os.environ.get("PICTURES") or f"{os.environ['MOLECULE_EPHEMERAL_DIRECTORY']}/pictures")
 
@@ -56,7 +58,7 @@ def seen(client: Host, run: dict[str, Any], diagnosis: str) -> dict[str, Any]:
     ]
     answers = run_python(client, LOOK, {"login": f"https://{login[0]}:{login[1]}@{NAME}/", "pages": pages, "files": {"/root/diagnosis.html": diagnosis}})
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for one in answers:
+    for one in (one for one in answers if one["name"] in KEPT):
         (PICTURES / f"{one['name']}.png").write_bytes(base64.b64decode(one["picture"]))
     return {one["name"]: one for one in answers}
 
