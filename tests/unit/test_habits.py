@@ -50,7 +50,9 @@ def test_the_matrix_of_scenarios_is_what_the_folders_are(tmp_path: Path) -> None
     output = tmp_path / "output"
     subprocess.run(["bash", "-euo", "pipefail", "-c", step["run"]], cwd=ROOT, env={"PATH": "/usr/bin:/bin", "GITHUB_OUTPUT": str(output)}, check=True)
     listed = json.loads(output.read_text().partition("=")[2])
-    assert listed == sorted(set(scenarios.discover(ROOT / "molecule")) - set(scenarios.BY_NAME))
+    # The machines of the workflow are small for a cluster. A browser is only left out of CI, for its time.
+    assert listed == sorted(set(scenarios.discover(ROOT / "molecule")) - {"cluster"})
+    assert {"cluster"} <= set(scenarios.BY_NAME)
 
 
 def test_each_form_and_each_workflow_has_a_schema() -> None:
