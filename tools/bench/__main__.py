@@ -15,11 +15,12 @@ from typing import Any
 
 from tools.testbed.shell import known, run_command_line, say
 
-from . import hosts, machine, play, report, rows, short
+from . import hosts, machine, play, replicas, report, rows, short
 from .hosts import BENCH
 from .rows import TRANSFERS, Options
 
-ROWS = rows.ROWS | play.ROWS
+ROWS = rows.ROWS | play.ROWS | replicas.ROWS
+STACKS = rows.STACKS | play.STACKS | replicas.STACKS
 #: The rows of a call without names. The others set up many hosts, and take an hour.
 USUAL = ("requests", "users", "artifacts", "direct", "start")
 
@@ -28,11 +29,11 @@ def measure(names: list[str], options: Options, keep: bool, docs: bool) -> None:
     """Measure some rows, print them, and write them to .bench/.
 
     :param keep: Whether to leave the hosts for the next call.
-    :param docs: Whether to write them to the document too.
+    :param docs: Whether to write them to the documents too.
     :raises TestbedError: If there is no row of a name, or a measurement fails.
     """
     known("row", names, ROWS)
-    stacks = {name: (rows.STACKS | play.STACKS)[name] for name in names}
+    stacks = {name: STACKS[name] for name in names}
     hosts.prepare([stack for given in stacks.values() for stack in given])
     rows.install()
     results: dict[str, Any] = {}
@@ -50,7 +51,7 @@ def measure(names: list[str], options: Options, keep: bool, docs: bool) -> None:
         if docs:
             report.write_document({name: results[name]})
     if docs:
-        say(f"Wrote {report.DOCUMENT} and its plots.")
+        say(f"Wrote {', '.join(str(path) for path in report.DOCUMENTS)} and their plots.")
 
 
 def measure_short(container: str, record: bool, password: Path | None = None) -> None:
@@ -83,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--role", type=Path, help=f"folder with {play.ROLE} for the row runs; Galaxy's, if it answers, without it")
     command.add_argument("--keep", action="store_true", help="leave the hosts for the next call; `remove` removes them")
-    command.add_argument("--docs", action="store_true", help="write the results to docs/performance.md and its plots")
+    command.add_argument("--docs", action="store_true", help="write the results to docs/performance.md, docs/scaling.md and their plots")
     command.set_defaults(
         do=lambda given: measure(
             list(given.rows),
@@ -97,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--record", action="store_true", help="record the ratios as references")
     command.add_argument("--password", type=Path, metavar="FILE", help="a file with the administrator's password; measures the requests of a server with users")
     command.set_defaults(do=lambda given: measure_short(given.container, given.record, given.password))
-    commands.add_parser("docs", help="write docs/performance.md again from its results").set_defaults(do=lambda _: report.write_document({}))
+    commands.add_parser("docs", help="write the documents again from their results").set_defaults(do=lambda _: report.write_document({}))
     commands.add_parser("remove", help="remove hosts that were kept").set_defaults(do=lambda _: hosts.remove_all())
     return top
 

@@ -71,6 +71,16 @@ def read(document: Iterable[Mapping[str, Any]]) -> list[Pair]:
     return [Pair(**given) for given in document]
 
 
+def number(value: float) -> str:
+    """Return a value with three significant digits."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def percent(part: float) -> str:
+    """Return a part of something in whole percent."""
+    return f"{part * 100:.0f} %"
+
+
 def spread(values: list[float]) -> float:
     """Return the difference between the greatest and the least value, as a part of the median."""
     return (max(values) - min(values)) / statistics.median(values)

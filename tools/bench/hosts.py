@@ -55,8 +55,8 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Return the URL by which this machine reaches the server."""
-        return f"http://{daemon.address(self.container)}:{self.port}"
+        """Return the URL by which this machine reaches the server. MLflow refuses a Host header with the port 80, which browsers leave out."""
+        return f"http://{daemon.address(self.container)}" + (f":{self.port}" if self.port != 80 else "")
 
     def wait(self) -> None:
         """Wait for the first answer.
@@ -106,6 +106,8 @@ class Stack:
     prepared: bool = True
     #: The number of tracking servers. The first host has PostgreSQL and MinIO too.
     servers: int = 1
+    #: Whether the first host has HAProxy too.
+    proxied: bool = False
 
     @property
     def inventory(self) -> Path:
@@ -126,6 +128,7 @@ class Stack:
         """Return the inventory."""
         first = {"hosts": {self.hosts[0]: None}}
         children: dict[str, Any] = {"mlflow_servers": {"hosts": dict.fromkeys(self.hosts)}, "postgres": first, "minio": first}
+        children |= {"haproxy": first} if self.proxied else {}
         variables: dict[str, Any] = {
             "ansible_connection": "community.docker.docker",
             "testbed_image": (images.prepared_image if self.prepared else images.host_image)(DEBIAN),

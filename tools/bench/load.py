@@ -19,7 +19,7 @@ import gevent.pool
 from locust import FastHttpUser, constant, events, task
 from locust.env import Environment
 
-from tools.bench import targets
+from tools.bench import processor, targets
 from tools.bench.seed import EXPERIMENTS, PROMPTS
 
 #: Clients, and those of them that write: a fifth.
@@ -29,6 +29,8 @@ ARTIFACT = bytes(range(256)) * 40
 WARM_UP_REQUESTS, WARM_UP_SECONDS = 5 * CLIENTS, 30
 #: The number of characters of an error's answer that are shown.
 SHOWN = 300
+#: The name of the load itself among the parts whose processor time is recorded.
+CLIENT = "the client"
 PROMPT_TAG = {"key": "mlflow.prompt.is_prompt", "value": "true"}
 
 #: What the operations choose from, by the seed.
@@ -215,8 +217,8 @@ def seed(client: Client) -> None:
     gevent.joinall(jobs, raise_error=True)
 
 
-def send(url: str, seconds: float) -> dict[str, Any]:
-    """Send the load to a server, and return the requests per second and the failures.
+def send(url: str, seconds: float, parts: processor.Parts) -> dict[str, Any]:
+    """Send the load to a server, and return the requests per second, the failures, and the processor time of parts.
 
     :param seconds: Duration after the warm-up.
     """
@@ -228,11 +230,16 @@ def send(url: str, seconds: float) -> dict[str, Any]:
     while environment.stats.total.num_requests < WARM_UP_REQUESTS and time.monotonic() < deadline:
         gevent.sleep(0.1)
     environment.stats.reset_all()
+    begun, used, client, idle = time.monotonic(), processor.of_parts(parts), time.process_time(), processor.idle()
     gevent.sleep(seconds)
     # Read before the clients stop: requests that are cut then are no failures.
     total = environment.stats.total
     said = [f"{error.occurrences} x {error.method} {error.name}: {error.error}" for error in environment.stats.errors.values()]
+    taken = {part: now - used[part] for part, now in processor.of_parts(parts).items()} | {CLIENT: time.process_time() - client}
     result = {
+        "seconds": time.monotonic() - begun,
+        "processor_seconds": taken,
+        "idle_seconds": processor.idle() - idle,
         "requests": total.num_requests,
         "requests_per_second": total.num_requests / seconds,
         "median_ms": total.median_response_time,
@@ -244,12 +251,15 @@ def send(url: str, seconds: float) -> dict[str, Any]:
     return result
 
 
-def run(urls: list[str], rounds: int, seconds: float, login: list[str] | None, seed_login: list[str] | None) -> list[list[dict[str, Any]]]:
+def run(
+    urls: list[str], rounds: int, seconds: float, login: list[str] | None, seed_login: list[str] | None, parts: processor.Parts
+) -> list[list[dict[str, Any]]]:
     """Send the load to servers in turns, and return the results of each of them.
 
     :param urls: Servers with the same stores: the seed is made by the first.
     :param login: Name and password of the clients, if the servers have users.
     :param seed_login: Those of the user who makes the seed: the administrator.
+    :param parts: The parts whose processor time is recorded.
     """
     Client.host, Client.headers = urls[0], headers_of(seed_login)
     seed(Reader(Environment(user_classes=[Reader], events=events, host=urls[0])))
@@ -257,7 +267,7 @@ def run(urls: list[str], rounds: int, seconds: float, login: list[str] | None, s
     results: list[list[dict[str, Any]]] = [[] for _ in urls]
     for _ in range(rounds):
         for url, found in zip(urls, results):
-            found.append(send(url, seconds))
+            found.append(send(url, seconds, parts))
     return results
 
 
@@ -270,7 +280,7 @@ def main() -> int:
     except targets.TargetError as error:
         print(error, file=sys.stderr)
         return 1
-    print(json.dumps(run(given["urls"], given["rounds"], given["seconds"], given.get("login"), given.get("seed_login"))))
+    print(json.dumps(run(given["urls"], given["rounds"], given["seconds"], given.get("login"), given.get("seed_login"), given.get("parts") or {})))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What is shown of measured pairs: a table for a terminal, and the tables and plots of docs/performance.md."""
+"""What is shown of measured pairs: a table for a terminal, and the tables and plots of docs/performance.md and docs/scaling.md."""
 
 from __future__ import annotations
 
@@ -12,20 +12,16 @@ from typing import Any
 
 from tools.testbed.shell import ROOT
 
-from .figures import Pair, read, spread
+from . import scaling
+from .figures import Pair, number, read, spread
 
-DOCUMENT = ROOT / "docs" / "performance.md"
+DOCUMENTS = [ROOT / "docs" / "performance.md", ROOT / "docs" / "scaling.md"]
 FOLDER = ROOT / "docs" / "performance"
 RESULTS = FOLDER / "results.json"
-#: The place of a row's tables in the document.
+#: The place of the table of a row, or of a table of the model, in a document.
 MARKED = re.compile(r"<!-- begin (\w+) -->\n.*?<!-- end \1 -->", re.DOTALL)
 #: Sizes of a plot in pixels: the width, that of the names, the height of a line, and the edge.
 WIDTH, NAMES, LINE, EDGE = 900, 430, 30, 16
-
-
-def number(value: float) -> str:
-    """Return a value with three significant digits."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def values(pair: Pair, given: list[float]) -> str:
@@ -100,32 +96,35 @@ def plot(pairs: list[Pair]) -> str:
 
 
 def document(results: dict[str, Any]) -> dict[Path, str]:
-    """Return the contents of the document and of its plots that agree with results.
+    """Return the contents of the documents and of their plots that agree with results.
 
     :param results: For each row its pairs and the facts of the machine that it was measured on.
     """
     rows = {row: read(given["pairs"]) for row, given in results.items()}
 
     def fill(match: re.Match[str]) -> str:
-        row = match.group(1)
+        name = match.group(1)
+        row = scaling.ROW if name in scaling.TABLES else name
         if row not in rows:
             text = f"Not measured yet: `make bench ROWS={row} DOCS=1`."
+        elif name in scaling.TABLES:
+            text = scaling.TABLES[name](rows[row], results[row]["facts"])
         else:
             facts = "; ".join(f"{name}: {value}" for name, value in results[row]["facts"].items())
             text = f"{table(rows[row])}\n\n![The ratios of the row {row}](performance/{row}.svg)\n\n{facts}."
-        return f"<!-- begin {row} -->\n{text}\n<!-- end {row} -->"
+        return f"<!-- begin {name} -->\n{text}\n<!-- end {name} -->"
 
-    return {DOCUMENT: MARKED.sub(fill, DOCUMENT.read_text())} | {FOLDER / f"{row}.svg": plot(pairs) for row, pairs in rows.items()}
+    return {path: MARKED.sub(fill, path.read_text()) for path in DOCUMENTS} | {FOLDER / f"{row}.svg": plot(pairs) for row, pairs in rows.items()}
 
 
 def read_results() -> dict[str, Any]:
-    """Return the results that the document shows."""
+    """Return the results that the documents show."""
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     return results
 
 
 def write_document(new: dict[str, Any]) -> None:
-    """Replace the results of some rows, and write the document and its plots again."""
+    """Replace the results of some rows, and write the documents and their plots again."""
     results = read_results() | new
     FOLDER.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")

@@ -21,6 +21,7 @@ from tools.testbed.shell import BIN, ROOT, TestbedError, environment
 from . import hosts, targets
 from .figures import Pair
 from .hosts import BENCH, Server, Stack, notice
+from .processor import Parts
 from .seed import EXPERIMENTS, PROMPTS
 
 LOCK = Path(__file__).parent / "requirements.txt"
@@ -114,14 +115,15 @@ class LoadFailed(TestbedError):
         self.server = server
 
 
-def load_in_turns(servers: list[Server], rounds: int, seconds: float, login: list[str] | None = None, seed_login: list[str] | None = None) -> list[list[float]]:
-    """Send the load to servers with the same stores in turns, and return the requests per second of each of them.
+def results_in_turns(
+    urls: list[str], rounds: int, seconds: float, login: list[str] | None = None, seed_login: list[str] | None = None, parts: Parts | None = None
+) -> list[list[dict[str, Any]]]:
+    """Send the load to servers with the same stores in turns, and return the results of each of them.
 
-    :raises LoadFailed: If too many requests fail.
+    :param parts: The parts whose processor time is recorded.
     :raises TestbedError: If the load is refused.
     """
-    urls = [server.url for server in servers]
-    given = json.dumps({"urls": urls, "rounds": rounds, "seconds": seconds, "login": login, "seed_login": seed_login or login})
+    given = json.dumps({"urls": urls, "rounds": rounds, "seconds": seconds, "login": login, "seed_login": seed_login or login, "parts": parts})
     done = subprocess.run(
         [VENV / "bin" / "python", "-m", "tools.bench.load"],
         input=given,
@@ -135,7 +137,25 @@ def load_in_turns(servers: list[Server], rounds: int, seconds: float, login: lis
     )
     if done.returncode:
         raise TestbedError(f"The load on {', '.join(urls)} failed: {done.stderr[-3000:]}")
-    return requests_per_second(servers, json.loads(done.stdout.splitlines()[-1]))
+    results: list[list[dict[str, Any]]] = json.loads(done.stdout.splitlines()[-1])
+    return results
+
+
+def failed_of(results: list[dict[str, Any]], url: str) -> str:
+    """Return what is wrong with the results of a server, empty if few enough requests failed."""
+    for result in results:
+        if result["failures"] > MOST_FAILURES * result["requests"] or not result["requests"]:
+            return f"{result['failures']} of {result['requests']} requests to {url} failed: {'; '.join(result['errors'])}"
+    return ""
+
+
+def load_in_turns(servers: list[Server], rounds: int, seconds: float, login: list[str] | None = None, seed_login: list[str] | None = None) -> list[list[float]]:
+    """Send the load to servers with the same stores in turns, and return the requests per second of each of them.
+
+    :raises LoadFailed: If too many requests fail.
+    :raises TestbedError: If the load is refused.
+    """
+    return requests_per_second(servers, results_in_turns([server.url for server in servers], rounds, seconds, login, seed_login))
 
 
 def requests_per_second(servers: list[Server], results: list[list[dict[str, Any]]]) -> list[list[float]]:
@@ -145,10 +165,8 @@ def requests_per_second(servers: list[Server], results: list[list[dict[str, Any]
     :raises LoadFailed: If too many requests of a round failed.
     """
     for server, found in zip(servers, results):
-        for result in found:
-            if result["failures"] > MOST_FAILURES * result["requests"] or not result["requests"]:
-                said = f"{result['failures']} of {result['requests']} requests to {server.url} failed: {'; '.join(result['errors'])}"
-                raise LoadFailed(server, f"{said}\nThe end of its log:\n{server.log()}")
+        if said := failed_of(found, server.url):
+            raise LoadFailed(server, f"{said}\nThe end of its log:\n{server.log()}")
     return [[float(result["requests_per_second"]) for result in found] for found in results]
 
 

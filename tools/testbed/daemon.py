@@ -46,6 +46,17 @@ def address(container: str) -> str:
     return str(next(iter(json.loads(shown).values()))["IPAddress"])
 
 
+def identifier(container: str) -> str:
+    """Return the whole ID of a container, which is in the names of its control groups.
+
+    :raises TestbedError: If there is no such container.
+    """
+    shown = ask(["docker", "inspect", "--format", "{{.Id}}", container])
+    if not shown:
+        raise TestbedError(f"There is no container {container}.")
+    return shown
+
+
 def remove(command: list[str], listing: list[str]) -> None:
     """Remove the objects in a list of Docker's names, if there are any."""
     found = (ask(listing) or "").split()

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tools.bench import __main__ as bench
-from tools.bench import figures, hosts, play, report, rows, seed, short, targets
+from tools.bench import figures, hosts, play, report, rows, scaling, seed, short, targets
 from tools.bench.figures import Pair
 from tools.testbed.shell import TestbedError
 
@@ -279,6 +279,31 @@ def test_a_comparison_is_measured_again_if_the_server_with_defaults_fails(monkey
     assert len(attempts) == (failing if fails else failing + 1)
 
 
+def test_a_load_records_the_processor_time_of_parts_in_the_seconds_that_it_counts(load: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    total = types.SimpleNamespace(num_requests=0, num_failures=0, median_response_time=5)
+    done: list[str] = []
+
+    def sleep(_: float) -> None:
+        done.append("sleep")
+        total.num_requests += 100
+
+    def count(parts: Any) -> dict[str, float]:
+        done.append("count")
+        return {part: 7.0 + 2 * done.count("sleep") for part in parts}
+
+    stats = types.SimpleNamespace(total=total, errors={}, entries={}, reset_all=lambda: (done.append("reset"), setattr(total, "num_requests", 0)))
+    runner = types.SimpleNamespace(start=lambda *_, **__: done.append("start"), quit=lambda: done.append("quit"))
+    monkeypatch.setattr(load, "Environment", lambda **_: types.SimpleNamespace(stats=stats, create_local_runner=lambda: runner))
+    monkeypatch.setattr(load.gevent, "sleep", sleep, raising=False)
+    monkeypatch.setattr(load.processor, "of_parts", count)
+    monkeypatch.setattr(load.processor, "idle", lambda: 3.0 * done.count("sleep"))
+    result = load.send("http://127.0.0.1", 10, {"database": [["id", "postgresql@"]]})
+    # One part of the warm-up, and the load: what is counted lies between, and ends before the clients do.
+    assert done == ["start", "sleep", "reset", "count", "sleep", "count", "quit"]
+    assert (result["requests"], result["processor_seconds"]["database"], result["idle_seconds"]) == (100, 2.0, 3.0)
+    assert result["processor_seconds"][load.CLIENT] >= 0 and result["seconds"] > 0
+
+
 # Hosts
 
 
@@ -290,16 +315,15 @@ def test_a_user_of_the_measurements_has_rights_on_all_of_the_seed() -> None:
 
 
 def test_each_stack_has_its_own_hosts() -> None:
-    stacks = [stack for listed in (rows.STACKS | play.STACKS).values() for stack in listed]
-    names = {stack.name: stack.hosts for stack in stacks}
-    assert len({host for given in names.values() for host in given}) == len(names)
+    stacks = {stack.name: stack for listed in bench.STACKS.values() for stack in listed}.values()
+    assert len({host for stack in stacks for host in stack.hosts}) == sum(stack.servers for stack in stacks)
     several = hosts.Stack("several", servers=3)
     assert several.document()["all"]["children"]["mlflow_servers"]["hosts"] == dict.fromkeys(several.hosts)
     assert list(several.document()["all"]["children"]["postgres"]["hosts"]) == several.hosts[:1]
 
 
 def test_each_row_says_which_stacks_it_needs() -> None:
-    assert set(rows.STACKS | play.STACKS) == set(bench.ROWS) >= set(bench.USUAL)
+    assert set(bench.STACKS) == set(bench.ROWS) >= set(bench.USUAL)
 
 
 def test_an_unknown_row_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -436,25 +460,30 @@ def test_a_plot_shows_the_ratio_and_is_escaped() -> None:
     assert "a &lt; b" in drawn and ">1.50<" in drawn
 
 
-def test_the_document_agrees_with_its_results() -> None:
+def test_the_documents_agree_with_their_results() -> None:
     """Write it again if this fails: python -m tools.bench docs."""
     expected = report.document(report.read_results())
     assert {path: path.read_text() for path in expected} == expected
     assert set(report.FOLDER.glob("*.svg")) == {path for path in expected if path.suffix == ".svg"}
 
 
-def test_the_document_has_a_place_for_each_row() -> None:
-    assert {match.group(1) for match in report.MARKED.finditer(report.DOCUMENT.read_text())} == set(bench.ROWS)
+def test_one_document_has_a_place_for_each_row_and_for_each_table_of_the_model() -> None:
+    places = [match.group(1) for path in report.DOCUMENTS for match in report.MARKED.finditer(path.read_text())]
+    assert sorted(places) == sorted([*bench.ROWS, *scaling.TABLES])
     assert set(report.read_results()) <= set(bench.ROWS)
 
 
 def test_changed_results_change_the_document(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(report, "DOCUMENT", tmp_path / "performance.md")
-    report.DOCUMENT.write_text("Text\n<!-- begin start -->\nold\n<!-- end start -->\nmore\n")
+    place, other = tmp_path / "performance.md", tmp_path / "scaling.md"
+    monkeypatch.setattr(report, "DOCUMENTS", [place, other])
+    place.write_text("Text\n<!-- begin start -->\nold\n<!-- end start -->\nmore\n")
+    other.write_text("<!-- begin sizes -->\n<!-- end sizes -->\n")
     results = {"start": {"facts": {"cores": "2"}, "pairs": [pair([3.0], [2.0]).document()]}}
-    first = report.document(results)[report.DOCUMENT]
+    first = report.document(results)[place]
     results["start"]["pairs"] = [pair([5.0], [2.0]).document()]
-    second = report.document(results)[report.DOCUMENT]
+    second = report.document(results)[place]
     assert "**1.50**" in first and "**2.50**" in second and "old" not in first
     assert first.startswith("Text\n") and first.endswith("<!-- end start -->\nmore\n") and "cores: 2" in first
-    assert "Not measured yet" in report.document({})[report.DOCUMENT]
+    assert "Not measured yet" in report.document({})[place]
+    # A table of the model needs its row, and says which.
+    assert "make bench ROWS=replicas" in report.document(results)[other]

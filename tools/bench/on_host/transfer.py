@@ -1,6 +1,7 @@
 """Measure artifacts through the tracking server, and straight to the store by boto3, in turns. Runs on the host, in the server's environment.
 
-Arguments: the URL of the server, the number of bytes of a file, the number of files, the number of rounds, the ways (with commas). Prints seconds as JSON.
+Arguments: the URL of the server, the number of bytes of a file, the number of files, the number of rounds, the ways (with commas), and the URL of the proxy for
+the way `proxy`. Prints seconds as JSON.
 """
 
 import concurrent.futures
@@ -42,7 +43,9 @@ found = client.get_experiment_by_name("bench-transfer")
 experiment = found.experiment_id if found else client.create_experiment("bench-transfer")
 run = client.create_run(experiment)
 root = (destination.path.strip("/") + urllib.parse.urlsplit(run.info.artifact_uri).path).strip("/")
-through_server = f"{url}/api/2.0/mlflow-artifacts/artifacts{urllib.parse.urlsplit(run.info.artifact_uri).path}"
+#: Where plain requests go, by way.
+artifacts = f"/api/2.0/mlflow-artifacts/artifacts{urllib.parse.urlsplit(run.info.artifact_uri).path}"
+plain = {way: base + artifacts for way, base in zip(("http", "proxy"), (url, *sys.argv[6:]))}
 #: What ends the name of a way that transfers one file after the other, as MLflow's client uploads them.
 IN_TURN = "-in-turn"
 
@@ -95,12 +98,14 @@ def link(action: str, folder: str, name: str) -> str:
 #: Functions that upload or download one file.
 UP: dict[str, Callable[[Path, str, str], None]] = {
     "boto3": up_boto3,
-    "http": lambda source, folder, name: put(f"{through_server}/{folder}/{name}", source / name),
+    "http": lambda source, folder, name: put(f"{plain['http']}/{folder}/{name}", source / name),
+    "proxy": lambda source, folder, name: put(f"{plain['proxy']}/{folder}/{name}", source / name),
     "link": lambda source, folder, name: put(link("put_object", folder, name), source / name),
 }
 DOWN: dict[str, Callable[[Path, str, str], None]] = {
     "boto3": down_boto3,
-    "http": lambda target, folder, name: get(f"{through_server}/{folder}/{name}", target / name),
+    "http": lambda target, folder, name: get(f"{plain['http']}/{folder}/{name}", target / name),
+    "proxy": lambda target, folder, name: get(f"{plain['proxy']}/{folder}/{name}", target / name),
     "link": lambda target, folder, name: get(link("get_object", folder, name), target / name),
 }
 
