@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that return the hosts of a stack and their names and addresses, and find hosts that are not known well enough.
+"""Filters that return the hosts of a stack and their names and addresses, find hosts that are not known well enough, and say how to use a stack.
 
 The playbooks name their hosts by a filter of this file. So Ansible loads the collection's filters once, before it forks a process for each task. Otherwise
 each task that uses a filter compiles all of them again, which takes a tenth of a second.
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.how_to_use import how_to_use
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import backup_hosts, ip_version, topology_hosts
 
 
@@ -62,4 +63,10 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {"backup_hosts": backup_hosts, "host_calls": host_calls, "topology_hosts": topology_hosts, "unread_hosts": unread_hosts}
+        return {
+            "backup_hosts": backup_hosts,
+            "host_calls": host_calls,
+            "how_to_use": how_to_use,
+            "topology_hosts": topology_hosts,
+            "unread_hosts": unread_hosts,
+        }

@@ -1,0 +1,33 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a person who has set up a stack needs to know next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+#: The next commands, each with what it is for.
+NEXT = (("backup", "sets up a daily backup, and makes one"), ("verify", "checks the stack again"), ("diagnose", "says why the server cannot be used"))
+
+
+def how_to_use(plan: Mapping[str, Any], sources: Sequence[str]) -> list[str]:
+    """Return the address of a stack, how to log in, where the secrets are, and the next commands. No line has a secret.
+
+    :param plan: The plan of the first tracking server.
+    :param sources: The inventories.
+    """
+    inventory = " ".join(f"-i {source}" for source in sources)
+    lines = [f"MLflow is at {plan['client_url']}"]
+    if plan["auth"] == "basic":
+        password = f"in {plan['secrets_dir']}/mlflow_admin_password, unless the inventory sets it"
+        lines.append(f"Log in as {plan['admin_user']}. The password is {password}.")
+    elif plan["auth"] == "none":
+        lines.append("There is no login: who reaches this address may read and change everything. mlflow_server_auth sets one up.")
+    else:
+        lines.append("People log in at your OpenID Connect provider.")
+    if plan["tls_authority"]:
+        lines.append(f"Clients need the CA file: MLFLOW_TRACKING_SERVER_CERT_PATH={plan['tls_authority']}")
+    lines.append(f"Generated secrets are in {plan['secrets_dir']}. Keep a copy of them in another place.")
+    width = max(len(name) for name, _use in NEXT)
+    return [*lines, *(f"ansible-playbook atlas.mlflow.{name:<{width}} {inventory}   # {use}" for name, use in NEXT)]

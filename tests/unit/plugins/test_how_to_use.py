@@ -1,0 +1,35 @@
+"""A run ends with the address, the login, the place of the secrets and the next commands, and no secret."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.how_to_use import how_to_use
+
+PLAN: dict[str, Any] = {
+    "client_url": "https://mlflow.example.org",
+    "auth": "basic",
+    "admin_user": "root",
+    "secrets_dir": "/home/ada/inventory/.secrets",
+    "tls_authority": "/home/ada/inventory/.secrets/tls/authority.pem",
+}
+
+
+def test_a_person_learns_all_that_is_needed() -> None:
+    assert how_to_use(PLAN, ["/home/ada/inventory", "/home/ada/more.yml"]) == [
+        "MLflow is at https://mlflow.example.org",
+        "Log in as root. The password is in /home/ada/inventory/.secrets/mlflow_admin_password, unless the inventory sets it.",
+        "Clients need the CA file: MLFLOW_TRACKING_SERVER_CERT_PATH=/home/ada/inventory/.secrets/tls/authority.pem",
+        "Generated secrets are in /home/ada/inventory/.secrets. Keep a copy of them in another place.",
+        "ansible-playbook atlas.mlflow.backup   -i /home/ada/inventory -i /home/ada/more.yml   # sets up a daily backup, and makes one",
+        "ansible-playbook atlas.mlflow.verify   -i /home/ada/inventory -i /home/ada/more.yml   # checks the stack again",
+        "ansible-playbook atlas.mlflow.diagnose -i /home/ada/inventory -i /home/ada/more.yml   # says why the server cannot be used",
+    ]
+
+
+@pytest.mark.parametrize(("auth", "said"), [("none", "who reaches this address may read and change everything"), ("oidc", "at your OpenID Connect provider")])
+def test_another_login_is_said_and_no_file_that_is_not_there(auth: str, said: str) -> None:
+    lines = how_to_use({**PLAN, "auth": auth, "tls_authority": ""}, ["hosts"])
+    assert said in lines[1] and len(lines) == 6
+    assert "mlflow_admin_password" not in " ".join(lines) and "CERT_PATH" not in " ".join(lines)
