@@ -23,12 +23,12 @@ PLACE = Path("ansible_collections/atlas/mlflow")
 
 #: The slowest checks, in the order of their start. The other checks follow.
 LONGEST = (
+    "unit tests of the modules",
     "unit tests of the roles",
     "unit tests of the plugins",
     "unit tests of the playbooks",
     "sanity, pylint",
     "ansible-lint",
-    "unit tests of the modules",
     "unit tests of the rest",
     "sanity, the rest",
     "types",
@@ -36,8 +36,8 @@ LONGEST = (
 )
 #: The environment in which Python keeps what it has compiled, whatever the environment of `make` says: many processes of the checks import the same files.
 KEEP = {"PYTHONDONTWRITEBYTECODE": ""}
-#: The number of checks that run at a time: two more than CI has cores. The unit tests of the modules mostly wait for a time limit, others sometimes do.
-AT_ONCE = 4
+#: The number of checks that run at a time: three more than CI has cores. The unit tests of the modules mostly wait for a time limit, others sometimes do.
+AT_ONCE = 5
 
 
 def commands() -> dict[str, list[str]]:
