@@ -85,6 +85,14 @@ class Bits(NamedTuple):
     module_style: str = "new"
     shebang: str = "#!/usr/bin/python3"
     serialization_profile: str = "legacy"
+    #: What ansible-core asks for since 2.21: whether the module changes to the user by itself, sets the environment, and has a function for its result.
+    has_become: bool = False
+    has_environment: bool = False
+    process_result: Any = None
+
+    def get_command_args(self, _path: str | None) -> tuple[list[str], Call]:
+        """Return the command that would run the module, and its input. ansible-core asks for them since 2.21."""
+        return [self.b_module_data.module], self.b_module_data
 
 
 def _run_modules_here() -> None:
