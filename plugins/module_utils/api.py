@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -87,6 +87,12 @@ class Api:
     def _why(answer: Answer, unknown: str) -> str:
         # A path that MLflow has is answered with an error code in JSON.
         return f": {unknown}" if unknown and answer.status in (404, 405) and not answer.json().get("error_code") else ""
+
+
+def changed_keys(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return what differs between the states of things, by their names. A thing without a change is omitted."""
+    found = {name: sorted(key for key in {*before[name], *state} if before[name].get(key) != state.get(key)) for name, state in after.items()}
+    return {name: keys for name, keys in found.items() if keys}
 
 
 def server_of(module: AnsibleModule) -> TrackingServer:

@@ -73,27 +73,17 @@ experiments:
     churn: [tags]
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils.api import SERVER_ARGUMENTS
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.experiments import Experiments
-from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import run
+from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import arguments, run
 
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    **SERVER_ARGUMENTS,
-    "experiments": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "artifact_location": {"type": "str"},
-            "tags": {"type": "dict", "default": {}},
-        },
+ARGUMENTS = arguments(
+    "experiments",
+    {
+        "artifact_location": {"type": "str"},
+        "tags": {"type": "dict", "default": {}},
     },
-}
+)
 
 
 def main() -> None:

@@ -86,31 +86,12 @@ prompts:
     summary: [aliases, template, version]
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils.api import SERVER_ARGUMENTS
-from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import run
+from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import arguments, run
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.prompts import Prompts
+from ansible_collections.atlas.mlflow.plugins.module_utils.objects.registered_models import OPTIONS
 
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    **SERVER_ARGUMENTS,
-    "prompts": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "template": {"type": "raw"},
-            "commit_message": {"type": "str"},
-            "description": {"type": "str"},
-            "tags": {"type": "dict", "default": {}},
-            "aliases": {"type": "dict", "default": {}},
-            "remove_versions": {"type": "bool", "default": False},
-        },
-    },
-}
+ARGUMENTS = arguments("prompts", {"template": {"type": "raw"}, "commit_message": {"type": "str"}, **OPTIONS})
 
 
 def main() -> None:

@@ -78,29 +78,11 @@ registered_models:
     churn-model: [aliases, description]
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils.api import SERVER_ARGUMENTS
-from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import run
-from ansible_collections.atlas.mlflow.plugins.module_utils.objects.registered_models import RegisteredModels
+from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import arguments, run
+from ansible_collections.atlas.mlflow.plugins.module_utils.objects.registered_models import OPTIONS, RegisteredModels
 
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    **SERVER_ARGUMENTS,
-    "registered_models": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "description": {"type": "str"},
-            "tags": {"type": "dict", "default": {}},
-            "aliases": {"type": "dict", "default": {}},
-            "remove_versions": {"type": "bool", "default": False},
-        },
-    },
-}
+ARGUMENTS = arguments("registered_models", OPTIONS)
 
 
 def main() -> None:

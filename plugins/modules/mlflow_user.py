@@ -123,7 +123,7 @@ users:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils.api import SERVER_ARGUMENTS, ended_by_refusal, server_of
+from ansible_collections.atlas.mlflow.plugins.module_utils.api import SERVER_ARGUMENTS, changed_keys, ended_by_refusal, server_of
 from ansible_collections.atlas.mlflow.plugins.module_utils.users import KINDS, Users, Wanted, unfit
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -167,10 +167,7 @@ def main() -> None:
         return there
 
     there = ended_by_refusal(module, server, applied)
-    changed = {
-        name: sorted(key for key in {*there.before[name], *after} if there.before[name].get(key) != after.get(key)) for name, after in there.after.items()
-    }
-    changed = {name: keys for name, keys in changed.items() if keys}
+    changed = changed_keys(there.before, there.after)
     module.exit_json(changed=bool(changed), users=changed, diff={"before": there.before, "after": there.after})
 
 

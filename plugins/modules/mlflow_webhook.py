@@ -85,31 +85,21 @@ webhooks:
     deployment: [events]
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils.api import SERVER_ARGUMENTS
-from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import run
+from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import arguments, run
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.webhooks import Webhooks
 
-ARGUMENTS: dict[str, dict[str, Any]] = {
-    **SERVER_ARGUMENTS,
-    "webhooks": {
-        "type": "list",
-        "elements": "dict",
-        "required": True,
-        "options": {
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "url": {"type": "str"},
-            "events": {"type": "list", "elements": "str"},
-            "description": {"type": "str"},
-            "active": {"type": "bool"},
-            "secret": {"type": "str", "no_log": True},
-            "update_secret": {"type": "str", "choices": ["on_create", "always"], "default": "on_create", "no_log": False},
-        },
+ARGUMENTS = arguments(
+    "webhooks",
+    {
+        "url": {"type": "str"},
+        "events": {"type": "list", "elements": "str"},
+        "description": {"type": "str"},
+        "active": {"type": "bool"},
+        "secret": {"type": "str", "no_log": True},
+        "update_secret": {"type": "str", "choices": ["on_create", "always"], "default": "on_create", "no_log": False},
     },
-}
+)
 
 
 def main() -> None:

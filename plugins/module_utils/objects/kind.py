@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils.api import Api, Refused, ended_by_refusal, server_of
+from ansible_collections.atlas.mlflow.plugins.module_utils.api import SERVER_ARGUMENTS, Api, Refused, changed_keys, ended_by_refusal, server_of
 
 #: The state of a thing that is not there.
 ABSENT: dict[str, Any] = {"state": "absent"}
@@ -55,14 +55,6 @@ class Kind:
                     self.remove(present)
             else:
                 self.bring(thing, present)
-
-    @property
-    def changed(self) -> dict[str, list[str]]:
-        """Return what differs, by name."""
-        found = {
-            name: sorted(key for key in {*self.before[name], *after} if self.before[name].get(key) != after.get(key)) for name, after in self.after.items()
-        }
-        return {name: keys for name, keys in found.items() if keys}
 
     # -- what each kind knows
     def read(self, name: str) -> dict[str, Any] | None:
@@ -110,6 +102,16 @@ def every(api: Api, path: str, key: str, unknown: str = "", **content: Any) -> I
             return
 
 
+def arguments(option: str, options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the arguments of a module for a list of things.
+
+    :param option: The name of the list.
+    :param options: What a thing has beside its name and its state.
+    """
+    own = {"name": {"type": "str", "required": True}, "state": {"type": "str", "choices": ["present", "absent"], "default": "present"}}
+    return {**SERVER_ARGUMENTS, option: {"type": "list", "elements": "dict", "required": True, "options": {**own, **options}}}
+
+
 def run(module: AnsibleModule, kind: type[Kind], option: str) -> None:
     """Bring the things of a module's option to their wanted states, and end the module."""
     server = server_of(module)
@@ -120,4 +122,5 @@ def run(module: AnsibleModule, kind: type[Kind], option: str) -> None:
         return there
 
     there = ended_by_refusal(module, server, applied)
-    module.exit_json(changed=bool(there.changed), **{option: there.changed}, diff={"before": there.before, "after": there.after})
+    changed = changed_keys(there.before, there.after)
+    module.exit_json(changed=bool(changed), **{option: changed}, diff={"before": there.before, "after": there.after})

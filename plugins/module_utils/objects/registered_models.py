@@ -16,6 +16,13 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API
 IS_PROMPT = "mlflow.prompt.is_prompt"
 #: The word for the newest version in an alias.
 LATEST = "latest"
+#: The arguments of a registered model and of a prompt.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "description": {"type": "str"},
+    "tags": {"type": "dict", "default": {}},
+    "aliases": {"type": "dict", "default": {}},
+    "remove_versions": {"type": "bool", "default": False},
+}
 
 
 class RegisteredModels(Kind):

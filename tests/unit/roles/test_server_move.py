@@ -150,7 +150,7 @@ def test_what_changes_during_its_copy_is_left_to_the_last_copy(files: ModuleType
         if name == "2/large" and not bucket.spoiled:
             bucket.spoiled = "done"
             change(path)
-            raise OSError("cut short")
+            raise OSError("interrupted")
         write(name, content, attributes)
 
     bucket.write = fail  # type: ignore[method-assign]
