@@ -31,8 +31,8 @@ diagnose: ## say why a server cannot be used: the running demo's, or those of IN
 check: ## lint, types, unit tests, locks and build: no host needed
 	@$(testbed) check
 
-test: ## everything that CI runs; SCENARIO="embedded three_hosts" runs these alone
-	@$(testbed) test $(SCENARIO)
+test: ## everything that CI runs; SCENARIO="embedded three_hosts" runs these alone, SYSTEM=ubuntu24.04 on hosts with this system
+	@$(testbed) test $(SCENARIO) $(if $(SYSTEM),--system $(SYSTEM))
 
 docs: ## build the documentation in .cache/docs/html; a warning is an error
 	@$(tools) && .venv/bin/python -m tools.docs build

@@ -66,6 +66,18 @@ ansible_facts:
       description: The device of the root file system and of each of O(drives), or of the nearest folder above it that exists.
       type: dict
       sample: {/: 2049, /srv/disk1: 2065}
+    distribution_id:
+      description: Name of the distribution, as C(ID) of C(/etc/os-release).
+      type: str
+      sample: debian
+    distribution_name:
+      description: Name and release of the distribution for people.
+      type: str
+      sample: Debian GNU/Linux 12 (bookworm)
+    distribution_version:
+      description: Release of the distribution.
+      type: str
+      sample: "12"
     distribution_release:
       description: Code name of the distribution's release.
       type: str
@@ -374,6 +386,9 @@ def main() -> None:
         "architecture": platform.machine(),
         "default_ipv4": {"address": default_address()} if default_address() else {},
         "devices": {folder: device_of(folder) for folder in ("/", *module.params["drives"])},
+        "distribution_id": os_release.get("ID", ""),
+        "distribution_name": os_release.get("PRETTY_NAME", ""),
+        "distribution_version": os_release.get("VERSION_ID", ""),
         "distribution_release": os_release.get("VERSION_CODENAME", ""),
         "drained_servers": drained_servers(),
         "etcd": read_members(module, listeners),

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import systems
 
 from tools import schemas
-from tools.testbed import scenarios
+from tools.testbed import images, scenarios
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+MOLECULE = ROOT / ".github/workflows/molecule.yml"
 TARGETS = set(re.findall(r"^([a-z]+): ##", (ROOT / "Makefile").read_text(), re.MULTILINE))
 RENOVATE = json.loads((ROOT / "renovate.json").read_text())
 HOOKS = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
@@ -46,13 +48,28 @@ def test_an_action_has_one_version_in_all_workflows_by_its_commit() -> None:
 
 
 def test_the_matrix_of_scenarios_is_what_the_folders_are(tmp_path: Path) -> None:
-    (step,) = (step for step in steps(ROOT / ".github/workflows/molecule.yml") if step.get("id") == "list")
+    (step,) = (step for step in steps(MOLECULE) if step.get("id") == "list")
     output = tmp_path / "output"
     subprocess.run(["bash", "-euo", "pipefail", "-c", step["run"]], cwd=ROOT, env={"PATH": "/usr/bin:/bin", "GITHUB_OUTPUT": str(output)}, check=True)
     listed = json.loads(output.read_text().partition("=")[2])
     # The machines of the workflow are small for a cluster. A browser is only left out of CI, for its time.
     assert listed == sorted(set(scenarios.discover(ROOT / "molecule")) - {"cluster"})
     assert {"cluster"} <= set(scenarios.BY_NAME)
+
+
+def test_the_supported_systems_are_those_of_the_roles_the_test_hosts_the_workflow_and_the_documentation() -> None:
+    supported = {f"{name}{version}" for name, (_shown, versions) in systems.SUPPORTED.items() for version in versions}
+    assert set(images.SYSTEMS) == supported
+    codenames = {system.codename for system in images.SYSTEMS.values()}
+    for meta in sorted((ROOT / "roles").glob("*/meta/main.yml")):
+        listed = yaml.safe_load(meta.read_text())["galaxy_info"]["platforms"]
+        assert {version for platform in listed for version in platform["versions"]} == codenames, meta
+    (matrix,) = (job["strategy"]["matrix"]["system"] for name, job in yaml.safe_load(MOLECULE.read_text())["jobs"].items() if name == "systems")
+    # The scenarios themselves have Debian.
+    assert set(matrix) == {name for name in supported if not name.startswith("debian")}
+    page = (ROOT / "docs/install/systems.md").read_text()
+    shown = {f"{shown} {version}" for shown, versions in systems.SUPPORTED.values() for version in versions}
+    assert set(re.findall(r"^\| ((?:Debian|Ubuntu) \S+) \|", page, re.MULTILINE)) == shown
 
 
 def test_each_form_and_each_workflow_has_a_schema() -> None:

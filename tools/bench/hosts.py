@@ -21,7 +21,7 @@ from tools.testbed.shell import BIN, CACHE, ROOT, TestbedError, environment, run
 
 BENCH = ROOT / ".bench"
 NAME = "atlas-mlflow-bench"
-DEBIAN = "12"
+SYSTEM = "debian12"
 PORT, DEFAULTS_PORT = 5001, 5002
 UNIT, DEFAULTS_UNIT = "mlflow-server.service", "bench-defaults.service"
 #: The environment of the tracking server, and its programs.
@@ -131,7 +131,7 @@ class Stack:
         children |= {"haproxy": first} if self.proxied else {}
         variables: dict[str, Any] = {
             "ansible_connection": "community.docker.docker",
-            "testbed_image": (images.prepared_image if self.prepared else images.host_image)(DEBIAN),
+            "testbed_image": (images.prepared_image if self.prepared else images.host_image)(SYSTEM),
             "testbed_network": NAME,
             "testbed_owner": NAME,
             "minio_flavour": "minio",
@@ -172,7 +172,7 @@ class Stack:
 def prepare(stacks: list[Stack]) -> None:
     """Prepare what hosts need: Docker, images and MinIO."""
     daemon.ensure()
-    images.ensure_all([DEBIAN], [DEBIAN] if any(stack.prepared for stack in stacks) else [])
+    images.ensure_all([SYSTEM], [SYSTEM] if any(stack.prepared for stack in stacks) else [])
     minio.ensure()
     if any(stack.containers for stack in stacks):
         images.ensure_archives()

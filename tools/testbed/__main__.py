@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 
 from . import checks, daemon, demo, images, minio, registry, scenarios
-from .shell import ROOT, known, run_command_line, say, step
+from .shell import ROOT, TestbedError, known, run_command_line, say, step
 
 #: Seconds that everything may take on two cores, if images and downloads are cached.
 BUDGET = 1800
 
 
-def prepare(names: list[str]) -> None:
-    """Prepare what some scenarios need. Packages are downloaded while images are built."""
+def prepare(names: list[str], system: str = "") -> None:
+    """Prepare what some scenarios need. Packages are downloaded while images are built.
+
+    :param system: The system of the hosts, if it is not that of the scenarios.
+    """
     text = "".join((ROOT / "molecule" / name / "molecule.yml").read_text() for name in names)
-    hosts = images.named_in(text)
+    hosts = images.named_in(text + (images.host_image(system) if system else ""))
     daemon.ensure()
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         for task in [pool.submit(images.ensure_all, *hosts), pool.submit(minio.ensure)]:
@@ -34,15 +38,20 @@ def check() -> None:
         checks.run_all()
 
 
-def test(names: list[str]) -> None:
+def test(names: list[str], system: str) -> None:
     """Run everything that CI runs, or only the named scenarios.
 
-    :raises TestbedError: If there is no scenario of a name, or something fails.
+    :param system: The system of the hosts in these scenarios, if it is not that of the scenarios.
+    :raises TestbedError: If there is no scenario or system of a name, or something fails.
     """
     present = scenarios.discover(ROOT / "molecule")
     known("scenario", names, present)
+    known("system", [system] if system else [], sorted(images.SYSTEMS))
+    if system and not names:
+        raise TestbedError("A system is for named scenarios: the others check what is particular to a release of Debian.")
     if names:
-        prepare(names)
+        prepare(names, system)
+        os.environ["TESTBED_SYSTEM"] = system
         scenarios.run_all(names)
         return
     chosen = [name for name in present if name not in scenarios.BY_NAME]
@@ -82,8 +91,8 @@ def parser() -> argparse.ArgumentParser:
         return command
 
     add("docker", "see to it that Docker runs", lambda _: daemon.ensure())
-    add("images", "build the images of the test hosts", lambda given: images.ensure_all(given.debian, given.debian)).add_argument(
-        "--debian", nargs="+", choices=sorted(images.RELEASES), default=sorted(images.RELEASES)
+    add("images", "build the images of the test hosts", lambda given: images.ensure_all(given.system, given.system)).add_argument(
+        "--system", nargs="+", choices=sorted(images.SYSTEMS), default=sorted(images.SYSTEMS)
     )
     add("minio", "put MinIO's executable into the cache", lambda _: minio.ensure())
     add("registry", "put the registry with its images of MLflow into the cache", lambda _: registry.ensure())
@@ -96,9 +105,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add("down", "remove the demo", lambda given: demo.down(given.purge)).add_argument("--purge", action="store_true", help="images, downloads and tools too")
     add("check", "lint, unit tests, syntax, locks, build", lambda _: check())
-    add("test", "the checks, then all scenarios", lambda given: test(given.scenario)).add_argument(
-        "scenario", nargs="*", help="these alone, without the checks"
-    )
+    scenario = add("test", "the checks, then all scenarios", lambda given: test(given.scenario, given.system))
+    scenario.add_argument("scenario", nargs="*", help="these alone, without the checks")
+    scenario.add_argument("--system", default="", help=f"system of the hosts in these scenarios: {', '.join(images.SYSTEMS)}")
     return top
 
 

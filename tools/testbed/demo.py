@@ -17,7 +17,7 @@ from .shell import BIN, CACHE, ROOT, TestbedError, known, run, say, step
 
 DEMO = ROOT / ".demo"
 NAME = "atlas-mlflow-demo"
-DEBIAN = "12"
+SYSTEM = "debian12"
 PORT = 5001
 #: The hosts of each topology with their groups. The client is not a part of the stack: it is a user's machine.
 TOPOLOGIES: dict[str, dict[str, list[str]]] = {
@@ -50,7 +50,7 @@ def inventory(topology: str, executable: Path) -> dict[str, Any]:
             "hosts": {host: {"ansible_host": f"{NAME}-{host}", "testbed_container": f"{NAME}-{host}"} for host in hosts},
             "vars": {
                 "ansible_connection": "community.docker.docker",
-                "testbed_image": images.host_image(DEBIAN),
+                "testbed_image": images.host_image(SYSTEM),
                 "testbed_network": NAME,
                 "testbed_owner": NAME,
             },
@@ -70,7 +70,7 @@ def up(topology: str) -> None:
     if other and other != topology:
         raise TestbedError(f"The demo {other} is up. Remove it first: make down")
     daemon.ensure()
-    images.ensure(DEBIAN)
+    images.ensure(SYSTEM)
     if any("minio" in groups for groups in TOPOLOGIES[topology].values()):
         minio.ensure()
     if topology == "containers":

@@ -1,4 +1,4 @@
-"""The images of the test hosts: Debian with systemd as init, with this machine's certificate authorities."""
+"""The images of the test hosts: Debian or Ubuntu with systemd as init, with this machine's certificate authorities."""
 
 from __future__ import annotations
 
@@ -12,16 +12,46 @@ import shutil
 import ssl
 import subprocess
 import tempfile
+import urllib.request
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 from .shell import BIN, CACHE, ROOT, TestbedError, apt_install, as_root, ask, environment, run, say, step, which
 
-RELEASES = {"12": "bookworm", "13": "trixie"}
+
+@dataclass(frozen=True)
+class System:
+    """A system of the test hosts: the name of its official image, its release, the release of PostgreSQL in it, and what debootstrap needs to make it.
+
+    ``source`` is the mirror and the script of debootstrap. They are empty for Debian, and debootstrap of Debian may not know a newer Ubuntu by its name.
+    """
+
+    official: str
+    codename: str
+    postgresql: str
+    components: str = "main"
+    source: tuple[str, ...] = ()
+
+    @classmethod
+    def ubuntu(cls, version: str, codename: str, postgresql: str) -> System:
+        """Return a release of Ubuntu, whose packages are in two components."""
+        return cls(f"ubuntu:{version}", codename, postgresql, "main,universe", ("http://archive.ubuntu.com/ubuntu", "/usr/share/debootstrap/scripts/gutsy"))
+
+
+#: The systems of the test hosts, by the tag of their images.
+SYSTEMS = {
+    "debian12": System("debian:bookworm", "bookworm", "15"),
+    "debian13": System("debian:trixie", "trixie", "17"),
+    "ubuntu22.04": System.ubuntu("22.04", "jammy", "14"),
+    "ubuntu24.04": System.ubuntu("24.04", "noble", "16"),
+}
 RECIPE = Path(__file__).parent / "hosts" / "image"
 #: Base images of the container deployment: those of the registry or, if it does not answer, similar ones made from Debian's packages.
 CONTAINER_IMAGES = {"python:3": "python:3.13-slim-trixie", "postgres:17": "postgres:17-trixie"}
-CONTAINER_DEBIAN = "13"
+CONTAINER_SYSTEM = "debian13"
 #: The base of the images of MLflow in the test bed's registry.
 MLFLOW_BASE = "atlas-mlflow/python:3"
 #: The main inputs of a prepared host. If something else has changed since, the roles install it as on any host.
@@ -32,27 +62,25 @@ PREPARED_FROM = (
     "roles/minio/files/admin.txt",
     "roles/mlflow_server/files/releases",
 )
-#: The release of PostgreSQL in each Debian release.
-POSTGRESQL = {"12": "15", "13": "17"}
 ARCHIVES = CACHE / "images"
 LABEL = "atlas.mlflow.inputs"
 #: Seconds in which a container registry must start to answer.
 REGISTRY_TIMEOUT = 8
 
 
-def host_image(debian: str) -> str:
-    """Return the name of the test host's image for a Debian release, "12" or "13"."""
-    return f"atlas-mlflow/host:debian{debian}"
+def host_image(system: str) -> str:
+    """Return the name of the test host's image for a system, such as "debian12"."""
+    return f"atlas-mlflow/host:{system}"
 
 
-def prepared_image(debian: str) -> str:
+def prepared_image(system: str) -> str:
     """Return the name of the image of a test host that already has MLflow, the demo's client and packages."""
-    return f"atlas-mlflow/prepared:debian{debian}"
+    return f"atlas-mlflow/prepared:{system}"
 
 
 def named_in(text: str) -> tuple[list[str], list[str]]:
-    """Return the Debian releases of the bare and of the prepared hosts in the text of a scenario."""
-    found = {kind: set(re.findall(rf"atlas-mlflow/{kind}:debian([0-9]+)", text)) for kind in ("host", "prepared")}
+    """Return the systems of the bare and of the prepared hosts in the text of a scenario."""
+    found = {kind: set(re.findall(rf"atlas-mlflow/{kind}:({'|'.join(map(re.escape, SYSTEMS))})", text)) for kind in ("host", "prepared")}
     return sorted(found["host"] | found["prepared"]), sorted(found["prepared"])
 
 
@@ -65,9 +93,9 @@ def authorities() -> bytes:
     return next((Path(path).read_bytes() for path in named if path and Path(path).is_file()), b"")
 
 
-def content_hash(debian: str, recipe: Path, bundle: bytes) -> str:
-    """Return a hash of all inputs of an image: the release, the files of the recipe, the authorities."""
-    return _hash_of(debian.encode() + b"\0" + hashlib.sha256(bundle).digest(), recipe, [recipe])
+def content_hash(system: str, recipe: Path, bundle: bytes) -> str:
+    """Return a hash of all inputs of an image: the system, the files of the recipe, the authorities."""
+    return _hash_of(system.encode() + b"\0" + hashlib.sha256(bundle).digest(), recipe, [recipe])
 
 
 def _hash_of(start: bytes, root: Path, places: Iterable[Path]) -> str:
@@ -79,20 +107,20 @@ def _hash_of(start: bytes, root: Path, places: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
-def ensure(debian: str) -> None:
-    """Build the image of a release, unless it exists and its inputs have not changed."""
-    _build(host_image(debian), debian, RECIPE)
+def ensure(system: str) -> None:
+    """Build the image of a system, unless it exists and its inputs have not changed."""
+    _build(host_image(system), system, RECIPE)
 
 
-def _build(name: str, debian: str, recipe: Path) -> None:
-    """Build an image on a Debian release with a recipe, unless it exists and its inputs have not changed."""
+def _build(name: str, system: str, recipe: Path) -> None:
+    """Build an image on a system with a recipe, unless it exists and its inputs have not changed."""
     bundle = authorities()
-    inputs = content_hash(debian, recipe, bundle)
+    inputs = content_hash(system, recipe, bundle)
     if _read(name, f'{{{{index .Config.Labels "{LABEL}"}}}}') == inputs:
         say(f"Image {name} is in place")
         return
     with step(f"Image {name}"), tempfile.TemporaryDirectory() as folder:
-        base = _base(debian)
+        base = _base(system)
         context = Path(folder)
         shutil.copytree(recipe, context, dirs_exist_ok=True)
         (context / "authorities.crt").write_bytes(bundle)
@@ -100,19 +128,19 @@ def _build(name: str, debian: str, recipe: Path) -> None:
         run([*build, context])
 
 
-def ensure_prepared(debian: str) -> None:
+def ensure_prepared(system: str) -> None:
     """Make the image of a prepared host from a bare host with the roles, unless it exists and its inputs have not changed."""
-    name, bare = prepared_image(debian), host_image(debian)
+    name, bare = prepared_image(system), host_image(system)
     inputs = _hash_of(identity(bare).encode(), ROOT, [ROOT / place for place in PREPARED_FROM])
     if _read(name, f'{{{{index .Config.Labels "{LABEL}"}}}}') == inputs:
         say(f"Image {name} is in place")
         return
-    host = f"atlas-mlflow-prepare-debian{debian}"
+    host = f"atlas-mlflow-prepare-{system}"
     settings = {
         "testbed_image": bare,
         "testbed_network": host,
         "testbed_owner": host,
-        "postgresql": POSTGRESQL[debian],
+        "postgresql": SYSTEMS[system].postgresql,
     }
     with step(f"Image {name}"):
         run(["docker", "rm", "--force", host])
@@ -147,7 +175,7 @@ def ensure_archives() -> None:
         if _read(official, "{{.Id}}") or pull(official):
             run(["docker", "tag", official, name])
         else:
-            _build(name, CONTAINER_DEBIAN, RECIPE.parent / kind)
+            _build(name, CONTAINER_SYSTEM, RECIPE.parent / kind)
         _archive(name, ARCHIVES / f"{kind}.tar")
 
 
@@ -163,16 +191,16 @@ def _archive(image: str, path: Path) -> None:
     stamp.write_text(present)
 
 
-def _base(debian: str) -> str:
-    """Return the name of a plain Debian image: a local one, one from the registry, or one made by debootstrap."""
-    official, own = f"debian:{RELEASES[debian]}", f"atlas-mlflow/base:debian{debian}"
+def _base(system: str) -> str:
+    """Return the name of a plain image of a system: a local one, one from the registry, or one made by debootstrap."""
+    official, own = SYSTEMS[system].official, f"atlas-mlflow/base:{system}"
     for name in (official, own):
         if _read(name, "{{.Id}}"):
             return name
     if pull(official):
         return official
     with step(f"No container registry answers: {own} by debootstrap"):
-        _debootstrap(RELEASES[debian], own)
+        _debootstrap(SYSTEMS[system], own)
     return own
 
 
@@ -191,8 +219,8 @@ def pull(image: str) -> bool:
     return client.returncode == 0
 
 
-def _debootstrap(release: str, name: str) -> None:
-    """Make a plain Debian image from the distribution's packages.
+def _debootstrap(system: System, name: str) -> None:
+    """Make a plain image from the packages of a distribution.
 
     :raises TestbedError: If that fails.
     """
@@ -201,25 +229,41 @@ def _debootstrap(release: str, name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "root"
         try:
-            run(as_root(["debootstrap", "--variant=minbase", release, tree]))
+            options = [f"--components={system.components}", *([f"--keyring={_ubuntu_keyring(Path(folder))}"] if system.source else [])]
+            run(as_root(["debootstrap", "--variant=minbase", *options, system.codename, tree, *system.source]))
             pack = subprocess.Popen(as_root(["tar", "-C", tree, "-c", "."]), stdout=subprocess.PIPE, env=environment())
             unpack = subprocess.run(["docker", "import", "-", name], stdin=pack.stdout, capture_output=True, text=True, check=False, env=environment())
             if pack.wait() or unpack.returncode:
-                raise TestbedError(f"`docker import` of Debian {release} failed: {unpack.stderr}")
+                raise TestbedError(f"`docker import` of {system.codename} failed: {unpack.stderr}")
         finally:
             run(as_root(["rm", "-rf", "--one-file-system", tree]))
 
 
-def ensure_all(debian: list[str], prepared: list[str]) -> None:
-    """Build the images of several releases. Bare images are built one after the other, because the network limits each.
+def _ubuntu_keyring(folder: Path) -> Path:
+    """Unpack the keys by which Ubuntu signs its packages, and return their file. Debian has no package with these keys.
 
-    :param prepared: The releases that also need a prepared host.
+    :raises TestbedError: If the package is not the pinned one.
+    """
+    pin = yaml.safe_load((ROOT / "tools" / "pins.yml").read_text())["ubuntu_keyring"]
+    package = folder / "keyring.deb"
+    with urllib.request.urlopen(pin["url"], timeout=REGISTRY_TIMEOUT) as answer:
+        package.write_bytes(answer.read())
+    if (seen := hashlib.sha256(package.read_bytes()).hexdigest()) != pin["sha256"]:
+        raise TestbedError(f"{pin['url']} has the sha256 {seen}, and tools/pins.yml says {pin['sha256']}.")
+    run(["dpkg-deb", "--extract", package, folder / "keyring"])
+    return folder / "keyring" / "usr/share/keyrings/ubuntu-archive-keyring.gpg"
+
+
+def ensure_all(systems: list[str], prepared: list[str]) -> None:
+    """Build the images of several systems. Bare images are built one after the other, because the network limits each.
+
+    :param prepared: The systems that also need a prepared host.
     """
     with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
         later = []
-        for release in debian:
-            ensure(release)
-            if release in prepared:
-                later.append(pool.submit(ensure_prepared, release))
+        for system in systems:
+            ensure(system)
+            if system in prepared:
+                later.append(pool.submit(ensure_prepared, system))
         for task in later:
             task.result()

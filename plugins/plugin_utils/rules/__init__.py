@@ -27,6 +27,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import (
     servers,
     sockets,
     stores,
+    systems,
     tls,
     users,
     virtual_address,
@@ -34,8 +35,6 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import (
 
 Rule = Callable[[RoleSettings], str]
 
-#: Rules that must hold before the other rules of a role can be checked.
-FIRST: dict[str, Rule] = {"mlflow_server": releases.release_can_be_installed}
 #: The rules of each role, in the order of the messages.
 RULES: dict[str, tuple[Rule, ...]] = {
     "mlflow_server": (
@@ -244,6 +243,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
         backup.minio_is_reached,
     ),
 }
+#: Rules that must hold before the other rules of a role can be checked.
+FIRST: dict[str, tuple[Rule, ...]] = dict.fromkeys(RULES, (systems.system_is_supported,))
+FIRST["mlflow_server"] += (releases.release_can_be_installed,)
 #: The rules for an upgrade of a role, which starts from the present state of the host.
 UPGRADE: dict[str, tuple[Rule, ...]] = {
     "mlflow_server": (
@@ -276,10 +278,7 @@ def faults(given: RoleSettings) -> list[str]:
 
     :param given: The settings of the role.
     """
-    wrong = given.type_faults()
-    if not wrong and given.role in FIRST and (fault := FIRST[given.role](given)):
-        wrong = [fault]
-    return wrong or told(RULES[given.role], given)
+    return given.type_faults() or told(FIRST[given.role], given) or told(RULES[given.role], given)
 
 
 def told(rules: tuple[Rule, ...], given: RoleSettings) -> list[str]:

@@ -30,6 +30,10 @@ FACTS: dict[str, Any] = {
     "packages": {"postgresql-15": [{"version": "15.3"}]},
 }
 
+#: A system without this collection's support, and one with it.
+FEDORA = {"distribution_id": "fedora", "distribution_version": "40", "distribution_name": "Fedora Linux 40 (Server Edition)"}
+NOBLE = {"distribution_id": "ubuntu", "distribution_version": "24.04", "distribution_release": "noble", "distribution_name": "Ubuntu 24.04.1 LTS"}
+
 #: A certificate that is no server's.
 AUTHORITY = str(ROOT / "tests/stack/embedded/authority.pem")
 #: Users who log in, with all that takes.
@@ -644,6 +648,12 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("minio", {"minio_download_environment": {"HTTPS-PROXY": "http://proxy:3128"}}, ["minio_download_environment has HTTPS-PROXY"]),
     ("postgres", {"postgres_version": "", "ansible_facts": {"distribution_release": "sid"}}, ["postgres_version is empty and sid is not known"]),
+    # The name of the system is the only message: every other one may be wrong.
+    *(
+        (role, {"ansible_facts": FEDORA}, ["runs Fedora Linux 40 (Server", "Debian 12 or 13 and Ubuntu 22.04 or 24.04"])
+        for role in ("mlflow_server", "postgres", "minio", "haproxy", "etcd", "firewall", "backup")
+    ),
+    ("minio", {"ansible_facts": {"distribution_id": "debian", "distribution_version": "11"}}, ["The host runs debian", "Debian 12 or 13"]),
     (
         "mlflow_server",
         {"groups": TWO},
@@ -725,11 +735,9 @@ def preflight(role: str, given: dict[str, Any], **arguments: Any) -> Seen:
         return ask
 
     with pytest.MonkeyPatch.context() as patch:
-        for table in (rules.RULES, rules.UPGRADE):
+        for table in (rules.FIRST, rules.RULES, rules.UPGRADE):
             for name, listed in table.items():
                 patch.setitem(table, name, tuple(map(noted, listed)))
-        for name, rule in rules.FIRST.items():
-            patch.setitem(rules.FIRST, name, noted(rule))
         result = act(ActionModule, {"role": role, **arguments}, variables(role, given))
     return Seen(not result["failed"], json.dumps(result), frozenset(broken))
 
@@ -848,6 +856,8 @@ NEWER = [
         ("mlflow_server", OIDC),
         ("mlflow_server", BASIC),
         ("mlflow_server", {**BASIC, "mlflow_server_users": NEWER}),
+        ("mlflow_server", {"ansible_facts": NOBLE}),
+        ("mlflow_server", {"ansible_facts": FEDORA, "atlas_mlflow_allow_unsupported_system": "true"}),
         ("mlflow_server", {**BASIC, "mlflow_server_version": "3.10.1", "mlflow_server_users": [{**NEWER[0], "state": "absent"}]}),
     ],
 )
@@ -944,8 +954,8 @@ def test_memory_that_is_not_known_is_not_told() -> None:
 
 
 def test_every_rule_of_the_package_is_in_the_table_of_a_role() -> None:
-    listed = {rule for table in (rules.RULES, rules.UPGRADE) for of_role in table.values() for rule in of_role}
-    listed |= {*rules.FIRST.values(), *rules.WARNINGS, *(rule for of_role in rules.NEWS.values() for rule in of_role)}
+    listed = {rule for table in (rules.FIRST, rules.RULES, rules.UPGRADE) for of_role in table.values() for rule in of_role}
+    listed |= {*rules.WARNINGS, *(rule for of_role in rules.NEWS.values() for rule in of_role)}
     modules = [module for module in vars(rules).values() if getattr(module, "__name__", "").startswith(f"{rules.__name__}.")]
     found = {
         value
@@ -963,8 +973,8 @@ def test_every_rule_of_the_package_is_in_the_table_of_a_role() -> None:
 def test_every_rule_is_broken_by_a_case(seen: dict[int, Seen], seen_of_upgrades: list[Seen]) -> None:
     broken = {(BAD[number][0], rule.__name__) for number, found in seen.items() for rule in found.broken}
     broken |= {(UPGRADES[number][0], rule.__name__) for number, found in enumerate(seen_of_upgrades) for rule in found.broken}
-    listed = {(role, rule.__name__) for table in (rules.RULES, rules.UPGRADE) for role, of_role in table.items() for rule in of_role}
-    assert sorted((listed | {(role, rule.__name__) for role, rule in rules.FIRST.items()}) - broken) == []
+    listed = {(role, rule.__name__) for table in (rules.FIRST, rules.RULES, rules.UPGRADE) for role, of_role in table.items() for rule in of_role}
+    assert sorted(listed - broken) == []
 
 
 #: Pools that pass, with what is printed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import os
 import subprocess
 import sys
 import tarfile
@@ -12,6 +13,7 @@ import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 import yaml
@@ -24,16 +26,16 @@ from tools.testbed.shell import ROOT, TestbedError, ask, run
 class TestImages:
     def test_the_hash_changes_with_the_release_the_recipe_and_the_authorities(self, tmp_path: Path):
         (tmp_path / "Dockerfile").write_text("FROM x")
-        hashes = [images.content_hash("12", tmp_path, b"ca"), images.content_hash("12", tmp_path, b"ca")]
+        hashes = [images.content_hash("debian12", tmp_path, b"ca"), images.content_hash("debian12", tmp_path, b"ca")]
         assert hashes[0] == hashes[1]
-        hashes += [images.content_hash("13", tmp_path, b"ca"), images.content_hash("12", tmp_path, b"")]
+        hashes += [images.content_hash("debian13", tmp_path, b"ca"), images.content_hash("debian12", tmp_path, b"")]
         (tmp_path / "Dockerfile").write_text("FROM y")
-        hashes.append(images.content_hash("12", tmp_path, b"ca"))
+        hashes.append(images.content_hash("debian12", tmp_path, b"ca"))
         assert len(set(hashes)) == len(hashes) - 1
 
     def test_the_images_that_a_scenario_names(self):
         text = "image: atlas-mlflow/host:debian12\nimage: atlas-mlflow/prepared:debian13\nimage: atlas-mlflow/python:3"
-        assert images.named_in(text) == (["12", "13"], ["13"])
+        assert images.named_in(text) == (["debian12", "debian13"], ["debian13"])
         assert images.named_in("") == ([], [])
 
     def test_what_a_prepared_host_is_made_from_is_there(self):
@@ -65,14 +67,14 @@ class TestImages:
 
     def test_a_scenario_that_is_not_there_is_named(self):
         with pytest.raises(TestbedError, match="There is no scenario no_such. There are basic_auth, "):
-            main.test(["embedded", "no_such"])
+            main.test(["embedded", "no_such"], "")
 
     @pytest.mark.parametrize(("former", "name"), [("full_stack", "one_host"), ("default", "embedded")])
     def test_a_former_name_is_refused_with_the_name(self, former: str, name: str, monkeypatch: pytest.MonkeyPatch):
         # A name that is not refused must not run a scenario from here.
         monkeypatch.setattr(main, "prepare", lambda _: pytest.fail("it was not refused"))
         with pytest.raises(TestbedError, match=rf"There is no scenario {former}\. It is called {name} now\."):
-            main.test([former])
+            main.test([former], "")
 
     def test_a_former_topology_is_refused_with_its_name_before_anything_is_made(self, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(demo, "standing", lambda: pytest.fail("it was not refused"))
@@ -95,7 +97,7 @@ class TestImages:
             monkeypatch.setattr(main, name, fail if name == failing else lambda *_: None)
         monkeypatch.setattr(scenarios, "run_all", lambda *_: pytest.fail("a scenario runs"))
         with pytest.raises(shell.TestbedError, match=f"{failing} failed"):
-            main.test([])
+            main.test([], "")
 
     def test_takes_the_bundle_that_the_environment_names(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         bundle = tmp_path / "ca.pem"
@@ -219,11 +221,24 @@ class TestScenarios:
         ran: list[list[str]] = []
         for module, name in ((main, "check"), (main, "prepare"), (scenarios, "run_all")):
             monkeypatch.setattr(module, name, lambda *given, name=name: ran.append(given[0]) if name == "run_all" else None)
-        main.test([])
+        main.test([], "")
         assert set(ran[0]) == set(scenarios.discover(ROOT / "molecule")) - set(scenarios.BY_NAME)
         assert "Not run, because only a name runs them: browser, cluster (make test SCENARIO=browser)." in capsys.readouterr().out
-        main.test(["cluster"])
+        main.test(["cluster"], "")
         assert ran[1] == ["cluster"]
+
+    def test_a_system_is_for_the_hosts_of_named_scenarios(self, monkeypatch: pytest.MonkeyPatch):
+        seen: list[Any] = []
+        monkeypatch.setattr(main, "prepare", lambda names, system: seen.append((names, system)))
+        monkeypatch.setattr(scenarios, "run_all", lambda names: seen.append((names, os.environ["TESTBED_SYSTEM"])))
+        monkeypatch.setenv("TESTBED_SYSTEM", "")
+        main.test(["one_host"], "ubuntu24.04")
+        assert seen == [(["one_host"], "ubuntu24.04")] * 2
+        with pytest.raises(TestbedError, match="There is no system fedora40. There are debian12"):
+            main.test(["one_host"], "fedora40")
+        with pytest.raises(TestbedError, match="A system is for named scenarios"):
+            main.test([], "ubuntu24.04")
+        assert len(seen) == 2
 
     def test_a_topology_has_one_name_and_a_folder_of_tests_that_of_its_scenario(self):
         present = set(scenarios.discover(ROOT / "molecule"))
