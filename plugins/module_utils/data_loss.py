@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import fault
@@ -61,7 +61,7 @@ def look(server: TrackingServer) -> dict[str, Any]:
     content = answer.json()
     experiments = [one for one in content.get("experiments", []) if one.get("experiment_id") != DEFAULT and not str(one.get("name", "")).startswith(EXPERIMENT)]
     return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "made": made,
         "experiments": len(experiments),
         "more": bool(content.get("next_page_token")),

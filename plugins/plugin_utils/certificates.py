@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,7 +85,7 @@ def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now:
         return [f"the key {key_path} is protected by a passphrase, which no service can enter"]
     except ValueError:
         return [f"{key_path} holds no private key in PEM"]
-    now = now or datetime.now(UTC)
+    now = now or datetime.now(timezone.utc)
     if key.public_key() != certificate.public_key():
         faults.append(f"{key_path} is not the key of {path}")
     if certificate.not_valid_after_utc <= now:
@@ -109,7 +109,7 @@ def own_is_current(plan: Mapping[str, Any], renew_days: int, now: datetime | Non
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
 
-    folder, until = Path(plan["tls_dir"]).expanduser(), (now or datetime.now(UTC)) + timedelta(days=renew_days)
+    folder, until = Path(plan["tls_dir"]).expanduser(), (now or datetime.now(timezone.utc)) + timedelta(days=renew_days)
     pairs = [(plan["tls_authority"], str(folder / "authority.key")), (plan["tls_certificate"], plan["tls_key"])]
     if any(certificate_faults(path, key, now=until) for path, key in pairs):
         return False

@@ -14,5 +14,8 @@ def file_sha256(path: str) -> str:
     :param path: Its path; ``~`` is the home of the user who runs Ansible, and a relative path starts in Ansible's working directory.
     :raises OSError: If there is no such file, or it cannot be read.
     """
+    digest = hashlib.sha256()
     with open(os.path.expanduser(path), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def megabytes(limit: Any) -> str:
 
 def told(kill: Kill, limit: str) -> str:
     """Return in words that the kernel killed a process."""
-    return f"the kernel killed {kill.task} at {datetime.fromtimestamp(kill.when, UTC):%Y-%m-%d %H:%M:%S} UTC{limit}"
+    return f"the kernel killed {kill.task} at {datetime.fromtimestamp(kill.when, timezone.utc):%Y-%m-%d %H:%M:%S} UTC{limit}"
 
 
 def counted(groups: Iterable[Path]) -> int:

@@ -32,7 +32,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ def locked(action: str, wait: float = 0, shared: bool = False) -> Iterator[None]
                 told = True
                 time.sleep(0.5)
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"the {action} of process {os.getpid()}, begun at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC,\n".encode(), 0)
+        os.pwrite(descriptor, f"the {action} of process {os.getpid()}, begun at {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC,\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
@@ -864,7 +864,7 @@ def put(copy: Path, path: Path) -> None:
 
 def stamp() -> str:
     """Return the present time as a name that sorts by time."""
-    return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    return datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%SZ")
 
 
 def copies_of(point: dict[str, Any]) -> list[str]:
@@ -993,7 +993,7 @@ class Repository:
         """
         seen, deadline = self._claim(), time.monotonic() + CLAIM_WATCHED
         while (claim := self._claim()) and claim["member"] != member:
-            begun = f"the {claim['action']} of {claim['member']}, begun at {datetime.fromtimestamp(claim['time'], UTC):%Y-%m-%d %H:%M:%S} UTC"
+            begun = f"the {claim['action']} of {claim['member']}, begun at {datetime.fromtimestamp(claim['time'], timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
             if claim != seen:
                 raise RunningError(f"No {action} now: {begun}, has not ended. Begin again when it has ended.")
             if time.monotonic() >= deadline:
@@ -1086,7 +1086,7 @@ class Repository:
         """Let systemd start another look of this member later, and return when that is. One that was set before stays."""
         others = sorted(member["Member"] for member in dumps.members() if member["Member"] != source)
         after = LOOK_AGAIN + LOOKS_APART * (others.index(dumps.member) if dumps.member in others else len(others))
-        since = (datetime.now(UTC) - timedelta(seconds=EARLIER)).isoformat()
+        since = (datetime.now(timezone.utc) - timedelta(seconds=EARLIER)).isoformat()
         program = [sys.executable, str(Path(__file__).resolve()), "--wait", "600", "backup", "--unless-since", since]
         unit = ["--quiet", "--collect", f"--unit={AGAIN_UNIT}", f"--on-active={after}", "--property=PrivateTmp=yes", "--property=Nice=10"]
         try:
@@ -1104,7 +1104,7 @@ class Repository:
             made = side.back_up(name)
             together = {"counts": {**point["counts"], **made.get("counts", {})}, "read_back": point["read_back"] + made.get("read_back", [])}
             point = {**point, **made, **together}
-        point["time"] = datetime.now(UTC).isoformat()
+        point["time"] = datetime.now(timezone.utc).isoformat()
         artifacts = self.files.mirror(name)
         unknown, listed = self.elsewhere()
         point |= {"artifacts": artifacts, "elsewhere": unknown + listed}

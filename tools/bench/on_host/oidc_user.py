@@ -6,7 +6,7 @@ Arguments: the name of the user, the experiments and the prompts (with commas). 
 import json
 import os
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from mlflow import MlflowClient
 from mlflow_oidc_auth.store import store
@@ -19,5 +19,5 @@ if not store.has_user(name):
         store.create_experiment_permission(client.get_experiment_by_name(experiment).experiment_id, name, "MANAGE")
     for prompt in prompts:
         store.create_registered_model_permission(prompt, name, "MANAGE")
-_record, token, _replaced = store.replace_user_token(name, "bench", datetime.now(UTC) + timedelta(days=1), name)
+_record, token, _replaced = store.replace_user_token(name, "bench", datetime.now(timezone.utc) + timedelta(days=1), name)
 print(json.dumps(token))

@@ -13,7 +13,7 @@ import binascii
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from atlas_mlflow import source
@@ -49,7 +49,7 @@ class Logins:
 
     def knows(self, row: Any, username: str, password: str) -> bool:
         """Return whether a login is right, its user is active, and the plugin has nothing to note."""
-        now = datetime.now(UTC).replace(tzinfo=None)
+        now = datetime.now(timezone.utc).replace(tzinfo=None)
         if not row or not row.active or row.expires_at <= now or not row.last_used_at or now - row.last_used_at >= self._seen:
             return False
         return self._memory.knows(username, password, row.token_hash)

@@ -6,7 +6,7 @@ with a name and a password. In the plugin this is a service account, which canno
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from atlas_mlflow import stores
@@ -51,7 +51,7 @@ def give_password(engine: Any, config: Config) -> str:
     from sqlalchemy.orm import Session
     from werkzeug.security import check_password_hash, generate_password_hash
 
-    now = datetime.now(UTC).replace(tzinfo=None)
+    now = datetime.now(timezone.utc).replace(tzinfo=None)
     name = config.name.lower()
     with stores.locked(engine), Session(engine) as session, session.begin():
         user = session.query(SqlUser).filter_by(username=name).one_or_none()
