@@ -8,7 +8,7 @@ testbed := $(tools) && .venv/bin/python -m tools.testbed
 
 .DEFAULT_GOAL := help
 # The word `docs` is also a folder.
-.PHONY: help tools up down verify diagnose check test bench docs
+.PHONY: help tools up down verify diagnose check test bench docs pins mlflow
 
 help: ## this list
 	@sed -nE 's/^([a-z]+): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -39,3 +39,9 @@ docs: ## build the documentation in .cache/docs/html; a warning is an error
 
 bench: ## measure in turns what is set up and what could replace it; ROWS="requests users", ROUNDS=5, DOCS=1 for the documentation
 	@$(tools) && .venv/bin/python -m tools.bench run $(ROWS) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROLE),--role $(ROLE)) $(if $(DOCS),--docs)
+
+pins: ## raise the pins to their newest versions and write their locks; NAMES="ruff uv" raises these alone
+	@$(tools) && .venv/bin/python -m tools.pins raise $(NAMES)
+
+mlflow: ## take up a release of MLflow: VERSION=3.17.2 gets a lock, and is compared with the release before
+	@$(tools) && .venv/bin/python -m tools.pins mlflow $(VERSION)

@@ -9,19 +9,21 @@ python tools/locks.py --check       compare the locks with the pins, offline
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-PINS = ROOT / "tools" / "pins.yml"
 COMPILE = ["pip", "compile", "--quiet", "--generate-hashes", "--universal", "--no-emit-index-url", "--no-header", "--no-annotate"]
 #: The oldest Python of a supported host or client, and of a control node.
 HOST_PYTHON, CONTROL_PYTHON = "3.10", "3.11"
@@ -126,9 +128,15 @@ def read_input(path: Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in path.read_text().splitlines() if line.strip() and not line.startswith("#"))
 
 
+def read_pins(root: Path) -> dict[str, Any]:
+    """Return the pins of a checkout that are in no requirements.in."""
+    pins: dict[str, Any] = yaml.safe_load((root / "tools/pins.yml").read_text())
+    return pins
+
+
 def locks(root: Path) -> list[Lock]:
     """Return every lock of a checkout."""
-    pins = yaml.safe_load((root / "tools/pins.yml").read_text())
+    pins = read_pins(root)
     releases = root / "roles/mlflow_server/files/releases"
     return [
         Lock("uv", root / "roles/common/files/uv.txt", (f"uv=={pins['uv']}",)),
@@ -197,11 +205,23 @@ def write(lock: Lock) -> None:
     lock.path.parent.mkdir(parents=True, exist_ok=True)
     lock.path.write_text(compiled)
     if lock.name.startswith("mlflow-"):
-        with tempfile.TemporaryDirectory() as folder:
-            subprocess.run([uv, "venv", "--quiet", "--python", READER_PYTHON, folder + "/venv"], check=True)
-            subprocess.run([uv, "pip", "sync", "--quiet", "--require-hashes", "--python", folder + "/venv", lock.path], check=True)
-            said = subprocess.run([folder + "/venv/bin/python", "-c", READ_RELEASE], stdout=subprocess.PIPE, text=True, check=True).stdout
+        with installed(lock.path) as python:
+            said = subprocess.run([python, "-c", READ_RELEASE], stdout=subprocess.PIPE, text=True, check=True).stdout
         (lock.path.parent / "options.json").write_text(said[said.index("{") :])
+
+
+@contextlib.contextmanager
+def installed(lock: Path) -> Iterator[Path]:
+    """Install the packages of a lock in an environment, and return its Python.
+
+    :raises subprocess.CalledProcessError: If they cannot be installed.
+    """
+    uv = find_uv()
+    with tempfile.TemporaryDirectory() as folder:
+        python = Path(folder, "venv", "bin", "python")
+        subprocess.run([uv, "venv", "--quiet", "--python", READER_PYTHON, python.parents[1]], check=True)
+        subprocess.run([uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, lock], check=True)
+        yield python
 
 
 def faults(lock: Lock) -> list[str]:
