@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filter that finds the databases, and the owner of them, that must be created or changed."""
+"""Filter that finds the databases, and the owners of them, that must be created or changed."""
 
 from __future__ import annotations
 

@@ -96,21 +96,32 @@ def passphrase_fault(variables: Mapping[str, Any], host: str, mark: str, value: 
     )
 
 
-def secret_faults(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str, left_out: Iterable[str] = (), backs_up: bool = False) -> list[str]:
+def secret_faults(
+    hostvars: Hosts,
+    groups: Mapping[str, list[str]],
+    folder: str,
+    left_out: Iterable[str] = (),
+    backs_up: bool = False,
+    play_secrets: Iterable[str] = (),
+    role: str = "",
+) -> list[str]:
     """Return a sentence for each secret of the stack that this run would replace although nobody asked for it.
 
-    Two kinds of secrets are replaced on purpose: secrets that the inventory sets, and secrets whose former file still exists.
+    Two kinds of secrets are replaced on purpose: secrets that the inventory or the play sets, and secrets whose former file still exists.
 
     :param hostvars: The variables of all hosts, with the facts of C(atlas.mlflow.host_facts).
     :param groups: The groups of the inventory.
     :param folder: The folder of the generated secrets on the control node.
     :param left_out: Hosts that C(--limit) leaves out.
     :param backs_up: Whether the run writes the settings of the backup.
+    :param play_secrets: Secrets that the play sets.
+    :param role: The role whose secrets count, if it is used without a playbook of this collection. All of them count if it is empty.
     """
     faults: list[str] = []
     missing: dict[str, list[str]] = {}
     others: dict[str, list[str]] = {}
-    held = {name: holders(hostvars, groups, name) for name in VARIABLES if backs_up or name != "backup_passphrase"}
+    names = [name for name in VARIABLES if name not in play_secrets and (backs_up or name != "backup_passphrase") and name.startswith(role)]
+    held = {name: holders(hostvars, groups, name) for name in names}
     fitting = matching({(read_file(folder, name), mark) for name, marks in held.items() if name != "backup_passphrase" for mark in marks.values()})
     for name, marks in held.items():
         changed = []

@@ -1,41 +1,59 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module that manages buckets on a MinIO server, and an account that is limited to them."""
+"""Ansible module that manages buckets on a MinIO server, and accounts that are limited to them."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: minio_service_account
-short_description: Manage a service account on MinIO that may use only some buckets, and its buckets
+short_description: Manage service accounts on MinIO that may use only some buckets, and their buckets
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.minio]
 description:
-  - Creates, changes or removes a service account of the administrator on a MinIO or Silo server, with its own policy.
-  - Creates its buckets first if O(create_buckets=true). An existing bucket is not changed, and no bucket is removed.
+  - Creates, changes or removes service accounts of the administrator on a MinIO or Silo server, each with its own policy.
+  - Creates their buckets first if O(create_buckets=true). An existing bucket is not changed, and no bucket is removed.
   - Uses the Python library C(minio).
 attributes:
   check_mode:
     description: Can run in check mode and say what would change.
     support: full
   diff_mode:
-    description: Returns the policy before and after. Never a secret.
+    description: Returns the policies before and after. Never a secret.
     support: full
 options:
-  access_key:
-    description: Name of the account.
-    type: str
-    required: true
-  secret_key:
-    description: The account's secret key. Required unless O(state=absent).
-    type: str
-  buckets:
-    description: The buckets that the account may read and write. Required unless O(state=absent).
+  accounts:
+    description: The accounts. Accounts that are not listed stay as they are.
     type: list
-    elements: str
+    elements: dict
+    required: true
+    suboptions:
+      access_key:
+        description: Name of the account.
+        type: str
+        required: true
+      secret_key:
+        description: The account's secret key. Required unless O(accounts[].state=absent).
+        type: str
+      buckets:
+        description: The buckets that the account may use. Required unless O(accounts[].state=absent).
+        type: list
+        elements: str
+      read_only:
+        description: Whether the account may only read its buckets.
+        type: bool
+        default: false
+      policy:
+        description: A policy in the language of S3, in place of the one for O(accounts[].buckets).
+        type: dict
+      state:
+        description: Whether the account exists.
+        type: str
+        choices: [present, absent]
+        default: present
   create_buckets:
     description: Whether to create missing buckets.
     type: bool
@@ -44,40 +62,48 @@ options:
     description: Region of the server, for the signatures of requests.
     type: str
     default: us-east-1
-  state:
-    description: Whether the account exists.
-    type: str
-    choices: [present, absent]
-    default: present
 """
 
 EXAMPLES = r"""
-- name: Create the bucket and the account of the tracking server
+- name: Create the bucket of the tracking server, its account, and one that reads the bucket
   atlas.mlflow.minio_service_account:
     endpoint: http://127.0.0.1:9000
     root_user: atlas-root
     root_password: "{{ minio_root_password }}"
-    access_key: mlflow
-    secret_key: "{{ minio_secret_key }}"
-    buckets: [mlflow]
+    accounts:
+      - access_key: mlflow
+        secret_key: "{{ minio_secret_key }}"
+        buckets: [mlflow]
+      - access_key: reader
+        secret_key: "{{ reader_secret_key }}"
+        buckets: [mlflow]
+        read_only: true
     create_buckets: true
 """
 
 RETURN = r"""
-policy:
-  description: The account's policy.
-  returned: when O(state=present)
-  type: dict
-  sample: {Version: "2012-10-17", Statement: []}
-changed_parts:
-  description: What was changed, of V(account), V(policy) and V(secret).
+accounts:
+  description: The accounts, in the order in which they were given.
   returned: always
   type: list
-  elements: str
-  sample: [policy]
+  elements: dict
+  contains:
+    access_key:
+      description: Name of the account.
+      type: str
+      sample: mlflow
+    changed_parts:
+      description: What was changed, of V(account), V(policy) and V(secret).
+      type: list
+      elements: str
+      sample: [policy]
+    policy:
+      description: The account's policy. Empty for a removed account.
+      type: dict
+      sample: {Version: "2012-10-17", Statement: []}
 created_buckets:
   description: The buckets that did not exist.
-  returned: when O(state=present)
+  returned: always
   type: list
   elements: str
   sample: [mlflow]
@@ -96,18 +122,23 @@ with contextlib.suppress(ImportError):  # minio_server reports it
     from minio.error import MinioAdminException, S3Error
     from minio.minioadmin import MinioAdmin
 
-#: What MLflow does with objects and their bucket.
+#: What MLflow does with objects and their bucket, and what an account does that only reads.
 OBJECT_ACTIONS = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"]
 BUCKET_ACTIONS = ["s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"]
+READING = ("s3:GetObject", "s3:GetBucketLocation", "s3:ListBucket")
 
 
-def policy_for(buckets: list[str]) -> dict[str, Any]:
-    """Return the policy that allows an account to use only these buckets."""
+def policy_for(account: dict[str, Any]) -> dict[str, Any]:
+    """Return the policy of an account: its own, or the one that allows it to use only its buckets."""
+    if account["policy"]:
+        return dict(account["policy"])
+    buckets = sorted(account["buckets"])
+    actions = [[action for action in listed if action in READING or not account["read_only"]] for listed in (BUCKET_ACTIONS, OBJECT_ACTIONS)]
     return {
         "Version": "2012-10-17",
         "Statement": [
-            {"Effect": "Allow", "Action": BUCKET_ACTIONS, "Resource": [f"arn:aws:s3:::{bucket}" for bucket in sorted(buckets)]},
-            {"Effect": "Allow", "Action": OBJECT_ACTIONS, "Resource": [f"arn:aws:s3:::{bucket}/*" for bucket in sorted(buckets)]},
+            {"Effect": "Allow", "Action": actions[0], "Resource": [f"arn:aws:s3:::{bucket}" for bucket in buckets]},
+            {"Effect": "Allow", "Action": actions[1], "Resource": [f"arn:aws:s3:::{bucket}/*" for bucket in buckets]},
         ],
     }
 
@@ -121,98 +152,101 @@ def normalized(policy: Any) -> Any:
     return policy
 
 
-class Account:
-    """The account on the server, from the administrator's and from its own point of view."""
+def shown(policy: dict[str, Any] | None) -> str:
+    """Return a policy as text for a diff, empty if there is none."""
+    return json.dumps(normalized(policy), indent=2) + "\n" if policy is not None else ""
+
+
+class Server:
+    """The server, from the administrator's point of view."""
 
     def __init__(self, module: AnsibleModule) -> None:
-        self.module, self.parameters = module, module.params
-        self.server = minio_server.connection(module)
-        root = StaticProvider(self.parameters["root_user"], self.parameters["root_password"])
-        self.admin = MinioAdmin(credentials=root, **self.server)
+        self.module, self.given = module, module.params
+        self.place = minio_server.connection(module)
+        self.admin = MinioAdmin(credentials=StaticProvider(self.given["root_user"], self.given["root_password"]), **self.place)
 
-    def create_buckets(self) -> list[str]:
+    def create_buckets(self, names: list[str]) -> list[str]:
         """Create the buckets that do not exist, and return their names. A check run creates none.
 
         :raises ValueError: If a name is not valid for a bucket.
         """
-        given = self.parameters
-        if not given["create_buckets"]:
-            return []
-        client = Minio(access_key=given["root_user"], secret_key=given["root_password"], region=given["region"], **self.server)
-        missing = [name for name in given["buckets"] if not client.bucket_exists(bucket_name=name)]
+        given = self.given
+        client = Minio(access_key=given["root_user"], secret_key=given["root_password"], region=given["region"], **self.place)
+        missing = [name for name in names if not client.bucket_exists(bucket_name=name)]
         for name in [] if self.module.check_mode else missing:
             client.make_bucket(bucket_name=name)
         return missing
 
-    def read(self) -> dict[str, Any] | None:
-        """Return what the server knows of the account, None if there is no account."""
+    def policy_of(self, access_key: str) -> dict[str, Any] | None:
+        """Return the present policy of an account, None if there is no account."""
         try:
-            known = json.loads(self.admin.get_service_account(self.parameters["access_key"]))
+            known = json.loads(self.admin.get_service_account(access_key))
         except MinioAdminException as error:
             # Any other refusal (such as a wrong administrator's password) does not mean that the account is missing.
             if "NotFound" in str(error) or "does not exist" in str(error):
                 return None
             raise
         policy = known.get("policy")
-        return {"policy": json.loads(policy) if isinstance(policy, str) and policy else policy or {}}
+        found: dict[str, Any] = json.loads(policy) if isinstance(policy, str) and policy else policy or {}
+        return found
 
-    def secret_works(self) -> bool:
-        """Return whether the account can log in with the wanted secret key."""
-        client = Minio(access_key=self.parameters["access_key"], secret_key=self.parameters["secret_key"], **self.server)
+    def secret_works(self, account: dict[str, Any]) -> bool:
+        """Return whether an account can log in with the wanted secret key."""
+        client = Minio(access_key=account["access_key"], secret_key=account["secret_key"], **self.place)
         try:
             # Use a listing: for a HEAD request, a server cannot say which of the two refusals applies. The prefix keeps the answer short.
-            next(client.list_objects(bucket_name=self.parameters["buckets"][0], prefix="no-such-prefix/"), None)
+            next(client.list_objects(bucket_name=account["buckets"][0], prefix="no-such-prefix/"), None)
         except S3Error as error:
             # The login works, but the account's present policy does not allow the bucket.
             return error.code in ("AccessDenied", "NoSuchBucket")
         return True
 
-    def outdated_parts(self, known: dict[str, Any] | None, policy: dict[str, Any]) -> list[str]:
-        """Return the parts of the account that differ from the wanted ones."""
-        if known is None:
-            return ["account"]
-        parts = []
-        if normalized(known["policy"]) != normalized(policy):
-            parts.append("policy")
-        if not self.secret_works():
+    def bring(self, account: dict[str, Any]) -> dict[str, Any]:
+        """Bring an account to the wanted state, and return what changed, its policy, and the diff. A check run changes nothing."""
+        access_key, act = account["access_key"], not self.module.check_mode
+        known = self.policy_of(access_key)
+        if account["state"] == "absent":
+            if known is not None and act:
+                self.admin.delete_service_account(access_key)
+            return {"parts": ["account"] if known is not None else [], "policy": {}, "diff": {"before": shown(known), "after": ""}}
+        policy = policy_for(account)
+        parts = ["account"] if known is None else ["policy"] if normalized(known) != normalized(policy) else []
+        if known is not None and not self.secret_works(account):
             parts.append("secret")
-        return parts
-
-    def bring(self, parts: list[str], policy: dict[str, Any]) -> None:
-        """Create or correct the account."""
-        access_key, secret_key = self.parameters["access_key"], self.parameters["secret_key"]
-        if "account" in parts:
-            self.admin.add_service_account(access_key=access_key, secret_key=secret_key, policy=policy)
-        elif parts:
+        if "account" in parts and act:
+            self.admin.add_service_account(access_key=access_key, secret_key=account["secret_key"], policy=policy)
+        elif parts and act:
             # An update without a policy removes the account's own policy, and the account may then do everything that the administrator may.
-            self.admin.update_service_account(access_key=access_key, secret_key=secret_key if "secret" in parts else None, policy=policy)
+            self.admin.update_service_account(access_key=access_key, secret_key=account["secret_key"] if "secret" in parts else None, policy=policy)
+        return {"parts": parts, "policy": policy, "diff": {"before": shown(known), "after": shown(policy)}}
 
 
 def keep(module: AnsibleModule) -> dict[str, Any]:
-    """Bring the account to the wanted state, and return the module's result."""
-    account = Account(module)
+    """Bring the accounts to the wanted state, and return the module's result."""
+    server, accounts = Server(module), module.params["accounts"]
+    buckets = list(dict.fromkeys(name for account in accounts if account["state"] == "present" for name in account["buckets"]))
     try:
-        created = account.create_buckets() if module.params["state"] == "present" else []
+        created = server.create_buckets(buckets) if module.params["create_buckets"] else []
     except ValueError as error:
-        module.fail_json(msg=f"{', '.join(module.params['buckets'])} is no name for a bucket: {error}")
-    known = account.read()
-    before = json.dumps(normalized(known["policy"]), indent=2) + "\n" if known else ""
-    if module.params["state"] == "absent":
-        if known and not module.check_mode:
-            account.admin.delete_service_account(module.params["access_key"])
-        return {"changed": bool(known), "changed_parts": ["account"] if known else [], "diff": {"before": before, "after": ""}}
-    policy = policy_for(module.params["buckets"])
-    parts = account.outdated_parts(known, policy)
-    if not module.check_mode:
-        account.bring(parts, policy)
-    after = json.dumps(normalized(policy), indent=2) + "\n"
+        module.fail_json(msg=f"{', '.join(buckets)}: one of them is no name for a bucket: {error}")
+    done = [(account["access_key"], server.bring(account)) for account in accounts]
     return {
-        "changed": bool(parts or created),
-        "changed_parts": parts,
+        "changed": bool(created or any(one["parts"] for _name, one in done)),
+        "accounts": [{"access_key": name, "changed_parts": one["parts"], "policy": one["policy"]} for name, one in done],
         "created_buckets": created,
-        "policy": policy,
-        "diff": {"before": before, "after": after},
+        "diff": [{**one["diff"], "before_header": name, "after_header": name} for name, one in done if one["parts"]],
     }
+
+
+#: The options of an account.
+ACCOUNT = {
+    "access_key": {"type": "str", "required": True, "no_log": False},
+    "secret_key": {"type": "str", "no_log": True},
+    "buckets": {"type": "list", "elements": "str"},
+    "read_only": {"type": "bool", "default": False},
+    "policy": {"type": "dict"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
 
 
 def main() -> None:
@@ -220,14 +254,17 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **minio_server.ARGUMENTS,
-            "access_key": {"type": "str", "required": True, "no_log": False},
-            "secret_key": {"type": "str", "no_log": True},
-            "buckets": {"type": "list", "elements": "str"},
+            "accounts": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "no_log": False,
+                "options": ACCOUNT,
+                "required_if": [("state", "present", ("secret_key", "buckets"))],
+            },
             "create_buckets": {"type": "bool", "default": False},
             "region": {"type": "str", "default": "us-east-1"},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
-        required_if=[("state", "present", ("secret_key", "buckets"))],
         supports_check_mode=True,
     )
     minio_server.run(module, keep)

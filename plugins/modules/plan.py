@@ -44,6 +44,12 @@ firewall_needed:
   type: list
   elements: dict
   sample: [{"port": 5001, "sources": ["any"]}]
+play_secrets:
+  description: Names of the secrets that the play sets, and not the inventory.
+  returned: always
+  type: list
+  elements: str
+  sample: [minio_root_password]
 client_url:
   description: URL of the stack for clients.
   returned: always

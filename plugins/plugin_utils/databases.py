@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find the databases, and the owner of them, that are missing in PostgreSQL or differ from the wanted ones."""
+"""Find the databases, and the owners of them, that are missing in PostgreSQL or differ from the wanted ones."""
 
 from __future__ import annotations
 
@@ -30,19 +30,22 @@ def is_password(verifier: str, password: str) -> bool:
     return hmac.compare_digest(hashlib.sha256(client).digest(), stored)
 
 
-def differences(rows: Iterable[Mapping[str, Any]], owner: str, password: str, databases: Iterable[str]) -> dict[str, Any]:
+def differences(rows: Iterable[Mapping[str, Any]], owners: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return what must be created or changed.
 
     :param rows: The roles and databases of PostgreSQL, each row with C(kind) (role or database), C(name), C(detail) (the verifier or the owner) and C(good):
         whether the other attributes are as wanted. Without rows, everything must be created.
-    :param owner: The role that owns the databases.
-    :param password: Its password.
-    :param databases: Names of the databases.
-    :returns: ``owner``: whether the role differs. ``databases``: the names of the databases that differ.
+    :param owners: The roles that own databases, each with C(name), C(password) and C(databases).
+    :returns: ``owners``: the names of the roles that differ. ``databases``: the databases that differ, each with ``name`` and ``owner``.
     """
-    known = {(row["kind"], row["name"]): row for row in rows if row["good"]}
-    role = known.get(("role", owner))
+    known = {(row["kind"], row["name"]): str(row["detail"]) for row in rows if row["good"]}
+    owners = list(owners)
     return {
-        "owner": role is None or not is_password(str(role["detail"]), password),
-        "databases": [name for name in databases if known.get(("database", name), {}).get("detail") != owner],
+        "owners": [owner["name"] for owner in owners if not is_password(known.get(("role", owner["name"]), ""), str(owner["password"]))],
+        "databases": [
+            {"name": name, "owner": owner["name"]}
+            for owner in owners
+            for name in owner.get("databases") or []
+            if known.get(("database", name)) != owner["name"]
+        ],
     }

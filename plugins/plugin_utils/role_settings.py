@@ -35,6 +35,12 @@ def defaults_of(role: str) -> dict[str, Any]:
     return defaults
 
 
+def default_of(variable: str) -> Any:
+    """Return the default of a role's variable, with its templates. None if no role has it."""
+    found = (defaults_of(path.parents[1].name) for path in ROLES.glob("*/defaults/main.yml"))
+    return next((defaults[variable] for defaults in found if variable in defaults), None)
+
+
 class RoleSettings:
     """The settings of a role on a host, with the facts of the host and the inventory.
 

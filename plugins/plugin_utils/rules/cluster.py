@@ -16,7 +16,16 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.tls import authority_fault
 
 #: Settings of the role postgres that all members of a cluster share.
-SHARED = ("postgres_database", "postgres_more_databases", "postgres_user", "postgres_port", "postgres_patroni_port", "postgres_repository", "postgres_settings")
+SHARED = (
+    "postgres_database",
+    "postgres_more_databases",
+    "postgres_user",
+    "postgres_users",
+    "postgres_port",
+    "postgres_patroni_port",
+    "postgres_repository",
+    "postgres_settings",
+)
 
 
 def members(given: RoleSettings) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.folders import folder
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.checksums import file_sha256
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.pools import PARITY_SETTING, Layout, layout
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import LENGTH
 
 #: With this setting, MinIO takes a drive for one of the root file system if it is not larger.
 ROOT_DRIVE_SETTING = "MINIO_ROOTDRIVE_THRESHOLD_SIZE"
@@ -80,12 +81,36 @@ def accounts_differ(given: RoleSettings) -> str:
     return "minio_root_user and minio_access_key must differ and have 3 characters or more: the tracking server never holds the administrator's credentials."
 
 
-def bucket_has_a_name_of_s3(given: RoleSettings) -> str:
-    """The bucket has a name that S3 accepts."""
-    bucket = given.text("minio_bucket")
-    if re.match("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", bucket):
+def accounts_have_names_of_their_own(given: RoleSettings) -> str:
+    """Further accounts have different names of 3 to 20 characters, and none is the administrator or the tracking server's account."""
+    taken = [given.text("minio_root_user"), given.text("minio_access_key"), f"{given.text('minio_access_key')[:11]}-rotation"]
+    names = [str(account["access_key"]) for account in given.items("minio_accounts")]
+    wrong = [name for name in names if not re.match("^[A-Za-z0-9._-]{3,20}$", name) or names.count(name) > 1 or name in taken]
+    if not wrong:
         return ""
-    return f"minio_bucket is {bucket}. S3 takes 3 to 63 lower-case letters, digits, dots and hyphens, a letter or digit at both ends."
+    return (
+        f"minio_accounts has {', '.join(sorted(set(wrong)))}. Give each account a name of its own, of 3 to 20 letters, digits, dots, underscores and "
+        f"hyphens, and not one of {', '.join(taken)}."
+    )
+
+
+def accounts_have_what_they_need(given: RoleSettings) -> str:
+    """Each further account that should exist has a long secret key and buckets."""
+    present = [account for account in given.items("minio_accounts") if account.get("state", "present") == "present"]
+    wrong = [str(account["access_key"]) for account in present if len(str(account.get("secret_key") or "")) < LENGTH or not account.get("buckets")]
+    return f"{', '.join(wrong)} in minio_accounts: set a secret_key of {LENGTH} characters or more, and buckets." if wrong else ""
+
+
+def bucket_has_a_name_of_s3(given: RoleSettings) -> str:
+    """Each bucket has a name that S3 accepts."""
+    further = [str(name) for account in given.items("minio_accounts") for name in account.get("buckets") or []]
+    named = {"minio_bucket": [given.text("minio_bucket")], "minio_accounts": further}
+    wrong = [(setting, name) for setting, names in named.items() for name in names if not re.match("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", name)]
+    if not wrong:
+        return ""
+    setting, name = wrong[0]
+    verb = "is" if setting == "minio_bucket" else "has the bucket"
+    return f"{setting} {verb} {name}. S3 takes 3 to 63 lower-case letters, digits, dots and hyphens, a letter or digit at both ends."
 
 
 def pools_of(given: RoleSettings) -> list[list[dict[str, Any]]]:

@@ -15,6 +15,10 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clust
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.cluster import quorum
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import LENGTH
+
+#: Names of databases and users, as they can stand in pg_hba.conf.
+NAME = "^[A-Za-z_][A-Za-z0-9_-]*$"
 
 
 def version_of(given: RoleSettings) -> str:
@@ -96,12 +100,39 @@ def pgdg_needs_a_version(given: RoleSettings) -> str:
 def databases_have_names_of_their_own(given: RoleSettings) -> str:
     """All databases have different names."""
     names = [given.text("postgres_database"), *(str(name) for name in given.items("postgres_more_databases"))]
-    if all(re.match("^[A-Za-z_][A-Za-z0-9_-]*$", name) for name in names) and len(set(names)) == len(names):
+    names += [str(name) for user in given.items("postgres_users") for name in user.get("databases") or []]
+    if all(re.match(NAME, name) for name in names) and len(set(names)) == len(names):
         return ""
     return (
-        f"postgres_database and postgres_more_databases are {', '.join(names)}. Give each database a name of its own, of letters, digits, underscores and "
-        "hyphens."
+        f"postgres_database, postgres_more_databases and the databases of postgres_users are {', '.join(names)}. Give each database a name of its own, of "
+        "letters, digits, underscores and hyphens."
     )
+
+
+def users_have_names_of_their_own(given: RoleSettings) -> str:
+    """All users have different names, and none has the name of a user of this collection."""
+    names = [str(user["name"]) for user in given.items("postgres_users")]
+    taken = {"postgres", "atlas_replication", "atlas_rewind", given.text("postgres_user"), f"{given.text('postgres_user')}_rotation"}
+    wrong = [name for name in names if not re.match(NAME, name) or names.count(name) > 1 or name in taken or name.startswith("pg_")]
+    if not wrong:
+        return ""
+    return (
+        f"postgres_users has {', '.join(sorted(set(wrong)))}. Give each user a name of its own, of letters, digits, underscores and hyphens, and not one of "
+        f"{', '.join(sorted(taken))}."
+    )
+
+
+def user_passwords_are_long(given: RoleSettings) -> str:
+    """The passwords of further users are long."""
+    short = [str(user["name"]) for user in given.items("postgres_users") if len(str(user["password"])) < LENGTH]
+    return f"The password of {', '.join(short)} in postgres_users has fewer than {LENGTH} characters. Set a longer one." if short else ""
+
+
+def users_have_clients_with_addresses(given: RoleSettings) -> str:
+    """The clients of further users are addresses or networks, or names."""
+    clients = [str(client) for user in given.items("postgres_users") for client in user.get("clients") or []]
+    wrong = [client for client in clients if not re.match(r"^[A-Za-z0-9][A-Za-z0-9.:/_-]*$", client)]
+    return f"The clients of postgres_users have {', '.join(wrong)}. Give addresses or networks, such as 10.0.0.7 or 10.0.0.0/24." if wrong else ""
 
 
 def upgrade_is_not_of_an_image(given: RoleSettings) -> str:

@@ -38,7 +38,8 @@ def called_names(given: RoleSettings) -> list[str]:
         return [str(given.variable("_minio_admin_address"))]
     address = str(given.variable("atlas_mlflow_address"))
     if given.role == "postgres":
-        return [address] if given.items("postgres_clients") and address else []
+        others = any(user.get("clients") for user in given.items("postgres_users"))
+        return [address] if address and (others or given.items("postgres_clients")) else []
     name = urlsplit(given.text("haproxy_url")).hostname or address
     # Clients of a pool of MinIO use the address of the proxies.
     return [one for one in dict.fromkeys([name, str(given.planned("minio_address"))]) if one]

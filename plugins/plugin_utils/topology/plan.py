@@ -105,13 +105,17 @@ def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
     """Return what the database needs to know of the tracking servers, and the tracking servers of the database."""
     database, clients = stack.database, stack.database_clients
     auth = host.text("mlflow_server_auth")
+    others = any(one.users_clients for one in stack.databases if one.name == host.name)
     return {
         "container_postgres": bool(database and database.in_container),
         "postgres_container_name": database.container_name if database and database.in_container else "",
         "postgres_container_user": database.host.text("postgres_container_user") if database else "",
         "postgres_port": database.port if database else 0,
-        # Loopback, and the host's address only if a tracking server is on another host, or members of a cluster.
-        "postgres_listen_addresses": ["localhost", *([host.ip] if clients or stack.cluster else [])],
+        # Loopback, and the host's address only if a client is on another host, or members of a cluster.
+        "postgres_listen_addresses": [
+            "localhost",
+            *([host.ip] if clients or others or stack.cluster else []),
+        ],
         "postgres_clients": [client.address for client in clients],
         "postgres_connections": stack.connections,
         "postgres_more_databases": stack.users_databases,

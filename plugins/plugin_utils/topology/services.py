@@ -157,6 +157,11 @@ class Database(Service):
         """Return the hosts that log in over the network."""
         return [server.host for server in servers if server.name != self.name]
 
+    @property
+    def users_clients(self) -> list[str]:
+        """Return the addresses and networks from which users other than MLflow's log in."""
+        return [str(client) for user in self.host.items("postgres_users") for client in user.get("clients") or []]
+
     def link(self, host: Host) -> Link:
         """Return how the tracking server on a host reaches the database.
 

@@ -289,7 +289,7 @@ class Stack:
             if database.name == host.name:
                 clients = host.items("postgres_clients") if host.given("postgres_clients") is not None else [client.ip for client in self.database_clients]
                 others = [member.host.ip for member in self.cluster if member.name != host.name]
-                found.append(Opening(database.port, tuple(unique([*map(str, clients), *others]))))
+                found.append(Opening(database.port, tuple(unique([*map(str, clients), *database.users_clients, *others]))))
                 found += [Opening(port, tuple(others)) for port in database.cluster_ports if others]
         found += [Opening(store.port, tuple(self._store_sources(host))) for store in self.stores if store.name == host.name]
         for proxy in self.proxies:

@@ -132,7 +132,7 @@ def test_one_whose_servers_do_not_verify_is_rolled_back(server: Host, command: l
     [
         ("atlas.mlflow.postgres : Dump the database of the backend store", "begun"),
         ("atlas.mlflow.postgres : Copy the cluster to the new version", "begun"),
-        ("atlas.mlflow.postgres : Read the databases and their owner", "begun"),
+        ("atlas.mlflow.postgres : Read the databases and their owners", "begun"),
         ("atlas.mlflow.mlflow_server : Probe the tracking server on its own host", "switched"),
     ],
 )

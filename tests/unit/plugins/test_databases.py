@@ -44,8 +44,20 @@ def test_a_password_is_known_by_its_verifier(verifier: str, password: str, same:
     ],
 )
 def test_only_what_differs_is_told(rows: list[dict[str, Any]], owner: bool, databases: list[str]) -> None:
-    assert differences(rows, "mlflow", "pencil", ["mlflow"]) == {"owner": owner, "databases": databases}
+    owners = [{"name": "mlflow", "password": "pencil", "databases": ["mlflow"]}]
+    assert differences(rows, owners) == {"owners": ["mlflow"] * owner, "databases": [{"name": name, "owner": "mlflow"} for name in databases]}
 
 
 def test_another_password_is_a_difference() -> None:
-    assert differences([ROLE, *DATABASES], "mlflow", "pen", ["mlflow", "mlflow_auth"]) == {"owner": True, "databases": ["mlflow_auth"]}
+    owners = [{"name": "mlflow", "password": "pen", "databases": ["mlflow", "mlflow_auth"]}]
+    assert differences([ROLE, *DATABASES], owners) == {"owners": ["mlflow"], "databases": [{"name": "mlflow_auth", "owner": "mlflow"}]}
+
+
+def test_each_owner_has_databases_of_its_own() -> None:
+    owners = [{"name": "mlflow", "password": "pencil", "databases": ["mlflow"]}, {"name": "grafana", "password": "pencil", "databases": ["grafana", "mlflow"]}]
+    assert differences([ROLE, *DATABASES], owners) == {
+        "owners": ["grafana"],
+        "databases": [{"name": "grafana", "owner": "grafana"}, {"name": "mlflow", "owner": "grafana"}],
+    }
+    reader = {"name": "mlflow", "password": "pencil"}
+    assert differences([ROLE, *DATABASES], [reader]) == {"owners": [], "databases": []}

@@ -9,12 +9,13 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 from ansible.errors import AnsibleError
-from ansible_collections.atlas.mlflow.plugins.action.plan import ActionModule
+from ansible_collections.atlas.mlflow.plugins.action.plan import ActionModule, play_secrets
 from ansible_collections.atlas.mlflow.plugins.filter.backup import backup_plan
 from ansible_collections.atlas.mlflow.plugins.filter.uris import with_password
 from ansible_collections.atlas.mlflow.plugins.module_utils.served_stores import read_stores
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import database
 from ansible_collections.atlas.mlflow.plugins.module_utils.uris import not_encoded
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import default_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import specifications
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import backup_hosts
 from in_process import act, trusted
@@ -313,3 +314,20 @@ def test_one_host_of_minio_is_no_pool() -> None:
     )
     assert found["one"]["minio_pools"] == [] and found["edge"]["proxied_stores"] == [] and found["web"]["s3_endpoint_url"] == "http://10.0.0.2:9000"
     assert [opening["port"] for opening in found["edge"]["firewall_needed"]] == [80]
+
+
+@pytest.mark.parametrize(
+    ("play", "inventory", "found"),
+    [
+        ({"minio_root_password": "of-the-play"}, {}, ["minio_root_password"]),
+        ({"minio_root_password": "{{ vault }}", "postgres_password": "x"}, {}, ["postgres_password", "minio_root_password"]),
+        # The default of a role, and what the inventory sets.
+        ({"minio_root_password": default_of("minio_root_password")}, {}, []),
+        ({"minio_root_password": "x"}, {"minio_root_password": "x"}, []),
+        ({}, {}, []),
+    ],
+)
+def test_the_plan_names_the_secrets_of_the_play(play: dict[str, str], inventory: dict[str, str], found: list[str]) -> None:
+    given = {"inventory_hostname": "db", "hostvars": {"db": inventory}, **inventory, **play}
+    assert default_of("minio_root_password") and default_of("no_such_variable") is None
+    assert play_secrets(given) == found

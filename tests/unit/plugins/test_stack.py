@@ -182,6 +182,17 @@ def test_a_secret_that_the_inventory_gives_is_its_own_to_change(tmp_path: Path) 
     assert secret_faults(hostvars, GROUPS, str(tmp_path)) == []
 
 
+def test_a_secret_that_the_play_gives_is_its_own_to_change(tmp_path: Path) -> None:
+    given = ["postgres_password", "minio_secret_key", "minio_root_password"]
+    assert secret_faults(hosts(**STACK), GROUPS, str(tmp_path), play_secrets=given) == []
+    (fault,) = secret_faults(hosts(**STACK), GROUPS, str(tmp_path), play_secrets=given[:2])
+    assert "already runs with minio_root_password, and" in fault
+    # A role without its playbook replaces no secret of another role.
+    assert secret_faults(hosts(**STACK), GROUPS, str(tmp_path), play_secrets=given[:1], role="postgres") == []
+    (fault,) = secret_faults(hosts(**STACK), GROUPS, str(tmp_path), role="minio")
+    assert "already runs with minio_root_password, minio_secret_key, and" in fault
+
+
 def test_a_database_that_is_not_the_groups_has_a_password_of_its_own(tmp_path: Path) -> None:
     hostvars = hosts(postgres_password="somebody-elses")
     hostvars["server"]["ansible_facts"]["stack"]["mlflow_server"]["stores"]["backend"]["host"] = "db.example.com"

@@ -48,6 +48,12 @@ REPLICAS = {
     }
 }
 
+#: A further user of PostgreSQL.
+OTHER = {"name": "grafana", "password": "long-enough-password", "databases": ["grafana"], "clients": ["10.0.0.0/24"]}
+
+#: A further account of MinIO.
+PHOTOS = {"access_key": "photos", "secret_key": "long-enough-secret", "buckets": ["photos"]}
+
 #: What a proxy asks.
 SERVERS = [{"name": "one", "address": "10.0.0.7:5001"}]
 
@@ -316,7 +322,14 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {**BASIC, "mlflow_server_users": [{"name": "ada", "pasword": "canary-secret-of-ada"}]}, ["pasword", "mlflow_server_users"]),
     ("mlflow_server", {"mlflow_server_extra_args": ["--app-name", "basic-auth"]}, ["--app-name: Set mlflow_server_auth"]),
     ("mlflow_server", {"mlflow_server_environment": {"MLFLOW_AUTH_ADMIN_PASSWORD": "canary-secret"}}, ["Set mlflow_server_admin_password"]),
-    ("postgres", {"postgres_more_databases": ["mlflow"]}, ["postgres_more_databases are mlflow, mlflow", "a name of its own"]),
+    ("postgres", {"postgres_users": [{**OTHER, "databases": ["mlflow"]}]}, ["the databases of postgres_users are mlflow, mlflow", "a name of its own"]),
+    ("postgres", {"postgres_users": [OTHER, OTHER]}, ["postgres_users has grafana. Give each user a name of its own"]),
+    ("postgres", {"postgres_users": [{**OTHER, "name": "mlflow_rotation"}]}, ["postgres_users has mlflow_rotation", "not one of"]),
+    ("postgres", {"postgres_users": [{**OTHER, "name": 'a" all'}]}, ["postgres_users has a", "letters, digits"]),
+    ("postgres", {"postgres_users": [{**OTHER, "password": "canary-pass"}]}, ["The password of grafana in postgres_users has fewer than 12 characters"]),
+    ("postgres", {"postgres_users": [{**OTHER, "clients": ["all trust"]}]}, ["The clients of postgres_users have all trust"]),
+    ("postgres", {"postgres_users": [{"name": "grafana"}]}, ["missing required arguments: password"]),
+    ("postgres", {"postgres_more_databases": ["mlflow"]}, ["the databases of postgres_users are mlflow, mlflow, grafana", "a name of its own"]),
     ("mlflow_server", {"mlflow_server_port": TAKEN}, ["mlflow_server_port is", "127.0.0.1:", "held by", "Stop that process"]),
     ("mlflow_server", {**OIDC, "mlflow_server_oidc_discovery_url": ""}, ["mlflow_server_oidc_discovery_url is empty", "/.well-known/openid-configuration"]),
     ("mlflow_server", {**OIDC, "mlflow_server_oidc_discovery_url": "http://login.example.org/.well-known/openid-configuration"}, ["starts with https://"]),
@@ -646,6 +659,12 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         {"_atlas_mlflow_plan": {"minio_host": "store", "minio_listen_address": "127.0.0.1"}},
         ["minio_listen_address is 127.0.0.1 on store, and the backup is made on case"],
     ),
+    ("minio", {"minio_accounts": [PHOTOS, PHOTOS]}, ["minio_accounts has photos. Give each account a name of its own"]),
+    ("minio", {"minio_accounts": [{**PHOTOS, "access_key": "mlflow"}]}, ["minio_accounts has mlflow", "not one of atlas-root, mlflow, mlflow-rotation"]),
+    ("minio", {"minio_accounts": [{**PHOTOS, "secret_key": "canary"}]}, ["photos in minio_accounts: set a secret_key of 12 characters or more, and buckets"]),
+    ("minio", {"minio_accounts": [{"access_key": "photos", "secret_key": "long-enough-secret"}]}, ["photos in minio_accounts: set a secret_key"]),
+    ("minio", {"minio_accounts": [{**PHOTOS, "buckets": ["Photos"]}]}, ["minio_accounts has the bucket Photos. S3 takes 3 to 63"]),
+    ("minio", {"minio_accounts": [{**PHOTOS, "state": "gone"}]}, ["must be one of", "gone"]),
     ("minio", {"minio_download_environment": {"HTTPS-PROXY": "http://proxy:3128"}}, ["minio_download_environment has HTTPS-PROXY"]),
     ("postgres", {"postgres_version": "", "ansible_facts": {"distribution_release": "sid"}}, ["postgres_version is empty and sid is not known"]),
     # The name of the system is the only message: every other one may be wrong.
@@ -696,9 +715,13 @@ GOOD = {
         "mlflow_server_webhook_key": WEBHOOK_KEY,
         "mlflow_server_kek_passphrase": "long-enough-passphrase",
     },
-    "postgres": {"postgres_password": "long-enough-password", "postgres_version": "17"},
+    "postgres": {"postgres_password": "long-enough-password", "postgres_version": "17", "postgres_users": [OTHER, {**OTHER, "name": "two", "databases": []}]},
     "etcd": {},
-    "minio": {"minio_root_password": "long-enough-password", "minio_secret_key": "long-enough-secret"},
+    "minio": {
+        "minio_root_password": "long-enough-password",
+        "minio_secret_key": "long-enough-secret",
+        "minio_accounts": [PHOTOS, {"access_key": "former", "state": "absent"}],
+    },
     "backup": {"backup_passphrase": "long-enough-passphrase"},
     "firewall": {"firewall_enabled": True, "firewall_allowed": [{"port": 9100, "sources": ["10.0.0.0/24", "2001:db8::/32", "any"]}]},
     "haproxy": {"haproxy_servers": [{"name": "one", "address": "192.0.2.1:5001"}]},
