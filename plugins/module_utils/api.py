@@ -44,11 +44,12 @@ class Api:
     def send(self, method: str, path: str, **content: Any) -> Answer:
         """Send one request, whatever its status.
 
+        :param method: The method. With C(DELETE?), the content stands in the address, as with C(GET).
         :raises Refused: If there is no answer, or the user may not log in.
         """
         try:
-            if method == "GET":
-                answer = self.server.ask(method, path, content)
+            if method in ("GET", "DELETE?"):
+                answer = self.server.ask(method.rstrip("?"), path, content)
             else:
                 answer = self.server.ask(method, path, body=json.dumps(content).encode(), headers={"Content-Type": "application/json"})
         except NoAnswer as failure:
@@ -79,14 +80,14 @@ class Api:
         if self.only_look:
             return {}
         answer = self.send(method, path, **content)
-        if answer.status != 200:
-            raise Refused(f"{method} {path} was answered by {answer.seen}{self._why(answer, unknown)}")
+        if not 200 <= answer.status < 300:
+            raise Refused(f"{method.rstrip('?')} {path} was answered by {answer.seen}{self._why(answer, unknown)}")
         return answer.json()
 
     @staticmethod
     def _why(answer: Answer, unknown: str) -> str:
         # A path that MLflow has is answered with an error code in JSON.
-        return f": {unknown}" if unknown and answer.status in (404, 405) and not answer.json().get("error_code") else ""
+        return f": {unknown}" if unknown and answer.status in (404, 405, 503) and not answer.json().get("error_code") else ""
 
 
 def changed_keys(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -1,14 +1,14 @@
 #!/usr/bin/python
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Ansible module that lists experiments, registered models, prompts and webhooks of a tracking server."""
+"""Ansible module that lists experiments, registered models, prompts, webhooks and workspaces of a tracking server."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 ---
 module: mlflow_info
-short_description: List experiments, registered models, prompts and webhooks of an MLflow tracking server
+short_description: List experiments, registered models, prompts, webhooks and workspaces of an MLflow tracking server
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
@@ -22,10 +22,11 @@ description:
   - Returns what a tracking server has, by name, with all pages of long lists. A user with few permissions gets what this user may read.
 options:
   subset:
-    description: What to list. Webhooks need a release that has them, and an administrator if the server has users.
+    description: What to list. Webhooks and workspaces need a release that has them. Webhooks need an administrator if the server
+      has users.
     type: list
     elements: str
-    choices: [experiments, registered_models, prompts, webhooks]
+    choices: [experiments, registered_models, prompts, webhooks, workspaces]
     default: [experiments, registered_models, prompts]
 """
 
@@ -67,6 +68,12 @@ webhooks:
   type: dict
   sample:
     deployment: {webhook_id: "5a", state: present, url: "https://deployment.example.org/mlflow", events: [model_version.created], description: "", active: true}
+workspaces:
+  description: The workspaces, each with its description and the place of its artifacts, which is empty for the place below that of the server.
+  returned: if asked for
+  type: dict
+  sample:
+    vision: {state: present, description: Pictures and video, default_artifact_root: ""}
 """
 
 from typing import Any
@@ -80,7 +87,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "subset": {
         "type": "list",
         "elements": "str",
-        "choices": ["experiments", "registered_models", "prompts", "webhooks"],
+        "choices": ["experiments", "registered_models", "prompts", "webhooks", "workspaces"],
         "default": ["experiments", "registered_models", "prompts"],
     },
 }

@@ -13,6 +13,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.objects.prompts impor
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.registered_models import IS_PROMPT, RegisteredModels
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.tags import pairs
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.webhooks import Webhooks
+from ansible_collections.atlas.mlflow.plugins.module_utils.objects.workspaces import API as WORKSPACES
+from ansible_collections.atlas.mlflow.plugins.module_utils.objects.workspaces import UNKNOWN, Workspaces
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API
 
 
@@ -44,5 +46,18 @@ def shown_webhooks(api: Api) -> dict[str, Any]:
     return {row["name"]: {"webhook_id": row["webhook_id"], **kind.shown(row)} for row in kind.all()}
 
 
+def shown_workspaces(api: Api) -> dict[str, Any]:
+    """Return the workspaces, by name."""
+    kind = Workspaces(api)
+    found = api.get(f"{WORKSPACES}/workspaces", UNKNOWN) or {}
+    return {row["name"]: kind.shown({**row, "members": None}) for row in found.get("workspaces") or ()}
+
+
 #: What a module may list, by its name.
-SHOWN = {"experiments": shown_experiments, "registered_models": shown_models, "prompts": shown_prompts, "webhooks": shown_webhooks}
+SHOWN = {
+    "experiments": shown_experiments,
+    "registered_models": shown_models,
+    "prompts": shown_prompts,
+    "webhooks": shown_webhooks,
+    "workspaces": shown_workspaces,
+}

@@ -75,6 +75,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         stores.backend_password_is_encoded,
         stores.users_password_is_encoded,
         stores.backend_is_shared,
+        stores.workspaces_are_known_to_the_release,
         stores.read_replicas_are_known_to_the_release,
         stores.read_replicas_are_there,
         stores.read_replica_is_one_of_the_backend,

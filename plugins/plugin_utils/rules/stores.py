@@ -18,6 +18,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import store_c
 #: The first release whose server offers downloads by links to S3.
 DIRECT_SINCE = "3.15.0"
 BACKEND, USERS, DESTINATION = "mlflow_server_backend_store_uri", "mlflow_server_auth_store_uri", "mlflow_server_artifacts_destination"
+WORKSPACES_OPTION = "--enable-workspaces"
 REPLICA, REPLICA_OPTION = "mlflow_server_read_replica_store_uri", "--read-replica-backend-store-uri"
 ENDPOINT = "mlflow_server_s3_endpoint_url"
 #: The collection's folder on a host.
@@ -112,6 +113,17 @@ def backend_is_shared(given: RoleSettings) -> str:
     return (
         f"The group mlflow_servers has {servers(given)} hosts, and the backend store is SQLite, a file that they cannot share. Put a host in the group "
         f"postgres, or set {BACKEND}."
+    )
+
+
+def workspaces_are_known_to_the_release(given: RoleSettings) -> str:
+    """The release has workspaces."""
+    if not given.flag("mlflow_server_workspaces") or find(options_facts(given).get("options") or [], WORKSPACES_OPTION):
+        return ""
+    able = [release for release in shipped(given) if find(read_options(release)["options"], WORKSPACES_OPTION)]
+    return (
+        f"mlflow_server_workspaces is true, and MLflow {known_version(given)} has no {WORKSPACES_OPTION}. Leave it out, or set mlflow_server_version to "
+        f"{' or '.join(able)}."
     )
 
 

@@ -21,6 +21,12 @@ class FakeObjects(ThreadingHTTPServer):
         self.experiments: dict[str, dict[str, Any]] = {}
         self.models: dict[str, dict[str, Any]] = {}
         self.hooks: list[dict[str, Any]] = []
+        self.spaces: dict[str, dict[str, Any]] = {"default": {"name": "default"}}
+        #: The roles of workspaces, each with its users, and the numbers of the users.
+        self.space_roles: list[dict[str, Any]] = []
+        self.people = {"ada": 1, "grace": 2}
+        #: Workspaces with something in them.
+        self.full: set[str] = set()
         #: Each request that changed something.
         self.changes: list[str] = []
         #: Whether the release has webhooks, and can remove the tag of an experiment.
@@ -79,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
             fake.changes.append(f"{self.command} {call.partition('/h')[0]}")
         if fake.broken and call.endswith(fake.broken):
             self.reply({"error_code": "INTERNAL_ERROR", "message": "broken on purpose"}, 500)
-        elif not fake.new and (call.startswith("webhooks") or call.endswith("delete-experiment-tag")):
+        elif not fake.new and (call.startswith(("webhooks", "workspaces")) or call.endswith("delete-experiment-tag")):
             self.unknown()
         else:
             getattr(self, call.partition("/")[0].replace("-", "_"))(call.partition("/")[2], sent)
@@ -157,6 +163,50 @@ class Handler(BaseHTTPRequestHandler):
         assert sent["source"] == "dummy-source"
         number = self.server.add_version(sent["name"], {row["key"]: row["value"] for row in sent["tags"]})
         self.reply({"model_version": {"version": number}})
+
+    def workspaces(self, call: str, sent: dict[str, Any]) -> None:
+        """Answer about workspaces."""
+        fake = self.server
+        if self.command == "GET" and not call:
+            self.reply({"workspaces": list(fake.spaces.values())})
+        elif self.command == "POST":
+            fake.spaces[sent["name"]] = sent
+            self.reply({"workspace": sent}, 201)
+        elif call not in fake.spaces:
+            self.missing()
+        elif self.command == "DELETE" and call in fake.full and sent["mode"] == "RESTRICT":
+            self.reply({"error_code": "INVALID_STATE", "message": f"Cannot delete workspace '{call}': it has experiments"}, 500)
+        elif self.command == "DELETE":
+            fake.full = {"default"} if sent["mode"] == "SET_DEFAULT" else set()
+            del fake.spaces[call]
+            self.reply({})
+        else:
+            fake.spaces[call].update(sent)
+            self.reply({"workspace": fake.spaces[call]})
+
+    def users(self, _call: str, _sent: dict[str, Any]) -> None:
+        """List the users."""
+        self.reply({"users": [{"id": number, "username": name} for name, number in self.server.people.items()]})
+
+    def roles(self, call: str, sent: dict[str, Any]) -> None:
+        """Answer about the roles of workspaces."""
+        fake = self.server
+        role = next((one for one in fake.space_roles if str(one["id"]) == str(sent.get("role_id"))), {})
+        if call == "list":
+            self.reply({"roles": [one for one in fake.space_roles if one["workspace"] == sent["workspace"]]})
+        elif call == "users/list":
+            self.reply({"assignments": [{"user_id": fake.people[name], "role_id": role["id"]} for name in role["users"]]})
+        elif call == "create":
+            fake.space_roles.append({"id": next(fake.numbers), "workspace": sent["workspace"], "name": sent["name"], "users": [], "permissions": []})
+            self.reply({"role": fake.space_roles[-1]})
+        else:
+            if call == "permissions/add":
+                role["permissions"].append((sent["resource_type"], sent["resource_pattern"], sent["permission"]))
+            elif call == "assign":
+                role["users"].append(sent["username"])
+            else:
+                role["users"].remove(sent["username"])
+            self.reply({})
 
     def webhooks(self, call: str, sent: dict[str, Any]) -> None:
         """Answer about webhooks."""

@@ -346,6 +346,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {**OIDC, "mlflow_server_oidc_groups": ["a,b"]}, ["has a name with a comma"]),
     ("mlflow_server", {**OIDC, "mlflow_server_admin_password": "short"}, ["mlflow_server_admin_password has 5 characters", "mlflow_server_auth is oidc"]),
     ("mlflow_server", {**OIDC, "mlflow_server_static_prefix": "/mlflow"}, ["mlflow_server_static_prefix is /mlflow", "pages at the root"]),
+    (
+        "mlflow_server",
+        {"mlflow_server_workspaces": True, "mlflow_server_version": "3.5.1"},
+        ["mlflow_server_workspaces is true, and MLflow 3.5.1 has no --enable-workspaces", "3.17.2 or 3.10.1"],
+    ),
     ("mlflow_server", {**OIDC, "mlflow_server_jobs_enabled": True}, ["mlflow_server_jobs_enabled is true", "jobs cannot log in"]),
     ("mlflow_server", {**OIDC, "mlflow_server_version": "3.10.1"}, ["fits no release older than 3.17.2", "mlflow_server_version is 3.10.1"]),
     ("mlflow_server", {**OIDC, "mlflow_server_lock_file": "/etc/hostname"}, ["mlflow_server_lock_file has no mlflow-oidc-auth"]),
@@ -712,6 +717,7 @@ GOOD = {
     "mlflow_server": {
         "mlflow_server_extra_args": ["--uvicorn-opts", "--timeout-keep-alive 300"],
         "mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": 5},
+        "mlflow_server_workspaces": True,
         "mlflow_server_webhook_key": WEBHOOK_KEY,
         "mlflow_server_kek_passphrase": "long-enough-passphrase",
     },

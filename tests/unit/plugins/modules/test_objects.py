@@ -20,12 +20,14 @@ CHURN = {"name": "churn", "tags": {"team": "retention", "cost": 3}}
 MODEL = {"name": "model", "description": "Predicts who leaves.", "tags": {"team": "retention"}, "aliases": {"champion": "latest", "first": 1}}
 SUMMARY = {"name": "summary", "template": "Summarize: {{ text }}", "description": "Short.", "aliases": {"production": "latest"}}
 HOOK = {"name": "hook", "url": "https://hooks.example.org/", "events": ["model_version.created", "prompt.created"], "secret": SECRET}
+VISION = {"name": "vision", "description": "Pictures", "members": {"ada": "MANAGE", "grace": "USE"}}
 #: A module with its option and a thing that it creates.
 KINDS = {
     "mlflow_experiment": ("experiments", CHURN),
     "mlflow_registered_model": ("registered_models", {**MODEL, "aliases": {}}),
     "mlflow_prompt": ("prompts", SUMMARY),
     "mlflow_webhook": ("webhooks", HOOK),
+    "mlflow_workspace": ("workspaces", VISION),
 }
 EACH = pytest.mark.parametrize("module", KINDS)
 
@@ -85,7 +87,7 @@ def test_a_bad_list_is_refused_before_anything_changes(fake: FakeObjects, module
 
 @EACH
 def test_a_failed_request_is_told(fake: FakeObjects, module: str) -> None:
-    fake.broken = "webhooks" if module == "mlflow_webhook" else "create"
+    fake.broken = {"mlflow_webhook": "webhooks", "mlflow_workspace": "workspaces"}.get(module, "create")
     assert "was answered by 500 Internal Server Error 'INTERNAL_ERROR broken on purpose'" in run(fake, module, KINDS[module][1])["msg"]
 
 
@@ -219,6 +221,55 @@ def test_a_release_without_webhooks_says_so(fake: FakeObjects) -> None:
     assert "this release of MLflow has no webhooks" in run(fake, "mlflow_webhook", HOOK)["msg"]
 
 
+# Workspaces
+
+
+def test_members_have_one_role_of_their_workspace(fake: FakeObjects) -> None:
+    run(fake, "mlflow_workspace", VISION, {"name": "speech", "default_artifact_root": "s3://speech/artifacts"})
+    assert fake.spaces["speech"]["default_artifact_root"] == "s3://speech/artifacts"
+    roles = {one["name"]: one for one in fake.space_roles}
+    assert {name: one["permissions"] for name, one in roles.items()} == {
+        "members-manage": [("workspace", "*", "MANAGE")],
+        "members-use": [("workspace", "*", "USE")],
+    }
+    assert {name: one["users"] for name, one in roles.items()} == {"members-manage": ["ada"], "members-use": ["grace"]}
+    changed = {"name": "vision", "members": {"ada": "USE", "grace": "NONE"}}
+    planned = run(fake, "mlflow_workspace", changed, check_mode=True)
+    assert planned["workspaces"] == {"vision": ["members"]} and roles["members-manage"]["users"] == ["ada"]
+    assert planned["diff"]["before"]["vision"]["members"] == {"ada": "MANAGE", "grace": "USE"}
+    assert run(fake, "mlflow_workspace", changed)["workspaces"] == planned["workspaces"]
+    assert {name: one["users"] for name, one in roles.items()} == {"members-manage": [], "members-use": ["ada"]}
+    assert run(fake, "mlflow_workspace", changed)["changed"] is False
+    # Users that are not named stay.
+    assert run(fake, "mlflow_workspace", {"name": "vision", "members": {"grace": "USE"}})["changed"]
+    assert roles["members-use"]["users"] == ["ada", "grace"]
+
+
+def test_what_a_workspace_has_is_removed_only_if_that_is_said(fake: FakeObjects) -> None:
+    run(fake, "mlflow_workspace", VISION)
+    fake.full = {"vision"}
+    gone = {"name": "vision", "state": "absent"}
+    assert "Cannot delete workspace 'vision': it has experiments" in run(fake, "mlflow_workspace", gone)["msg"]
+    assert run(fake, "mlflow_workspace", {**gone, "on_removal": "move_to_default"})["changed"]
+    assert (fake.full, list(fake.spaces)) == ({"default"}, ["default"])
+
+
+def test_the_workspace_of_the_server_stays(fake: FakeObjects) -> None:
+    assert "the workspace default is the server's own" in run(fake, "mlflow_workspace", {"name": "default", "state": "absent"})["msg"]
+    assert run(fake, "mlflow_workspace", {"name": "default", "members": {"ada": "USE"}})["changed"]
+
+
+def test_an_unknown_permission_is_refused(fake: FakeObjects) -> None:
+    message = run(fake, "mlflow_workspace", {"name": "vision", "members": {"ada": "EDIT"}})["msg"]
+    assert message == "the permission of ada in vision is EDIT: choose one of USE, MANAGE, NONE" and fake.changes == []
+
+
+def test_a_server_without_workspaces_says_so(fake: FakeObjects) -> None:
+    fake.new = False
+    assert "has no workspaces, or they are off: set mlflow_server_workspaces to true" in run(fake, "mlflow_workspace", VISION)["msg"]
+    assert "set mlflow_server_workspaces to true" in run(fake, "mlflow_info", subset=["workspaces"])["msg"]
+
+
 # All
 
 
@@ -230,7 +281,9 @@ def test_everything_is_listed_from_all_pages(fake: FakeObjects) -> None:
     run(fake, "mlflow_prompt", SUMMARY)
     run(fake, "mlflow_webhook", HOOK)
     fake.add_version("m0")
-    found = run(fake, "mlflow_info", subset=["experiments", "registered_models", "prompts", "webhooks"])
+    run(fake, "mlflow_workspace", VISION)
+    found = run(fake, "mlflow_info", subset=["experiments", "registered_models", "prompts", "webhooks", "workspaces"])
+    assert found["workspaces"]["vision"] == {"state": "present", "description": "Pictures", "default_artifact_root": ""}
     assert list(found["experiments"]) == ["churn", "e0", "e1", "e2"] and found["changed"] is False
     assert found["experiments"]["churn"]["tags"] == {"team": "retention", "cost": "3"}
     assert {name: one["newest_version"] for name, one in found["registered_models"].items()} == {"m0": "1", "m1": "", "m2": ""}

@@ -1,0 +1,135 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Workspaces, which keep the experiments, models and prompts of teams apart, with their members.
+
+A member has a role of the workspace with one permission for all of it. The roles and their requests are those of MLflow's basic-auth app.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.atlas.mlflow.plugins.module_utils.api import Api, Refused
+from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import ABSENT, Kind
+
+API = "/api/3.0/mlflow"
+#: The workspace that every server has, with what was there before workspaces were turned on.
+DEFAULT = "default"
+#: What a member may do in a whole workspace, and the word for none of it.
+MEMBER_PERMISSIONS = ("USE", "MANAGE")
+NONE = "NONE"
+#: Names of the roles that keep the members, by their permission.
+ROLES = {permission: f"members-{permission.lower()}" for permission in MEMBER_PERMISSIONS}
+UNKNOWN = "this release of MLflow has no workspaces, or they are off: set mlflow_server_workspaces to true"
+NO_ROLES = "members of a workspace need a release with roles, such as 3.17.2, and mlflow_server_auth: basic"
+
+
+class Workspaces(Kind):
+    """Workspaces. One that has experiments or models is not removed unless its option says so."""
+
+    word = "workspace"
+
+    def __init__(self, api: Api) -> None:
+        """Take the API of the server."""
+        super().__init__(api)
+        self._roles: dict[str, dict[str, int]] = {}
+        self._users: dict[int, str] = {}
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """Return a workspace with its members."""
+        found = self.api.get(f"{API}/workspaces/{name}", UNKNOWN)
+        return {**found["workspace"], "members": None} if found else None
+
+    def shown(self, present: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the state with the description, the place of artifacts, and the members that were read."""
+        if present is None:
+            return ABSENT
+        kept = {key: present.get(key) or "" for key in ("description", "default_artifact_root")}
+        return {"state": "present", **kept, **({"members": present["members"]} if present["members"] is not None else {})}
+
+    def wanted(self, thing: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the state. What is not given stays as it is, also the members that are not named."""
+        there = present or {}
+        if present is None and thing["name"] == DEFAULT:
+            raise Refused(f"the workspace {DEFAULT} is the server's own, and cannot be created")
+        state: dict[str, Any] = {"state": "present"}
+        for key in ("description", "default_artifact_root"):
+            state[key] = there.get(key) or "" if thing.get(key) is None else thing[key]
+        if thing.get("members"):
+            members = self._members(thing["name"]) if present else {}
+            if present is not None:
+                present["members"] = {user: members.get(user, NONE) for user in thing["members"]}
+                self.before[thing["name"]] = self.shown(present)
+            state["members"] = dict(thing["members"])
+        return state
+
+    def check_removal(self, thing: Mapping[str, Any], present: dict[str, Any]) -> None:
+        """Refuse to remove the server's own workspace. Remember what is to happen to what is in another one."""
+        if thing["name"] == DEFAULT:
+            raise Refused(f"the workspace {DEFAULT} is the server's own, and cannot be removed")
+        present["mode"] = thing["on_removal"]
+
+    def remove(self, present: dict[str, Any]) -> None:
+        """Remove a workspace. MLflow refuses if it is not empty, unless the option says what happens to its content."""
+        modes = {"refuse": "RESTRICT", "move_to_default": "SET_DEFAULT", "delete_content": "CASCADE"}
+        self.api.change("DELETE?", f"{API}/workspaces/{present['name']}", mode=modes[present["mode"]])
+
+    def bring(self, thing: Mapping[str, Any], present: dict[str, Any] | None) -> None:
+        """Create a workspace or change it, and set its members."""
+        name, wanted = thing["name"], self.after[thing["name"]]
+        given = {key: wanted[key] for key in ("description", "default_artifact_root") if wanted[key] != ((present or {}).get(key) or "")}
+        if present is None:
+            self.api.change("POST", f"{API}/workspaces", UNKNOWN, name=name, **given)
+        elif given:
+            self.api.change("PATCH", f"{API}/workspaces/{name}", **given)
+        before = self.before[name].get("members", {})
+        for user, permission in wanted.get("members", {}).items():
+            if before.get(user, NONE) != permission:
+                self._set_member(name, user, before.get(user, NONE), permission)
+
+    # -- members
+    def _members(self, workspace: str) -> dict[str, str]:
+        """Return the permission of each member of a workspace that a role of this collection keeps."""
+        self._read_roles(workspace)
+        found: dict[str, str] = {}
+        for permission in MEMBER_PERMISSIONS:
+            if number := self._roles[workspace].get(ROLES[permission]):
+                answer = self.api.get(f"{API}/roles/users/list", NO_ROLES, role_id=number) or {}
+                names = self._names()
+                found |= {names[one["user_id"]]: permission for one in answer.get("assignments") or () if one["user_id"] in names}
+        return found
+
+    def _read_roles(self, workspace: str) -> None:
+        if workspace not in self._roles:
+            answer = self.api.get(f"{API}/roles/list", NO_ROLES, workspace=workspace) or {}
+            self._roles[workspace] = {role["name"]: role["id"] for role in answer.get("roles") or ()}
+
+    def _names(self) -> dict[int, str]:
+        """Return the names of all users by their numbers."""
+        if not self._users:
+            answer = self.api.get("/api/2.0/mlflow/users/list", NO_ROLES) or {}
+            self._users = {user["id"]: user["username"] for user in answer.get("users") or ()}
+        return self._users
+
+    def _set_member(self, workspace: str, user: str, before: str, permission: str) -> None:
+        """Take the former role from a user, and give the wanted one."""
+        if self.api.only_look:
+            return
+        self._read_roles(workspace)
+        roles = self._roles[workspace]
+        if permission != NONE:
+            if ROLES[permission] not in roles:
+                made = self.api.change("POST", f"{API}/roles/create", NO_ROLES, workspace=workspace, name=ROLES[permission])
+                roles[ROLES[permission]] = made["role"]["id"]
+                self.api.change(
+                    "POST",
+                    f"{API}/roles/permissions/add",
+                    role_id=roles[ROLES[permission]],
+                    resource_type="workspace",
+                    resource_pattern="*",
+                    permission=permission,
+                )
+            self.api.change("POST", f"{API}/roles/assign", username=user, role_id=roles[ROLES[permission]])
+        if before != NONE:
+            self.api.change("DELETE", f"{API}/roles/unassign", username=user, role_id=roles[ROLES[before]])
