@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import shutil
 import tarfile
 import tempfile
 import urllib.request
@@ -15,7 +14,7 @@ from typing import Any
 import yaml
 
 from .golang import build, point_to
-from .shell import CACHE, ROOT, TestbedError, say, step
+from .shell import CACHE, ROOT, Progress, TestbedError, say, step
 
 PINS = ROOT / "roles" / "minio" / "files" / "downloads.yml"
 #: The path of the executable, for any flavour and version. The hosts of the test bed install this file.
@@ -37,12 +36,12 @@ def ensure() -> None:
             point_to(EXECUTABLE, path)
             return
     for flavour, path in fetched.items():
-        with step(f"MinIO: download {flavour} {pins[flavour]['version']}"):
-            if fetch(download_of(pins, flavour), path):
+        with step(f"MinIO: download {flavour} {pins[flavour]['version']}") as progress:
+            if fetch(download_of(pins, flavour), path, progress):
                 point_to(EXECUTABLE, path)
                 return
-    with step(f"MinIO: build {pins['source']['version']} from source, once"):
-        build(pins["source"], source)
+    with step(f"MinIO: build {pins['source']['version']} from source, once") as progress:
+        build(pins["source"], source, progress)
     point_to(EXECUTABLE, source)
 
 
@@ -53,7 +52,7 @@ def download_of(pins: dict[str, Any], flavour: str) -> dict[str, str]:
     return download
 
 
-def fetch(download: dict[str, str], target: Path) -> bool:
+def fetch(download: dict[str, str], target: Path, progress: Progress) -> bool:
     """Download an archive, check its sha256, and unpack its executable to ``target``.
 
     :returns: False if nothing answers.
@@ -63,7 +62,10 @@ def fetch(download: dict[str, str], target: Path) -> bool:
         archive = Path(folder) / "archive.tar.gz"
         try:
             with urllib.request.urlopen(download["url"], timeout=DOWNLOAD_TIMEOUT) as answer, archive.open("wb") as output:
-                shutil.copyfileobj(answer, output)
+                size, done = int(answer.headers.get("Content-Length") or 0) >> 20, 0
+                while chunk := answer.read(1 << 20):
+                    done += output.write(chunk)
+                    progress.share(done >> 20, size, "MB")
         except OSError as error:
             say(f"    no answer: {getattr(error, 'reason', error)}")
             return False

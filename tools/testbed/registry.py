@@ -38,8 +38,8 @@ def ensure() -> None:
     if path.exists():
         say(f"The registry is in place: {path}")
     else:
-        with step(f"Registry: build {pin['version']} from source, once"):
-            build(pin, path)
+        with step(f"Registry: build {pin['version']} from source, once") as progress:
+            build(pin, path, progress)
     point_to(EXECUTABLE, path)
     _ensure_images()
 

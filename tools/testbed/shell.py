@@ -109,27 +109,62 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
+class Progress:
+    """How far a step is: a bar on a terminal, and words in the lines that say from time to time that the step continues."""
+
+    WIDTH = 30
+
+    def __init__(self, title: str) -> None:
+        """Take the title of the step."""
+        self._title = title
+        self._drawn = ""
+        self.words = "goes on"
+
+    def share(self, done: int, total: int, unit: str = "") -> None:
+        """Show how much is done.
+
+        :param total: All there is to do, 0 if that is not known.
+        :param unit: The word behind the numbers.
+        """
+        if total:
+            full = self.WIDTH * min(done, total) // total
+            self.words = f"[{'#' * full}{'.' * (self.WIDTH - full)}] {100 * min(done, total) // total} % of {total} {unit}".rstrip()
+        else:
+            self.words = f"{done} {unit}".rstrip()
+        if sys.stdout.isatty() and self.words != self._drawn:
+            self._drawn = self.words
+            print(f"\r    {self._title}: {self.words}", end="", flush=True)
+
+    def end(self) -> None:
+        """End the line of the bar."""
+        if self._drawn:
+            print(flush=True)
+
+
 @contextlib.contextmanager
-def step(title: str, streams: bool = False) -> Iterator[None]:
+def step(title: str, streams: bool = False) -> Iterator[Progress]:
     """Print that a step starts, print from time to time that it continues, and at its end its seconds.
+
+    The step may say how far it is.
 
     :param streams: Whether the output of the step shows that it continues.
     """
     say(f"==> {title}")
-    started = time.monotonic()
+    started, progress = time.monotonic(), Progress(title)
     done = threading.Event()
 
     def beat() -> None:
         while not done.wait(HEARTBEAT):
-            say(f"    {title}: goes on, {time.monotonic() - started:.0f} s")
+            say(f"    {title}: {progress.words}, {time.monotonic() - started:.0f} s")
 
     heart = threading.Thread(target=beat, daemon=True)
     if not streams:
         heart.start()
     try:
-        yield
+        yield progress
     finally:
         done.set()
+        progress.end()
     say(f"    {title}: {time.monotonic() - started:.1f} s")
 
 

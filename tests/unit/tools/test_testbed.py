@@ -183,17 +183,17 @@ class TestMinio:
 
     def test_unpacks_the_pinned_archive(self, download: dict[str, str], tmp_path: Path):
         target = tmp_path / "cache" / "silo"
-        assert minio.fetch(download, target)
+        assert minio.fetch(download, target, shell.Progress("x"))
         assert target.read_bytes() == b"\x7fELF"
         assert target.stat().st_mode & 0o777 == 0o755
 
     def test_refuses_another_archive(self, download: dict[str, str], tmp_path: Path):
         with pytest.raises(TestbedError, match="sha256"):
-            minio.fetch({**download, "sha256": "0" * 64}, tmp_path / "silo")
+            minio.fetch({**download, "sha256": "0" * 64}, tmp_path / "silo", shell.Progress("x"))
         assert not (tmp_path / "silo").exists()
 
     def test_goes_on_where_nothing_answers(self, tmp_path: Path):
-        assert not minio.fetch({"url": "http://127.0.0.1:1/x.tar.gz", "sha256": "", "member": "x"}, tmp_path / "x")
+        assert not minio.fetch({"url": "http://127.0.0.1:1/x.tar.gz", "sha256": "", "member": "x"}, tmp_path / "x", shell.Progress("x"))
 
     def test_the_real_pins_are_whole(self):
         pins = yaml.safe_load(minio.PINS.read_text())
@@ -203,6 +203,27 @@ class TestMinio:
             assert entry["url"].startswith("https://")
             assert len(bytes.fromhex(entry["sha256"])) == 32
             assert entry["member"]
+
+
+class TestProgress:
+    def test_a_long_step_says_how_far_it_is(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+        monkeypatch.setattr(shell, "HEARTBEAT", 0.01)
+        with shell.step("Download") as progress:
+            progress.share(12, 48, "MB")
+            time.sleep(0.2)
+            progress.share(7, 0, "packages")
+            time.sleep(0.2)
+        lines = capsys.readouterr().out.splitlines()
+        assert any(line.startswith(f"    Download: [{'#' * 7}{'.' * 23}] 25 % of 48 MB, ") for line in lines)
+        assert any(line.startswith("    Download: 7 packages, ") for line in lines)
+        assert not any("\r" in line for line in lines)
+
+    def test_a_terminal_shows_a_bar(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        with shell.step("Download") as progress:
+            for done in (0, 24, 24, 48):
+                progress.share(done, 48, "MB")
+        assert capsys.readouterr().out.count("\r    Download: [") == 3
 
 
 class TestScenarios:
