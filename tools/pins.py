@@ -210,7 +210,7 @@ def main(arguments: list[str] | None = None) -> int:
             print("\n".join(raise_pins(ROOT, given.names)) or "Every pin has its newest version.")
             print("To prove it: make check, then make test.")
             return 0
-        said = take_up(ROOT, given.version, datetime.datetime.now(datetime.UTC).date().isoformat())
+        said = take_up(ROOT, given.version, datetime.datetime.now(datetime.timezone.utc).date().isoformat())
         print("\n".join(said) or "The options and the schemas are those of the release before.")
         print("\n".join(f"Without a short way: {line}" for line in short_ways(ROOT, given.version)) or "The release has all short ways.")
         print("To prove it: add the release to the scenario releases, then make check and make test SCENARIO=releases.")
