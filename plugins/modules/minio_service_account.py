@@ -39,9 +39,10 @@ options:
         description: The account's secret key. Required unless O(accounts[].state=absent).
         type: str
       buckets:
-        description: The buckets that the account may use. Required unless O(accounts[].state=absent).
+        description: The buckets that the account may use. Required unless O(accounts[].state=absent) or O(accounts[].policy) is set.
         type: list
         elements: str
+        default: []
       read_only:
         description: Whether the account may only read its buckets.
         type: bool
@@ -195,7 +196,7 @@ class Server:
         client = Minio(access_key=account["access_key"], secret_key=account["secret_key"], **self.place)
         try:
             # Use a listing: for a HEAD request, a server cannot say which of the two refusals applies. The prefix keeps the answer short.
-            next(client.list_objects(bucket_name=account["buckets"][0], prefix="no-such-prefix/"), None)
+            next(client.list_objects(bucket_name=(account["buckets"] or ["no-bucket"])[0], prefix="no-such-prefix/"), None)
         except S3Error as error:
             # The login works, but the account's present policy does not allow the bucket.
             return error.code in ("AccessDenied", "NoSuchBucket")
@@ -242,7 +243,7 @@ def keep(module: AnsibleModule) -> dict[str, Any]:
 ACCOUNT = {
     "access_key": {"type": "str", "required": True, "no_log": False},
     "secret_key": {"type": "str", "no_log": True},
-    "buckets": {"type": "list", "elements": "str"},
+    "buckets": {"type": "list", "elements": "str", "default": []},
     "read_only": {"type": "bool", "default": False},
     "policy": {"type": "dict"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -260,13 +261,16 @@ def main() -> None:
                 "required": True,
                 "no_log": False,
                 "options": ACCOUNT,
-                "required_if": [("state", "present", ("secret_key", "buckets"))],
+                "required_if": [("state", "present", ("secret_key",))],
             },
             "create_buckets": {"type": "bool", "default": False},
             "region": {"type": "str", "default": "us-east-1"},
         },
         supports_check_mode=True,
     )
+    for account in module.params["accounts"]:
+        if account["state"] == "present" and not (account["buckets"] or account["policy"]):
+            module.fail_json(msg=f"The account {account['access_key']} has neither buckets nor a policy. Set one of them.")
     minio_server.run(module, keep)
 
 
