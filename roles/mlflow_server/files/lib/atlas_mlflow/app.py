@@ -12,7 +12,7 @@ import os
 import types
 from typing import Any
 
-from atlas_mlflow import artifacts, flask_bridge, login_memory_basic, middleware, replicas, request_heads, sockets
+from atlas_mlflow import artifacts, flask_bridge, login_memory_basic, metrics, middleware, replicas, request_heads, sockets
 
 #: The application with users.
 _WITH_USERS = "mlflow.server.auth"
@@ -24,6 +24,8 @@ _LATE = (_WITH_USERS, "mlflow.store.jobs.sqlalchemy_store")
 
 #: MLflow's setting for the URI of replicas.
 _REPLICAS = "MLFLOW_READ_REPLICA_BACKEND_STORE_URI"
+#: The variable with the addresses and networks that may read the metrics.
+_METRICS_CLIENTS = "ATLAS_MLFLOW_METRICS_CLIENTS"
 #: The variable that names the application which MLflow's command line chose.
 _CHOSEN = "ATLAS_MLFLOW_APPLICATION"
 
@@ -64,4 +66,5 @@ def create_app() -> Any:
         flask_application = importlib.import_module("mlflow.server").app
         middleware.install(application, flask_bridge.install(application, flask_application))
         artifacts.install(application, flask_application)
-    return application
+    clients = os.environ.get(_METRICS_CLIENTS)
+    return metrics.Guard(application, clients.split(",")) if clients else application
