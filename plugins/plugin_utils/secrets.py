@@ -36,6 +36,7 @@ SECRETS = {
     "postgres_rewind_password": Secret("postgres_rewind_password", "postgres_host"),
     "minio_root_password": Secret("minio_root_password", "minio_host"),
     "minio_secret_key": Secret("minio_secret_key", "minio_host"),
+    "minio_metrics_secret_key": Secret("minio_metrics_secret_key", "minio_host"),
     "mlflow_admin_password": Secret("mlflow_server_admin_password", "first_server"),
     "mlflow_flask_secret_key": Secret("mlflow_server_flask_secret_key"),
     # A Fernet key: 32 bytes in URL-safe Base64; some bits of the last byte are zero.

@@ -252,7 +252,7 @@ def host_of(group: str, number: int = 0) -> Host:
 
 def stack_hosts() -> list[Host]:
     """Return every host that has a part in the stack."""
-    names = dict.fromkeys(name for group in ("mlflow_servers", "postgres", "minio", "haproxy") for name in hosts_of(group))
+    names = dict.fromkeys(name for group in ("mlflow_servers", "postgres", "minio", "haproxy", "prometheus") for name in hosts_of(group))
     return [testinfra.get_host(f"docker://{name}") for name in names]
 
 

@@ -45,7 +45,9 @@ def options_facts(given: RoleSettings) -> Mapping[str, Any]:
 def exposes_metrics(given: RoleSettings) -> bool:
     """Return whether the server has metrics for Prometheus."""
     arguments = [] if given.is_text("mlflow_server_extra_args") else given.items("mlflow_server_extra_args")
-    return bool(option_value(arguments, "--expose-prometheus", options_facts(given), given.table("mlflow_server_environment")))
+    return given.flag("mlflow_server_metrics") or bool(
+        option_value(arguments, "--expose-prometheus", options_facts(given), given.table("mlflow_server_environment"))
+    )
 
 
 def lock_lacks(given: RoleSettings, package: str) -> bool:
@@ -74,6 +76,16 @@ def no_upgrade_was_cut_short(given: RoleSettings) -> str:
     if not former or given.switch("_mlflow_server_upgrading"):
         return ""
     return f"An upgrade from {former} was cut short on this host. Run upgrade.yml, which goes on with it, or restore.yml, which makes an end of it."
+
+
+def release_guards_metrics(given: RoleSettings) -> str:
+    """A server with metrics for Prometheus runs on the web server with which the collection decides who may read them."""
+    if not given.flag("mlflow_server_metrics") or any("--allowed-hosts" in option["flags"] for option in options_facts(given)["options"]):
+        return ""
+    return (
+        f"mlflow_server_metrics is true, and MLflow {given.text('mlflow_server_version')} cannot keep others from its metrics. Use release 3.5 or newer, or "
+        "set atlas_mlflow_metrics: false for this host."
+    )
 
 
 def lock_has_metrics(given: RoleSettings) -> str:

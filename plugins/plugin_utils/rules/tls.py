@@ -15,6 +15,7 @@ CALLED_BY = {
     "mlflow_server": "Give others, or set mlflow_server_url to a name that the certificate is for.",
     "postgres": "Give others. The name by which PostgreSQL is called is atlas_mlflow_address of its host.",
     "minio": "Give others. The name by which MinIO is called is atlas_mlflow_address of its host.",
+    "metrics": "Give others. The name by which exporters are called is atlas_mlflow_address of their host.",
     "haproxy": "Give others, or set mlflow_server_url of the tracking servers to a name that the certificate is for.",
 }
 #: The place in the plan of the certificate from the inventory's own authority. It is made after the preflight.
@@ -37,6 +38,8 @@ def called_names(given: RoleSettings) -> list[str]:
     if given.role == "minio":
         return [str(given.variable("_minio_admin_address"))]
     address = str(given.variable("atlas_mlflow_address"))
+    if given.role == "metrics":
+        return [address] if given.planned("metrics_address") == given.variable("atlas_mlflow_ip") and address else []
     if given.role == "postgres":
         others = any(user.get("clients") for user in given.items("postgres_users"))
         return [address] if address and (others or given.items("postgres_clients")) else []

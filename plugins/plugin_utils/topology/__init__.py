@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 
 #: The groups whose hosts form the stack.
-GROUPS = ("mlflow_servers", "postgres", "minio", "haproxy")
+GROUPS = ("mlflow_servers", "postgres", "minio", "haproxy", "prometheus")
 
 
 def topology_hosts(groups: Mapping[str, Iterable[str]]) -> list[str]:

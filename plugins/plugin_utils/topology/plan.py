@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import ArtifactStore, TrackingServer
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.metrics import targets
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import HAPROXY_METRICS_PORT, ArtifactStore, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import Stack
 
 
@@ -149,6 +150,22 @@ def artifacts_plan(stack: Stack, host: Host) -> dict[str, Any]:
     }
 
 
+def metrics_plan(stack: Stack, host: Host) -> dict[str, Any]:
+    """Return what a host needs to know of Prometheus, and Prometheus of the hosts."""
+    found = targets(stack)
+    of_database = stack.exports_postgres(host)
+    return {
+        "metrics": stack.has_metrics(host),
+        "metrics_address": stack.metrics_address(host),
+        "metrics_clients": stack.metrics_clients(host),
+        "metrics_of_postgres": of_database,
+        "postgres_metrics_user": host.text("metrics_postgres_user") if of_database else "",
+        "haproxy_metrics_port": HAPROXY_METRICS_PORT if stack.has_metrics(host) else 0,
+        "metrics_targets": [target.facts for target in found],
+        "minio_metrics_account": stack.store.host.text("minio_metrics_access_key") if any(target.job == "minio" for target in found) and stack.store else "",
+    }
+
+
 def host_plan(stack: Stack, host: Host) -> dict[str, Any]:
     """Return the whole plan of a host.
 
@@ -161,6 +178,7 @@ def host_plan(stack: Stack, host: Host) -> dict[str, Any]:
         **proxies_plan(stack, host),
         **database_plan(stack, host),
         **artifacts_plan(stack, host),
+        **metrics_plan(stack, host),
         "memory": stack.memory(host),
         "data_removed": removal_plan(stack, host),
         "own_names": [*host.names, host.address, host.ip],

@@ -25,6 +25,8 @@ CLUSTER_OPTIONS = ("connect_timeout=3", *NETWORK_OPTIONS[1:])
 #: The path of the CA file on each tracking server's host.
 AUTHORITY_ON_HOST = "/etc/atlas-mlflow/tls/authority.pem"
 POSTGRES_SOCKETS = "/var/run/postgresql"
+#: The port of HAProxy's metrics if the stack has metrics and the inventory sets no port.
+HAPROXY_METRICS_PORT = 8405
 #: Variables of a server's host that determine the number of its connections.
 CONNECTION_SETTINGS = (
     "mlflow_server_environment",
@@ -301,15 +303,13 @@ class Proxy(Service):
         """Return the port on which the proxy passes requests to a pool of MinIO."""
         return self.host.number("haproxy_minio_port")
 
-    @property
-    def metrics_port(self) -> int:
-        """Return the port of HAProxy's metrics, 0 if there is none."""
-        return self.host.number("haproxy_metrics_port")
+    def metrics_port(self, has_metrics: bool) -> int:
+        """Return the port of HAProxy's metrics, 0 if there is none.
 
-    @property
-    def metrics_clients(self) -> list[str]:
-        """Return the addresses and networks that may read the metrics."""
-        return [str(client) for client in self.host.items("haproxy_metrics_clients")]
+        :param has_metrics: Whether the host has metrics for Prometheus.
+        """
+        given = self.host.given("haproxy_metrics_port")
+        return self.host.number("haproxy_metrics_port") if given is not None else HAPROXY_METRICS_PORT if has_metrics else 0
 
     @property
     def virtual_address(self) -> str:

@@ -55,6 +55,7 @@ class Stack:
         self.databases = [Database(host(name)) for name in groups.get("postgres") or []]
         self.stores = [ArtifactStore(host(name)) for name in groups.get("minio") or []]
         self.proxies = [Proxy(host(name)) for name in groups.get("haproxy") or []]
+        self.prometheus = [host(name) for name in groups.get("prometheus") or []]
 
     @property
     def first_server(self) -> TrackingServer | None:
@@ -139,7 +140,28 @@ class Stack:
         """Return the address on which the artifact store on a host listens. The hosts of a pool reach each other at it."""
         if self.pools:
             return host.given_text("minio_listen_address") or host.ip
-        return self.store.listen_address(self.servers) if self.store else LOOPBACK
+        address = self.store.listen_address(self.servers) if self.store else LOOPBACK
+        # MinIO listens on loopback in addition to an address that it gets, so its clients stay where they are.
+        return self.metrics_address(host) if address == LOOPBACK and not host.given_text("minio_listen_address") and self.has_metrics(host) else address
+
+    def has_metrics(self, host: Host) -> bool:
+        """Return whether a host has metrics for Prometheus: as the inventory says, or if the inventory has a host with Prometheus."""
+        return host.flag("atlas_mlflow_metrics") if host.given("atlas_mlflow_metrics") is not None else bool(self.prometheus)
+
+    def metrics_clients(self, host: Host) -> list[str]:
+        """Return the addresses and networks that may read the metrics of a host: those of Prometheus in the inventory, and those of others."""
+        if not self.has_metrics(host):
+            return []
+        return unique([*(one.ip for one in self.prometheus), *(str(client) for client in host.items("atlas_mlflow_metrics_clients"))])
+
+    def metrics_address(self, host: Host) -> str:
+        """Return the address on which exporters listen: loopback if Prometheus is only on the same host."""
+        return host.ip if set(self.metrics_clients(host)) - {host.ip} else LOOPBACK
+
+    def proxy_metrics_clients(self, proxy: Proxy) -> list[str]:
+        """Return the addresses and networks that may read the metrics of a proxy."""
+        given = proxy.host.given("haproxy_metrics_clients")
+        return [str(client) for client in proxy.host.items("haproxy_metrics_clients")] if given is not None else self.metrics_clients(proxy.host)
 
     @property
     def proxied_stores(self) -> list[dict[str, str]]:
@@ -284,22 +306,37 @@ class Stack:
         found = []
         for server in self.servers:
             if server.name == host.name:
-                found.append(Opening(server.port, tuple(proxy.host.ip for proxy in self.proxies) or (ANYBODY,)))
+                behind = tuple(unique([*(proxy.host.ip for proxy in self.proxies), *self.metrics_clients(host)]))
+                found.append(Opening(server.port, behind if self.proxies else (ANYBODY,)))
         for database in self.databases:
             if database.name == host.name:
                 clients = host.items("postgres_clients") if host.given("postgres_clients") is not None else [client.ip for client in self.database_clients]
                 others = [member.host.ip for member in self.cluster if member.name != host.name]
                 found.append(Opening(database.port, tuple(unique([*map(str, clients), *database.users_clients, *others]))))
                 found += [Opening(port, tuple(others)) for port in database.cluster_ports if others]
-        found += [Opening(store.port, tuple(self._store_sources(host))) for store in self.stores if store.name == host.name]
+        for store in self.stores:
+            if store.name == host.name:
+                sources = self._store_sources(host)
+                found.append(Opening(store.port, tuple(sources if ANYBODY in sources else unique([*sources, *self.metrics_clients(host)]))))
         for proxy in self.proxies:
             if proxy.name == host.name:
                 found += [Opening(port, (ANYBODY,)) for port in (self.proxy_port, proxy.redirect_port) if port]
                 found += [Opening(self.proxies[0].minio_port, tuple(self.store_clients))] if self.store_address else []
-                found += [Opening(proxy.metrics_port, tuple(proxy.metrics_clients))] if proxy.metrics_port and proxy.metrics_clients else []
+                port, readers = proxy.metrics_port(self.has_metrics(host)), tuple(self.proxy_metrics_clients(proxy))
+                found += [Opening(port, readers)] if port and readers else []
                 peers = tuple(peer.host.ip for peer in self.proxies if peer.name != host.name)
                 found += [Opening(0, peers)] if self.virtual_address and peers else []
-        return found
+        return found + self._exporter_openings(host)
+
+    def _exporter_openings(self, host: Host) -> list[Opening]:
+        """Return the ports of the exporters of a host, for Prometheus on other hosts."""
+        clients = tuple(client for client in self.metrics_clients(host) if client != host.ip)
+        ports = [host.number("metrics_node_port"), *([host.number("metrics_postgres_port")] if self.exports_postgres(host) else [])]
+        return [Opening(port, clients) for port in ports if clients]
+
+    def exports_postgres(self, host: Host) -> bool:
+        """Return whether a host has the exporter of PostgreSQL."""
+        return self.has_metrics(host) and any(database.name == host.name for database in self.databases)
 
     def memory(self, host: Host) -> list[dict[str, Any]]:
         """Return the services of a host, each with its role, a name for people, and the mebibytes that it needs under load."""

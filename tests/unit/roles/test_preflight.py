@@ -599,6 +599,36 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         ]
     ),
     ("firewall", {"firewall_allowed": [{"protocol": "tcp", "sources": ["any"]}]}, ["firewall_allowed", "has 0", "between 1 and 65535"]),
+    ("metrics", {"metrics_node_prot": 9100}, ["metrics_node_prot (did you mean metrics_node_port?)"]),
+    (
+        "metrics",
+        {"_atlas_mlflow_plan": {"metrics": True, "container_networks": {"minio": "n"}}},
+        ["minio_deployment is container", "atlas_mlflow_metrics: false"],
+    ),
+    ("metrics", {"metrics_listen_address": "prometheus"}, ["metrics_listen_address is prometheus", "IP address"]),
+    ("metrics", {"metrics_enabled": True, "metrics_node_port": 91000}, ["metrics_node_port is 91000", "between 1 and 65535"]),
+    ("metrics", {"metrics_enabled": True, "metrics_node_port": TAKEN}, [f"metrics_node_port is {TAKEN}", "held by", "set another port"]),
+    (
+        "metrics",
+        {"metrics_postgres_port": 9100, "_atlas_mlflow_plan": {"metrics": True, "metrics_of_postgres": True}},
+        ["metrics_node_port and metrics_postgres_port are the same"],
+    ),
+    ("metrics", {"atlas_mlflow_metrics_clients": ["prometheus.corp"]}, ["atlas_mlflow_metrics_clients has prometheus.corp", "10.1.0.0/24"]),
+    ("metrics", {"metrics_postgres_user": "postgres"}, ["metrics_postgres_user is postgres", "a name of its own"]),
+    ("metrics", {"metrics_tls_certificate": "/etc/hostname"}, ["One of metrics_tls_certificate and metrics_tls_key is set"]),
+    ("metrics", {"metrics_tls_certificate": AUTHORITY, "metrics_tls_key": AUTHORITY}, ["metrics_tls_certificate and metrics_tls_key do not fit"]),
+    ("prometheus", {"prometheus_alert": {}}, ["prometheus_alert (did you mean prometheus_alerts?)"]),
+    ("prometheus", {"prometheus_listen_address": "localhost"}, ["prometheus_listen_address is localhost", "IP address"]),
+    ("prometheus", {"prometheus_port": TAKEN}, [f"prometheus_port is {TAKEN}", "held by"]),
+    ("prometheus", {"prometheus_port": 0}, ["prometheus_port is 0", "between 1 and 65535"]),
+    ("prometheus", {"prometheus_retention": "30"}, ["prometheus_retention is 30", "such as 30d"]),
+    ("prometheus", {"prometheus_alerts": {"ServerDown": {"for": "5m"}}}, ["prometheus_alerts: ServerDown is no alert", "MlflowServerDown"]),
+    ("prometheus", {"prometheus_alertmanagers": ["http://alerts:9093"]}, ["prometheus_alertmanagers has http://alerts:9093", "HOST:PORT"]),
+    (
+        "mlflow_server",
+        {"mlflow_server_metrics": True, "mlflow_server_version": "3.0.1"},
+        ["mlflow_server_metrics is true, and MLflow 3.0.1 cannot keep others from its metrics", "3.5 or newer"],
+    ),
     ("firewall", {"firewall_allow": []}, ["firewall_allow (did you mean firewall_allowed?)"]),
     ("firewall", {"firewall_allowed": [{"port": 9100, "sources": ["monitor.example.com"]}]}, ["firewall_allowed has monitor.example.com", "10.0.0.0/24"]),
     ("firewall", {"firewall_allowed": [{"port": 9100}]}, ["sources", "firewall_allowed"]),
@@ -731,6 +761,8 @@ GOOD = {
     "backup": {"backup_passphrase": "long-enough-passphrase"},
     "firewall": {"firewall_enabled": True, "firewall_allowed": [{"port": 9100, "sources": ["10.0.0.0/24", "2001:db8::/32", "any"]}]},
     "haproxy": {"haproxy_servers": [{"name": "one", "address": "192.0.2.1:5001"}]},
+    "metrics": {},
+    "prometheus": {"prometheus_alerts": {"BackupTooOld": {"for": "6h"}}, "_atlas_mlflow_plan": {"metrics_targets": [], "minio_metrics_account": ""}},
 }
 
 

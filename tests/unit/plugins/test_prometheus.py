@@ -1,0 +1,148 @@
+"""What Prometheus reads of a stack, who reaches it, and the login at MinIO."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.prometheus import ALERTS, alert_faults, minio_token, prometheus_rules, prometheus_scrapes
+
+from inventories import Case, Run
+
+GROUPS = {"mlflow_servers": ["one"], "postgres": ["Two.Example.com"], "minio": ["one"], "haproxy": ["one"], "prometheus": ["ml_three"]}
+HOSTS: dict[str, dict[str, Any]] = {"one": {}, "Two.Example.com": {}, "ml_three": {}}
+FIREWALL = {"atlas_mlflow_firewall": True}
+
+
+def run(groups: dict[str, list[str]] | None = None, **given: Any) -> Run:
+    """Return the run of a stack with settings for all hosts."""
+    used = groups or GROUPS
+    names = dict.fromkeys(name for hosts in used.values() for name in hosts)
+    return Run(Case(used, {name: dict(given) for name in names}), secrets={})
+
+
+def targets(found: Run) -> dict[tuple[str, str], str]:
+    """Return the URL of each target, by its job and its host."""
+    return {(one["job"], one["host"]): f"{one['scheme']}://{one['address']}{one['path']}" for one in found.plans["one"]["metrics_targets"]}
+
+
+def test_without_prometheus_there_are_no_metrics() -> None:
+    found = run({key: hosts for key, hosts in GROUPS.items() if key != "prometheus"}, **FIREWALL)
+    for plan in found.plans.values():
+        assert plan["metrics"] is False and plan["metrics_targets"] == [] and plan["minio_metrics_account"] == "" and plan["postgres_metrics_user"] == ""
+    assert {opening.get("port") for opening in found.plans["one"]["firewall_needed"]} == {80, 5001, 9000}
+
+
+def test_a_prometheus_reads_each_part_of_the_stack() -> None:
+    assert targets(run()) == {
+        ("node", "one"): "http://10.0.0.1:9100/metrics",
+        ("node", "Two.Example.com"): "http://10.0.0.2:9100/metrics",
+        ("node", "ml_three"): "http://127.0.0.1:9100/metrics",
+        ("mlflow", "one"): "http://10.0.0.1:5001/metrics",
+        ("haproxy", "one"): "http://10.0.0.1:8405/metrics",
+        ("postgres", "Two.Example.com"): "http://10.0.0.2:9187/metrics",
+        ("minio", "one"): "http://10.0.0.1:9000/minio/v2/metrics/cluster",
+    }
+
+
+def test_the_firewalls_let_prometheus_in_and_nobody_else() -> None:
+    found = run(**FIREWALL)
+    openings = {opening["port"]: opening["sources"] for opening in found.plans["one"]["firewall_needed"]}
+    assert openings == {80: ["any"], 5001: ["10.0.0.1", "10.0.0.3"], 8405: ["10.0.0.3"], 9000: ["10.0.0.2", "10.0.0.3"], 9100: ["10.0.0.3"]}
+    of_database = {opening["port"]: opening["sources"] for opening in found.plans["Two.Example.com"]["firewall_needed"]}
+    assert of_database == {5432: ["10.0.0.1"], 9100: ["10.0.0.3"], 9187: ["10.0.0.3"]}
+    # Its own exporter is on loopback.
+    assert "firewall_needed" not in found.plans["ml_three"] or found.plans["ml_three"]["firewall_needed"] == []
+
+
+def test_a_prometheus_of_the_user_is_let_in_too() -> None:
+    groups = {"mlflow_servers": ["one"], "minio": ["one"]}
+    found = run(groups, **FIREWALL, atlas_mlflow_metrics=True, atlas_mlflow_metrics_clients=["10.9.0.9"])
+    plan = found.plans["one"]
+    assert plan["metrics_clients"] == ["10.9.0.9"] and plan["metrics_address"] == "10.0.0.1"
+    assert {"port": 9100, "sources": ["10.9.0.9"]} in plan["firewall_needed"]
+    # MinIO leaves loopback for it, and the server still uses loopback.
+    assert plan["minio_listen_address"] == "10.0.0.1" and plan["s3_endpoint_url"] == "http://127.0.0.1:9000"
+
+
+def test_on_one_host_everything_stays_on_loopback() -> None:
+    plan = run({"mlflow_servers": ["one"], "postgres": ["one"], "minio": ["one"], "prometheus": ["one"]}, **FIREWALL).plans["one"]
+    assert plan["metrics_address"] == "127.0.0.1" and plan["minio_listen_address"] == "127.0.0.1"
+    assert {opening["port"] for opening in plan["firewall_needed"]} & {9100, 9187} == set()
+    addresses = {one["job"]: one["address"] for one in plan["metrics_targets"]}
+    assert addresses["node"] == "127.0.0.1:9100" and addresses["postgres"] == "127.0.0.1:9187" and addresses["minio"] == "127.0.0.1:9000"
+
+
+def test_a_host_can_be_left_out() -> None:
+    found = Run(Case(GROUPS, {**HOSTS, "one": {"atlas_mlflow_metrics": False}}), secrets={})
+    assert {host for _job, host in targets(found)} == {"Two.Example.com", "ml_three"}
+    assert found.plans["one"]["metrics"] is False and found.plans["one"]["haproxy_metrics_port"] == 0
+
+
+def test_certificates_of_the_own_authority_are_checked_by_the_name_of_the_host() -> None:
+    found = run(atlas_mlflow_tls=True)
+    names = {(one["job"], one["scheme"]): one["server_name"] for one in found.plans["one"]["metrics_targets"] if one["host"] == "one"}
+    # The proxy ends TLS for the tracking server.
+    assert names == {("node", "https"): "one", ("mlflow", "http"): "", ("haproxy", "https"): "one", ("minio", "https"): "one"}
+
+
+def test_a_scrape_has_labels_by_the_inventory_and_the_token_only_for_minio() -> None:
+    scrapes = prometheus_scrapes(run(atlas_mlflow_tls=True).plans["one"]["metrics_targets"], "/etc/p", has_authority=True)
+    by_name = {one["job_name"]: one for one in scrapes}
+    assert len(by_name) == len(scrapes)
+    minio = by_name["atlas_mlflow_minio_one"]
+    assert minio["authorization"] == {"type": "Bearer", "credentials_file": "/etc/p/minio.token"}
+    assert minio["tls_config"] == {"ca_file": "/etc/p/authority.pem", "server_name": "one"}
+    assert minio["static_configs"] == [{"targets": ["10.0.0.1:9000"], "labels": {"job": "minio", "instance": "one"}}]
+    assert [name for name, one in by_name.items() if "authorization" in one] == ["atlas_mlflow_minio_one"]
+    assert "tls_config" not in by_name["atlas_mlflow_mlflow_one"]
+
+
+def test_the_token_is_signed_with_the_key_and_names_the_account() -> None:
+    head, claims, signature = minio_token("secret", "atlas-metrics").split(".")
+    padded = [part + "=" * (-len(part) % 4) for part in (head, claims, signature)]
+    assert json.loads(base64.urlsafe_b64decode(padded[0])) == {"alg": "HS512", "typ": "JWT"}
+    assert json.loads(base64.urlsafe_b64decode(padded[1])) == {"exp": 4102444800, "iss": "prometheus", "sub": "atlas-metrics"}
+    assert base64.urlsafe_b64decode(padded[2]) == hmac.new(b"secret", f"{head}.{claims}".encode(), hashlib.sha512).digest()
+    assert minio_token("secret", "atlas-metrics") == minio_token("secret", "atlas-metrics") != minio_token("other", "atlas-metrics")
+
+
+def test_an_inventory_changes_an_alert_or_leaves_it_out() -> None:
+    (group,) = prometheus_rules({"MlflowServerDown": {"for": "5s", "severity": "page"}, "ProxyDown": {"enabled": False}})["groups"]
+    rules = {rule["alert"]: rule for rule in group["rules"]}
+    assert len(rules) == len(ALERTS) - 1 and "ProxyDown" not in rules
+    assert rules["MlflowServerDown"]["for"] == "5s" and rules["MlflowServerDown"]["labels"] == {"severity": "page"}
+    assert rules["MlflowServerDown"]["annotations"] == {"summary": "The tracking server of {{ $labels.instance }} does not answer."}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ServerDown": {"for": "5s"}}, "ServerDown is no alert: the alerts are MlflowServerDown"),
+        ({"ProxyDown": {"fro": "5s"}}, "ProxyDown has fro: set enabled, expr, for, severity"),
+        ({"ProxyDown": "5s"}, "ProxyDown has no dictionary"),
+    ],
+)
+def test_a_change_that_nothing_reads_is_refused(changes: dict[str, Any], words: str) -> None:
+    (fault,) = alert_faults(changes)
+    assert words in fault
+
+
+def test_prometheus_gets_its_settings_and_no_secret_in_them() -> None:
+    found = Run(Case(GROUPS, HOSTS), secrets={"minio_metrics_secret_key": "canary-of-metrics"})
+    files = {entry["path"]: entry for entry in found.value("ml_three", "prometheus", "_prometheus_files")}
+    settings = yaml.safe_load(str(files["/etc/atlas-mlflow/prometheus/prometheus.yml"]["content"]))
+    assert [one["job_name"] for one in settings["scrape_configs"]][-1] == "atlas_mlflow_prometheus_ml_three"
+    assert files["/etc/atlas-mlflow/prometheus/minio.token"] == {"path": "/etc/atlas-mlflow/prometheus/minio.token", "group": "prometheus", "mode": "0640"}
+    rules = yaml.safe_load(str(files["/etc/atlas-mlflow/prometheus/rules.yml"]["content"]))
+    assert {rule["alert"] for rule in rules["groups"][0]["rules"]} == {alert.name for alert in ALERTS}
+    assert re.search("canary", json.dumps(list(files.values()))) is None
+    assert found.value("ml_three", "prometheus", "_prometheus_secrets") == {
+        "/etc/atlas-mlflow/prometheus/minio.token": minio_token("canary-of-metrics", "atlas-metrics")
+    }
