@@ -42,6 +42,8 @@ SWITCHES: dict[str, list[Any]] = {
     "atlas_mlflow_firewall": [True, False],
     "atlas_mlflow_deployment": ["systemd", "container"],
     "atlas_mlflow_container_network": ["team"],
+    "atlas_mlflow_metrics": [True, False],
+    "atlas_mlflow_metrics_clients": [["10.8.0.9"]],
 }
 #: What may be set for all hosts of a role, or for all hosts.
 SETTINGS: dict[str, dict[str, list[Any]]] = {

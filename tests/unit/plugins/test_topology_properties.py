@@ -439,8 +439,19 @@ CHANGED = {
         "certificate_names",
         "memory",
         "firewall_needed",
+        "metrics_targets",
     },
-    "haproxy": {"proxies", "proxy_names", "proxy_addresses", "proxy_urls", "virtual_addresses", "called_names", "minio_names", "firewall_needed"},
+    "haproxy": {
+        "proxies",
+        "proxy_names",
+        "proxy_addresses",
+        "proxy_urls",
+        "virtual_addresses",
+        "called_names",
+        "minio_names",
+        "firewall_needed",
+        "metrics_targets",
+    },
 }
 
 
