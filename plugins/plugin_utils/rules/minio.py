@@ -95,10 +95,14 @@ def accounts_have_names_of_their_own(given: RoleSettings) -> str:
 
 
 def accounts_have_what_they_need(given: RoleSettings) -> str:
-    """Each further account that should exist has a long secret key and buckets."""
+    """Each further account that should exist has a long secret key, and buckets or a policy."""
     present = [account for account in given.items("minio_accounts") if account.get("state", "present") == "present"]
-    wrong = [str(account["access_key"]) for account in present if len(str(account.get("secret_key") or "")) < LENGTH or not account.get("buckets")]
-    return f"{', '.join(wrong)} in minio_accounts: set a secret_key of {LENGTH} characters or more, and buckets." if wrong else ""
+    wrong = [
+        str(account["access_key"])
+        for account in present
+        if len(str(account.get("secret_key") or "")) < LENGTH or not (account.get("buckets") or account.get("policy"))
+    ]
+    return f"{', '.join(wrong)} in minio_accounts: set a secret_key of {LENGTH} characters or more, and buckets or a policy." if wrong else ""
 
 
 def bucket_has_a_name_of_s3(given: RoleSettings) -> str:

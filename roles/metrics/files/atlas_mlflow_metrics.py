@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 
 #: The folder from which the node exporter reads.
@@ -59,7 +59,7 @@ def certificates(folder: Path) -> dict[str, float]:
         is_read, said = run("openssl", "x509", "-noout", "-enddate", "-in", str(path))
         if is_read:
             ends = datetime.strptime(said.strip().partition("=")[2], "%b %d %H:%M:%S %Y %Z")
-            found[str(path)] = ends.replace(tzinfo=UTC).timestamp()
+            found[str(path)] = ends.replace(tzinfo=timezone.utc).timestamp()
     return found
 
 
