@@ -1,0 +1,136 @@
+"""One host of PostgreSQL becomes the first of three with its data, by two more hosts in the inventory.
+
+The tests build on one another, in this order.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pytest
+import testinfra
+from stack.support import assert_kept_run, hosts_of, play, playbook, query, said
+from testinfra.host import Host
+
+#: Seconds for a playbook.
+LONG = 900
+DIGEST = "SELECT count(*) || md5(string_agg(digest, ',' ORDER BY n)) FROM numbers"
+PARAMS = "SELECT string_agg(run_uuid || key || value, ',' ORDER BY run_uuid, key) FROM params"
+
+
+@pytest.fixture(scope="module")
+def members() -> dict[str, Host]:
+    """Return the hosts that are members in the end, the first one first."""
+    return {name: testinfra.get_host(f"docker://{name}") for name in hosts_of("postgres") + hosts_of("spares")}
+
+
+@pytest.fixture(scope="module")
+def first(members: dict[str, Host]) -> Host:
+    """Return the host that has the data."""
+    return next(iter(members.values()))
+
+
+@pytest.fixture(scope="module")
+def content(first: Host) -> list[str]:
+    """Return what the database has before other hosts join."""
+    query(first, "DROP TABLE IF EXISTS numbers; CREATE TABLE numbers AS SELECT n, md5(n::text) AS digest FROM generate_series(1, 20000) n")
+    return seen(first)
+
+
+@pytest.fixture(scope="module")
+def over() -> dict[str, object]:
+    """Return what is laid over the inventory: the further members."""
+    return {"postgres": {"hosts": {name: {} for name in hosts_of("spares")}}}
+
+
+@pytest.fixture(scope="module")
+def site(over: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Return the command that sets up the three members."""
+    return playbook("site", over, tmp_path_factory.mktemp("inventory"))
+
+
+def seen(host: Host) -> list[str]:
+    """Return the content of a member."""
+    return [query(host, DIGEST), query(host, PARAMS)]
+
+
+def state(members: dict[str, Host]) -> list[tuple[str, str]]:
+    """Return when PostgreSQL was started on each member, and its role."""
+    return [(query(host, "SELECT pg_postmaster_start_time()"), query(host, "SELECT pg_is_in_recovery()")) for host in members.values()]
+
+
+def wait_for_replicas(first: Host) -> None:
+    """Wait until two replicas stream, one of them synchronously."""
+    streaming = "SELECT count(*) || ' ' || count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) FROM pg_stat_replication WHERE state = 'streaming'"
+    deadline = time.monotonic() + 120
+    while query(first, streaming) != "2 1":
+        assert time.monotonic() < deadline, query(first, streaming)
+        time.sleep(2)
+
+
+def test_two_hosts_are_no_cluster(first: Host, content: list[str], tmp_path: Path) -> None:
+    over = {"postgres": {"hosts": {hosts_of("spares")[0]: {}}}}
+    done = play(playbook("site", over, tmp_path), patience=LONG)
+    assert done.returncode and "2 hosts, and none of two is a majority" in said(done), done.stdout
+    assert seen(first) == content
+
+
+def test_a_check_run_changes_nothing(first: Host, members: dict[str, Host], content: list[str], site: list[str]) -> None:
+    before = query(first, "SELECT pg_postmaster_start_time()")
+    done = play(site, "--check", patience=LONG)
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert query(first, "SELECT pg_postmaster_start_time()") == before and seen(first) == content
+    assert not any(host.file("/etc/patroni/config.yml").exists or host.file("/var/lib/etcd/atlas-mlflow").exists for host in members.values())
+
+
+def test_one_host_becomes_the_first_of_three(server: Host, first: Host, members: dict[str, Host], content: list[str], site: list[str]) -> None:
+    identifier = "SELECT system_identifier FROM pg_control_system()"
+    before = query(first, identifier)
+    done = play(site, patience=LONG)
+    assert done.returncode == 0, done.stdout[-5000:]
+    wait_for_replicas(first)
+    assert query(first, "SELECT pg_is_in_recovery()") == "f", "the host with the data is the primary"
+    assert {query(host, identifier) for host in members.values()} == {before}, "the data are those of the one host"
+    assert [seen(host) for host in members.values()] == [content] * 3
+    assert_kept_run(server)
+
+
+def test_a_second_run_changes_nothing(site: list[str]) -> None:
+    done = play(site, patience=LONG)
+    assert done.returncode == 0 and set(re.findall(r"changed=\d+", done.stdout)) == {"changed=0"}, done.stdout[-5000:]
+
+
+def test_check_runs_of_the_playbooks_for_members_change_nothing(members: dict[str, Host], over: dict[str, object], tmp_path: Path) -> None:
+    (spare,), names = hosts_of("others"), list(members)
+    # The new host in the place of the last one, and two more hosts of which one pair is about to leave.
+    replaced = {"postgres": {"hosts": {names[1]: {}, spare: {}}}}
+    before = state(members)
+    runs = {
+        ("switch_over_postgres", ""): over,
+        ("update_postgres", ""): over,
+        ("replace_postgres_member", names[2]): replaced,
+        ("remove_postgres_member", names[2]): over,
+    }
+    for number, ((name, leaving), laid) in enumerate(runs.items()):
+        (tmp_path / str(number)).mkdir()
+        done = play(
+            playbook(name, laid, tmp_path / str(number)),
+            "--check",
+            *(("--extra-vars", json.dumps({"postgres_member": leaving})) if leaving else ()),
+            patience=LONG,
+        )
+        # Two members would be left.
+        refused = name == "remove_postgres_member"
+        assert bool(done.returncode) == refused, done.stdout[-5000:]
+        assert ("the cluster has 2 members" in said(done)) == refused, done.stdout[-5000:]
+        assert state(members) == before, name
+    assert not testinfra.get_host(f"docker://{spare}").file("/etc/patroni/config.yml").exists
+
+
+def test_one_host_is_not_made_of_a_cluster(first: Host, content: list[str], tmp_path: Path) -> None:
+    done = play(playbook("site", {}, tmp_path), patience=LONG)
+    assert done.returncode and "A cluster does not become one host" in said(done), done.stdout
+    assert seen(first) == content
