@@ -31,7 +31,7 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset({"acts_on", "single_database"})
+    _VALID_ARGS = frozenset({"acts_on"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return a failed result with one sentence for each fault, or a result without changes."""
@@ -58,8 +58,7 @@ class ActionModule(ActionBase):
         needed, hosts = self._task.args.get("acts_on"), given.get("ansible_play_hosts_all", [])
         if needed is None or given["inventory_hostname"] not in hosts[:1]:
             return []
-        single = str(self._task.args.get("single_database") or "")
-        return inventory.faults(inventory.Inventory(given.get("groups", {}), tuple(hosts), tuple(needed), str(given.get("ansible_limit", "")), single))
+        return inventory.faults(inventory.Inventory(given.get("groups", {}), tuple(hosts), tuple(needed), str(given.get("ansible_limit", ""))))
 
     def _place_fault(self, given: dict[str, Any]) -> str:
         """Return what is wrong with the folder of the generated secrets, or an empty string."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.cluster_members import healthy_members
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters, image_version, major_version
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import begun_upgrade, changed_counts, clusters, image_version, major_version, unready
 
 
 class FilterModule:
@@ -15,4 +15,12 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {"postgres_version": major_version, "postgres_image_version": image_version, "postgres_clusters": clusters, "healthy_members": healthy_members}
+        return {
+            "postgres_version": major_version,
+            "postgres_image_version": image_version,
+            "postgres_clusters": clusters,
+            "postgres_unready": unready,
+            "postgres_upgrade": begun_upgrade,
+            "healthy_members": healthy_members,
+            "row_count_changes": changed_counts,
+        }

@@ -28,6 +28,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.uris import read_uri
 KEPT = "etc/atlas-mlflow/kept.json"
 #: The pools of several hosts of MinIO, in the form of MinIO's own configuration file.
 MINIO_POOLS = "etc/atlas-mlflow/minio-pools.json"
+#: The record of an upgrade of a cluster of PostgreSQL, and the folder with a folder for the data of each major version.
+POSTGRES_UPGRADE, POSTGRES_DATA = "etc/patroni/upgrade.json", "var/lib/postgresql"
 #: The record of the verification.
 SEEN = "etc/atlas-mlflow/seen.json"
 #: The data of the role etcd.
@@ -188,12 +190,20 @@ def read_minio(root: Path) -> dict[str, Any]:
 
 
 def read_postgres(root: Path) -> dict[str, Any]:
-    """Return the members of a cluster and the secrets that they share, or the secret of a PostgreSQL in a container."""
+    """Return the members of a cluster, the secrets that they share, the version and its upgrade, or the secret of a PostgreSQL in a container."""
     patroni = root / "etc/patroni/config.yml"
     if patroni.exists() and (settings := patroni_settings(patroni.read_text(encoding="utf-8"))):
         logins = settings["postgresql"]["authentication"]
         secrets = {f"postgres_{login}_password": logins[login]["password"] for login in ("replication", "rewind")}
-        return {"members": sorted(settings["tags"]["atlas_mlflow_members"].split(",")), "secrets": secrets}
+        data = str(settings["postgresql"].get("data_dir", ""))
+        note = root / POSTGRES_UPGRADE
+        return {
+            "members": sorted(settings["tags"]["atlas_mlflow_members"].split(",")),
+            "secrets": secrets,
+            "version": data.removeprefix(f"/{POSTGRES_DATA}/").partition("/")[0],
+            "data": sorted(path.parts[-3] for path in (root / POSTGRES_DATA).glob("*/main/PG_VERSION")),
+            "upgrade": json.loads(note.read_text(encoding="utf-8")) if note.exists() else {},
+        }
     path = root / "etc/atlas-mlflow/postgres/password"
     return {"secrets": {"postgres_superuser_password": path.read_text(encoding="utf-8").strip()}} if path.exists() else {}
 

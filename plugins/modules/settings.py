@@ -25,9 +25,6 @@ options:
       - If this option is given, even as an empty list, an inventory with a topology that the roles cannot set up is also refused.
     type: list
     elements: str
-  single_database:
-    description: For a playbook that cannot act on a cluster of PostgreSQL, what to do instead. Given with O(acts_on), it refuses several hosts in postgres.
-    type: str
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 """

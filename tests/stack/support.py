@@ -295,23 +295,23 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
     return re.sub(r"\s+", " ", done.stdout)
 
 
-def play_until(command: list[str], task: str, output: Path) -> subprocess.Popen[bytes]:
-    """Run a playbook, and return its process when it comes to a task."""
+def play_until(command: list[str], task: str, output: Path, patience: int = PATIENCE) -> subprocess.Popen[bytes]:
+    """Run a playbook, and return its process when it comes to a task, for which it has some seconds."""
     with output.open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True, env={**os.environ, "ANSIBLE_NOCOLOR": "1"})
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while f"[{task}]" not in output.read_text() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     assert f"[{task}]" in output.read_text(), output.read_text()[-3000:]
     return process
 
 
-def cut_short(hosts: Sequence[Host], command: list[str], task: str, output: Path) -> None:
+def cut_short(hosts: Sequence[Host], command: list[str], task: str, output: Path, patience: int = PATIENCE) -> None:
     """Run a playbook until it comes to a task, kill it there with all that it started on this machine, and let what it left on the hosts end.
 
     A module that Ansible has sent there goes on by itself: a verification would meet the next one's, which has the same experiment.
     """
-    process = play_until(command, task, output)
+    process = play_until(command, task, output, patience)
     # Ansible's workers lead sessions of their own, so a group is not all.
     for pid in family(process.pid, subprocess.run(["ps", "-e", "-o", "pid=", "-o", "ppid="], capture_output=True, text=True, check=True).stdout):
         with contextlib.suppress(ProcessLookupError):

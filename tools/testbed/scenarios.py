@@ -23,7 +23,7 @@ LONGEST_FIRST = ("containers", "survival", "recovery", "faults", "upgrade", "sto
 BY_NAME = ("browser", "cluster", "metrics", "roles_alone")
 #: Seconds after which a scenario is stopped, and for those with another limit.
 TIMEOUT = 3600
-TIMEOUTS = {"cluster": 3 * 3600}
+TIMEOUTS = {"cluster": 3 * 3600, "cluster_upgrade": 2 * 3600}
 #: Lines of a failed scenario's log that are shown.
 TAIL = 150
 

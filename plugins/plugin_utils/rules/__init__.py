@@ -286,6 +286,7 @@ UPGRADE: dict[str, tuple[Rule, ...]] = {
         postgres.upgrade_has_something_to_upgrade,
         postgres.upgrade_leads_to_a_newer_version,
         postgres.upgrade_has_the_former_programs,
+        postgres.upgrade_has_the_new_programs,
         postgres.upgrade_overwrites_nothing,
         postgres.upgrade_has_room,
     ),

@@ -24,8 +24,6 @@ class Inventory:
     needed: tuple[str, ...] = ()
     #: The value of --limit.
     limit: str = ""
-    #: What to do instead if the database is a cluster and the playbook cannot act on one. Empty if it can.
-    single_database: str = ""
 
 
 def there_is_a_server(inventory: Inventory) -> Iterable[str]:
@@ -73,14 +71,7 @@ def cluster_is_whole(inventory: Inventory) -> Iterable[str]:
         )
 
 
-def database_is_single(inventory: Inventory) -> Iterable[str]:
-    """A playbook that cannot act on a cluster of PostgreSQL refuses it."""
-    count = len(inventory.groups.get("postgres") or [])
-    if inventory.single_database and count > 1:
-        yield f"The group postgres has {count} hosts, and this playbook does not support a cluster yet. {inventory.single_database}"
-
-
-RULES = (cluster_has_a_majority, cluster_is_whole, database_is_single, there_is_a_server, pool_survives_the_loss_of_a_host, needed_hosts_are_in_the_limit)
+RULES = (cluster_has_a_majority, cluster_is_whole, there_is_a_server, pool_survives_the_loss_of_a_host, needed_hosts_are_in_the_limit)
 
 
 def faults(inventory: Inventory) -> list[str]:

@@ -66,7 +66,8 @@ def connections(given: RoleSettings) -> str:
 
 def no_upgrade_was_cut_short(given: RoleSettings) -> str:
     """No upgrade is unfinished on the host."""
-    if given.switch("_postgres_upgrading") or not any(cluster["upgrade"] for cluster in clusters(given)):
+    noted = given.stack.get("upgrade") or any(cluster["upgrade"] for cluster in clusters(given))
+    if given.switch("_postgres_upgrading") or not noted:
         return ""
     return "An upgrade of this host's PostgreSQL was cut short. Run upgrade_postgres.yml again, with the inventory that it was begun with."
 
@@ -148,7 +149,7 @@ def upgrade_is_not_of_an_image(given: RoleSettings) -> str:
 
 def upgrade_has_something_to_upgrade(given: RoleSettings) -> str:
     """The host has a cluster to upgrade."""
-    if given.in_container or clusters(given):
+    if given.in_container or clusters(given) or given.stack.get("members"):
         return ""
     return "The host has no PostgreSQL to upgrade. Run site.yml, which sets it up."
 
@@ -169,6 +170,18 @@ def upgrade_has_the_former_programs(given: RoleSettings) -> str:
     if not former(given) or f"postgresql-{former(given)['version']}" in (given.facts.get("packages") or {}):
         return ""
     return f"The package postgresql-{former(given)['version']} is not installed, and its programs read the data that are to be taken along. Install it."
+
+
+def upgrade_has_the_new_programs(given: RoleSettings) -> str:
+    """The wanted version can be installed. The repository of the PostgreSQL project is added later."""
+    offered = given.variable("__postgres_offered", {}) or {}
+    if not former(given) or given.text("postgres_repository") == "pgdg" or not offered.get("rc"):
+        return ""
+    said = (str(offered.get("stderr") or "").strip().splitlines() or ["apt-get said nothing"])[-1]
+    return (
+        f"The package postgresql-{version_of(given)} cannot be installed on {given.host} ({said}). Set postgres_version to a version that the distribution "
+        "has, or set postgres_repository to pgdg."
+    )
 
 
 def upgrade_overwrites_nothing(given: RoleSettings) -> str:

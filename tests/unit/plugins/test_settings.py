@@ -144,14 +144,6 @@ def test_a_run_acts_on_all_members_of_a_cluster_or_on_none(limit: str, missing: 
     assert [f"--limit {limit} leaves out {missing}, which form a cluster" in fault for fault in said] == [True] * bool(missing)
 
 
-@pytest.mark.parametrize(("members", "refused"), [(["a"], False), (["a", "b", "c"], True)])
-def test_a_playbook_that_cannot_act_on_a_cluster_refuses_it(members: list[str], refused: bool) -> None:
-    own = {"groups": {"mlflow_servers": ["a"], "postgres": members}, "hostvars": {host: {"inventory_dir": "/i"} for host in members}}
-    arguments = {"acts_on": [], "single_database": "Load a dump."}
-    told = act(ActionModule, arguments, {**own, "ansible_play_hosts_all": members, "inventory_hostname": "a"}, tags=["always"])["faults"]
-    assert told == ["The group postgres has 3 hosts, and this playbook does not support a cluster yet. Load a dump."] * refused
-
-
 def test_the_first_host_of_a_run_tells_what_is_wrong_with_the_inventory() -> None:
     own = {"groups": {"postgres": ["a", "b"]}, "hostvars": {host: {"inventory_dir": "/i"} for host in "ab"}, "ansible_play_hosts_all": ["a", "b"]}
     told = [act(ActionModule, {"acts_on": []}, {**own, "inventory_hostname": host}, tags=["always"])["faults"] for host in "ab"]

@@ -91,6 +91,23 @@ def test_a_host_of_a_pool_tells_the_pools_and_no_folder(tmp_path: Path) -> None:
     assert found["pools"] == [["http://s:9000/a", "http://s:9000/b"]] and "folder" not in found
 
 
+def test_a_member_of_a_cluster_tells_its_version_and_its_upgrade(tmp_path: Path) -> None:
+    logins = {name: {"password": f"{name}-canary"} for name in ("replication", "rewind")}
+    settings = {"tags": {"atlas_mlflow_members": "two,one"}, "postgresql": {"authentication": logins, "data_dir": "/var/lib/postgresql/15/main"}}
+    path = tmp_path / "etc/patroni/config.yml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"# Written by a role.\n{json.dumps(settings)}")
+    found = stack.read_stack(tmp_path)["postgres"]
+    assert found["members"] == ["one", "two"] and "canary" not in json.dumps(found)
+    assert (found["version"], found["data"], found["upgrade"]) == ("15", [], {})
+    for version in ("15", "17"):
+        (tmp_path / f"var/lib/postgresql/{version}/main").mkdir(parents=True)
+    (tmp_path / "var/lib/postgresql/15/main/PG_VERSION").write_text("15")
+    (tmp_path / stack.POSTGRES_UPGRADE).write_text('{"from": "15", "phase": "begun"}')
+    found = stack.read_stack(tmp_path)["postgres"]
+    assert found["data"] == ["15"] and found["upgrade"] == {"from": "15", "phase": "begun"}
+
+
 def test_two_fingerprints_of_one_secret_differ() -> None:
     assert stack.fingerprint("one") != stack.fingerprint("one")
 

@@ -386,6 +386,16 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     (
         "postgres",
+        member("case", stack={**JOINED, "postgres": {**JOINED["postgres"], "version": "15"}}),
+        ["postgres_version is 17", "the data are those of PostgreSQL 15", "upgrade_postgres.yml"],
+    ),
+    (
+        "postgres",
+        member("case", stack={**JOINED, "postgres": {**JOINED["postgres"], "version": "17", "upgrade": {"from": "15", "phase": "switched"}}}),
+        ["was cut short", "upgrade_postgres.yml again"],
+    ),
+    (
+        "postgres",
         {"postgres_settings": {"max_connections": 100}, "postgres_connections": 98},
         ["max_connections 100", "may open 98", "mlflow_server_workers", "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE"],
     ),
@@ -844,6 +854,16 @@ UPGRADES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("postgres", {"ansible_facts": {"postgres_clusters": [FORMER], "packages": {}}}, ["The package postgresql-15 is not installed"]),
     (
         "postgres",
+        {"ansible_facts": {"postgres_clusters": [FORMER]}, "__postgres_offered": {"rc": 100, "stderr": "Reading\nE: Unable to locate package\n"}},
+        ["postgresql-17 cannot be installed", "(E: Unable to locate package)", "postgres_repository to pgdg"],
+    ),
+    (
+        "postgres",
+        {"postgres_version": "14", **member("case", stack={"postgres": {"members": ["case"], "version": "15"}})},
+        ["postgres_version is 14, and the host has PostgreSQL 15"],
+    ),
+    (
+        "postgres",
         {"ansible_facts": {"postgres_clusters": [FORMER]}, "__postgres_leftover": {"stat": {"exists": True}}},
         ["/var/lib/postgresql/17/main has data already"],
     ),
@@ -859,6 +879,11 @@ UPGRADES: list[tuple[str, dict[str, Any], list[str]]] = [
 ]
 #: Variables with which an upgrade goes on.
 UPGRADABLE: list[tuple[str, dict[str, Any]]] = [
+    ("postgres", {**member("case", stack={"postgres": {"members": ["case"], "version": "15"}}), "__postgres_offered": {"rc": 0, "stderr": ""}}),
+    (
+        "postgres",
+        {"ansible_facts": {"postgres_clusters": [FORMER]}, "postgres_repository": "pgdg", "__postgres_offered": {"rc": 100, "stderr": "E: none"}},
+    ),
     ("mlflow_server", {"mlflow_server_upgrade_from": "3.10.1", "mlflow_server_upgrade_wanted": True}),
     (
         "postgres",
