@@ -646,6 +646,14 @@ FAULTS: dict[str, Fault] = {
             "Let the proxies' firewalls and networks pass VRRP between them. Where keepalived does not run, start it: it removes the address if another proxy "
             "has it.",
         ),
+        Fault(
+            "proxy-without-primary",
+            "cluster",
+            "A proxy passes connections to PostgreSQL (mlflow_server_postgres_route: haproxy), and no member tells it that it is the primary. Tracking servers "
+            "use another proxy, or have no database if there is none.",
+            "See why HAProxy finds each member down (journalctl -u haproxy on the proxy): it asks Patroni's API at postgres_patroni_port with TLS. Open this "
+            "port to the proxies, and run site.yml, which renews certificates and settings.",
+        ),
         # The OpenID provider of the server
         Fault(
             "provider-untrusted",

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 MASTER = "/run/haproxy/master.sock"
 #: The backends with the tracking servers and with the hosts of a pool of MinIO.
 BACKEND, STORES = "mlflow_servers", "minio"
+#: The backend with the members of a cluster of PostgreSQL, of which the primary alone passes its check.
+DATABASES = "postgres"
 #: Seconds for one answer of HAProxy, and between two questions.
 PATIENCE, PAUSE = 5, 0.2
 #: Seconds to wait for another server that gets requests, such as one that has just started.

@@ -42,6 +42,7 @@ def aliases(hostvars: Hosts, groups: Mapping[str, list[str]], own: str, of_artif
 
     :param own: The host with the settings. Its loopback, its sockets and its containers are the host itself.
     :param of_artifacts: Whether the settings are those of an artifact store. A pool of MinIO is one store at each of its hosts and proxies: its first host.
+        In the same way, a cluster of PostgreSQL is one database at each of its members and at the proxies: its first member.
     """
     known = {}
     for host in topology_hosts(groups):
@@ -54,10 +55,15 @@ def aliases(hostvars: Hosts, groups: Mapping[str, list[str]], own: str, of_artif
         if name
     ]
     known.update(dict.fromkeys(["", "localhost", "127.0.0.1", "::1", "0.0.0.0", *beside], own))
-    pool, proxies = groups.get("minio", []), groups.get("haproxy", [])
+    pool, cluster, proxies = groups.get("minio", []), groups.get("postgres", []), groups.get("haproxy", [])
+    shared = [address for host in proxies for address in _shared_addresses(hostvars[host])]
     if of_artifacts and len(pool) > 1:
         ways = [name for host in (*pool, *proxies) for name in _calls(hostvars[host], host)]
-        known.update(dict.fromkeys([*ways, *(address for host in proxies for address in _shared_addresses(hostvars[host]))], pool[0]))
+        known.update(dict.fromkeys([*ways, *shared], pool[0]))
+    if not of_artifacts and len(cluster) > 1:
+        # A proxy that has a PostgreSQL of its own passes no connections on for it.
+        passing = [host for host in proxies if host not in cluster and not stack_of(hostvars[host], "postgres")]
+        known.update(dict.fromkeys([*(name for host in passing for name in _calls(hostvars[host], host)), *shared], cluster[0]))
     return known
 
 
@@ -78,7 +84,7 @@ def place(store: Mapping[str, str], known: Mapping[str, str], managed: Mapping[s
         return store["kind"], "", "", store["name"]
     host = known.get(store["host"], store["host"]) if store["host"] or store["kind"] == "postgresql" else ""
     # Members of a cluster come and go, and the others have the database as before.
-    hosts = [host, *(known.get(one.strip("[]"), one) for one in store.get("hosts", "").split(","))]
+    hosts = [host, *(known.get(one.strip("[]"), one) for one in store.get("hosts", "").split(",") if one)]
     if store["kind"] == "postgresql" and any(one in cluster for one in hosts):
         host = cluster[0]
     port = store["port"] or ("5432" if store["kind"] == "postgresql" else "")

@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils import units
 from ansible_collections.atlas.mlflow.plugins.module_utils.commands import Run
+from ansible_collections.atlas.mlflow.plugins.module_utils.haproxy import DATABASES, MASTER, Proxy, asker
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import patroni_settings
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask, tls_context
 
@@ -162,9 +163,18 @@ class Host:
 
     # -- the address that proxies share
     def proxy(self, address: str, addresses: Iterable[str]) -> dict[str, Any]:
-        """Return whether the host has the address, and whether keepalived and HAProxy run.
+        """Return whether the host has the address, whether keepalived and HAProxy run, and the primaries that HAProxy finds.
 
         :param address: The address that the proxies share.
         :param addresses: The addresses of the host's interfaces.
         """
-        return {"has_address": address in addresses, "keepalived": self._service("keepalived.service"), "haproxy": self._service("haproxy.service")}
+        services = {name: self._service(f"{name}.service") for name in ("keepalived", "haproxy")}
+        return {"has_address": address in addresses, **services, "primaries": self._primaries()}
+
+    def _primaries(self) -> list[str] | None:
+        """Return the members to which HAProxy passes connections to PostgreSQL, None if it passes none on or does not answer."""
+        try:
+            servers = Proxy(asker(str(self._root / MASTER.lstrip("/"))), DATABASES).servers()
+        except OSError:
+            return None
+        return [name for name, server in servers.items() if server.running] if servers else None

@@ -40,6 +40,7 @@ SHARED = (
     judge_cluster.check_replicas,
     judge_pool.check_pool,
     judge_proxies.check_virtual_address,
+    judge_proxies.check_way_to_postgres,
 )
 _WITHOUT_DATABASE = ("database-down", "database-failed", "api-fails", "server-starting", "server-not-running", "backend-store-fails", "client-cannot-connect")
 #: The tracking servers reach a pool of MinIO by the address of the proxies too.
@@ -48,6 +49,7 @@ _WITHOUT_ADDRESS = ("client-cannot-connect", "firewall-drop", "s3-down")
 EXPLAINED = {
     "cluster-without-primary": _WITHOUT_DATABASE,
     "etcd-without-quorum": _WITHOUT_DATABASE,
+    "proxy-without-primary": _WITHOUT_DATABASE,
     "pool-without-write-quorum": ("s3-down", "s3-failed"),
     "virtual-address-missing": _WITHOUT_ADDRESS,
     "keepalived-not-running": _WITHOUT_ADDRESS,

@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Decide what the facts of proxies that share an address mean: which of them has it, and whether the others would take it."""
+"""Decide what the facts of proxies that share an address mean: which of them has it, whether the others would take it, and which primary they find."""
 
 from __future__ import annotations
 
@@ -34,3 +34,15 @@ def check_virtual_address(stack: Stack) -> None:
         where = f"{address} is on none of {', '.join(asked) or 'the proxies'}" + (f"; {words}" if words else "")
         nobody_runs = bool(asked) and set(stopped) == set(asked)
         stack.note("virtual address", expected, where, UNKNOWN if unasked else "virtual-address-missing", follows=nobody_runs and not unasked)
+
+
+def check_way_to_postgres(stack: Stack) -> None:
+    """Check that each proxy that passes connections to PostgreSQL finds the primary."""
+    found = {name: stack.facts(name, "proxy").get("primaries") for name in stack.proxies}
+    passing = {name: primaries for name, primaries in found.items() if primaries is not None}
+    if not passing:
+        return
+    seen = "; ".join(f"{name}: {', '.join(primaries) or 'none'}" for name, primaries in passing.items())
+    blind = not all(passing.values())
+    follows = stack.has("cluster-without-primary", "etcd-without-quorum")
+    stack.note("cluster", "each proxy finds the primary", seen, "proxy-without-primary" if blind else None, follows=follows)

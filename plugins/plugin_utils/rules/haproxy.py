@@ -92,6 +92,37 @@ def minio_port_is_free(given: RoleSettings) -> str:
     return f"haproxy_minio_port and minio_port are {port}, and {given.host} has both services. Set haproxy_minio_port to another port for all proxies."
 
 
+def postgres_port_is_free(given: RoleSettings) -> str:
+    """The port for PostgreSQL is valid, the same on all proxies, and no other service of the proxy or of the host has it."""
+    if not given.items("haproxy_postgres_servers"):
+        return ""
+    port = given.number("haproxy_postgres_port")
+    pool = ["haproxy_minio_port"] if given.items("haproxy_minio_servers") else []
+    own = [name for name in ("haproxy_port", "haproxy_redirect_port", *pool) if given.number(name) == port]
+    members = [one["name"] for one in given.planned("postgres_members") or []]
+    own += ["postgres_port"] if given.host in members and given.planned("postgres_port") == port else []
+    if own or not 0 < port < 65536:
+        seen = f", and so is {own[0]}" if own else ""
+        return f"haproxy_postgres_port is {port}{seen}. Set a port between 1 and 65535 that no other service of the host has, for all proxies."
+    ports = {name: str(variables.get("haproxy_postgres_port", port)) for name, variables in given.hostvars.items() if name in (given.planned("proxies") or [])}
+    if len(set(ports.values())) > 1:
+        listed = ", ".join(f"{one} on {name}" for name, one in ports.items())
+        return f"haproxy_postgres_port is {listed}, and must be the same on all proxies. Set it for the group haproxy."
+    return ""
+
+
+def postgres_servers_are_members(given: RoleSettings) -> str:
+    """Each member of a cluster has a name and an address."""
+    wrong = [
+        f"{server['name']} at {server['address']}"
+        for server in given.items("haproxy_postgres_servers")
+        if not re.match("^[A-Za-z0-9_.-]+$", str(server["name"])) or not re.match(r"^([^/:]+|\[[0-9a-fA-F:.]+\]):[0-9]+$", str(server["address"]))
+    ]
+    if not wrong:
+        return ""
+    return f"haproxy_postgres_servers has {', '.join(wrong)}. Give each host a name of letters, digits, dots and hyphens, and its address as HOST:PORT."
+
+
 def metrics_address_is_one(given: RoleSettings) -> str:
     """The metrics are at an IP address."""
     return address_fault("haproxy_metrics_address", given.text("haproxy_metrics_address"))
@@ -103,6 +134,7 @@ def metrics_port_is_free(given: RoleSettings) -> str:
     if not port:
         return ""
     pool = ["haproxy_minio_port"] if given.items("haproxy_minio_servers") else []
+    pool += ["haproxy_postgres_port"] if given.items("haproxy_postgres_servers") else []
     own = [name for name in ("haproxy_port", "haproxy_redirect_port", *pool) if given.number(name) == port]
     if own or not 0 < port < 65536:
         seen = f", and so is {own[0]}" if own else ""

@@ -167,4 +167,5 @@ def haproxy_redirect_leads_to_https(given: RoleSettings) -> str:
 def haproxy_ports_are_free(given: RoleSettings) -> str:
     """Nothing else has HAProxy's ports."""
     minio = given.number("haproxy_minio_port") if given.items("haproxy_minio_servers") else 0
-    return port_taken(given, given.text("haproxy_listen_address"), ["haproxy.service"], ".", given.number("haproxy_redirect_port"), minio)
+    postgres = given.number("haproxy_postgres_port") if given.items("haproxy_postgres_servers") else 0
+    return port_taken(given, given.text("haproxy_listen_address"), ["haproxy.service"], ".", given.number("haproxy_redirect_port"), minio, postgres)

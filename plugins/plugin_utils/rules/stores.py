@@ -127,6 +127,25 @@ def workspaces_are_known_to_the_release(given: RoleSettings) -> str:
     )
 
 
+def proxies_pass_to_a_cluster(given: RoleSettings) -> str:
+    """Proxies pass connections to PostgreSQL only if there are proxies, and a cluster behind them."""
+    if given.text("mlflow_server_postgres_route") != "haproxy":
+        return ""
+    lacking = []
+    if not given.groups.get("haproxy"):
+        lacking.append("the group haproxy has no host")
+    if len(given.groups.get("postgres") or []) < 2:
+        lacking.append(f"the group postgres has {len(given.groups.get('postgres') or [])} host(s), of which none can take over")
+    if lacking:
+        return (
+            f"mlflow_server_postgres_route is haproxy, and {' and '.join(lacking)}. Leave it out, or put hosts into the group haproxy, and 3, 5 or 7 into the "
+            "group postgres."
+        )
+    if _without_password(given.text(BACKEND)) != given.planned("backend_store"):
+        return f"mlflow_server_postgres_route is haproxy, and {BACKEND} is not the cluster of the group postgres. Leave one of the two out."
+    return ""
+
+
 def read_replicas_are_known_to_the_release(given: RoleSettings) -> str:
     """The release can read from replicas."""
     name = "mlflow_server_read_replicas" if given.flag("mlflow_server_read_replicas") else REPLICA if given.text(REPLICA) else ""

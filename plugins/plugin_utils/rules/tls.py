@@ -8,12 +8,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import host_names
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 
 #: The name of a role's certificate in messages.
 CALLED_BY = {
     "mlflow_server": "Give others, or set mlflow_server_url to a name that the certificate is for.",
-    "postgres": "Give others. The name by which PostgreSQL is called is atlas_mlflow_address of its host.",
+    "postgres": "Give others. The name by which PostgreSQL is called is atlas_mlflow_address of its host, and, through proxies, theirs.",
     "minio": "Give others. The name by which MinIO is called is atlas_mlflow_address of its host.",
     "metrics": "Give others. The name by which exporters are called is atlas_mlflow_address of their host.",
     "haproxy": "Give others, or set mlflow_server_url of the tracking servers to a name that the certificate is for.",
@@ -41,8 +42,11 @@ def called_names(given: RoleSettings) -> list[str]:
     if given.role == "metrics":
         return [address] if given.planned("metrics_address") == given.variable("atlas_mlflow_ip") and address else []
     if given.role == "postgres":
-        others = any(user.get("clients") for user in given.items("postgres_users"))
-        return [address] if address and (others or given.items("postgres_clients")) else []
+        # Through proxies, a member has their names, and its Patroni is asked by the member's name.
+        proxied = [str(name) for name in given.planned("database_names") or []]
+        proxied += [str(one["name"]) for one in given.planned("proxied_databases") or [] if one["name"] == host_names([given.host])[0]]
+        asked = given.items("postgres_clients") or any(user.get("clients") for user in given.items("postgres_users"))
+        return [name for name in dict.fromkeys([address, *proxied]) if name] if asked else []
     name = urlsplit(given.text("haproxy_url")).hostname or address
     # Clients of a pool of MinIO use the address of the proxies.
     return [one for one in dict.fromkeys([name, str(given.planned("minio_address"))]) if one]

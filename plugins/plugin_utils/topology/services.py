@@ -135,6 +135,17 @@ class TrackingServer(Service):
         return self.host.text("mlflow_server_artifact_mode") == "direct"
 
     @property
+    def asks_proxies(self) -> bool:
+        """Return whether the server reaches a cluster of PostgreSQL by the proxies."""
+        return self.host.text("mlflow_server_postgres_route") == "haproxy"
+
+    @property
+    def present_database(self) -> dict[str, Any]:
+        """Return which database the server uses until this run, empty if it is not known."""
+        stores = ((self.host.facts.get("stack") or {}).get("mlflow_server") or {}).get("stores") or {}
+        return dict(stores.get("backend") or {})
+
+    @property
     def public_names(self) -> list[str]:
         """Return the names that people use for the server, in addition to those that the inventory and its host know."""
         return [str(name) for name in self.host.items("mlflow_server_names")]
@@ -202,8 +213,12 @@ class Database(Service):
         :param members: The members of the cluster.
         :param session: The kind of session, in the words of libpq's C(target_session_attrs).
         """
-        places = [f"host={','.join(member.host.address for member in members)}", f"port={','.join(str(member.port) for member in members)}"]
-        options = [*places, f"target_session_attrs={session}", *CLUSTER_OPTIONS, *self.check("verify-full", host)]
+        return self.uri_of_places(host, database, [Endpoint(member.host.address, member.port) for member in members], session)
+
+    def uri_of_places(self, host: Host, database: str, places: Sequence[Endpoint], session: str = "read-write") -> str:
+        """Return the URI of a database of a cluster that the driver looks for at several places, see :meth:`cluster_uri`."""
+        listed = [f"host={','.join(place.host for place in places)}", f"port={','.join(str(place.port) for place in places)}"]
+        options = [*listed, f"target_session_attrs={session}", *CLUSTER_OPTIONS, *self.check("verify-full", host)]
         return f"postgresql+psycopg2://{quote(self.host.text('postgres_user'))}@/{quote(database)}?{'&'.join(options)}"
 
     def uri(self, host: Host, database: str) -> str:
@@ -214,9 +229,14 @@ class Database(Service):
         return f"postgresql+psycopg2://{quote(self.host.text('postgres_user'))}@{place}/{quote(database)}{'?' if options else ''}{options}"
 
     @property
-    def cluster_ports(self) -> list[int]:
-        """Return the ports on which the members of a cluster call each other, in addition to that of PostgreSQL: etcd, and the API of Patroni."""
-        return [self.host.number(name) for name in ("etcd_client_port", "etcd_peer_port", "postgres_patroni_port")]
+    def etcd_ports(self) -> list[int]:
+        """Return the ports of etcd, on which only the members of a cluster call each other."""
+        return [self.host.number(name) for name in ("etcd_client_port", "etcd_peer_port")]
+
+    @property
+    def patroni_port(self) -> int:
+        """Return the port of Patroni's API."""
+        return self.host.number("postgres_patroni_port")
 
     @property
     def database(self) -> str:
@@ -302,6 +322,11 @@ class Proxy(Service):
     def minio_port(self) -> int:
         """Return the port on which the proxy passes requests to a pool of MinIO."""
         return self.host.number("haproxy_minio_port")
+
+    @property
+    def postgres_port(self) -> int:
+        """Return the port on which the proxy passes connections to the primary of a cluster of PostgreSQL."""
+        return self.host.number("haproxy_postgres_port")
 
     def metrics_port(self, has_metrics: bool) -> int:
         """Return the port of HAProxy's metrics, 0 if there is none.

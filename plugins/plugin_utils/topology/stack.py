@@ -86,7 +86,51 @@ class Stack:
         """Return the URI of a database for the tracking server on a host, without the password. Empty without a database."""
         if not self.database:
             return ""
+        if self.cluster and self.proxies and TrackingServer(host).asks_proxies:
+            return self.database.uri_of_places(host, name, self._ways_by_proxies(host))
         return self.database.cluster_uri(host, name, self.cluster) if self.cluster else self.database.uri(host, name)
+
+    def _ways_by_proxies(self, host: Host) -> list[Endpoint]:
+        """Return the places at which the proxies pass connections to the primary: the address that they share, and each proxy, one on the same host first.
+
+        A proxy that does not reach the primary ends a connection at once, and the driver goes on to the next place.
+        """
+        proxies = sorted(self.proxies, key=lambda proxy: proxy.name != host.name)
+        addresses = unique([self.virtual_address, *(proxy.host.address for proxy in proxies)])
+        return [Endpoint(address, self.proxies[0].postgres_port) for address in addresses]
+
+    @functools.cached_property
+    def database_proxies(self) -> list[Proxy]:
+        """Return the proxies that pass connections to the primary of a cluster: those of the group haproxy if a tracking server asks them.
+
+        A server that asked them until this run connects there until it has restarted, so that they stop only in the next run.
+        """
+        asked = [server for server in self.servers if server.asks_proxies or self._asked_proxies(server)]
+        return self.proxies if self.cluster and asked else []
+
+    def _asked_proxies(self, server: TrackingServer) -> bool:
+        """Return whether a tracking server asks the proxies for the primary until this run."""
+        found = server.present_database
+        hosts = {str(found.get("host", "")), *str(found.get("hosts", "")).split(",")}
+        return str(found.get("port", "")) in {str(proxy.postgres_port) for proxy in self.proxies} and bool(hosts & {name.lower() for name in self._proxy_names})
+
+    @property
+    def _proxy_names(self) -> list[str]:
+        """Return the addresses by which tracking servers call the proxies, now and until this run."""
+        return unique([self.virtual_address, *(name for proxy in self.proxies for name in (proxy.present_address, proxy.host.address))])
+
+    @property
+    def database_names(self) -> list[str]:
+        """Return the names by which a member of a cluster is called through proxies, which its certificate must have."""
+        return self._proxy_names if self.database_proxies else []
+
+    @property
+    def proxied_databases(self) -> list[dict[str, Any]]:
+        """Return the members of a cluster for the proxies, each with the port of Patroni's API. Empty if no tracking server reaches them by proxies."""
+        return [
+            {"name": host_names([member.name])[0], "address": str(Endpoint(member.host.address, member.port)), "check_port": member.patroni_port}
+            for member in (self.cluster if self.database_proxies else [])
+        ]
 
     def replicas_uri(self, host: Host) -> str:
         """Return the URI of the replicas of a cluster for the tracking server on a host, without the password. Empty without a cluster.
@@ -256,6 +300,7 @@ class Stack:
         containers = [host.text(f"{role}_container_name") for role in ("mlflow_server", "postgres", "minio")]
         urls = [name_in(self.user_url), name_in(host.given_text("mlflow_server_url"))]
         shared = [self.virtual_address] if any(proxy.name == host.name for proxy in self.proxies) else []
+        shared += self.database_names if self.is_member(host) else []
         names = host_names([*host.names, *shared, "localhost", LOOPBACK, "::1", *urls, *containers, *self.public_names])
         return unique(name.strip("[]") for name in names)
 
@@ -282,9 +327,12 @@ class Stack:
 
     @property
     def database_clients(self) -> list[Host]:
-        """Return the hosts that log in to the database over the network. The primary of a cluster may be on another host than the server."""
+        """Return the hosts that log in to the database over the network. The primary of a cluster may be on another host than the server.
+
+        A server's connection through a proxy comes from the proxy.
+        """
         if self.cluster:
-            return [server.host for server in self.servers]
+            return list({service.name: service.host for service in [*self.servers, *self.database_proxies]}.values())
         return self.database.clients(self.servers) if self.database else []
 
     @property
@@ -313,7 +361,9 @@ class Stack:
                 clients = host.items("postgres_clients") if host.given("postgres_clients") is not None else [client.ip for client in self.database_clients]
                 others = [member.host.ip for member in self.cluster if member.name != host.name]
                 found.append(Opening(database.port, tuple(unique([*map(str, clients), *database.users_clients, *others]))))
-                found += [Opening(port, tuple(others)) for port in database.cluster_ports if others]
+                found += [Opening(port, tuple(others)) for port in database.etcd_ports if others]
+                asking = unique([*others, *(proxy.host.ip for proxy in self.database_proxies if proxy.name != host.name)])
+                found += [Opening(database.patroni_port, tuple(asking))] if others else []
         for store in self.stores:
             if store.name == host.name:
                 sources = self._store_sources(host)
@@ -322,6 +372,7 @@ class Stack:
             if proxy.name == host.name:
                 found += [Opening(port, (ANYBODY,)) for port in (self.proxy_port, proxy.redirect_port) if port]
                 found += [Opening(self.proxies[0].minio_port, tuple(self.store_clients))] if self.store_address else []
+                found += [Opening(proxy.postgres_port, tuple(server.host.ip for server in self.servers))] if self.database_proxies else []
                 port, readers = proxy.metrics_port(self.has_metrics(host)), tuple(self.proxy_metrics_clients(proxy))
                 found += [Opening(port, readers)] if port and readers else []
                 peers = tuple(peer.host.ip for peer in self.proxies if peer.name != host.name)

@@ -1,6 +1,7 @@
 """Ask HAProxy on its own socket whether it serves, for keepalived. HAProxy answers there even if all connections of its clients are in use.
 
-Succeeds if every frontend listens, or, with the argument "servers", if every backend has a server that answers.
+Succeeds if every frontend listens, or, with the argument "servers", if every backend has a server that answers. Without a primary of PostgreSQL, no proxy has
+one, and while the next one is chosen the address must not move to the proxy that notices last.
 """
 
 import socket
@@ -16,5 +17,5 @@ try:
 except OSError as error:
     sys.exit(f"HAProxy does not answer: {error}")
 head, *rows = [line.split(",") for line in answer.splitlines() if line]
-found = [row[head.index("status")] for row in rows if row[1] == kind]
+found = [row[head.index("status")] for row in rows if row[1] == kind and (kind == "FRONTEND" or row[0] != "postgres")]
 sys.exit(not (found and all(status in good for status in found)))

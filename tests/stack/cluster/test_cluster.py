@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,17 +32,16 @@ from parts import (
     server_environment,
     sql,
     states,
+    survives,
     synchronous,
     wait_whole,
 )
 from stack.support import ROOT, address_of, cut_short, hosts_of, play, playbook, stack_hosts
-from stack.writing import Fault, Stack, finish, start, wait_for
+from stack.writing import Stack, finish, start, wait_for
 from testinfra.host import Host
 
 #: The settings of Patroni's unit.
 DROP_IN = "/etc/systemd/system/patroni.service.d/atlas-mlflow.conf"
-#: Seconds for which a fault lasts at least, so that the proxies' checks, Patroni and the client meet it.
-LASTS = 12
 
 
 @pytest.fixture(scope="module")
@@ -51,29 +49,6 @@ def stack(client: Host) -> Iterator[Stack]:
     """Return the stack, with a writer at work that uses the address of the proxies."""
     yield start(client, f"https://{SHARED}", retries=1)
     client.run("systemctl stop writer.service")
-
-
-@contextmanager
-def survives(stack: Stack, name: str, mend: Callable[[], object], healed_by: str = "the others", lasts: float = LASTS) -> Iterator[Fault]:
-    """Make a fault, see that the stack serves and has lost nothing while it lasts, mend it, and see that nothing is lost when all parts are whole again.
-
-    :param mend: Ends the fault, and is called in any case.
-    :param lasts: Seconds for which the fault lasts at least after the stack serves.
-    """
-    wait_whole(stack.client)
-    try:
-        with stack.survives(name, healed_by) as fault:
-            yield fault
-            served = stack.wait_served(fault.mended)
-            time.sleep(lasts)
-        fault.served = served
-    finally:
-        mend()
-    wait_whole(stack.client)
-    checked = stack.check(fault.begun)
-    assert checked["missing"] == [], checked
-    # Until the end of the fault's consequences.
-    fault.failed = stack.failed(fault.begun)
 
 
 def test_the_primarys_host_is_killed(stack: Stack) -> None:

@@ -340,6 +340,34 @@ def test_a_cluster_has_the_database_of_each_of_its_members(former: str) -> None:
     assert "the postgresql database mlflow on 10.9.0.3" in store_changes({"stores": serves}, elsewhere, hostvars, groups, "db")[0]
 
 
+#: An address that the proxies share, by the settings or by the facts.
+VIRTUAL = {"haproxy_virtual_address": "10.0.0.99/24"}
+PRESENT = {"ansible_facts": {"stack": {"haproxy": {"keepalived": "ours", "virtual_address": "10.0.0.98"}}}}
+
+
+@pytest.mark.parametrize(
+    ("former", "present"),
+    [
+        ("10.0.0.2,10.0.0.3&port=5432,5432", "10.0.0.99,10.0.0.4&port=6433,6433"),
+        ("10.0.0.99,10.0.0.4&port=6433,6433", "10.0.0.3,10.0.0.2&port=5432,5432"),
+        ("10.0.0.4&port=6433", "10.0.0.99&port=7000"),
+        ("10.0.0.98&port=6433", "10.0.0.3,10.0.0.2&port=5432,5432"),
+    ],
+)
+def test_a_cluster_behind_proxies_is_the_same_database(former: str, present: str) -> None:
+    names = {"db": "10.0.0.2", "replica": "10.0.0.3", "edge": "10.0.0.4"}
+    hostvars: dict[str, dict[str, Any]] = {name: {"inventory_hostname": name, "atlas_mlflow_address": address} for name, address in names.items()}
+    hostvars["edge"] |= {**VIRTUAL, **PRESENT}
+    groups = {"mlflow_servers": ["db"], "postgres": ["db", "replica"], "haproxy": ["edge"]}
+    start = "postgresql+psycopg2://mlflow@/mlflow?host="
+    wanted, serves = {**SAME, "backend": start + present}, {"stores": {"backend": stack.database(start + former)}}
+    assert store_changes(serves, wanted, hostvars, groups, "db") == []
+    # A PostgreSQL that this host had alone is another one.
+    hostvars["edge"]["ansible_facts"] = {"stack": {"postgres": {"secrets": {}}}}
+    elsewhere = {"stores": {"backend": stack.database(f"{PG}10.0.0.4:5432/mlflow")}}
+    assert "mlflow on edge:5432" in store_changes(elsewhere, wanted, hostvars, groups, "db")[0]
+
+
 def test_a_bucket_on_a_host_of_another_kind_of_store_is_another_one_by_its_port() -> None:
     """The host db has PostgreSQL, and two endpoints of S3 that the collection did not set up."""
     serves = {"stores": {"artifacts": stack.artifacts("s3://mlflow", "http://db:9000")}}
@@ -359,11 +387,6 @@ def pooled(**proxy: Any) -> dict[str, dict[str, Any]]:
     for number, name in enumerate(("web", "edge", "other", *POOLED["minio"]), 1):
         found[name] = {"inventory_hostname": name, "atlas_mlflow_address": f"10.0.0.{number}", **(proxy if name in POOLED["haproxy"] else {})}
     return found
-
-
-#: An address that the proxies share, by the settings or by the facts.
-VIRTUAL = {"haproxy_virtual_address": "10.0.0.99/24"}
-PRESENT = {"ansible_facts": {"stack": {"haproxy": {"keepalived": "ours", "virtual_address": "10.0.0.98"}}}}
 
 
 @pytest.mark.parametrize(

@@ -199,6 +199,20 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         )
         for name, value in (("mlflow_server_read_replicas", True), ("mlflow_server_read_replica_store_uri", DATABASE.replace("@db", "@replica")))
     ),
+    *(
+        ("mlflow_server", {"mlflow_server_postgres_route": "haproxy", "groups": groups, **more}, ["mlflow_server_postgres_route is haproxy, and", *words])
+        for groups, more, words in [
+            ({**TWO, "postgres": ["a", "b", "c"]}, {}, ["the group haproxy has no host. Leave it out"]),
+            ({**TWO, "haproxy": ["e"], "postgres": ["a"]}, {}, ["the group postgres has 1 host(s)", "3, 5 or 7 into the group postgres"]),
+            (TWO, {}, ["the group haproxy has no host and the group postgres has 0 host(s)"]),
+            (
+                {**TWO, "haproxy": ["e"], "postgres": ["a", "b", "c"]},
+                {"mlflow_server_backend_store_uri": DATABASE, **REPLICAS},
+                ["mlflow_server_backend_store_uri is not the cluster", "Leave one of the two out"],
+            ),
+        ]
+    ),
+    ("mlflow_server", {"mlflow_server_postgres_route": "pgbouncer"}, ["mlflow_server_postgres_route", "hosts, haproxy"]),
     ("mlflow_server", {"mlflow_server_read_replicas": True}, ["mlflow_server_read_replicas is true, and the group postgres has no cluster"]),
     *(
         ("mlflow_server", {"mlflow_server_backend_store_uri": DATABASE, "mlflow_server_read_replica_store_uri": uri}, words)
@@ -538,6 +552,30 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("haproxy", {"haproxy_minio_servers": SERVERS, "haproxy_minio_port": 80}, ["haproxy_minio_port is 80, and haproxy_port is 80"]),
     ("haproxy", {"haproxy_minio_servers": SERVERS, **pool()}, ["haproxy_minio_port and minio_port are 9000, and case has both"]),
     ("haproxy", {"haproxy_minio_servers": SERVERS, "haproxy_minio_port": TAKEN}, ["held by"]),
+    ("haproxy", {"haproxy_postgres_servers": SERVERS, "haproxy_postgres_port": 80}, ["haproxy_postgres_port is 80, and so is haproxy_port"]),
+    ("haproxy", {"haproxy_postgres_servers": SERVERS, "haproxy_postgres_port": TAKEN}, ["held by"]),
+    ("haproxy", {"haproxy_postgres_servers": SERVERS, "haproxy_metrics_port": 6433}, ["haproxy_metrics_port is 6433, and so is haproxy_postgres_port"]),
+    (
+        "haproxy",
+        {
+            "haproxy_postgres_servers": SERVERS,
+            "haproxy_postgres_port": 5432,
+            "inventory_hostname": "case",
+            "_atlas_mlflow_plan": {"postgres_members": MEMBERS, "postgres_port": 5432},
+        },
+        ["haproxy_postgres_port is 5432, and so is postgres_port"],
+    ),
+    (
+        "haproxy",
+        {
+            "haproxy_postgres_servers": SERVERS,
+            "hostvars": {"case": {}, "two": {"haproxy_postgres_port": 7000}},
+            "_atlas_mlflow_plan": {"proxies": ["case", "two"]},
+        },
+        ["haproxy_postgres_port is 6433 on case, 7000 on two", "the same on all proxies"],
+    ),
+    ("haproxy", {"haproxy_postgres_servers": [{"name": "a", "address": "db1"}]}, ["haproxy_postgres_servers has a at db1", "HOST:PORT"]),
+    ("haproxy", {"haproxy_postgres_servers": [{"name": "a"}]}, ["address", "haproxy_postgres_servers"]),
     ("minio", {"minio_listen_address": "minio"}, ["minio_listen_address is minio"]),
     ("minio", {"minio_console_port": 9000}, ["two different ports"]),
     *(
@@ -940,6 +978,10 @@ NEWER = [
         ("postgres", {**member("case", MEMBERS[:2] + [{**MEMBERS[2], "name": "four"}], stack=JOINED), **present("case", "two")}),
         ("mlflow_server", {"mlflow_server_backend_store_uri": DATABASE, "mlflow_server_read_replica_store_uri": DATABASE.replace("@db", "@replica")}),
         ("mlflow_server", {"mlflow_server_read_replicas": True, **REPLICAS}),
+        (
+            "mlflow_server",
+            {"mlflow_server_postgres_route": "haproxy", "groups": {"mlflow_servers": ["case"], "haproxy": ["e"], "postgres": ["a", "b", "c"]}, **REPLICAS},
+        ),
         ("mlflow_server", OIDC),
         ("mlflow_server", BASIC),
         ("mlflow_server", {**BASIC, "mlflow_server_users": NEWER}),

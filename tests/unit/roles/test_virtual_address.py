@@ -93,6 +93,9 @@ def test_without_a_shared_address_no_secret_is_looked_up_and_nothing_is_opened(t
         (HEAD + SERVING.replace("OPEN", "STOP"), [], False),
         (HEAD + SERVING.replace("BACKEND,0,UP", "BACKEND,0,DOWN"), [], True),
         (HEAD + SERVING.replace("BACKEND,0,UP", "BACKEND,0,DOWN"), ["servers"], False),
+        # Without a primary of PostgreSQL, the address stays. A proxy that does not listen for it gives the address away.
+        (HEAD + SERVING + "postgres,FRONTEND,0,OPEN,\npostgres,BACKEND,0,DOWN,0\n", ["servers"], True),
+        (HEAD + SERVING + "postgres,FRONTEND,0,STOP,\npostgres,BACKEND,0,UP,0\n", [], False),
         (HEAD, [], False),
         (None, [], False),
     ],

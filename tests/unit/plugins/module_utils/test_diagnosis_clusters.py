@@ -136,6 +136,28 @@ def test_a_proxy_tells_whether_it_has_the_address(tmp_path: Path, asked: Asked) 
     service = {"state": "active/running", "log": "journalctl -u keepalived.service"}
     assert host.proxy("10.0.0.9", ["10.0.0.7", "10.0.0.9"])["has_address"] and not host.proxy("10.0.0.9", ["10.0.0.90"])["has_address"]
     assert host.proxy("10.0.0.9", [])["keepalived"] == service
+    # Without HAProxy.
+    assert host.proxy("10.0.0.9", [])["primaries"] is None
+
+
+@pytest.mark.parametrize(
+    ("servers", "primaries"),
+    [([], None), ([("a", 2), ("b", 0)], ["a"]), ([("a", 0), ("b", 0)], []), ([("a", 2), ("b", 2)], ["a", "b"])],
+)
+def test_a_proxy_tells_the_primaries_that_it_finds(
+    tmp_path: Path, asked: Asked, monkeypatch: pytest.MonkeyPatch, servers: list[tuple[str, int]], primaries: list[str] | None
+) -> None:
+    head = "1\n# be_name srv_name srv_op_state srv_admin_state srv_port srv_use_ssl\n"
+    answer = head + "".join(f"postgres {name} {state} 0 5432 0\n" for name, state in servers)
+    questions: list[str] = []
+
+    def asker(path: str) -> Any:
+        assert path == f"{tmp_path}/run/haproxy/master.sock"
+        return lambda command: questions.append(command) or (answer if servers else "1\n")
+
+    monkeypatch.setattr(clusters, "asker", asker)
+    assert clusters.Host(asked.run, 2, tmp_path).proxy("10.0.0.9", [])["primaries"] == primaries
+    assert questions == ["@1 show servers state postgres"]
 
 
 def test_the_plan_says_who_shares_what() -> None:

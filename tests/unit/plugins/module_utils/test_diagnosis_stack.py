@@ -151,6 +151,12 @@ CASES: list[tuple[list[str], dict[str, Any]]] = [
     (["virtual-address-twice"], seen(p1__proxy__has_address=True)),
     # keepalived was killed, and left the address to the host.
     (["keepalived-not-running", "virtual-address-twice"], seen(p1__proxy__has_address=True, p1__proxy__keepalived=DOWN)),
+    (["proxy-without-primary"], seen(p1__proxy__primaries=[], p2__proxy__primaries=["db1"])),
+    # Without a primary, no proxy finds one.
+    (
+        ["cluster-without-primary"],
+        seen(**every(PROXIES, "proxy__primaries", []), db1__member__patroni__role="replica", db1__member__postgres__recovery=True),
+    ),
 ]
 
 
@@ -175,6 +181,11 @@ def test_a_healthy_stack_gives_no_finding_and_names_the_role_of_each_member() ->
         "10.0.0.9 is on p2",
     ):
         assert part in told, told
+
+
+def test_a_proxy_that_passes_connections_to_postgresql_tells_its_primary() -> None:
+    checks = stack_diagnosis(WANTED, seen(**every(PROXIES, "proxy__primaries", ["db1"])))
+    assert {check["verdict"] for check in checks} == {"ok"} and checks[-1]["seen"] == "p1: db1; p2: db1"
 
 
 @pytest.mark.parametrize("shared", [{}, {"proxies": PROXIES, "virtual_address": ""}, {"cluster_members": [], "pool_members": [], "proxies": []}])
