@@ -649,8 +649,8 @@ FAULTS: dict[str, Fault] = {
         Fault(
             "proxy-without-primary",
             "cluster",
-            "A proxy passes connections to PostgreSQL (mlflow_server_postgres_route: haproxy), and no member tells it that it is the primary. Tracking servers "
-            "use another proxy, or have no database if there is none.",
+            "A proxy passes connections to PostgreSQL (mlflow_server_postgres_route: haproxy), and no member tells it that it is the primary. If another proxy "
+            "finds it, the shared address moves there after 40 seconds. Until then, or if there is none, tracking servers have no database.",
             "See why HAProxy finds each member down (journalctl -u haproxy on the proxy): it asks Patroni's API at postgres_patroni_port with TLS. Open this "
             "port to the proxies, and run site.yml, which renews certificates and settings.",
         ),

@@ -93,7 +93,8 @@ class Stack:
     def _ways_by_proxies(self, host: Host) -> list[Endpoint]:
         """Return the places at which the proxies pass connections to the primary: the address that they share, and each proxy, one on the same host first.
 
-        A proxy that does not reach the primary ends a connection at once, and the driver goes on to the next place.
+        The driver goes on to the next place if a host does not answer, or if the connection leads to a replica. A proxy that finds no primary accepts the
+        connection and ends it, which the driver takes for the answer: so such a proxy gives the shared address away.
         """
         proxies = sorted(self.proxies, key=lambda proxy: proxy.name != host.name)
         addresses = unique([self.virtual_address, *(proxy.host.address for proxy in proxies)])

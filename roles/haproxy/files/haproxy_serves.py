@@ -1,13 +1,14 @@
 """Ask HAProxy on its own socket whether it serves, for keepalived. HAProxy answers there even if all connections of its clients are in use.
 
-Succeeds if every frontend listens, or, with the argument "servers", if every backend has a server that answers. Without a primary of PostgreSQL, no proxy has
-one, and while the next one is chosen the address must not move to the proxy that notices last.
+Succeeds if every frontend listens, with the argument "servers" if every backend has a server that answers, and with "postgres" if that of PostgreSQL has. This
+one is apart: while the next primary is chosen, no proxy has one, and the address must not move to the proxy that notices last.
 """
 
 import socket
 import sys
 
-kind, good = ("BACKEND", ("UP",)) if sys.argv[1:] == ["servers"] else ("FRONTEND", ("OPEN", "FULL"))
+asked = sys.argv[1] if sys.argv[1:] else ""
+kind, good = ("BACKEND", ("UP",)) if asked else ("FRONTEND", ("OPEN", "FULL"))
 try:
     with socket.socket(socket.AF_UNIX) as haproxy:
         haproxy.settimeout(1)
@@ -17,5 +18,5 @@ try:
 except OSError as error:
     sys.exit(f"HAProxy does not answer: {error}")
 head, *rows = [line.split(",") for line in answer.splitlines() if line]
-found = [row[head.index("status")] for row in rows if row[1] == kind and (kind == "FRONTEND" or row[0] != "postgres")]
+found = [row[head.index("status")] for row in rows if row[1] == kind and (not asked or (row[0] == "postgres") == (asked == "postgres"))]
 sys.exit(not (found and all(status in good for status in found)))

@@ -66,6 +66,16 @@ def test_one_proxy_keeps_the_address_if_the_checks_fail_on_all_of_them() -> None
     assert priority + sum(weights.values()) > 0 and weights["serves"] < weights["reaches_servers"]
 
 
+def test_a_proxy_keeps_the_address_while_a_primary_is_replaced_and_gives_it_up_if_it_alone_finds_none() -> None:
+    member = {"name": "db", "address": "10.0.0.4:5432"}
+    text = settings(run(**SHARED, haproxy_virtual_secret="eightlet", haproxy_postgres_servers=[member]), "ml_three")
+    script = dict(line.split(None, 1) for line in text.split("vrrp_script finds_primary {")[1].split("}")[0].strip().splitlines())
+    # A primary is replaced in about half a minute.
+    assert int(script["interval"]) * int(script["fall"]) >= 40 and -50 < int(script["weight"]) < 0 and script["script"].endswith(' postgres"')
+    assert "finds_primary" in text.split("track_script")[1]
+    assert "finds_primary" not in settings(run(**SHARED, haproxy_virtual_secret="eightlet"), "ml_three")
+
+
 def test_hosts_use_the_shared_address_for_all_proxies() -> None:
     known = run(**SHARED)
     addresses = [known.hosts[name]["atlas_mlflow_ip"] for name in ("Two.Example.com", "ml_three")]
@@ -93,8 +103,11 @@ def test_without_a_shared_address_no_secret_is_looked_up_and_nothing_is_opened(t
         (HEAD + SERVING.replace("OPEN", "STOP"), [], False),
         (HEAD + SERVING.replace("BACKEND,0,UP", "BACKEND,0,DOWN"), [], True),
         (HEAD + SERVING.replace("BACKEND,0,UP", "BACKEND,0,DOWN"), ["servers"], False),
-        # Without a primary of PostgreSQL, the address stays. A proxy that does not listen for it gives the address away.
+        # While there is no primary of PostgreSQL, the address stays for a while, by a check of its own. A proxy that does not listen for it gives the address away.
         (HEAD + SERVING + "postgres,FRONTEND,0,OPEN,\npostgres,BACKEND,0,DOWN,0\n", ["servers"], True),
+        (HEAD + SERVING + "postgres,BACKEND,0,DOWN,0\n", ["postgres"], False),
+        (HEAD + SERVING.replace("BACKEND,0,UP", "BACKEND,0,DOWN") + "postgres,BACKEND,0,UP,0\n", ["postgres"], True),
+        (HEAD + SERVING, ["postgres"], False),
         (HEAD + SERVING + "postgres,FRONTEND,0,STOP,\npostgres,BACKEND,0,UP,0\n", [], False),
         (HEAD, [], False),
         (None, [], False),
