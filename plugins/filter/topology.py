@@ -14,6 +14,16 @@ from typing import Any
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.how_to_use import how_to_use
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import backup_hosts, ip_version, topology_hosts
 
+#: Beginnings of the names of Docker's interfaces, by whose addresses no other host calls.
+OF_CONTAINERS = ("docker", "br-", "veth")
+
+
+def own_address(facts: Mapping[str, Any]) -> str:
+    """Return the address of a host: that of its default route, or else the first one of its interfaces. Empty if none is known."""
+    of_route = (facts.get("default_ipv4") or {}).get("address") or ""
+    of_interfaces = [str(one["address"]) for one in facts.get("addresses") or [] if not str(one["interface"]).startswith(OF_CONTAINERS)]
+    return str(of_route or next(iter(of_interfaces), ""))
+
 
 def host_calls(variables: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the address, the IP address and the names by which the other hosts reach a host.
@@ -23,7 +33,7 @@ def host_calls(variables: Mapping[str, Any], facts: Mapping[str, Any] | None = N
     """
     facts = facts if facts is not None else variables.get("ansible_facts") or {}
     name = variables["inventory_hostname"]
-    found = (facts.get("default_ipv4") or {}).get("address") or ""
+    found = own_address(facts)
     address = variables.get("atlas_mlflow_address") or found or name
     known = [name, variables.get("ansible_host"), facts.get("hostname"), facts.get("fqdn"), address, found]
     return {

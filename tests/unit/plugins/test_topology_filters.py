@@ -8,6 +8,9 @@ import pytest
 from ansible_collections.atlas.mlflow.plugins.filter.topology import FilterModule, host_calls, unread_hosts
 
 FACTS = {"default_ipv4": {"address": "10.0.0.7"}, "hostname": "db", "fqdn": "db.example.com"}
+BRIDGE = [{"interface": "docker0", "address": "172.17.0.1", "prefix": 16}]
+#: A host without a route out has no default route.
+CABLE = [{"interface": "eth0", "address": "172.21.0.2", "prefix": 16}, {"interface": "eth1", "address": "10.9.0.2", "prefix": 24}]
 
 
 @pytest.mark.parametrize(
@@ -18,6 +21,9 @@ FACTS = {"default_ipv4": {"address": "10.0.0.7"}, "hostname": "db", "fqdn": "db.
         ({"atlas_mlflow_address": "10.0.0.9", "ansible_host": "192.0.2.1"}, "10.0.0.9", "10.0.0.9", ["db1", "192.0.2.1", "10.0.0.9"]),
         ({"atlas_mlflow_address": "fd00::7", "ansible_facts": {"default_ipv4": {}}}, "fd00::7", "fd00::7", ["db1", "fd00::7"]),
         ({"ansible_facts": {"default_ipv4": {}}}, "db1", "db1", ["db1"]),
+        ({"ansible_facts": {**FACTS, "addresses": BRIDGE}}, "10.0.0.7", "10.0.0.7", ["db1", "db", "db.example.com", "10.0.0.7"]),
+        ({"ansible_facts": {"default_ipv4": {}, "addresses": [*BRIDGE, *CABLE]}}, "172.21.0.2", "172.21.0.2", ["db1", "172.21.0.2"]),
+        ({"ansible_facts": {"default_ipv4": {}, "addresses": BRIDGE}}, "db1", "db1", ["db1"]),
     ],
 )
 def test_a_host_is_called_by_what_the_inventory_and_its_facts_say(variables: dict[str, Any], address: str, ip: str, names: list[str]) -> None:
