@@ -7,8 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.atlas.mlflow.plugins.plugin_utils import transfers
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.bundles import INDEX, Bundle
 
-ARGUMENTS = {"names": {"type": "list", "elements": "str", "required": True}}
+ARGUMENTS = {"names": {"type": "list", "elements": "str", "required": True}, "bundle": {"type": "path", "default": ""}}
 #: Arguments for apt. A list of packages that is one day old is new enough.
 APT = {"state": "present", "update_cache": True, "cache_valid_time": 86400, "install_recommends": False}
 
@@ -27,7 +29,23 @@ class ActionModule(ActionBase):
         missing = [name for name in arguments["names"] if name not in (facts.get("packages") or {}) and name not in added]
         if not missing:
             return {**result, "changed": False}
-        result.update(self._execute_module(module_name="ansible.builtin.apt", module_args={**APT, "name": missing}, task_vars=task_vars))
+        if arguments["bundle"]:
+            result.update(self._from_bundle(Bundle(arguments["bundle"]), missing, task_vars or {}))
+        else:
+            result.update(self._execute_module(module_name="ansible.builtin.apt", module_args={**APT, "name": missing}, task_vars=task_vars))
         if not result.get("failed"):
             result["ansible_facts"] = {"added_packages": [*added, *missing]}
         return result
+
+    def _from_bundle(self, bundle: Bundle, names: list[str], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Install packages from a bundle: ask apt which files the host lacks, and copy only these."""
+        module = {"names": names, "index": bundle.text(INDEX)}
+        found: dict[str, Any] = self._execute_module(module_name="atlas.mlflow.bundle_packages", module_args=module, task_vars=task_vars)
+        if found.get("failed") or self._task.check_mode:
+            return {**found, "changed": not found.get("failed")}
+        copied = transfers.copy_parts(self, task_vars, bundle, [f"packages/{file}" for file in found["files"]])
+        if copied.get("failed"):
+            return copied
+        module["parts"] = copied["dest"]
+        installed: dict[str, Any] = self._execute_module(module_name="atlas.mlflow.bundle_packages", module_args=module, task_vars=task_vars)
+        return installed

@@ -20,6 +20,12 @@ options:
     type: list
     elements: str
     required: true
+  bundle:
+    description:
+      - Path on the control node of a bundle, which the playbook C(bundle.yml) made. The packages are installed from the bundle, and no repository is asked.
+        Empty, use the host's repositories.
+    type: path
+    default: ""
 attributes:
   check_mode:
     support: full

@@ -62,6 +62,15 @@ options:
     type: list
     elements: str
     default: []
+  bundle:
+    description:
+      - Path on the control node of a bundle, which the playbook C(bundle.yml) made, an archive or a folder with its files. C(uv) and the packages are installed
+        from the bundle, and no package index is asked. Empty, use the package index.
+    type: path
+    default: ""
+  parts:
+    description: Archive on the host with the wheels of the locks. The action plugin copies it from O(bundle), and the module removes it.
+    type: path
   ca_bundle:
     description: CA file (PEM) that the package clients trust. Ignored if the file does not exist.
     type: path
@@ -105,6 +114,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.atlas.mlflow.plugins.module_utils.bundle_parts import unpacked
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, digest, read_stamp, wanted_stamp
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, uri_secrets
 
@@ -168,6 +178,8 @@ class Environment:
         self.uv_requirements: str = parameters["uv_requirements"]
         self.extra_files: dict[str, str] = {name: str(text) for name, text in parameters["extra_files"].items()}
         self.python: str = module.get_bin_path(parameters["python"], required=True)
+        #: Arguments of pip and uv for the place of the packages. Empty: the package index.
+        self.place: list[str] = []
 
     def wanted_uv(self) -> dict[str, object]:
         """Return the stamp of the wanted uv."""
@@ -225,7 +237,7 @@ class Environment:
         self.run(f"Making {self.uv_path} (is python3-venv installed?)", [self.python, "-m", "venv", self.uv_path])
         lock = self.write_lock(self.uv_requirements)
         pip = [os.path.join(self.uv_path, "bin", "python"), "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps"]
-        self.run("Installing uv", [*pip, "--requirement", lock])
+        self.run("Installing uv", [*pip, *self.place, "--requirement", lock])
         write_stamp(self.uv_path, self.wanted_uv())
 
     def install_packages(self) -> None:
@@ -237,7 +249,7 @@ class Environment:
             shutil.rmtree(self.path)
         self.run(f"Making {self.path}", [uv, "venv", "--quiet", "--no-python-downloads", "--python", self.python, self.path])
         lock = self.write_lock(self.requirements)
-        sync = [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", self.path, lock]
+        sync = [uv, "pip", "sync", "--quiet", "--require-hashes", *self.place, "--python", self.path, lock]
         self.run("Installing the lock", sync)
         if self.module.params["warm_imports"]:
             interpreter = os.path.join(self.path, "bin", "python")
@@ -285,6 +297,8 @@ def main() -> None:
             "uv_requirements": {"type": "str", "required": True},
             "python": {"type": "str", "default": "python3"},
             "index_url": {"type": "str", "no_log": True},
+            "bundle": {"type": "path", "default": ""},
+            "parts": {"type": "path"},
             "warm_imports": {"type": "list", "elements": "str", "default": []},
             "ca_bundle": {"type": "path", "default": "/etc/ssl/certs/ca-certificates.crt"},
         },
@@ -294,7 +308,9 @@ def main() -> None:
     os.umask(0o022)
     parts = environment.outdated_parts()
     if parts and not module.check_mode:
-        with alone(environment.path):
+        with alone(environment.path), unpacked(module.params["parts"] or "") as wheels:
+            if module.params["bundle"]:
+                environment.place = ["--no-index", "--find-links", wheels]
             parts = environment.outdated_parts()
             environment.make(parts)
     diff = {"before": "", "after": "".join(f"{environment.path}: {part}\n" for part in parts)}

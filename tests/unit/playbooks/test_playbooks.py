@@ -12,7 +12,13 @@ from plays import tasks_of
 ROOT = Path(__file__).resolve().parents[3]
 PLAYBOOKS = sorted(path for folder in ("playbooks", "playbooks/internal") for path in (ROOT / folder).glob("*.yml"))
 #: Playbooks that are about a group, so that a warning of its absence is right.
-NEEDS = {"demo.yml": "clients", "switch_over_postgres.yml": "postgres", "update_postgres.yml": "postgres", "upgrade_postgres.yml": "postgres"}
+NEEDS = {
+    "bundle.yml": "builders",
+    "demo.yml": "clients",
+    "switch_over_postgres.yml": "postgres",
+    "update_postgres.yml": "postgres",
+    "upgrade_postgres.yml": "postgres",
+}
 
 
 def hosts_of(path: Path) -> list[str]:

@@ -1,0 +1,67 @@
+"""What a role says that it installs, for a bundle, is what its tasks install."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from plays import tasks_of
+
+ROOT = Path(__file__).resolve().parents[3]
+ROLES = sorted(path.parent.parent.name for path in ROOT.glob("roles/*/tasks/bundle.yml"))
+#: What the tasks of the role common install for containers.
+DOCKER = {"python3-requests", "docker.io", "iptables"}
+#: Words in the expressions that are no packages.
+OTHERS = {"docker-ce", "pgdg"}
+NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{2,}")
+
+
+def needs_of(role: str) -> str:
+    """Return the expression with the packages that a role needs."""
+    files = [*ROOT.glob(f"roles/{role}/vars/main.yml"), *ROOT.glob(f"roles/{role}/vars/main/*.yml")]
+    found = [yaml.safe_load(path.read_text()).get(f"_{role}_needs") for path in files]
+    (needs,) = [one for one in found if one]
+    return str(needs["packages"])
+
+
+def names_in(expression: object) -> set[str]:
+    """Return the names of packages in a list, or in an expression with quoted names."""
+    if isinstance(expression, list):
+        return {re.sub(r"\{\{.*", "", name) for name in expression}
+    return {name for name in re.findall(r"'([^']+)'", str(expression)) if NAME.fullmatch(name)} - OTHERS
+
+
+def installed_by(role: str) -> set[str]:
+    """Return the names of the packages that the tasks of a role install."""
+    tasks = [task for path in ROOT.glob(f"roles/{role}/tasks/*.yml") for task in tasks_of(yaml.safe_load(path.read_text()))]
+    named = {name for task in tasks if "common_packages" in task.get("vars", {}) for name in names_in(task["vars"]["common_packages"])}
+    containers = any((task.get("ansible.builtin.include_role") or {}).get("tasks_from") == "docker" for task in tasks)
+    return named | (DOCKER if containers else set())
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_packages_are_the_same(role: str) -> None:
+    needs = needs_of(role)
+    assert installed_by(role) == names_in(yaml.safe_load(needs) if needs.startswith("[") else needs)
+
+
+def test_each_role_that_installs_something_says_so() -> None:
+    installing = {path.parents[1].name for path in ROOT.glob("roles/*/tasks/*.yml") if re.search(r"common_packages:|uv_environment:", path.read_text())}
+    assert installing - {"common"} == set(ROLES)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_each_role_compares_the_bundle_before_it_changes_a_host(role: str) -> None:
+    (check,) = [task for task in tasks_of(yaml.safe_load((ROOT / f"roles/{role}/tasks/preflight.yml").read_text())) if "atlas.mlflow.bundle_check" in task]
+    assert check["atlas.mlflow.bundle_check"]["needs"] == f"{{{{ _{role}_needs }}}}"
+
+
+def test_every_installation_takes_a_bundle() -> None:
+    """A task that forgets the bundle would ask the network."""
+    files = [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("playbooks/internal/tasks/*.yml")]
+    tasks = [task for path in files for task in tasks_of(yaml.safe_load(path.read_text()))]
+    for module in ("atlas.mlflow.packages", "atlas.mlflow.uv_environment"):
+        calls = [task[module] for task in tasks if module in task]
+        assert calls and all(call["bundle"] == "{{ atlas_mlflow_bundle | default('') }}" for call in calls), module
