@@ -20,7 +20,10 @@ MOST_AT_ONCE = 4
 #: The slowest scenarios, so that none of them starts late and runs alone. The others follow by name.
 LONGEST_FIRST = ("containers", "survival", "recovery", "faults", "upgrade", "store_upgrades", "basic_auth", "faults_containers", "one_host", "reverse_proxy")
 #: Scenarios that run only if they are named: they install a browser or many packages, need many hosts, or are about a use beside the stack.
-BY_NAME = ("browser", "cluster", "metrics", "roles_alone")
+BY_NAME = (
+    *("browser", "cluster", "cluster_upgrade", "first_of_three", "metrics"),
+    *("no_network", "no_network_containers", "pool_expansion", "roles_alone"),
+)
 #: Seconds after which a scenario is stopped, and for those with another limit.
 TIMEOUT = 3600
 TIMEOUTS = {"cluster": 3 * 3600, "cluster_upgrade": 2 * 3600}

@@ -1,0 +1,38 @@
+"""Containers on a host that reaches no other network: their images came from the bundle, and its archives are gone."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from testinfra.host import Host
+
+#: Prints whether a name outside resolves, and whether an address outside answers.
+OUTSIDE = """
+import json, socket
+def reached(name, port):
+    try:
+        socket.create_connection((name, port), 3).close()
+        return True
+    except OSError:
+        return False
+print(json.dumps([reached("example.com", 80), reached("example.org", 443), reached("1.1.1.1", 443)]))
+"""
+
+
+def test_the_host_reaches_nothing_outside(server: Host) -> None:
+    assert json.loads(server.check_output("python3 -c %s", OUTSIDE)) == [False, False, False]
+
+
+def test_the_host_runs_the_images_of_the_bundle(server: Host) -> None:
+    running = server.check_output("docker ps --format '{{.Image}}'").split()
+    assert {image.partition(":")[0] for image in running} == {"atlas-mlflow/mlflow", "atlas-mlflow/postgres", "atlas-mlflow/minio"}
+
+
+def test_only_the_checksums_of_the_loaded_images_are_left(server: Host) -> None:
+    left = server.check_output("find / -xdev '(' -name 'atlas-mlflow-bundle-*' -o -name '*.deb' ')' -not -path '/proc/*'")
+    assert left == ""
+    notes = server.check_output("ls /var/lib/atlas-mlflow-images").split()
+    assert len(notes) == 2 and all(name.endswith(".sha256") for name in notes), notes
+    for name in notes:
+        assert re.fullmatch(r"[0-9a-f]{64}", server.check_output("cat %s", f"/var/lib/atlas-mlflow-images/{name}"))
