@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from typing import Any
 
 from ansible.errors import AnsibleError
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import digest
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.checksums import stream_sha256
 
 #: The form of the manifest. A change that older releases cannot read raises it.
 FORM = 1
@@ -139,7 +139,7 @@ class Bundle:
             for name in names:
                 try:
                     with read(name) as file:
-                        fits = hashlib.file_digest(file, "sha256").hexdigest() == self.manifest["files"][name]["sha256"]
+                        fits = stream_sha256(file) == self.manifest["files"][name]["sha256"]
                 except (OSError, KeyError, TypeError, AttributeError):
                     fits = False
                 damaged += [] if fits else [name]
@@ -204,7 +204,7 @@ class Bundle:
 
         :raises AnsibleError: If they differ.
         """
-        if hashlib.file_digest(file, "sha256").hexdigest() != self.manifest["files"][name]["sha256"]:
+        if stream_sha256(file) != self.manifest["files"][name]["sha256"]:
             raise AnsibleError(f"{self.path} is damaged: {name} differs from its checksum. Copy the bundle again.")
         file.seek(0)
 

@@ -6,6 +6,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+from typing import BinaryIO
+
+
+def stream_sha256(file: BinaryIO) -> str:
+    """Return the sha256 of the rest of an open file in hexadecimal."""
+    digest = hashlib.sha256()
+    while chunk := file.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def file_sha256(path: str) -> str:
@@ -14,8 +23,5 @@ def file_sha256(path: str) -> str:
     :param path: Its path; ``~`` is the home of the user who runs Ansible, and a relative path starts in Ansible's working directory.
     :raises OSError: If there is no such file, or it cannot be read.
     """
-    digest = hashlib.sha256()
     with open(os.path.expanduser(path), "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return stream_sha256(file)
