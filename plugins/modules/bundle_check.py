@@ -36,4 +36,11 @@ EXAMPLES = r"""
     needs: {packages: [haproxy]}
 """
 
-RETURN = r"""#"""
+RETURN = r"""
+msg:
+  description: What the bundle lacks, or what is wrong with it.
+  returned: failure
+  type: list
+  elements: str
+  sample: ["atlas-mlflow-1.0.0-debian12-x86_64.tar has no package haproxy."]
+"""

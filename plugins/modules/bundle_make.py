@@ -36,27 +36,27 @@ options:
     type: path
     required: true
   packages:
-    description: The packages of the distribution, without versions and dependencies.
+    description: The packages of the distribution, without versions and dependencies. The action plugin sets them.
     type: list
     elements: str
     default: []
   locks:
-    description: Texts of locks with hashes.
+    description: Texts of locks with hashes. The action plugin sets them.
     type: list
     elements: str
     default: []
   downloads:
-    description: Further files, each with its C(name), C(url) and C(sha256). One without a URL is in O(folder).
+    description: Further files, each with its C(name), C(url) and C(sha256). One without a URL is in O(folder). The action plugin sets them.
     type: list
     elements: dict
     default: []
   images:
-    description: Names of images, which Docker on the builder has. Docker needs permissions of root.
+    description: Names of images, which Docker on the builder has. Docker needs permissions of root. The action plugin sets them.
     type: list
     elements: str
     default: []
   version:
-    description: Version of the collection.
+    description: Version of the collection. The action plugin sets it.
     type: str
     default: ""
   index_url:
@@ -132,7 +132,7 @@ def os_release() -> dict[str, str]:
     """Return the settings in os-release(5)."""
     with open("/etc/os-release", encoding="utf-8") as file:
         pairs = [line.strip().partition("=") for line in file if "=" in line]
-    return {name: value.strip("\"'") for name, _, value in pairs}
+    return {name: value.strip("\"'") for name, _sign, value in pairs}
 
 
 class Maker:

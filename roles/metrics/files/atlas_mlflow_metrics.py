@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 """Write the age of the backups and the end of the certificates of a host for the node exporter of Prometheus.
 
 atlas_mlflow_metrics.py write          certificates, and the last point of the backup

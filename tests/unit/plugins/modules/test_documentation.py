@@ -64,7 +64,10 @@ def test_options_are_documented_as_they_are_taken(documented: dict[str, Any], na
 @pytest.mark.parametrize("name", sorted(ACTIONS))
 def test_an_action_takes_the_options_that_are_documented(documented: dict[str, Any], name: str) -> None:
     action = importlib.import_module(f"ansible_collections.atlas.mlflow.plugins.action.{name}").ActionModule
-    assert set(documented[name]["doc"].get("options") or {}) == set(action._VALID_ARGS)
+    options = documented[name]["doc"].get("options") or {}
+    # What the action hands to its module says so.
+    inner = {option for option, entry in options.items() if "The action plugin " in str(entry["description"]) and option not in action._VALID_ARGS}
+    assert set(options) - inner == set(action._VALID_ARGS)
 
 
 @pytest.mark.parametrize("name", MODULES)
