@@ -83,7 +83,8 @@ def accounts_differ(given: RoleSettings) -> str:
 
 def accounts_have_names_of_their_own(given: RoleSettings) -> str:
     """Further accounts have different names of 3 to 20 characters, and none is the administrator or the tracking server's account."""
-    taken = [given.text("minio_root_user"), given.text("minio_access_key"), f"{given.text('minio_access_key')[:11]}-rotation"]
+    account = given.text("minio_access_key")
+    taken = [given.text("minio_root_user"), given.text("minio_metrics_access_key"), account, f"{account[:11]}-rotation"]
     names = [str(account["access_key"]) for account in given.items("minio_accounts")]
     wrong = [name for name in names if not re.match("^[A-Za-z0-9._-]{3,20}$", name) or names.count(name) > 1 or name in taken]
     if not wrong:

@@ -113,7 +113,7 @@ def databases_have_names_of_their_own(given: RoleSettings) -> str:
 def users_have_names_of_their_own(given: RoleSettings) -> str:
     """All users have different names, and none has the name of a user of this collection."""
     names = [str(user["name"]) for user in given.items("postgres_users")]
-    taken = {"postgres", "atlas_replication", "atlas_rewind", given.text("postgres_user"), f"{given.text('postgres_user')}_rotation"}
+    taken = {"postgres", "atlas_metrics", "atlas_replication", "atlas_rewind", given.text("postgres_user"), f"{given.text('postgres_user')}_rotation"}
     wrong = [name for name in names if not re.match(NAME, name) or names.count(name) > 1 or name in taken or name.startswith("pg_")]
     if not wrong:
         return ""

@@ -743,7 +743,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         ["minio_listen_address is 127.0.0.1 on store, and the backup is made on case"],
     ),
     ("minio", {"minio_accounts": [PHOTOS, PHOTOS]}, ["minio_accounts has photos. Give each account a name of its own"]),
-    ("minio", {"minio_accounts": [{**PHOTOS, "access_key": "mlflow"}]}, ["minio_accounts has mlflow", "not one of atlas-root, mlflow, mlflow-rotation"]),
+    (
+        "minio",
+        {"minio_accounts": [{**PHOTOS, "access_key": "mlflow"}]},
+        ["minio_accounts has mlflow", "not one of atlas-root, atlas-metrics, mlflow, mlflow-rotation"],
+    ),
     (
         "minio",
         {"minio_accounts": [{**PHOTOS, "secret_key": "canary"}]},
