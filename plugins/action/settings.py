@@ -44,7 +44,9 @@ class ActionModule(ActionBase):
         groups = given.get("groups", {})
         faults = [f"The inventory has the group {group}: nothing reads that name. Correct it." for group in near_groups(groups, GROUPS)]
         faults += self._inventory_faults(given)
-        faults += [f"The inventory sets {name}: nothing reads that name. Correct it." for name in near_misses(given, self._options)]
+        # Ansible's own settings make a variable of each fact.
+        names = set(given) - set(given.get("ansible_facts") or {})
+        faults += [f"The inventory sets {name}: nothing reads that name. Correct it." for name in near_misses(names, self._options)]
         faults += [fault for name in sorted(set(self._options) & set(given)) if (fault := self._fault(name, given[name]))]
         if not faults and (fault := self._place_fault(given)):
             faults.append(fault)

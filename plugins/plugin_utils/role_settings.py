@@ -164,8 +164,9 @@ class RoleSettings:
         return [str(fault) for fault in result.error_messages]
 
     def names(self, left_behind: re.Pattern[str]) -> list[str]:
-        """Return the names of the variables with the role's prefix that are set.
+        """Return the names of the variables with the role's prefix that are set, and are no facts: Ansible makes a variable of each fact.
 
         :param left_behind: Matches names that the role itself sets for later plays.
         """
-        return sorted(name for name in self.variables if name.startswith(f"{self.role}_") and not left_behind.match(name))
+        own = {name for name in self.variables if name.startswith(f"{self.role}_") and not left_behind.match(name)}
+        return sorted(own - set(self.facts))

@@ -178,6 +178,9 @@ HOSTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "typed": ({"minio_remove_data": "false", "postgres_port": "5433", "mlflow_server_names": ["a"]}, []),
     "wrong": ({"minio_remove_data": "maybe"}, ["minio_remove_data is 'maybe'"]),
     "near": ({"atlas_mlflow_tsl": True}, ["atlas_mlflow_tsl (did you mean atlas_mlflow_tls?)"]),
+    # By default, Ansible makes a variable of each fact, also of one whose name is similar to an option's.
+    "facts": ({"postgres_clusters": [], "ansible_facts": {"postgres_clusters": []}}, []),
+    "no fact": ({"postgres_clusters": [], "ansible_facts": {}}, ["postgres_clusters (did you mean postgres_users?)"]),
     "braces": ({"postgres_password": "canary{{secret"}, ["postgres_password has braces", "!unsafe"]),
     "unset": ({"postgres_password": "{{ vault_of_nobody }}"}, ["postgres_password refers to", "vault_of_nobody"]),
     "role": ({"mlflow_server_url": "https://{{ mlflow_server_names[0] }}"}, []),

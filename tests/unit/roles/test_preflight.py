@@ -1044,6 +1044,13 @@ def test_all_faults_of_a_host_are_told_at_once_in_the_order_of_the_rules() -> No
     assert [fault.split()[0] for fault in told] == ["mlflow_server_host", "mlflow_server_port", "mlflow_server_workers"]
 
 
+def test_a_fact_that_is_a_variable_too_is_no_misspelled_name() -> None:
+    fact = {"postgres_clusters": []}
+    given = {"postgres_password": "long-enough-password", "postgres_version": "17", **fact}
+    assert preflight("postgres", {**given, "ansible_facts": {**FACTS, **fact}}).passed
+    assert "postgres_clusters (did you mean postgres_users?)" in preflight("postgres", given).words
+
+
 def test_a_secret_that_no_rule_reads_is_not_generated(tmp_path: Path) -> None:
     plan = {"_atlas_mlflow_plan": {"secrets_dir": str(tmp_path)}}
     assert preflight("mlflow_server", plan).passed
