@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import testinfra
-from stack.support import assert_kept_run, cut_short, hosts_of, play, playbook, query, said
+from stack.support import assert_kept_run, base_url, cut_short, hosts_of, play, playbook, query, said, wait_for_answer
 from testinfra.host import Host
 
 OLD, NEW = "15", "17"
@@ -145,6 +145,8 @@ def test_one_whose_servers_do_not_verify_is_rolled_back(server: Host, members: d
         server.check_output("systemctl start minio.service")
     assert done.returncode and "The upgrade to PostgreSQL 17 failed, and was rolled back: PostgreSQL 15 serves again" in said(done), done.stdout
     assert "But a tracking server does not verify on it" in said(done), "it cannot, without MinIO"
+    # Without MinIO, it is started again and again.
+    assert wait_for_answer(server, f"{base_url('localhost')}/health").status == 200
     assert_old(server, members, content)
     kept = [host.check_output(f"ls --directory /var/lib/postgresql/{NEW}/main.failed-*") for host in members.values()]
     assert len(kept) == 3, "it may have been written to"
