@@ -42,16 +42,18 @@ class Api:
         self.server, self.only_look = server, only_look
 
     def send(self, method: str, path: str, **content: Any) -> Answer:
-        """Send one request, whatever its status.
+        """Send one request, whatever its status. With C(GET), the content stands in the address.
 
-        :param method: The method. With C(DELETE?), the content stands in the address, as with C(GET).
         :raises Refused: If there is no answer, or the user may not log in.
         """
+        if method == "GET":
+            return self._ask(method, path, content)
+        return self._ask(method, path, body=json.dumps(content).encode(), headers={"Content-Type": "application/json"})
+
+    def _ask(self, method: str, path: str, *sent: Any, **more: Any) -> Answer:
+        """Send one request as the server takes it."""
         try:
-            if method in ("GET", "DELETE?"):
-                answer = self.server.ask(method.rstrip("?"), path, content)
-            else:
-                answer = self.server.ask(method, path, body=json.dumps(content).encode(), headers={"Content-Type": "application/json"})
+            answer = self.server.ask(method, path, *sent, **more)
         except NoAnswer as failure:
             raise Refused(f"{failure.seen}. {fault(failure.fault).cause}") from None
         if answer.status == 401:
@@ -77,11 +79,20 @@ class Api:
         :param unknown: What it may mean that the server does not know the path.
         :raises Refused: If the request fails.
         """
-        if self.only_look:
-            return {}
-        answer = self.send(method, path, **content)
+        return {} if self.only_look else self._changed(method, path, self.send(method, path, **content), unknown)
+
+    def delete(self, path: str, **content: Any) -> None:
+        """Send C(DELETE) with the content in the address, unless nothing may be changed.
+
+        :raises Refused: If the request fails.
+        """
+        if not self.only_look:
+            self._changed("DELETE", path, self._ask("DELETE", path, content))
+
+    def _changed(self, method: str, path: str, answer: Answer, unknown: str = "") -> dict[str, Any]:
+        """Return what the server says of a change, if it took the change."""
         if not 200 <= answer.status < 300:
-            raise Refused(f"{method.rstrip('?')} {path} was answered by {answer.seen}{self._why(answer, unknown)}")
+            raise Refused(f"{method} {path} was answered by {answer.seen}{self._why(answer, unknown)}")
         return answer.json()
 
     @staticmethod

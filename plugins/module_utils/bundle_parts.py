@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+#: The form of the manifest of a bundle. A change that older releases cannot read raises it.
+FORM = 1
 #: A folder on a disk, because /tmp may be in memory. systemd-tmpfiles(8) removes what an interrupted run leaves there.
 PLACE = "/var/tmp"
 PREFIX = "atlas-mlflow-bundle-"

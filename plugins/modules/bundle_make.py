@@ -99,7 +99,6 @@ counts:
   sample: {packages: 117, wheels: 101, downloads: 1, images: 0}
 """
 
-import hashlib
 import io
 import json
 import os
@@ -109,30 +108,14 @@ import tarfile
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import open_url
+from ansible_collections.atlas.mlflow.plugins.module_utils.bundle_parts import FORM
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import digest
+from ansible_collections.atlas.mlflow.plugins.module_utils.os_release import own_os_release
 from ansible_collections.atlas.mlflow.plugins.module_utils.package_index import configuration, file_name, stanza
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, uri_secrets
 
-#: The form of the manifest, the same as in plugins/plugin_utils/bundles.py.
-FORM = 1
 #: Seconds in which a download must go on.
 TIMEOUT = 60
-
-
-def sha256_of(path: str) -> str:
-    """Return the sha256 of a file in hexadecimal."""
-    total = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            total.update(block)
-    return total.hexdigest()
-
-
-def os_release() -> dict[str, str]:
-    """Return the settings in os-release(5)."""
-    with open("/etc/os-release", encoding="utf-8") as file:
-        pairs = [line.strip().partition("=") for line in file if "=" in line]
-    return {name: value.strip("\"'") for name, _sign, value in pairs}
 
 
 class Maker:
@@ -182,7 +165,7 @@ class Maker:
             if archive.endswith(".deb"):
                 path = f"{apt}/archives/{archive}"
                 control = self.run(f"Reading {archive}", ["dpkg-deb", "--field", path])
-                entries.append(stanza(control, file_name(control), os.path.getsize(path), sha256_of(path)))
+                entries.append(stanza(control, file_name(control), os.path.getsize(path), self.module.sha256(path)))
                 self.files[f"packages/{file_name(control)}"] = path
         with open(f"{apt}/Packages", "w", encoding="utf-8") as index:
             index.write("\n".join(entries))
@@ -220,7 +203,7 @@ class Maker:
                         shutil.copyfileobj(answer, file)
                 except OSError as error:
                     self.module.fail_json(msg=f"The download of {one['url']} failed: {error}")
-                if (seen := sha256_of(path)) != one["sha256"]:
+                if (seen := self.module.sha256(path)) != one["sha256"]:
                     self.module.fail_json(msg=f"{one['url']} has the sha256 {seen}, and {one['sha256']} is pinned.")
             self.downloads[one["name"]] = f"downloads/{one['name']}"
             self.files[self.downloads[one["name"]]] = path
@@ -250,7 +233,7 @@ class Maker:
             "locks": self.locks,
             "downloads": self.downloads,
             "images": self.images,
-            "files": {name: {"sha256": sha256_of(path), "size": os.path.getsize(path)} for name, path in sorted(self.files.items())},
+            "files": {name: {"sha256": self.module.sha256(path), "size": os.path.getsize(path)} for name, path in sorted(self.files.items())},
         }
         text = json.dumps(manifest, indent=1, sort_keys=True).encode()
         with tarfile.open(archive, "w") as tar:
@@ -280,7 +263,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    maker, system = Maker(module), os_release()
+    maker, system = Maker(module), own_os_release()
     archive = os.path.join(maker.folder, maker.name(system))
     if module.check_mode:
         module.exit_json(changed=True, archive=archive)
@@ -291,7 +274,7 @@ def main() -> None:
     maker.pack(system, archive)
     kinds = [name.partition("/")[0] for name in maker.files]
     counts = {kind: kinds.count(kind) for kind in ("packages", "wheels", "downloads", "images")}
-    module.exit_json(changed=True, archive=archive, sha256=sha256_of(archive), size=os.path.getsize(archive), counts=counts)
+    module.exit_json(changed=True, archive=archive, sha256=module.sha256(archive), size=os.path.getsize(archive), counts=counts)
 
 
 if __name__ == "__main__":

@@ -202,21 +202,9 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.environments import S
 from ansible_collections.atlas.mlflow.plugins.module_utils.etcd import read_etcd
 from ansible_collections.atlas.mlflow.plugins.module_utils.haproxy import drained_servers
 from ansible_collections.atlas.mlflow.plugins.module_utils.interfaces import own_addresses
+from ansible_collections.atlas.mlflow.plugins.module_utils.os_release import own_os_release
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import read_all_listeners
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import read_stack
-
-
-def read_os_release(text: str) -> dict[str, str]:
-    """Return the settings of an os-release file (os-release(5)).
-
-    :param text: Lines of ``NAME=value``, values bare or quoted.
-    """
-    settings = {}
-    for line in text.splitlines():
-        name, separator, value = line.partition("=")
-        if separator and not line.lstrip().startswith("#"):
-            settings[name.strip()] = value.strip().strip("\"'")
-    return settings
 
 
 def read_note(path: Path) -> str:
@@ -374,11 +362,7 @@ def main() -> None:
         argument_spec={name: {"type": "list", "elements": "path", "default": []} for name in ("folders", "drives")}, supports_check_mode=True
     )
     python = module.get_bin_path("python3")
-    try:
-        with open("/etc/os-release", encoding="utf-8") as file:
-            os_release = read_os_release(file.read())
-    except OSError:
-        os_release = {}
+    os_release = own_os_release()
     listeners = read_listeners(module)
     facts = {
         # An earlier playbook of this run may have added packages. They are among the installed packages now.

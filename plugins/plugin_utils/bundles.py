@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
+from ansible_collections.atlas.mlflow.plugins.module_utils.bundle_parts import FORM
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import digest
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.checksums import stream_sha256
 
-#: The form of the manifest. A change that older releases cannot read raises it.
-FORM = 1
 MANIFEST = "manifest.json"
 INDEX = "packages/Packages"
 #: The packages that each host gets: see roles/common/tasks/packages.yml.

@@ -35,6 +35,7 @@ def defaults_of(role: str) -> dict[str, Any]:
     return defaults
 
 
+@functools.cache
 def default_of(variable: str) -> Any:
     """Return the default of a role's variable, with its templates. None if no role has it."""
     found = (defaults_of(path.parents[1].name) for path in ROLES.glob("*/defaults/main.yml"))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import yaml
 
-from .shell import BIN, CACHE, ROOT, TestbedError, apt_install, as_root, ask, environment, run, say, step, which
+from .shell import BIN, CACHE, ROOT, TestbedError, apt_install, as_root, ask, check_sha256, environment, run, say, step, which
 
 
 @dataclass(frozen=True)
@@ -248,8 +248,7 @@ def _ubuntu_keyring(folder: Path) -> Path:
     package = folder / "keyring.deb"
     with urllib.request.urlopen(pin["url"], timeout=REGISTRY_TIMEOUT) as answer:
         package.write_bytes(answer.read())
-    if (seen := hashlib.sha256(package.read_bytes()).hexdigest()) != pin["sha256"]:
-        raise TestbedError(f"{pin['url']} has the sha256 {seen}, and tools/pins.yml says {pin['sha256']}.")
+    check_sha256(package, pin, "tools/pins.yml")
     run(["dpkg-deb", "--extract", package, folder / "keyring"])
     return folder / "keyring" / "usr/share/keyrings/ubuntu-archive-keyring.gpg"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import tarfile
@@ -14,7 +13,7 @@ from typing import Any
 import yaml
 
 from .golang import build, point_to
-from .shell import CACHE, ROOT, Progress, TestbedError, say, step
+from .shell import CACHE, ROOT, Progress, TestbedError, check_sha256, say, step
 
 PINS = ROOT / "roles" / "minio" / "files" / "downloads.yml"
 #: The path of the executable, for any flavour and version. The hosts of the test bed install this file.
@@ -69,9 +68,7 @@ def fetch(download: dict[str, str], target: Path, progress: Progress) -> bool:
         except OSError as error:
             say(f"    no answer: {getattr(error, 'reason', error)}")
             return False
-        seen = hashlib.sha256(archive.read_bytes()).hexdigest()
-        if seen != download["sha256"]:
-            raise TestbedError(f"{download['url']} has the sha256 {seen}, and {PINS.relative_to(ROOT)} says {download['sha256']}.")
+        check_sha256(archive, download, str(PINS.relative_to(ROOT)))
         with tarfile.open(archive) as content:
             member = content.extractfile(download["member"])
             if member is None:

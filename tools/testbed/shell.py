@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -102,6 +103,17 @@ def apt_install(*packages: str) -> None:
     run(as_root(["apt-get", "update"]))
     install = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
     run(as_root(["env", "DEBIAN_FRONTEND=noninteractive", *install]))
+
+
+def check_sha256(path: Path, pin: Mapping[str, str], pins: str) -> None:
+    """Compare a downloaded file with its pin.
+
+    :param pin: The ``url`` and the ``sha256``.
+    :param pins: The file that has the pin, for the message.
+    :raises TestbedError: If the file is not the pinned one.
+    """
+    if (seen := hashlib.sha256(path.read_bytes()).hexdigest()) != pin["sha256"]:
+        raise TestbedError(f"{pin['url']} has the sha256 {seen}, and {pins} says {pin['sha256']}.")
 
 
 def say(text: str) -> None:

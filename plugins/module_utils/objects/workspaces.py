@@ -73,7 +73,7 @@ class Workspaces(Kind):
     def remove(self, present: dict[str, Any]) -> None:
         """Remove a workspace. MLflow refuses if it is not empty, unless the option says what happens to its content."""
         modes = {"refuse": "RESTRICT", "move_to_default": "SET_DEFAULT", "delete_content": "CASCADE"}
-        self.api.change("DELETE?", f"{API}/workspaces/{present['name']}", mode=modes[present["mode"]])
+        self.api.delete(f"{API}/workspaces/{present['name']}", mode=modes[present["mode"]])
 
     def bring(self, thing: Mapping[str, Any], present: dict[str, Any] | None) -> None:
         """Create a workspace or change it, and set its members."""

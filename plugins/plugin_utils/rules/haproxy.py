@@ -5,13 +5,10 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import address_fault, port_conflicts
-
-Network = IPv4Network | IPv6Network
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import address_fault, network_of, networks_fault, port_conflicts
 
 SECONDS = ("request_timeout", "client_timeout", "server_timeout", "check_interval", "check_timeout")
 
@@ -143,22 +140,14 @@ def metrics_port_is_free(given: RoleSettings) -> str:
     return f"haproxy_metrics_port is {port}, and {'; '.join(found)}. Stop that process, or set another port." if found else ""
 
 
-def _network(text: str) -> Network | None:
-    """Return an address or a network, None if the text is neither."""
-    with suppress(ValueError):
-        return ip_network(text, strict=False)
-    return None
-
-
 def metrics_clients_are_networks(given: RoleSettings) -> str:
-    """Those who may read the metrics are addresses and networks: a name could mean another host tomorrow."""
-    wrong = [str(client) for client in given.items("haproxy_metrics_clients") if not _network(str(client))]
-    return f"haproxy_metrics_clients has {', '.join(wrong)}. Give addresses or networks, such as 10.0.0.7 or 10.1.0.0/24." if wrong else ""
+    """Those who may read the metrics are addresses and networks."""
+    return networks_fault("haproxy_metrics_clients", given.items("haproxy_metrics_clients"))
 
 
 def metrics_are_reached_by_clients(given: RoleSettings) -> str:
     """Clients on other hosts reach the address of the metrics."""
-    address, networks = given.text("haproxy_metrics_address"), [_network(str(client)) for client in given.items("haproxy_metrics_clients")]
+    address, networks = given.text("haproxy_metrics_address"), [network_of(str(client)) for client in given.items("haproxy_metrics_clients")]
     elsewhere = [str(network) for network in networks if network and not network.is_loopback]
     if not given.number("haproxy_metrics_port") or not elsewhere or address_fault("", address) or not ip_address(address).is_loopback:
         return ""

@@ -5,22 +5,12 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
-from ipaddress import ip_network
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import address_fault, is_port, port_conflicts
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import address_fault, is_port, networks_fault, port_conflicts
 
 #: The port of each exporter, and its unit.
 PORTS = {"metrics_node_port": "atlas-mlflow-node-exporter.service", "metrics_postgres_port": "atlas-mlflow-postgres-exporter.service"}
-
-
-def is_network(text: str) -> bool:
-    """Return whether a text is an address or a network."""
-    with suppress(ValueError):
-        ip_network(text, strict=False)
-        return True
-    return False
 
 
 def services_run_as_units(given: RoleSettings) -> str:
@@ -55,10 +45,9 @@ def ports_are_free(given: RoleSettings) -> str:
 
 
 def clients_are_networks(given: RoleSettings) -> str:
-    """Those who may read the metrics are addresses and networks: a name could mean another host tomorrow."""
+    """Those who may read the metrics are addresses and networks."""
     clients = given.variable("atlas_mlflow_metrics_clients", [])
-    wrong = [str(client) for client in ([clients] if isinstance(clients, str) else clients) if not is_network(str(client))]
-    return f"atlas_mlflow_metrics_clients has {', '.join(wrong)}. Give addresses or networks, such as 10.0.0.7 or 10.1.0.0/24." if wrong else ""
+    return networks_fault("atlas_mlflow_metrics_clients", [clients] if isinstance(clients, str) else clients)
 
 
 def user_is_one(given: RoleSettings) -> str:

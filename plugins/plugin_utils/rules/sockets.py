@@ -7,18 +7,36 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener, collide
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters, major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 
+Network = IPv4Network | IPv6Network
+
 #: Words for addresses in PostgreSQL's settings.
 WORDS = {"localhost": "127.0.0.1", "*": "0.0.0.0"}
 #: The message for a store whose port belongs to its former service or container.
 STAY = "Data do not move between a service and a container by themselves"
 ADDRESS = r"^([0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$"
+
+
+def network_of(text: str) -> Network | None:
+    """Return an address or a network, None if the text is neither."""
+    with contextlib.suppress(ValueError):
+        return ip_network(text, strict=False)
+    return None
+
+
+def networks_fault(name: str, clients: Iterable[Any]) -> str:
+    """Return what is wrong with a list of addresses and networks, or an empty text. A name could mean another host tomorrow.
+
+    :param name: The variable that has the list.
+    """
+    wrong = [str(client) for client in clients if not network_of(str(client))]
+    return f"{name} has {', '.join(wrong)}. Give addresses or networks, such as 10.0.0.7 or 10.1.0.0/24." if wrong else ""
 
 
 def port_conflicts(listeners: Iterable[Mapping[str, Any]], address: str | list[str], port: int, own: Iterable[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """A cluster of PostgreSQL is taken to a new major version with its data.
 
-The tests build on one another, in this order: what is refused, what goes back, what is cut short, and at last the upgrade.
+The tests build on one another, in this order: what is refused, what goes back, what is interrupted, and at last the upgrade.
 """
 
 from __future__ import annotations

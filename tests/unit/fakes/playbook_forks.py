@@ -14,6 +14,7 @@ import importlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,10 +23,29 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[3]
+#: A playbook without a task.
+NOTHING = "- hosts: all\n  gather_facts: false\n  tasks: []\n"
 #: Seconds after which a run is ended.
 LIMIT = 120
 #: Plugins of Ansible that each run loads, by their kinds. One filter and one test load all of theirs.
 PLUGINS = {"connection": "local", "shell": "sh", "become": "sudo", "strategy": "linear", "callback": "default", "filter": "to_json", "test": "truthy"}
+
+
+def collection_with(folder: Path, playbook: str) -> Path:
+    """Return the folder of a collection with a playbook and its tasks, without plays before it, and with empty folders for the tasks of roles.
+
+    :param folder: A folder for temporary files.
+    """
+    collection = folder / "collections/ansible_collections/atlas/mlflow"
+    shutil.copytree(ROOT / "playbooks/internal/tasks", collection / "playbooks/internal/tasks")
+    shutil.copy(ROOT / "playbooks" / playbook, collection / "playbooks")
+    for name in ("facts", "verify_proxies"):
+        (collection / f"playbooks/internal/{name}.yml").write_text(NOTHING)
+    for name in ("plugins/filter", "roles/mlflow_server/tasks", "roles/postgres/tasks"):
+        (collection / name).mkdir(parents=True)
+    for suffix in ("failure.py", "failure_text.yml"):
+        shutil.copy(ROOT / f"plugins/filter/{suffix}", collection / "plugins/filter")
+    return collection
 
 
 def ansible_playbook(folder: Path, *arguments: str | Path, modules_here: bool = False, **environment: str) -> subprocess.CompletedProcess[str]:

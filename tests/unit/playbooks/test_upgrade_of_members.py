@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from playbook_forks import ansible_playbook
+from playbook_forks import ansible_playbook, collection_with
 
 ROOT = Path(__file__).resolve().parents[3]
 TASKS = ROOT / "roles/postgres/tasks"
@@ -26,7 +25,6 @@ STEPS = (
     *("upgrade_install", "upgrade_cluster_check", "upgrade_cluster_note", "upgrade_cluster_count", "upgrade_cluster_stop", "upgrade_cluster_forget"),
     *("apply", "upgrade_collations", "upgrade_switched", "upgrade_back", "upgrade_done", "remove_older"),
 )
-PLAY = "- hosts: all\n  gather_facts: false\n  tasks: []\n"
 MEMBERS = ("one", "two", "three")
 
 
@@ -49,15 +47,7 @@ def run(folder: Path, *arguments: str, fails: tuple[str, ...] = (), phase: str =
     :param phase: The phase of an interrupted upgrade.
     :param pg_upgrade: The program that copies the data.
     """
-    collection = folder / "collections/ansible_collections/atlas/mlflow"
-    shutil.copytree(ROOT / "playbooks/internal/tasks", collection / "playbooks/internal/tasks")
-    shutil.copy(ROOT / "playbooks/upgrade_postgres.yml", collection / "playbooks")
-    for name in ("facts", "verify_proxies"):
-        (collection / f"playbooks/internal/{name}.yml").write_text(PLAY)
-    for name in ("plugins/filter", "roles/mlflow_server/tasks", "roles/postgres/tasks"):
-        (collection / name).mkdir(parents=True)
-    for suffix in ("failure.py", "failure_text.yml"):
-        shutil.copy(ROOT / f"plugins/filter/{suffix}", collection / "plugins/filter")
+    collection = collection_with(folder, "upgrade_postgres.yml")
     postgres = collection / "roles/postgres/tasks"
     for name in REAL:
         # The program runs as the user of the test.

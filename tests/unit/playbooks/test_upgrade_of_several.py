@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.schemas import schema_changes
-from playbook_forks import ansible_playbook
+from playbook_forks import ansible_playbook, collection_with
 
 ROOT = Path(__file__).resolve().parents[3]
 RELEASES = {path.parent.name: json.loads(path.read_text()) for path in (ROOT / "roles/mlflow_server/files/releases").glob("*/options.json")}
@@ -24,7 +23,6 @@ STUBS = {
     "apply": LOGGED.format(step="{{ mlflow_server_version }}") + FAIL,
     **{step: LOGGED.format(step=step) for step in ("install", "stop", "keep_database", "bring_back_database", "upgrade_done")},
 }
-PLAY = "- hosts: all\n  gather_facts: false\n  tasks: []\n"
 
 
 class Run(NamedTuple):
@@ -46,15 +44,7 @@ def run(folder: Path, reasons: list[str], *arguments: str, fails: tuple[str, ...
     :param fails: Servers, each with a release that does not run there.
     :param hosts: The servers, with whether each of them has the former release.
     """
-    collection = folder / "collections/ansible_collections/atlas/mlflow"
-    shutil.copytree(ROOT / "playbooks/internal/tasks", collection / "playbooks/internal/tasks")
-    shutil.copy(ROOT / "playbooks/upgrade.yml", collection / "playbooks")
-    for name in ("facts", "verify_proxies"):
-        (collection / f"playbooks/internal/{name}.yml").write_text(PLAY)
-    for name in ("plugins/filter", "roles/mlflow_server/tasks", "roles/postgres/tasks"):
-        (collection / name).mkdir(parents=True)
-    for suffix in ("failure.py", "failure_text.yml"):
-        shutil.copy(ROOT / f"plugins/filter/{suffix}", collection / "plugins/filter")
+    collection = collection_with(folder, "upgrade.yml")
     for name, text in STUBS.items():
         (collection / f"roles/mlflow_server/tasks/{name}.yml").write_text(text)
     log = folder / "log"

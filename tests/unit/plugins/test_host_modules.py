@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.atlas.mlflow.plugins.module_utils.os_release import read_os_release
 from ansible_collections.atlas.mlflow.plugins.modules import host_facts
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -255,7 +256,7 @@ def test_what_is_in_the_way_is_not_removed(tmp_path: Path) -> None:
 
 
 def test_os_release_is_read_with_and_without_quotes() -> None:
-    settings = host_facts.read_os_release('# comment\nVERSION_CODENAME=trixie\nPRETTY_NAME="Debian GNU/Linux 13"\n\n')
+    settings = read_os_release('# comment\nVERSION_CODENAME=trixie\nPRETTY_NAME="Debian GNU/Linux 13"\n\n')
     assert settings == {"VERSION_CODENAME": "trixie", "PRETTY_NAME": "Debian GNU/Linux 13"}
 
 
