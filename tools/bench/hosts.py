@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from tools.testbed import daemon, images, minio
+from tools.testbed import daemon, images, minio, preparation
 from tools.testbed.demo import SHARED
 from tools.testbed.shell import BIN, CACHE, ROOT, TestbedError, environment, run, say, step, wait_for_answer
 
@@ -171,11 +171,9 @@ class Stack:
 
 def prepare(stacks: list[Stack]) -> None:
     """Prepare what hosts need: Docker, images and MinIO."""
-    daemon.ensure()
-    images.ensure_all([SYSTEM], [SYSTEM] if any(stack.prepared for stack in stacks) else [])
-    minio.ensure()
-    if any(stack.containers for stack in stacks):
-        images.ensure_archives()
+    prepared = {preparation.prepared(SYSTEM)} if any(stack.prepared for stack in stacks) else set()
+    archives = {preparation.ARCHIVES} if any(stack.containers for stack in stacks) else set()
+    preparation.ensure({preparation.bare(SYSTEM), preparation.EXECUTABLE} | prepared | archives)
 
 
 @contextlib.contextmanager

@@ -9,27 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
-from . import checks, daemon, demo, images, minio, registry, scenarios
+from . import checks, daemon, demo, images, minio, preparation, registry, scenarios
 from .shell import ROOT, TestbedError, known, run_command_line, say, step
 
 #: Seconds that everything may take on two cores, if images and downloads are cached.
 BUDGET = 1800
-
-
-def prepare(names: list[str], system: str = "") -> None:
-    """Prepare what some scenarios need. Packages are downloaded while images are built.
-
-    :param system: The system of the hosts, if it is not that of the scenarios.
-    """
-    text = "".join((ROOT / "molecule" / name / "molecule.yml").read_text() for name in names)
-    hosts = images.named_in(text + (images.host_image(system) if system else ""))
-    daemon.ensure()
-    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-        for task in [pool.submit(images.ensure_all, *hosts), pool.submit(minio.ensure)]:
-            task.result()
-    images.ensure_archives()
-    if registry.STORAGE.name in text:
-        registry.ensure()
+#: How many scenarios do not run while the checks do, which keep both cores of CI busy.
+CHECKS_INSTEAD = 2
 
 
 def check() -> None:
@@ -39,7 +25,7 @@ def check() -> None:
 
 
 def test(names: list[str], system: str) -> None:
-    """Run everything that CI runs, or only the named scenarios.
+    """Run everything that CI runs, or only the named scenarios. A scenario starts once its images are there, also while the checks run.
 
     :param system: The system of the hosts in these scenarios, if it is not that of the scenarios.
     :raises TestbedError: If there is no scenario or system of a name, or something fails.
@@ -50,19 +36,25 @@ def test(names: list[str], system: str) -> None:
     if system and not names:
         raise TestbedError("A system is for named scenarios: the others check what is particular to a release of Debian.")
     if names:
-        prepare(names, system)
+        preparation.Preparation(names, system).wait()
         os.environ["TESTBED_SYSTEM"] = system
         scenarios.run_all(names)
         return
     chosen = [name for name in present if name not in scenarios.BY_NAME]
     begun = time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        # The checks need the processor, and building images mostly waits for downloads.
-        for task in [pool.submit(check), pool.submit(prepare, chosen)]:
-            task.result()
     done: list[scenarios.Scenario] = []
+    parts = preparation.Preparation(chosen)
     try:
-        scenarios.run_all(chosen, done)
+        with concurrent.futures.ThreadPoolExecutor(max_workers=1) as pool:
+            checking = pool.submit(check)
+
+            def others() -> int:
+                if checking.done():
+                    checking.result()
+                return 0 if checking.done() else CHECKS_INSTEAD
+
+            scenarios.run_all(chosen, done, parts.ready, others)
+            checking.result()
     finally:
         say(over_budget(time.monotonic() - begun, {item.name: item.seconds for item in done}))
         say(f"Not run, because only a name runs them: {', '.join(scenarios.BY_NAME)} (make test SCENARIO={scenarios.BY_NAME[0]}).")
@@ -91,9 +83,11 @@ def parser() -> argparse.ArgumentParser:
         return command
 
     add("docker", "see to it that Docker runs", lambda _: daemon.ensure())
-    add("images", "build the images of the test hosts", lambda given: images.ensure_all(given.system, given.system)).add_argument(
-        "--system", nargs="+", choices=sorted(images.SYSTEMS), default=sorted(images.SYSTEMS)
-    )
+    add(
+        "images",
+        "build the images of the test hosts",
+        lambda given: preparation.ensure(place(name) for name in given.system for place in (preparation.bare, preparation.prepared)),
+    ).add_argument("--system", nargs="+", choices=sorted(images.SYSTEMS), default=sorted(images.SYSTEMS))
     add("minio", "put MinIO's executable into the cache", lambda _: minio.ensure())
     add("registry", "put the registry with its images of MLflow into the cache", lambda _: registry.ensure())
     add("up", "make the demo, and print its address", lambda given: demo.up(given.topology)).add_argument(

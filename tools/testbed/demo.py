@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from . import daemon, images, minio
+from . import daemon, images, minio, preparation
 from .shell import BIN, CACHE, ROOT, TestbedError, known, run, say, step
 
 DEMO = ROOT / ".demo"
@@ -69,12 +69,8 @@ def up(topology: str) -> None:
     other = standing()
     if other and other != topology:
         raise TestbedError(f"The demo {other} is up. Remove it first: make down")
-    daemon.ensure()
-    images.ensure(SYSTEM)
-    if any("minio" in groups for groups in TOPOLOGIES[topology].values()):
-        minio.ensure()
-    if topology == "containers":
-        images.ensure_archives()
+    executable = {preparation.EXECUTABLE} if any("minio" in groups for groups in TOPOLOGIES[topology].values()) else set()
+    preparation.ensure({preparation.bare(SYSTEM), *executable, *({preparation.ARCHIVES} if topology == "containers" else ())})
     hosts = write_inventory(topology)
     with step("Hosts"):
         run(_playbook(hosts, "tools/testbed/hosts/create.yml"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import hashlib
 import json
 import os
@@ -251,18 +250,3 @@ def _ubuntu_keyring(folder: Path) -> Path:
     check_sha256(package, pin, "tools/pins.yml")
     run(["dpkg-deb", "--extract", package, folder / "keyring"])
     return folder / "keyring" / "usr/share/keyrings/ubuntu-archive-keyring.gpg"
-
-
-def ensure_all(systems: list[str], prepared: list[str]) -> None:
-    """Build the images of several systems. Bare images are built one after the other, because the network limits each.
-
-    :param prepared: The systems that also need a prepared host.
-    """
-    with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-        later = []
-        for system in systems:
-            ensure(system)
-            if system in prepared:
-                later.append(pool.submit(ensure_prepared, system))
-        for task in later:
-            task.result()

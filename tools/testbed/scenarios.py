@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,9 +73,12 @@ def discover(folder: Path) -> list[str]:
     return sorted(found, key=lambda name: (LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST), name))
 
 
-def slots(available_memory: int) -> int:
-    """Return how many scenarios can run in parallel with this number of bytes of free memory, at least one."""
-    return max(1, min(MOST_AT_ONCE, available_memory // SCENARIO_MEMORY))
+def slots(available_memory: int, others: int = 0) -> int:
+    """Return how many scenarios can run in parallel with this number of bytes of free memory, at least one.
+
+    :param others: How many scenarios cannot run because of other work.
+    """
+    return max(1, min(MOST_AT_ONCE - others, available_memory // SCENARIO_MEMORY))
 
 
 def available_memory() -> int:
@@ -125,11 +129,18 @@ def failures(log: str) -> list[str]:
     return [" ".join(line.split())[:WIDTH] for line in FAILURE.findall(log) if "...ignoring" not in line][-MOST_FAILURES:]
 
 
-def run_all(names: list[str], done: list[Scenario] | None = None) -> None:
+def run_all(
+    names: list[str],
+    done: list[Scenario] | None = None,
+    ready: Callable[[str], bool] = lambda _name: True,
+    others: Callable[[], int] = lambda: 0,
+) -> None:
     """Run the scenarios, print their present steps from time to time, and print a table at the end.
 
     :param names: The scenarios, in the order in which they start.
     :param done: Collects the scenarios that have ended.
+    :param ready: Tells whether a scenario can start. Until then, those after it do. If it raises an error, all scenarios stop.
+    :param others: Tells how many scenarios cannot run because of other work. If it raises an error, all scenarios stop.
     :raises TestbedError: If there is no scenario, or one does not pass.
     """
     if not names:
@@ -141,8 +152,10 @@ def run_all(names: list[str], done: list[Scenario] | None = None) -> None:
     begun, beat = time.monotonic(), time.monotonic()
     try:
         while waiting or running:
-            while waiting and (not running or len(running) < slots(available_memory())):
-                running.append(_start(waiting.pop(0)))
+            able, instead = [item for item in waiting if ready(item.name)], others()
+            while able and (not running or len(running) < slots(available_memory(), instead)):
+                waiting.remove(able[0])
+                running.append(_start(able.pop(0)))
             time.sleep(0.5)
             for item in [item for item in running if _ended(item)]:
                 running.remove(item)

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -19,8 +21,58 @@ import pytest
 import yaml
 
 from tools.testbed import __main__ as main
-from tools.testbed import checks, demo, images, minio, registry, scenarios, shell
+from tools.testbed import checks, demo, images, minio, preparation, registry, scenarios, shell
 from tools.testbed.shell import ROOT, TestbedError, ask, run
+
+
+def _future(make: Callable[[], object]) -> Future[None]:
+    """Return what making a part has come to."""
+    made: Future[None] = Future()
+    try:
+        make()
+        made.set_result(None)
+    except TestbedError as error:
+        made.set_exception(error)
+    return made
+
+
+class TestPreparation:
+    def test_what_a_scenario_needs(self):
+        text = "image: atlas-mlflow/prepared:debian12\nimage: atlas-mlflow/host:debian13\n"
+        hosts = {preparation.EXECUTABLE, *map(preparation.bare, ("debian12", "debian13")), preparation.prepared("debian12")}
+        assert preparation.needs(text) == hosts
+        assert preparation.needs(f"{text}groups: [containers]") == hosts | {preparation.ARCHIVES}
+        assert preparation.needs(f"{text}registry-images") == hosts | {preparation.ARCHIVES, preparation.REGISTRY}
+        assert preparation.needs(text, "ubuntu24.04") == hosts | {preparation.bare("ubuntu24.04")}
+
+    def test_each_part_comes_after_those_that_it_is_made_from(self, monkeypatch: pytest.MonkeyPatch):
+        made: list[str] = []
+        for module, function, name in (
+            *((preparation.daemon, "ensure", "docker"), (minio, "ensure", preparation.EXECUTABLE)),
+            *((images, "ensure_archives", preparation.ARCHIVES), (registry, "ensure", preparation.REGISTRY)),
+        ):
+            monkeypatch.setattr(module, function, lambda name=name: made.append(name))
+        monkeypatch.setattr(images, "ensure", lambda system: time.sleep(0.05) or made.append(preparation.bare(system)))
+        monkeypatch.setattr(images, "ensure_prepared", lambda system: made.append(preparation.prepared(system)))
+        wanted = {preparation.ARCHIVES, preparation.REGISTRY, *map(preparation.bare, ("debian12", "debian13")), preparation.prepared("debian12")}
+        preparation.ensure(wanted)
+        assert sorted(made) == sorted({"docker", *wanted}) and made[0] == "docker"
+        order = [made.index(part) for part in (preparation.bare("debian12"), preparation.bare("debian13"), preparation.ARCHIVES, preparation.REGISTRY)]
+        assert order == sorted(order) and made.index(preparation.prepared("debian12")) > order[0]
+
+    def test_a_part_that_cannot_be_made_stops_those_made_from_it_and_says_why(self, monkeypatch: pytest.MonkeyPatch):
+        def fail(_system: str) -> None:
+            raise TestbedError("no packages")
+
+        for module, function in ((preparation.daemon, "ensure"), (minio, "ensure"), (images, "ensure_archives")):
+            monkeypatch.setattr(module, function, lambda: None)
+        monkeypatch.setattr(images, "ensure", fail)
+        monkeypatch.setattr(images, "ensure_prepared", lambda _: pytest.fail("it was made from what is not there"))
+        parts = preparation.Preparation(["embedded"])
+        with pytest.raises(TestbedError, match="no packages"):
+            parts.wait()
+        with pytest.raises(TestbedError, match="no packages"):
+            parts.ready("embedded")
 
 
 class TestImages:
@@ -55,16 +107,6 @@ class TestImages:
         hashes.append(registry.images_hash(tmp_path, "sha256:1"))
         assert hashes[0] == hashes[1] and len(set(hashes)) == 3
 
-    def test_the_images_of_a_registry_that_no_scenario_mounts_are_not_built(self, monkeypatch: pytest.MonkeyPatch):
-        built: list[str] = []
-        for module, name in ((main.daemon, "ensure"), (images, "ensure_all"), (minio, "ensure"), (images, "ensure_archives")):
-            monkeypatch.setattr(module, name, lambda *_: None)
-        monkeypatch.setattr(registry, "ensure", lambda: built.append("registry"))
-        main.prepare(["embedded"])
-        assert not built
-        main.prepare(["images"])
-        assert built == ["registry"]
-
     def test_a_scenario_that_is_not_there_is_named(self):
         with pytest.raises(TestbedError, match="There is no scenario no_such. There are basic_auth, "):
             main.test(["embedded", "no_such"], "")
@@ -72,7 +114,7 @@ class TestImages:
     @pytest.mark.parametrize(("former", "name"), [("full_stack", "one_host"), ("default", "embedded")])
     def test_a_former_name_is_refused_with_the_name(self, former: str, name: str, monkeypatch: pytest.MonkeyPatch):
         # A name that is not refused must not run a scenario from here.
-        monkeypatch.setattr(main, "prepare", lambda _: pytest.fail("it was not refused"))
+        monkeypatch.setattr(preparation, "start", lambda _: pytest.fail("it was not refused"))
         with pytest.raises(TestbedError, match=rf"There is no scenario {former}\. It is called {name} now\."):
             main.test([former], "")
 
@@ -88,15 +130,21 @@ class TestImages:
         told = main.over_budget(main.BUDGET + 60, {"a": 10, "b": 400, "c": 90, "d": 300})
         assert told == "WARNING: All of it took 31 of 30 minutes. The slowest scenarios: b 400 s, d 300 s, c 90 s. Make them faster."
 
-    @pytest.mark.parametrize("failing", ["check", "prepare"])
-    def test_no_scenario_runs_if_a_check_fails(self, monkeypatch: pytest.MonkeyPatch, failing: str):
-        def fail(*_: object) -> None:
-            raise shell.TestbedError(f"{failing} failed")
+    @pytest.mark.parametrize("failing", ["check", "part"])
+    def test_the_scenarios_stop_if_a_check_or_the_preparation_fails(self, monkeypatch: pytest.MonkeyPatch, failing: str):
+        def fail() -> None:
+            raise TestbedError(f"{failing} failed")
 
-        for name in ("check", "prepare"):
-            monkeypatch.setattr(main, name, fail if name == failing else lambda *_: None)
-        monkeypatch.setattr(scenarios, "run_all", lambda *_: pytest.fail("a scenario runs"))
-        with pytest.raises(shell.TestbedError, match=f"{failing} failed"):
+        def run_all(names: list[str], _done: object, ready: Callable[[str], bool], others: Callable[[], int]) -> None:
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                assert others() in (0, main.CHECKS_INSTEAD)
+                ready(names[0])
+
+        monkeypatch.setattr(main, "check", fail if failing == "check" else lambda: None)
+        monkeypatch.setattr(preparation, "start", lambda parts: {part: _future(fail if failing == "part" else lambda: None) for part in parts})
+        monkeypatch.setattr(scenarios, "run_all", run_all)
+        with pytest.raises(TestbedError, match=f"{failing} failed"):
             main.test([], "")
 
     def test_takes_the_bundle_that_the_environment_names(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -240,8 +288,9 @@ class TestScenarios:
 
     def test_a_scenario_that_only_a_name_runs_is_said_to_be_left_out(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
         ran: list[list[str]] = []
-        for module, name in ((main, "check"), (main, "prepare"), (scenarios, "run_all")):
-            monkeypatch.setattr(module, name, lambda *given, name=name: ran.append(given[0]) if name == "run_all" else None)
+        monkeypatch.setattr(main, "check", lambda: None)
+        monkeypatch.setattr(preparation, "start", lambda parts: {part: _future(lambda: None) for part in parts})
+        monkeypatch.setattr(scenarios, "run_all", lambda names, *_: ran.append(names))
         main.test([], "")
         assert set(ran[0]) == set(scenarios.discover(ROOT / "molecule")) - set(scenarios.BY_NAME)
         named = ", ".join(scenarios.BY_NAME)
@@ -251,11 +300,11 @@ class TestScenarios:
 
     def test_a_system_is_for_the_hosts_of_named_scenarios(self, monkeypatch: pytest.MonkeyPatch):
         seen: list[Any] = []
-        monkeypatch.setattr(main, "prepare", lambda names, system: seen.append((names, system)))
+        monkeypatch.setattr(preparation, "start", lambda parts: seen.append(parts) or {})
         monkeypatch.setattr(scenarios, "run_all", lambda names: seen.append((names, os.environ["TESTBED_SYSTEM"])))
         monkeypatch.setenv("TESTBED_SYSTEM", "")
         main.test(["one_host"], "ubuntu24.04")
-        assert seen == [(["one_host"], "ubuntu24.04")] * 2
+        assert preparation.bare("ubuntu24.04") in seen[0] and seen[1:] == [(["one_host"], "ubuntu24.04")]
         with pytest.raises(TestbedError, match="There is no system fedora40. There are debian12"):
             main.test(["one_host"], "fedora40")
         with pytest.raises(TestbedError, match="A system is for named scenarios"):
@@ -335,6 +384,30 @@ class TestScenarios:
         item.findings.write_text("fault  seconds\n")
         scenarios._tell(item)
         assert capsys.readouterr().out.splitlines()[1:3] == ["<== good: passed (3 tests), 61 s", "fault  seconds"]
+
+    def test_a_scenario_starts_once_it_is_ready_and_only_beside_as_many_as_may_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(scenarios, "LOGS", tmp_path)
+        monkeypatch.setattr(scenarios.time, "sleep", lambda _: None)
+        monkeypatch.setattr(scenarios, "_tell", lambda _: None)
+        order: list[str] = []
+        looks = iter(range(100))
+        running: set[str] = set()
+        most: list[int] = []
+
+        def start(name: str) -> scenarios.Scenario:
+            order.append(name)
+            running.add(name)
+            most.append(len(running))
+            return scenarios.Scenario(name, "passed (1 tests)")
+
+        def ended(item: scenarios.Scenario) -> bool:
+            # Each scenario takes some looks.
+            return next(looks) % 3 == 0 and (running.discard(item.name) or True)
+
+        monkeypatch.setattr(scenarios, "_start", lambda item: start(item.name))
+        monkeypatch.setattr(scenarios, "_ended", ended)
+        scenarios.run_all(list("abcd"), None, lambda name: name != "a" or len(order) >= 2, lambda: scenarios.MOST_AT_ONCE - 2)
+        assert sorted(order) == list("abcd") and order[:2] == ["b", "c"] and max(most) == 2
 
     def test_no_scenario_at_all_is_a_failure(self):
         with pytest.raises(TestbedError, match="no scenario"):
