@@ -30,9 +30,9 @@ def needs(text: str, system: str = "") -> set[str]:
     :param system: The system of the hosts, if it is not that of the scenario.
     """
     hosts, filled = images.named_in(text + (images.host_image(system) if system else ""))
-    found = {EXECUTABLE, *map(bare, hosts), *map(prepared, filled)}
     mounts = registry.STORAGE.name in text
-    return found | ({ARCHIVES} if mounts or "containers" in text else set()) | ({REGISTRY} if mounts else set())
+    others = {EXECUTABLE: "minio" in text, ARCHIVES: mounts or "containers" in text, REGISTRY: mounts}
+    return {*map(bare, hosts), *map(prepared, filled), *(part for part, needed in others.items() if needed)}
 
 
 class Preparation:

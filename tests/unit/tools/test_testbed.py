@@ -39,8 +39,9 @@ def _future(make: Callable[[], object]) -> Future[None]:
 class TestPreparation:
     def test_what_a_scenario_needs(self):
         text = "image: atlas-mlflow/prepared:debian12\nimage: atlas-mlflow/host:debian13\n"
-        hosts = {preparation.EXECUTABLE, *map(preparation.bare, ("debian12", "debian13")), preparation.prepared("debian12")}
+        hosts = {*map(preparation.bare, ("debian12", "debian13")), preparation.prepared("debian12")}
         assert preparation.needs(text) == hosts
+        assert preparation.needs(f"{text}groups: [minio]") == hosts | {preparation.EXECUTABLE}
         assert preparation.needs(f"{text}groups: [containers]") == hosts | {preparation.ARCHIVES}
         assert preparation.needs(f"{text}registry-images") == hosts | {preparation.ARCHIVES, preparation.REGISTRY}
         assert preparation.needs(text, "ubuntu24.04") == hosts | {preparation.bare("ubuntu24.04")}
