@@ -1,13 +1,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Check the settings of a role against its rules, on the control node. The module of the same name has the documentation."""
+"""Check a role's settings and bundle on the control node. The module of the same name has the documentation."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.bundles import Bundle, merged
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import NEWS, RULES, UPGRADE, WARNINGS, faults, told
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import host_reader
@@ -34,7 +36,7 @@ class ActionModule(ActionBase):
             return str(lookup_loader.get("ansible.builtin.file", loader=self._loader, templar=templar).run([path], variables=variables)[0])
 
         given = RoleSettings(arguments["role"], variables, templar.template, read, host_reader(self._templar, task_vars or {}, inventory_only=True))
-        wrong = told(UPGRADE[given.role], given) if arguments["upgrade"] else faults(given)
+        wrong = told(UPGRADE[given.role], given) if arguments["upgrade"] else faults(given) or self._faults_of_bundle(given)
         result.update(changed=False, failed=bool(wrong))
         if wrong:
             result["msg"] = wrong
@@ -44,3 +46,12 @@ class ActionModule(ActionBase):
             if warnings := told(WARNINGS, given):
                 result.update(warnings=warnings)
         return result
+
+    def _faults_of_bundle(self, given: RoleSettings) -> list[str]:
+        """Return why the role cannot be installed from the bundle, if there is one."""
+        place = given.variable("atlas_mlflow_bundle")
+        if not place:
+            return []
+        variables = given.variables
+        needs = self._templar.copy_with_new_env(available_variables=variables).template(variables[f"_{given.role}_needs"])
+        return Bundle(os.path.expanduser(place)).faults(variables["inventory_hostname"], merged([needs]), variables.get("ansible_facts") or {})

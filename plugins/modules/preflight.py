@@ -14,6 +14,8 @@ description:
   - Checks the settings of one of the collection's roles against its specification, and then against its rules, and reports all faults at once, each with
     the fix.
   - This is the first task of each role. It reads the role's variables, and has no use outside of the roles.
+  - If C(atlas_mlflow_bundle) is set, compares the bundle, which the playbook C(bundle.yml) made, with what the role needs, and the files for it with their
+    checksums. Reports what is lacking, and a bundle for another distribution, architecture or Python.
   - No message has a secret.
   - Runs on the control node and connects to no host. It uses the facts of M(atlas.mlflow.host_facts).
 options:
@@ -21,7 +23,7 @@ options:
     description: The role.
     type: str
     required: true
-    choices: [mlflow_server, postgres, etcd, minio, haproxy, firewall, backup]
+    choices: [mlflow_server, postgres, etcd, minio, haproxy, firewall, backup, metrics, prometheus]
   upgrade:
     description: Whether to check the rules for an upgrade instead, for the roles that have such rules.
     type: bool

@@ -73,7 +73,7 @@ def test_minio_is_gone_during_an_upload(stack: Stack, client: Host, minio: Host,
     with stack.survives(f"MinIO {how} during an upload") as fault:
         # As soon as the first part of it has come; of an upload before this one, there may be some left.
         come = f"find {parts} -newer /run/begun -name 'part.*' | grep --quiet part"
-        minio.check_output("touch /run/begun && systemd-run --collect --unit=stopper sh -c %s", f"until {come}; do :; done; {gone}")
+        minio.check_output("touch /run/begun && systemd-run --collect --unit=stopper sh -c %s", f"until {come}; do sleep 0.02; done; {gone}")
         client.check_output(
             "systemd-run --collect --unit=upload --wait %s %s %s %s --once %s || true", PYTHON, f"{FOLDER}/writer.py", stack.uri, JOURNAL, str(UPLOAD)
         )

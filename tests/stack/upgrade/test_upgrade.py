@@ -85,12 +85,9 @@ def test_a_database_that_is_lost_in_the_migration_comes_back_as_it_was(server: H
     revision = query(server, "SELECT version_num FROM alembic_version")
     starts = "atlas.mlflow.mlflow_server : Start MLflow, or restart it if its files changed"
     process = play_until([*command, "--extra-vars", "mlflow_server_stores_timeout=5"], starts, tmp_path / "log")
-    # The migration has begun when its revision is another.
-    server.check_output(
-        "timeout 120 sh -c %s",
-        f"until test \"$(sudo -u postgres psql -XAtc 'SELECT version_num FROM alembic_version' mlflow)\" != {revision}; do :; done;"
-        " systemctl stop postgresql@15-main.service",
-    )
+    # The migration has begun when its revision is another. One session waits for that: each statement in it sees what was committed before.
+    changed = f"DO $$ BEGIN WHILE (SELECT version_num FROM alembic_version) = '{revision}' LOOP PERFORM pg_sleep(0.01); END LOOP; END $$"
+    server.check_output("timeout 120 sudo -u postgres psql -XAtc %s mlflow && systemctl stop postgresql@15-main.service", changed)
     assert process.wait(PATIENCE)
     message = re.sub(r"\s+", " ", (tmp_path / "log").read_text())
     assert f"The upgrade to {NEW} failed, and was rolled back: release {OLD} serves again" in message, message[-3000:]

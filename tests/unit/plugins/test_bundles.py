@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleError
-from ansible_collections.atlas.mlflow.plugins.action.bundle_check import ActionModule
 from ansible_collections.atlas.mlflow.plugins.action.packages import ActionModule as Packages
 from ansible_collections.atlas.mlflow.plugins.action.uv_environment import ActionModule as Environment
 from ansible_collections.atlas.mlflow.plugins.filter.bundles import bundle_image
@@ -77,9 +76,7 @@ def write(path: Path, content: dict[str, bytes] = CONTENT, **changed: Any) -> Pa
 
 def check(path: Path, needs: dict[str, Any] = NEEDS, **facts: Any) -> list[str]:
     """Return what the check says of a bundle."""
-    said = act(ActionModule, {"bundle": str(path), "needs": needs}, {"inventory_hostname": "one", "ansible_facts": {**FACTS, **facts}})
-    assert said["failed"] is ("msg" in said) and said["changed"] is False
-    return list(said.get("msg", []))
+    return Bundle(str(path)).faults("one", merged([needs]), {**FACTS, **facts})
 
 
 @pytest.fixture(params=["bundle.tar", "bundle"])

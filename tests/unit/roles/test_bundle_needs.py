@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.bundles import FORM
 from plays import tasks_of
+from test_preflight import preflight
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = sorted(path.parent.parent.name for path in ROOT.glob("roles/*/tasks/bundle.yml"))
@@ -53,9 +56,12 @@ def test_each_role_that_installs_something_says_so() -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_each_role_compares_the_bundle_before_it_changes_a_host(role: str) -> None:
-    (check,) = [task for task in tasks_of(yaml.safe_load((ROOT / f"roles/{role}/tasks/preflight.yml").read_text())) if "atlas.mlflow.bundle_check" in task]
-    assert check["atlas.mlflow.bundle_check"]["needs"] == f"{{{{ _{role}_needs }}}}"
+def test_each_role_compares_the_bundle_before_it_changes_a_host(role: str, tmp_path: Path) -> None:
+    made = {"form": FORM, "collection": "1", "release": "trixie", "architecture": "x86_64", "python": "3.13", "files": {}}
+    (tmp_path / "manifest.json").write_text(json.dumps(made))
+    seen = preflight(role, {"atlas_mlflow_bundle": str(tmp_path), "inventory_hostname": "one"})
+    assert not seen.passed and f"{tmp_path} is for " in seen.words
+    assert preflight(role, {"atlas_mlflow_bundle": ""}).passed
 
 
 def test_every_installation_takes_a_bundle() -> None:
