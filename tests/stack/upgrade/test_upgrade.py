@@ -84,7 +84,7 @@ def test_a_dump_that_fills_the_disk_ends_the_upgrade_before_the_database_is_touc
 def test_a_database_that_is_lost_in_the_migration_comes_back_as_it_was(server: Host, command: list[str], tmp_path: Path) -> None:
     revision = query(server, "SELECT version_num FROM alembic_version")
     starts = "atlas.mlflow.mlflow_server : Start MLflow, or restart it if its files changed"
-    process = play_until([*command, "--extra-vars", "mlflow_server_stores_timeout=5"], starts, tmp_path / "log")
+    process = play_until([*command, "--extra-vars", "mlflow_server_stores_timeout=5 mlflow_server_start_timeout=60"], starts, tmp_path / "log")
     # The migration has begun when its revision is another. One session waits for that: each statement in it sees what was committed before.
     changed = f"DO $$ BEGIN WHILE (SELECT version_num FROM alembic_version) = '{revision}' LOOP PERFORM pg_sleep(0.01); END LOOP; END $$"
     server.check_output("timeout 120 sudo -u postgres psql -XAtc %s mlflow && systemctl stop postgresql@15-main.service", changed)
