@@ -23,6 +23,9 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atla
 #: The environment in which Python collects garbage more seldom, for Ansible's processes of tests.
 SELDOM = {"PYTHONPATH": str(Path(__file__).parent / "seldom")}
 
+#: The environment in which the runs of Ansible in a scenario share modules, see `callback/modules_kept.py`.
+SHARE = {"ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).parent / "callback")}
+
 #: Seconds between two messages about a running step.
 HEARTBEAT = 30
 

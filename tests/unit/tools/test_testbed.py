@@ -22,6 +22,7 @@ import yaml
 
 from tools.testbed import __main__ as main
 from tools.testbed import checks, demo, images, minio, preparation, registry, scenarios, shell
+from tools.testbed.callback import modules_kept
 from tools.testbed.shell import ROOT, TestbedError, ask, run
 
 
@@ -421,6 +422,50 @@ def test_python_collects_garbage_seldom_in_scenarios_and_checks() -> None:
     assert int(seen) == 100_000
     complaint, _, _ = checks._command([sys.executable, "-c", "import gc; assert gc.get_threshold()[0] == 100_000"])
     assert complaint == ""
+
+
+class TestSharedModules:
+    """The runs of Ansible in a scenario share modules, and never one that was made of other files."""
+
+    def folder_of(self, tmp_path: Path, own: Path) -> Path:
+        """Return the folder that a run with a collection shares."""
+        others = [tmp_path / name for name in modules_kept.OTHERS]
+        for other in others:
+            other.mkdir(exist_ok=True)
+            (other / modules_kept.FILES).write_text("{}")
+        temporary, paths = tmp_path / f"run-{time.monotonic_ns()}", {"atlas.mlflow": own, **{other.name: other for other in others}}
+        temporary.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MOLECULE_EPHEMERAL_DIRECTORY", str(tmp_path / "scenario"))
+            patch.setattr(modules_kept.constants, "DEFAULT_LOCAL_TMP", str(temporary), raising=False)
+            patch.setattr(modules_kept, "_get_collection_path", lambda name: str(paths[name]))
+            modules_kept.CallbackModule()
+        return (temporary / modules_kept.NAME).resolve(strict=True)
+
+    @pytest.mark.parametrize("changed", ["plugins/modules/one.py", "plugins/module_utils/deep/two.py"])
+    def test_other_files_have_another_folder(self, tmp_path: Path, changed: str):
+        own = tmp_path / "own"
+        for name in ("plugins/modules/one.py", "plugins/module_utils/deep/two.py", "plugins/action/three.py"):
+            (own / name).parent.mkdir(parents=True, exist_ok=True)
+            (own / name).write_text("1\n")
+        first = self.folder_of(tmp_path, own)
+        (own / "plugins/action/three.py").write_text("2\n")
+        assert self.folder_of(tmp_path, own) == first and first.is_relative_to(tmp_path / "scenario")
+        (own / changed).write_text("2\n")
+        assert self.folder_of(tmp_path, own) != first
+
+    def test_a_run_without_one_of_the_collections_shares_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        def fail(name: str) -> str:
+            raise ValueError(name)
+
+        monkeypatch.setattr(modules_kept, "_get_collection_path", fail)
+        monkeypatch.setattr(modules_kept.constants, "DEFAULT_LOCAL_TMP", str(tmp_path), raising=False)
+        modules_kept.CallbackModule()
+        assert not list(tmp_path.iterdir())
+
+    def test_scenarios_use_it(self):
+        (folder,) = [Path(value) for name, value in scenarios._settings(scenarios.Scenario("embedded")).items() if name == "ANSIBLE_CALLBACK_PLUGINS"]
+        assert folder / "modules_kept.py" == Path(modules_kept.__file__)
 
 
 class TestChecks:
