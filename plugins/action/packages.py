@@ -10,27 +10,43 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.atlas.mlflow.plugins.plugin_utils import transfers
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.bundles import INDEX, Bundle
 
-ARGUMENTS = {"names": {"type": "list", "elements": "str", "required": True}, "bundle": {"type": "path", "default": ""}}
+ARGUMENTS = {
+    "names": {"type": "list", "elements": "str", "required": True},
+    "instead": {"type": "dict", "default": {}},
+    "state": {"choices": ["present", "absent"], "default": "present"},
+    "purge": {"type": "bool", "default": False},
+    "bundle": {"type": "path", "default": ""},
+}
 #: Arguments for apt. A list of packages that is one day old is new enough.
 APT = {"state": "present", "update_cache": True, "cache_valid_time": 86400, "install_recommends": False}
+#: The same for dnf, which updates its lists by itself.
+DNF = {"state": "present", "install_weak_deps": False}
 
 
 class ActionModule(ActionBase):
-    """Compare the packages with the facts of the host, and call apt only if some are missing: the comparison is a second faster."""
+    """Compare the packages with the facts of the host, and call apt or dnf only if some are missing: the comparison is a second faster."""
 
     _VALID_ARGS = frozenset(ARGUMENTS)
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the result of apt, with the packages that were added since the facts were read."""
+        """Return the result of apt or dnf, with the packages that were added since the facts were read."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _checked, arguments = self.validate_argument_spec(ARGUMENTS)
         facts = (task_vars or {}).get("ansible_facts") or {}
         added = list(facts.get("added_packages") or [])
-        missing = [name for name in arguments["names"] if name not in (facts.get("packages") or {}) and name not in added]
+        names = [name for given in arguments["names"] for name in arguments["instead"].get(given, [given])]
+        of_dnf = facts.get("os_family") == "RedHat"
+        if arguments["state"] == "absent":
+            wanted = {"name": names, "state": "absent", **({} if of_dnf else {"purge": arguments["purge"]})}
+            result.update(self._execute_module(module_name=f"ansible.builtin.{'dnf' if of_dnf else 'apt'}", module_args=wanted, task_vars=task_vars))
+            return result
+        missing = [name for name in names if name not in (facts.get("packages") or {}) and name not in added]
         if not missing:
             return {**result, "changed": False}
         if arguments["bundle"]:
             result.update(self._from_bundle(Bundle(arguments["bundle"]), missing, task_vars or {}))
+        elif of_dnf:
+            result.update(self._execute_module(module_name="ansible.builtin.dnf", module_args={**DNF, "name": missing}, task_vars=task_vars))
         else:
             result.update(self._execute_module(module_name="ansible.builtin.apt", module_args={**APT, "name": missing}, task_vars=task_vars))
         if not result.get("failed"):

@@ -7,10 +7,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 #: The name of the stamp in the environment's folder.
 STAMP = ".atlas-mlflow.json"
+#: Names of the interpreter of an environment, the first one that exists. Enterprise Linux 9 has Python 3.9 by the name python3, with which MLflow does not
+#: run, and 3.12 in a package beside it. In release 10, python3 is 3.12.
+PYTHONS = {"RedHat": ("python3.12", "python3")}
+
+
+def python_of(family: str, find: Callable[[str], str | None]) -> str:
+    """Return the path of the interpreter for environments, empty if there is none.
+
+    :param family: The family of the system.
+    :param find: Returns the path of a program.
+    """
+    return next((path for name in PYTHONS.get(family, ("python3",)) if (path := find(name))), "")
 
 
 def digest(text: str) -> str:

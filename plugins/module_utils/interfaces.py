@@ -27,8 +27,8 @@ def read_addresses(answer: bytes, ask: Callable[[bytes], bytes]) -> list[dict[st
         entry = answer[start : start + 40]
         name, address = entry[:16].rstrip(b"\0").decode(), ipaddress.ip_address(entry[20:24])
         if not address.is_loopback:
-            mask = int.from_bytes(ask(entry)[20:24], "big")
-            found.append({"interface": name.partition(":")[0], "address": str(address), "prefix": mask.bit_count()})
+            network = ipaddress.IPv4Network(f"0.0.0.0/{ipaddress.ip_address(ask(entry)[20:24])}")
+            found.append({"interface": name.partition(":")[0], "address": str(address), "prefix": network.prefixlen})
     return found
 
 

@@ -58,6 +58,10 @@ ansible_facts:
       description: The machine's architecture.
       type: str
       sample: x86_64
+    ca_file:
+      description: The CA file of the host's trust store.
+      type: str
+      sample: /etc/ssl/certs/ca-certificates.crt
     default_ipv4:
       description: The source address of the default route, as C(address). Empty if there is no default route.
       type: dict
@@ -147,14 +151,18 @@ ansible_facts:
       description: The release from which an unfinished upgrade of the tracking server started. Empty if there is none.
       type: str
       sample: ""
+    os_family:
+      description: V(Debian), or V(RedHat) for Enterprise Linux. Empty for any other system.
+      type: str
+      sample: Debian
     packages:
-      description: Installed packages of the distribution, each name with a list of their versions. Absent without dpkg.
+      description: Installed packages of the distribution, each name with a list of their versions. Absent without dpkg or, on Enterprise Linux, without rpm.
       type: dict
       sample: {postgresql-17: [{version: 17.6-0+deb13u1}]}
     postgres_clusters:
       description:
-        - The clusters of PostgreSQL that have a folder of Debian's making, each with its major version and name, whether its settings are these
-          roles' own, and the phase of an interrupted upgrade, C(begun) or C(switched). C(data) is the folder of its data, and C(start) is
+        - The clusters of PostgreSQL that have a folder of Debian's making, or the one of Enterprise Linux. Each has its major version and name, whether its
+          settings are these roles' own, and the phase of an interrupted upgrade, C(begun) or C(switched). C(data) is the folder of its data, and C(start) is
           whether Debian's unit starts it, C(auto), C(manual) or C(disabled).
       type: list
       elements: dict
@@ -164,7 +172,7 @@ ansible_facts:
       type: int
       sample: 4
     python3:
-      description: The target of C(python3) in root's path. Empty if there is none.
+      description: The target of C(python3) in root's path, on Enterprise Linux of C(python3.12) if it is there. Empty if there is none.
       type: str
       sample: /usr/bin/python3.13
     stack:
@@ -198,13 +206,16 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import MARKS
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, read_publishers
-from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, read_stamp
+from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, python_of, read_stamp
 from ansible_collections.atlas.mlflow.plugins.module_utils.etcd import read_etcd
 from ansible_collections.atlas.mlflow.plugins.module_utils.haproxy import drained_servers
 from ansible_collections.atlas.mlflow.plugins.module_utils.interfaces import own_addresses
-from ansible_collections.atlas.mlflow.plugins.module_utils.os_release import own_os_release
+from ansible_collections.atlas.mlflow.plugins.module_utils.os_release import ca_file_of, family_of, own_os_release
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import read_all_listeners
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import read_stack
+
+#: What the role postgres adds to the settings of Enterprise Linux.
+INCLUDED = "include_dir = 'conf.d'  # atlas.mlflow"
 
 
 def read_note(path: Path) -> str:
@@ -248,6 +259,18 @@ def read_packages(text: str) -> dict[str, list[dict[str, str]]]:
     return packages
 
 
+def read_rpms(text: str) -> dict[str, list[dict[str, str]]]:
+    """Return the installed packages from the output of ``rpm --query --all``, in the same form.
+
+    :param text: Lines of name and version, separated by a space.
+    """
+    packages: dict[str, list[dict[str, str]]] = {}
+    for line in text.splitlines():
+        name, _space, version = line.partition(" ")
+        packages.setdefault(name, []).append({"name": name, "version": version})
+    return packages
+
+
 def read_clusters(folder: Path) -> list[dict[str, str | bool]]:
     """Return the clusters that Debian's tools have created, in the order of their versions.
 
@@ -267,6 +290,23 @@ def read_clusters(folder: Path) -> list[dict[str, str | bool]]:
             }
         )
     return sorted(clusters, key=lambda cluster: (float(cluster["version"]), cluster["name"]))
+
+
+def read_own_cluster(root: Path) -> list[dict[str, str | bool]]:
+    """Return the cluster of Enterprise Linux, which has one folder for it. The package does not create it, so one without our settings is somebody else's.
+
+    :param root: The root of the file system.
+    """
+    data = root / "var/lib/pgsql/data"
+    if not os.path.exists(data / "PG_VERSION"):
+        return []
+    settings = data / "postgresql.conf"
+    # The drop-in is written before the cluster is created, and the line in the settings stays with data that are kept.
+    ours = (root / "etc/systemd/system/postgresql.service.d/atlas-mlflow.conf").exists() or (
+        settings.exists() and INCLUDED in settings.read_text(encoding="utf-8", errors="replace")
+    )
+    place = f"/{data.relative_to(root)}"
+    return [{"version": read_note(data / "PG_VERSION"), "name": "main", "ours": ours, "upgrade": "", "data": place, "start": "auto"}]
 
 
 def read_setting(text: str, name: str) -> str:
@@ -356,19 +396,26 @@ def read_members(module: AnsibleModule, listeners: list[dict[str, str | int]]) -
         return {}
 
 
+#: The program that lists the installed packages, its arguments, and the function that reads its output.
+DPKG = ("dpkg-query", ["--show", "--showformat", "${db:Status-Abbrev} ${Package} ${Version}\\n"], read_packages)
+RPM = ("rpm", ["--query", "--all", "--queryformat", "%{NAME} %{VERSION}-%{RELEASE}\\n"], read_rpms)
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={name: {"type": "list", "elements": "path", "default": []} for name in ("folders", "drives")}, supports_check_mode=True
     )
-    python = module.get_bin_path("python3")
     os_release = own_os_release()
+    family = family_of(os_release)
+    python = python_of(family, module.get_bin_path)
     listeners = read_listeners(module)
     facts = {
         # An earlier playbook of this run may have added packages. They are among the installed packages now.
         "added_packages": [],
         "addresses": own_addresses(),
         "architecture": platform.machine(),
+        "ca_file": ca_file_of(os_release),
         "default_ipv4": {"address": default_address()} if default_address() else {},
         "devices": {folder: device_of(folder) for folder in ("/", *module.params["drives"])},
         "distribution_id": os_release.get("ID", ""),
@@ -384,17 +431,19 @@ def main() -> None:
         "memtotal_mb": read_memory(Path("/proc/meminfo").read_text(encoding="utf-8")),
         "mlflow_upgrade_from": read_note(Path("/etc/atlas-mlflow/upgrade-from")),
         "hostname": platform.node().partition(".")[0],
-        "postgres_clusters": read_clusters(Path("/etc/postgresql")),
+        "os_family": family,
+        "postgres_clusters": read_own_cluster(Path("/")) if family == "RedHat" else read_clusters(Path("/etc/postgresql")),
         "processor_nproc": len(os.sched_getaffinity(0)),
         "python3": os.path.realpath(python) if python else "",
         "stack": read_stack(containers=read_containers(module)),
         "timers": sorted(path.name for path in Path("/etc/systemd/system").glob("*.timer")),
     }
-    dpkg = module.get_bin_path("dpkg-query")
-    if dpkg:
-        code, listed, _error = module.run_command([dpkg, "--show", "--showformat", "${db:Status-Abbrev} ${Package} ${Version}\\n"])
+    program, arguments, read = RPM if family == "RedHat" else DPKG
+    path = module.get_bin_path(program)
+    if path:
+        code, listed, _error = module.run_command([path, *arguments])
         if code == 0:
-            facts["packages"] = read_packages(listed)
+            facts["packages"] = read(listed)
     module.exit_json(changed=False, ansible_facts=facts)
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: packages
-short_description: Install packages of the distribution that are missing on a host
+short_description: Install packages of the distribution that are missing on a host, or remove packages
 version_added: 0.1.0
 extends_documentation_fragment: [atlas.mlflow.attributes]
 description:
   - Compares the packages with the facts of M(atlas.mlflow.host_facts), and runs M(ansible.builtin.apt) only if some are missing. Without these facts it
-    always runs it.
+    always runs it. On Enterprise Linux it runs M(ansible.builtin.dnf).
   - The roles install their packages with this module. It installs no recommended packages.
 options:
   names:
@@ -20,6 +20,19 @@ options:
     type: list
     elements: str
     required: true
+  instead:
+    description: For names of Debian's packages, the list of packages that have the same purpose on the host's system. Other names are the same there.
+    type: dict
+    default: {}
+  state:
+    description: Whether to install the packages or to remove them.
+    type: str
+    choices: [present, absent]
+    default: present
+  purge:
+    description: With O(state=absent), whether to remove the settings and data of the packages too, as far as apt does. Dnf does not.
+    type: bool
+    default: false
   bundle:
     description:
       - Path on the control node of a bundle, which the playbook C(bundle.yml) made. The packages are installed from the bundle, and no repository is asked.
@@ -32,7 +45,7 @@ attributes:
     description: Returns whether packages would be installed.
   diff_mode:
     support: full
-    description: As M(ansible.builtin.apt).
+    description: As M(ansible.builtin.apt) or M(ansible.builtin.dnf).
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 """

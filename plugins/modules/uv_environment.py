@@ -49,7 +49,7 @@ options:
     type: str
     required: true
   python:
-    description: The interpreter of the environment.
+    description: The interpreter of the environment. On Enterprise Linux, V(python3) means C(python3.12) if it is there.
     type: str
     default: python3
   index_url:
@@ -72,9 +72,8 @@ options:
     description: Archive on the host with the wheels of the locks. The action plugin copies it from O(bundle), and the module removes it.
     type: path
   ca_bundle:
-    description: CA file (PEM) that the package clients trust. Ignored if the file does not exist.
+    description: CA file (PEM) that the package clients trust. Ignored if the file does not exist. By default that of the host's trust store.
     type: path
-    default: /etc/ssl/certs/ca-certificates.crt
 """
 
 EXAMPLES = r"""
@@ -115,7 +114,8 @@ from contextlib import contextmanager
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.bundle_parts import unpacked
-from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, digest, read_stamp, wanted_stamp
+from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, digest, python_of, read_stamp, wanted_stamp
+from ansible_collections.atlas.mlflow.plugins.module_utils.os_release import ca_file_of, family_of, own_os_release
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, uri_secrets
 
 #: Imports the modules in its arguments, in a separate process. Its output and its failures are ignored: it only compiles bytecode.
@@ -177,7 +177,8 @@ class Environment:
         self.requirements: str = parameters["requirements"]
         self.uv_requirements: str = parameters["uv_requirements"]
         self.extra_files: dict[str, str] = {name: str(text) for name, text in parameters["extra_files"].items()}
-        self.python: str = module.get_bin_path(parameters["python"], required=True)
+        found = python_of(family_of(own_os_release()), module.get_bin_path) if parameters["python"] == "python3" else ""
+        self.python: str = found or module.get_bin_path(parameters["python"], required=True)
         #: Arguments of pip and uv for the place of the packages. Empty: the package index.
         self.place: list[str] = []
 
@@ -207,8 +208,8 @@ class Environment:
         variables = {"PYTHONDONTWRITEBYTECODE": "", "UV_NO_PROGRESS": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_NO_CONFIG": "1"}
         # Not in root's home. HOME itself is not changed, because the logins of a private index are in its .netrc.
         variables.update(UV_CACHE_DIR=os.path.join(self.uv_path, "cache"), PIP_NO_CACHE_DIR="1")
-        bundle = self.module.params["ca_bundle"]
-        if bundle and os.path.exists(bundle):
+        bundle = self.module.params["ca_bundle"] or ca_file_of(own_os_release())
+        if os.path.exists(bundle):
             variables.update(PIP_CERT=bundle, SSL_CERT_FILE=bundle)
         if self.module.params["index_url"]:
             variables.update(PIP_INDEX_URL=self.module.params["index_url"], UV_DEFAULT_INDEX=self.module.params["index_url"])
@@ -300,7 +301,7 @@ def main() -> None:
             "bundle": {"type": "path", "default": ""},
             "parts": {"type": "path"},
             "warm_imports": {"type": "list", "elements": "str", "default": []},
-            "ca_bundle": {"type": "path", "default": "/etc/ssl/certs/ca-certificates.crt"},
+            "ca_bundle": {"type": "path"},
         },
         supports_check_mode=True,
     )

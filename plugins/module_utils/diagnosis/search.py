@@ -8,7 +8,6 @@ import json
 import pwd
 import re
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ def monitored(argv: list[str]) -> str:
     """Return the identity of the container if a process is Podman's monitor of it (conmon), else an empty string."""
     if not argv or argv[0].rpartition("/")[2] != "conmon":
         return ""
-    return next((value for name, value in pairwise(argv) if name in ("-c", "--cid")), "")
+    return next((argv[place + 1] for place, name in enumerate(argv[:-1]) if name in ("-c", "--cid")), "")
 
 
 def starts_server(command: str, moved: Mapping[str, str] | None = None) -> bool:

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.atlas.mlflow.plugins.module_utils.os_release import read_os_release
+from ansible_collections.atlas.mlflow.plugins.module_utils.environments import python_of
+from ansible_collections.atlas.mlflow.plugins.module_utils.os_release import CA_FILES, ca_file_of, family_of, read_os_release
 from ansible_collections.atlas.mlflow.plugins.modules import host_facts
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -260,6 +262,29 @@ def test_os_release_is_read_with_and_without_quotes() -> None:
     assert settings == {"VERSION_CODENAME": "trixie", "PRETTY_NAME": "Debian GNU/Linux 13"}
 
 
+@pytest.mark.parametrize(
+    ("text", "family"),
+    [
+        ("ID=debian\n", "Debian"),
+        ("ID=ubuntu\nID_LIKE=debian\n", "Debian"),
+        ('ID="rhel"\nID_LIKE="fedora"\n', "RedHat"),
+        ('ID="rocky"\nID_LIKE="rhel centos fedora"\n', "RedHat"),
+        ('ID="ol"\nID_LIKE="fedora"\n', "RedHat"),
+        ("ID=fedora\n", ""),
+        ("", ""),
+    ],
+)
+def test_a_system_belongs_to_a_family(text: str, family: str) -> None:
+    assert family_of(read_os_release(text)) == family
+    assert ca_file_of(read_os_release(text)) == CA_FILES[family or "Debian"]
+
+
+def test_an_environment_has_a_python_that_mlflow_runs_with() -> None:
+    known = {name: f"/usr/bin/{name}" for name in ("python3", "python3.12")}
+    assert python_of("RedHat", known.get) == "/usr/bin/python3.12" and python_of("Debian", known.get) == "/usr/bin/python3"
+    assert python_of("RedHat", {"python3": "/usr/bin/python3"}.get) == "/usr/bin/python3" and python_of("RedHat", {}.get) == ""
+
+
 def test_memory_is_read_in_mebibytes() -> None:
     assert host_facts.read_memory("MemTotal:        8142848 kB\nMemFree:  1 kB\n") == 7952 and host_facts.read_memory("") == 0
 
@@ -267,6 +292,26 @@ def test_memory_is_read_in_mebibytes() -> None:
 def test_only_installed_packages_count() -> None:
     packages = host_facts.read_packages("ii  python3 3.13.5-1\nrc  removed 1.0\nii  postgresql-17 17.6-0+deb13u1\n")
     assert sorted(packages) == ["postgresql-17", "python3"]
+    rpms = host_facts.read_rpms("python3 3.9.18-3.el9\nkernel 5.14.0-1\nkernel 5.14.0-2\n")
+    assert {name: [one["version"] for one in found] for name, found in rpms.items()} == {"python3": ["3.9.18-3.el9"], "kernel": ["5.14.0-1", "5.14.0-2"]}
+
+
+def test_a_cluster_of_enterprise_linux_is_ours_if_we_wrote_its_drop_in_or_its_settings(tmp_path: Path) -> None:
+    data, drop_in = tmp_path / "var/lib/pgsql/data", tmp_path / "etc/systemd/system/postgresql.service.d/atlas-mlflow.conf"
+    data.mkdir(parents=True)
+    assert host_facts.read_own_cluster(tmp_path) == []
+    (data / "PG_VERSION").write_text("16\n")
+    (data / "postgresql.conf").write_text("port = 5432\n")
+    theirs = {"version": "16", "name": "main", "ours": False, "upgrade": "", "data": "/var/lib/pgsql/data", "start": "auto"}
+    assert host_facts.read_own_cluster(tmp_path) == [theirs]
+    drop_in.parent.mkdir(parents=True)
+    drop_in.touch()
+    assert host_facts.read_own_cluster(tmp_path) == [{**theirs, "ours": True}]
+    drop_in.unlink()
+    # remove.yml leaves this line with the data.
+    line = yaml.safe_load((ROOT / "roles/postgres/vars/main/el.yml").read_text())["_postgres_el_include"]
+    (data / "postgresql.conf").write_text(f"port = 5432\n{line}\n")
+    assert host_facts.read_own_cluster(tmp_path) == [{**theirs, "ours": True}]
 
 
 def test_clusters_are_read_with_their_owner_and_their_upgrade(tmp_path: Path) -> None:
@@ -320,7 +365,7 @@ def test_the_facts_are_those_that_setup_gives() -> None:
         env={**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
     ).stdout
     theirs = json.loads(printed[printed.index("{") :])["ansible_facts"]
-    for name in ("architecture", "hostname", "fqdn", "processor_nproc", "distribution_release"):
+    for name in ("architecture", "hostname", "fqdn", "processor_nproc", "distribution_release", "os_family"):
         assert ours[name] == theirs[f"ansible_{name}"], name
     assert ours["default_ipv4"].get("address") == theirs["ansible_default_ipv4"].get("address")
 

@@ -1,4 +1,4 @@
-"""apt is asked for the packages that a host lacks, and for each of them once in a run."""
+"""apt or dnf is asked for the packages that a host lacks, and for each of them once in a run."""
 
 from __future__ import annotations
 
@@ -47,3 +47,25 @@ def test_without_facts_apt_is_asked_for_all(asked: list[dict[str, Any]]) -> None
 def test_what_apt_could_not_add_is_not_known(asked: list[dict[str, Any]]) -> None:
     done = act(ActionModule, {"names": ["missing"]}, {"ansible_facts": {"packages": {}}})
     assert done["failed"] is True and "ansible_facts" not in done
+
+
+def test_dnf_is_asked_on_enterprise_linux_by_the_names_that_it_has(asked: list[dict[str, Any]]) -> None:
+    facts = {"os_family": "RedHat", "packages": {"python3.12": [{"version": "3.12.5"}]}, "added_packages": []}
+    arguments = {
+        "names": ["python3-venv", "haproxy", "postgresql-16"],
+        "instead": {"python3-venv": ["python3.12"], "postgresql-16": ["postgresql-server", "x"]},
+    }
+    done = act(ActionModule, arguments, {"ansible_facts": facts})
+    assert [(call["module"], call["name"], call["state"]) for call in asked] == [("ansible.builtin.dnf", ["haproxy", "postgresql-server", "x"], "present")]
+    assert "install_recommends" not in asked[0] and asked[0]["install_weak_deps"] is False
+    assert done["ansible_facts"] == {"added_packages": ["haproxy", "postgresql-server", "x"]}
+
+
+def test_packages_are_removed_with_their_settings_only_if_this_is_asked_for(asked: list[dict[str, Any]]) -> None:
+    done = act(ActionModule, {"names": ["haproxy"], "state": "absent", "purge": True}, {"ansible_facts": {"packages": {}}})
+    act(ActionModule, {"names": ["haproxy"], "state": "absent"}, {"ansible_facts": {"os_family": "RedHat"}})
+    assert asked == [
+        {"module": "ansible.builtin.apt", "name": ["haproxy"], "state": "absent", "purge": True},
+        {"module": "ansible.builtin.dnf", "name": ["haproxy"], "state": "absent"},
+    ]
+    assert "ansible_facts" not in done
