@@ -13,6 +13,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.cluster_members impor
 
 #: The major version in each distribution.
 OF_DISTRIBUTION = {"bookworm": "15", "trixie": "17", "jammy": "14", "noble": "16"}
+#: The newest one that releases 9 (as a stream of a module) and 10 both have.
+OF_ENTERPRISE_LINUX = "16"
 
 
 def major_version(wanted: Any, facts: Mapping[str, Any]) -> str:
@@ -21,7 +23,8 @@ def major_version(wanted: Any, facts: Mapping[str, Any]) -> str:
     :param wanted: The version in the settings. If it is empty, use the version of the distribution.
     :param facts: The facts of the host.
     """
-    return str(wanted) or OF_DISTRIBUTION.get(str(facts.get("distribution_release", "")), "")
+    own = OF_ENTERPRISE_LINUX if facts.get("os_family") == "RedHat" else OF_DISTRIBUTION.get(str(facts.get("distribution_release", "")), "")
+    return str(wanted) or own
 
 
 def image_version(image: str, wanted: Any) -> str:

@@ -62,7 +62,7 @@ def role_variables(role: str, given: dict[str, Any]) -> dict[str, Any]:
         "inventory_hostname": "case",
         "groups": {},
         "hostvars": {"case": {}, "two": {}},
-        **load(folder / "defaults/main.yml"),
+        **(load(folder / "defaults/main.yml") if (folder / "defaults/main.yml").exists() else {}),
         **trusted(given),
         **role_vars(folder),
         "role_path": str(folder),
