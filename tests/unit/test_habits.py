@@ -19,6 +19,8 @@ from tools.testbed import images, scenarios
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+#: Roles that Enterprise Linux has no packages for.
+NOT_ON_EL = {"backup", "etcd", "metrics", "prometheus"}
 MOLECULE = ROOT / ".github/workflows/molecule.yml"
 TARGETS = set(re.findall(r"^([a-z]+): ##", (ROOT / "Makefile").read_text(), re.MULTILINE))
 RENOVATE = json.loads((ROOT / "renovate.json").read_text())
@@ -63,13 +65,25 @@ def test_the_supported_systems_are_those_of_the_roles_the_test_hosts_the_workflo
     codenames = {system.codename for system in images.SYSTEMS.values()}
     for meta in sorted((ROOT / "roles").glob("*/meta/main.yml")):
         listed = yaml.safe_load(meta.read_text())["galaxy_info"]["platforms"]
-        assert {version for platform in listed for version in platform["versions"]} == codenames, meta
+        of_el = [platform["versions"] for platform in listed if platform["name"] == "EL"]
+        assert of_el == ([] if meta.parents[1].name in NOT_ON_EL else [["9", "10"]]), meta
+        assert {version for platform in listed if platform["name"] != "EL" for version in platform["versions"]} == codenames, meta
     (matrix,) = (job["strategy"]["matrix"]["system"] for name, job in yaml.safe_load(MOLECULE.read_text())["jobs"].items() if name == "systems")
     # The scenarios themselves have Debian.
     assert set(matrix) == {name for name in supported if not name.startswith("debian")}
     page = (ROOT / "docs/install/systems.md").read_text()
     shown = {f"{shown} {version}" for shown, versions in systems.SUPPORTED.values() for version in versions}
     assert set(re.findall(r"^\| ((?:Debian|Ubuntu) \S+) \|", page, re.MULTILINE)) == shown
+
+
+def test_systems_on_which_nobody_has_run_the_roles_are_called_unrun_and_stand_in_the_workflow() -> None:
+    assert {versions for _shown, versions in systems.UNRUN.values()} == {("9", "10")} == {tuple(systems.POSTGRES_OF_EL)}
+    (row,) = re.findall(r"^\| (.*) 9 and 10 \|.*\| \*\*unrun\*\* \|", (ROOT / "docs/install/systems.md").read_text(), re.MULTILINE)
+    assert {name.strip() for name in re.split(",| and ", row)} == {shown for shown, _versions in systems.UNRUN.values()}
+    job = yaml.safe_load(MOLECULE.read_text())["jobs"]["unrun_systems"]
+    assert job["continue-on-error"] is True and len(job["strategy"]["matrix"]["image"]) == 4
+    inventory = yaml.safe_load((ROOT / ".github/enterprise_linux.yml").read_text())["all"]["vars"]
+    assert inventory[systems.ACCEPTED] is True
 
 
 def test_each_form_and_each_workflow_has_a_schema() -> None:

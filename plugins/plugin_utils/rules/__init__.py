@@ -138,6 +138,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         options.no_name_is_misspelled,
         sockets.postgres_port_is_free,
         postgres.no_upgrade_was_cut_short,
+        postgres.data_are_of_this_role,
         postgres.data_are_of_the_version,
         postgres.version_is_known,
         postgres.pgdg_needs_a_version,
@@ -274,7 +275,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
 }
 #: Rules that must hold before the other rules of a role can be checked.
-FIRST: dict[str, tuple[Rule, ...]] = dict.fromkeys(RULES, (systems.system_is_supported,))
+FIRST: dict[str, tuple[Rule, ...]] = dict.fromkeys(RULES, (systems.system_is_supported, systems.system_has_what_is_asked))
 FIRST["mlflow_server"] += (releases.release_can_be_installed,)
 #: The rules for an upgrade of a role, which starts from the present state of the host.
 UPGRADE: dict[str, tuple[Rule, ...]] = {
@@ -285,6 +286,7 @@ UPGRADE: dict[str, tuple[Rule, ...]] = {
         releases.upgrade_can_bring_the_database_back,
     ),
     "postgres": (
+        systems.upgrade_is_not_on_enterprise_linux,
         postgres.upgrade_is_not_of_an_image,
         postgres.upgrade_has_something_to_upgrade,
         postgres.upgrade_leads_to_a_newer_version,
@@ -301,7 +303,7 @@ NEWS: dict[str, tuple[Rule, ...]] = {
     "mlflow_server": (memory.arithmetic,),
     "haproxy": (memory.arithmetic,),
 }
-WARNINGS: tuple[Rule, ...] = (memory.shortage,)
+WARNINGS: tuple[Rule, ...] = (memory.shortage, firewall.firewalld_closes_the_ports)
 
 
 def faults(given: RoleSettings) -> list[str]:

@@ -39,6 +39,14 @@ def ssh_is_open(given: RoleSettings) -> str:
     return "" if given.items("firewall_ssh_ports") else "firewall_ssh_ports is empty, which would lock you out. Name the ports of SSH, or leave it out."
 
 
+def firewalld_closes_the_ports(given: RoleSettings) -> str:
+    """The ports of Enterprise Linux are open: firewalld closes them, and starts with the host by default."""
+    facts = given.facts
+    if given.role != "firewall" or facts.get("os_family") != "RedHat" or "firewalld" not in (facts.get("packages") or {}) or given.flag("firewall_enabled"):
+        return ""
+    return f"firewalld is installed on {given.host}, and may close the ports of the stack. Set atlas_mlflow_firewall to true, or open them by firewall-cmd."
+
+
 def there_is_time_to_connect_again(given: RoleSettings) -> str:
     """There are some seconds to reach the host before new rules are rolled back."""
     seconds = given.number("firewall_undo_seconds")

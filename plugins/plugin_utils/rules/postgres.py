@@ -72,11 +72,28 @@ def no_upgrade_was_cut_short(given: RoleSettings) -> str:
     return "An upgrade of this host's PostgreSQL was cut short. Run upgrade_postgres.yml again, with the inventory that it was begun with."
 
 
+def data_are_of_this_role(given: RoleSettings) -> str:
+    """On Enterprise Linux, the data are not somebody else's: its package creates none, and the role would replace who may log in (pg_hba.conf)."""
+    foreign = [cluster for cluster in clusters(given) if not cluster["ours"]]
+    if given.facts.get("os_family") != "RedHat" or given.in_container or not foreign or given.flag("postgres_allow_data_change"):
+        return ""
+    return (
+        f"{foreign[0]['data']} has data of PostgreSQL that this role has not made, and would get its settings and its pg_hba.conf. Use that database by "
+        "mlflow_server_backend_store_uri and leave the host out of the group postgres, or move the folder away. If the role may take it over, set "
+        "postgres_allow_data_change to true for one run."
+    )
+
+
 def data_are_of_the_version(given: RoleSettings) -> str:
     """No empty database is set up next to the data of another version."""
     if given.switch("_postgres_upgrading") or given.in_container or not former(given) or former(given)["upgrade"]:
         return ""
     version = former(given)["version"]
+    if given.facts.get("os_family") == "RedHat":
+        return (
+            f"postgres_version is {version_of(given)}, and the data in {former(given)['data']} are those of PostgreSQL {version}. Upgrade them as the "
+            f'documentation of the host\'s system says (postgresql-setup --upgrade), or set postgres_version to "{version}".'
+        )
     return (
         f"postgres_version is {version_of(given)}, and the data are those of PostgreSQL {version}: an empty database would be set up beside them. Run "
         f'upgrade_postgres.yml, which takes them along, or set postgres_version to "{version}".'

@@ -135,6 +135,7 @@ def postgres_port_is_free(given: RoleSettings) -> str:
         version = major_version(given.text("postgres_version"), given.facts)
         former = clusters(given.facts, version)["former"].get("version", "")
         own = ["patroni.service", *(f"postgresql@{version}-main.service" for version in (version, former))]
+        own += ["postgresql.service"] if given.facts.get("os_family") == "RedHat" else []
     addresses = [str(address) for address in given.items("postgres_listen_addresses")]
     return port_taken(given, addresses, own, f". {STAY}: dump them (pg_dump), stop the old one, and load them.")
 

@@ -34,6 +34,17 @@ FACTS: dict[str, Any] = {
 FEDORA = {"distribution_id": "fedora", "distribution_version": "40", "distribution_name": "Fedora Linux 40 (Server Edition)"}
 NOBLE = {"distribution_id": "ubuntu", "distribution_version": "24.04", "distribution_release": "noble", "distribution_name": "Ubuntu 24.04.1 LTS"}
 
+#: Systems of which the roles know the documentation only: a release that is too old, and one that the user accepts or not.
+OLD_EL = {"distribution_id": "rhel", "distribution_version": "9.2", "distribution_name": "Red Hat Enterprise Linux 9.2 (Plow)", "os_family": "RedHat"}
+EL = {"distribution_id": "rocky", "distribution_version": "9.6", "distribution_name": "Rocky Linux 9.6 (Blue Onyx)", "os_family": "RedHat"}
+ALMA = {"distribution_id": "almalinux", "distribution_version": "10.0", "distribution_name": "AlmaLinux 10.0 (Purple Lion)", "os_family": "RedHat"}
+
+
+def on_el(facts: dict[str, Any] | None = None, system: dict[str, Any] | None = None, **given: Any) -> dict[str, Any]:
+    """Return the variables of a host with Enterprise Linux that the user accepts."""
+    return {"atlas_mlflow_allow_unrun_system": True, "postgres_version": "", **given, "ansible_facts": {**(system or EL), "packages": {}, **(facts or {})}}
+
+
 #: A certificate that is no server's.
 AUTHORITY = str(ROOT / "tests/stack/embedded/authority.pem")
 #: Users who log in, with all that takes.
@@ -77,6 +88,9 @@ SERVED = {"stores": {"backend": {"kind": "postgresql", "host": "db", "port": "54
 
 #: A cluster of PostgreSQL that a host has, as the facts tell of it.
 FORMER = {"version": "15", "name": "main", "ours": True, "upgrade": ""}
+
+#: The same on Enterprise Linux.
+OWN_EL = {"version": "13", "name": "main", "ours": True, "upgrade": "", "data": "/var/lib/pgsql/data", "start": "auto"}
 
 #: Hosts of a cluster of PostgreSQL, the first of which is the case.
 MEMBERS = [{"name": name, "address": f"192.0.2.{number}", "ip": f"192.0.2.{number}"} for number, name in enumerate(("case", "two", "three"), 7)]
@@ -760,6 +774,28 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("postgres", {"postgres_version": "", "ansible_facts": {"distribution_release": "sid"}}, ["postgres_version is empty and sid is not known"]),
     # The name of the system is the only message: every other one may be wrong.
     *((role, {"ansible_facts": FEDORA}, ["runs Fedora Linux 40 (Server", "Debian 12 or 13 and Ubuntu 22.04 or 24.04"]) for role in sorted(rules.RULES)),
+    *((role, {"ansible_facts": EL}, ["runs Rocky Linux 9.6", "nobody has run them", "atlas_mlflow_allow_unrun_system"]) for role in ("minio", "haproxy")),
+    ("minio", on_el(system=OLD_EL), ["Red Hat Enterprise Linux 9.2 (Plow), which has no Python 3.12", "9.4 or newer"]),
+    *((role, on_el(atlas_mlflow_bundle="/own.tar"), ["case runs Enterprise Linux, while a bundle"]) for role in sorted(rules.RULES)),
+    *((role, on_el(), ["no packages of Prometheus", "atlas_mlflow_metrics to false"]) for role in ("metrics", "prometheus")),
+    ("backup", on_el(), ["no packages of pgBackRest and rclone", "Debian or Ubuntu"]),
+    *(
+        (role, on_el(**{f"{role}_deployment": "container"}), [f"{role}_deployment is container", "no package of Docker", "to systemd"])
+        for role in ("mlflow_server", "postgres", "minio")
+    ),
+    *((role, {**on_el(EL), **CLUSTER, "ansible_facts": EL}, ["no packages of Patroni and etcd", "Leave one host"]) for role in ("postgres", "etcd")),
+    ("postgres", on_el(postgres_repository="pgdg", postgres_version="16"), ["postgres_repository is pgdg", "Set it to distribution"]),
+    ("postgres", on_el(postgres_version="17"), ["postgres_version is 17, and case runs Enterprise Linux 9, which has PostgreSQL 15 and 16"]),
+    ("postgres", on_el(system=ALMA, postgres_version="15"), ["Enterprise Linux 10, which has PostgreSQL 16. Set"]),
+    ("postgres", on_el(postgres_port=5433), ["postgres_port is 5433", "SELinux"]),
+    ("postgres", on_el({"postgres_clusters": [OWN_EL]}), ["the data in /var/lib/pgsql/data are those of PostgreSQL 13", "--upgrade), or set postgres_version"]),
+    (
+        "postgres",
+        on_el({"postgres_clusters": [{**OWN_EL, "version": "16", "ours": False}]}),
+        ["/var/lib/pgsql/data has data of PostgreSQL that this role has not made", "postgres_allow_data_change"],
+    ),
+    ("minio", {**on_el(), **pool()}, ["The group minio has several hosts", "Leave one host"]),
+    ("haproxy", on_el(haproxy_virtual_address="192.0.2.9/24"), ["haproxy_virtual_address is set", "keepalived"]),
     ("minio", {"ansible_facts": {"distribution_id": "debian", "distribution_version": "11"}}, ["The host runs debian", "Debian 12 or 13"]),
     (
         "mlflow_server",
@@ -890,6 +926,7 @@ UPGRADES: list[tuple[str, dict[str, Any], list[str]]] = [
         ["With mlflow_server_image_source, a failed upgrade"],
     ),
     ("mlflow_server", {"mlflow_server_upgrade_from": "3.10.1", "mlflow_server_backend_store_uri": DATABASE}, ["could not be brought back"]),
+    ("postgres", on_el({"postgres_clusters": [OWN_EL]}), ["case runs Enterprise Linux, which has the programs of one version", "postgresql-setup --upgrade"]),
     ("postgres", {"postgres_deployment": "container"}, ["an image holds the programs of one major version", "docker exec atlas-postgres pg_dumpall"]),
     ("postgres", {}, ["The host has no PostgreSQL to upgrade"]),
     ("postgres", {"postgres_version": "14", "ansible_facts": {"postgres_clusters": [FORMER]}}, ["postgres_version is 14, and the host has PostgreSQL 15"]),
@@ -990,6 +1027,9 @@ NEWER = [
         ("mlflow_server", BASIC),
         ("mlflow_server", {**BASIC, "mlflow_server_users": NEWER}),
         ("mlflow_server", {"ansible_facts": NOBLE}),
+        *((role, on_el(system=system)) for role in ("mlflow_server", "postgres", "minio", "haproxy", "firewall") for system in (EL, ALMA)),
+        ("postgres", on_el({"postgres_clusters": [{**OWN_EL, "version": "15"}]}, postgres_version="15")),
+        ("postgres", on_el({"postgres_clusters": [{**OWN_EL, "version": "16", "ours": False}]}, postgres_allow_data_change=True)),
         ("mlflow_server", {"ansible_facts": FEDORA, "atlas_mlflow_allow_unsupported_system": "true"}),
         ("mlflow_server", {**BASIC, "mlflow_server_version": "3.10.1", "mlflow_server_users": [{**NEWER[0], "state": "absent"}]}),
     ],
@@ -1086,6 +1126,12 @@ def test_one_role_of_a_host_tells_its_memory_and_warns_if_it_is_too_small(has: i
     assert other.passed and "emory" not in other.words
     alone = preflight("mlflow_server", {**given, "_atlas_mlflow_plan": {"memory": PARTS[1:]}})
     assert f"Memory under load: MLflow with 2 workers 0.42 GiB of {has / 1024:.2f} GiB." in alone.words
+
+
+def test_a_closed_firewall_of_enterprise_linux_is_told() -> None:
+    closed = on_el({"packages": {"firewalld": []}}, firewall_enabled=False)
+    assert "Set atlas_mlflow_firewall to true" in preflight("firewall", closed).words
+    assert all("warnings" not in preflight("firewall", given).words for given in ({**closed, "firewall_enabled": True}, on_el(firewall_enabled=False)))
 
 
 def test_memory_that_is_not_known_is_not_told() -> None:
