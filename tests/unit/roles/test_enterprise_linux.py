@@ -138,6 +138,33 @@ def test_debian_has_the_rules_and_files_of_nftables() -> None:
     }
 
 
+def included(run: Run, role: str, file: str, name: str) -> str:
+    """Return the file that a task of a role includes on the first host."""
+    (task,) = [task for task in yaml.safe_load((ROOT / f"roles/{role}/tasks/{file}.yml").read_text()) if task["name"] == name]
+    expression = task["ansible.builtin.include_tasks"].removesuffix(".yml").strip("{} ")
+    return str(run.value("one", role, expression))
+
+
+@pytest.mark.parametrize(("system", "of_postgres", "of_firewall"), [(DEBIAN, "systemd", "rules"), (EL9, "el", "firewalld"), (EL10, "el", "firewalld")])
+def test_a_host_gets_the_tasks_of_its_system(system: dict[str, Any], of_postgres: str, of_firewall: str) -> None:
+    assert included(known(system), "postgres", "apply", "Install, configure and run PostgreSQL") == of_postgres
+    assert included(known(system), "firewall", "apply", "Set up or remove the firewall rules") == of_firewall
+    assert included(known(system, firewall_enabled=False), "firewall", "apply", "Set up or remove the firewall rules") == "remove"
+
+
+@pytest.mark.parametrize(
+    ("given", "files"),
+    [
+        ({"common_ca_certificate": ""}, []),
+        ({"common_ca_certificate": "/own.pem", "common_selinux_booleans": []}, ["trust"]),
+        ({"common_ca_certificate": "", "common_selinux_booleans": ["haproxy_connect_any"]}, ["selinux"]),
+    ],
+)
+def test_packages_are_followed_by_what_the_host_must_trust_and_allow(given: dict[str, Any], files: list[str]) -> None:
+    (_install, task) = yaml.safe_load((ROOT / "roles/common/tasks/packages.yml").read_text())
+    assert known(EL9, **given).value("one", "common", task["loop"].strip("{} ")) == files
+
+
 @pytest.mark.parametrize("role", ["common", "firewall", "haproxy", "postgres"])
 def test_each_system_of_a_role_has_the_same_values(role: str) -> None:
     debian, el = (yaml.safe_load((ROOT / f"roles/{role}/vars/main/{name}.yml").read_text())[f"_{role}_{name}"] for name in ("debian", "el"))
