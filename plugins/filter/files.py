@@ -1,11 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that build lists of files, mounts and ports."""
+"""Filters that build lists of files, mounts and ports, and names of images."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.images import full_image_name
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.files import as_files, binds, owned_by, published_ports, socket_address, under
 
 
@@ -19,6 +20,7 @@ class FilterModule:
             "files_under": under,
             "owned_by": owned_by,
             "binds": binds,
+            "full_image_name": full_image_name,
             "published_ports": published_ports,
             "socket_address": socket_address,
         }
