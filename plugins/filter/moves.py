@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import artifacts, database
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import STORES, Hosts, changed_stores, shown
 
 #: The stores that move, each with the kinds that are taken along and the kind that it moves to.
@@ -46,7 +47,7 @@ def store_moves(section: Mapping[str, Any], wanted: Mapping[str, str], hostvars:
     elif users["login"] != "none" and ("users" in changes) != ("backend" in changes):
         one, other = ("users", "backend") if "users" in changes else ("backend", "users")
         faults.append(f"The {STORES[one]} of {own} would move, and the {STORES[other]} would stay. Both move together, or none.")
-    if changes and wanted["deployment"] == "container":
+    if changes and wanted["deployment"] in CONTAINERS:
         faults.append(
             f"{own} runs the tracking server in a container, whose stores this playbook does not move. Set mlflow_server_deployment to systemd, run site.yml "
             "with the former stores, run this playbook, and set it back."
@@ -91,7 +92,7 @@ def take_over(section: Mapping[str, Any], given: Mapping[str, Any], wanted: Mapp
         faults.append(
             f"auth_store_uri of {VARIABLE} has the users of MLflow's basic-auth app, and mlflow_server_auth of {own} is {wanted['login']}. Set basic."
         )
-    if wanted["deployment"] == "container":
+    if wanted["deployment"] in CONTAINERS:
         faults.append(f"{own} runs the tracking server in a container, which takes nothing over. Set mlflow_server_deployment to systemd for the run.")
     if found["serves"] and not earlier:
         faults.append(

@@ -17,6 +17,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import IPAddr
 from ansible_collections.atlas.mlflow.plugins.module_utils.units import Unit
 
 PROXY = "docker-proxy"  # Docker's process for a published port on the host
+#: The processes that hold a published port on the host: those of Docker and of root's Podman.
+PUBLISHERS = (PROXY, "conmon")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.arguments import has_option
-from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, Container
+from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PUBLISHERS, Container
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import IS_IPV6, IS_SPECIFIC, SHARES, Fault, fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import IPAddress, Listener, collide
@@ -116,6 +116,6 @@ def judge_container(
     if not ends:
         seen = ", ".join(f"{Listener(where, outer).endpoint} to {inner}" for where, outer, inner in container.published) or "no published port"
         findings.append(Finding("publish", f"{wanted.endpoint} leads into container {container.name}", seen, unpublished_fault(wanted)))
-    others = [other for other in on_host if not (other.process == PROXY and other.address == address and ends)]
+    others = [other for other in on_host if not (other.process in PUBLISHERS and other.address == address and ends)]
     shadows = [shadow(unit, other, wanted) for other in takers(others, wanted, is_open=True)]
     return [*findings, *judge(unit, inside, [], ANY_ADDRESS, ends[0] if ends else port, argv), *shadows]

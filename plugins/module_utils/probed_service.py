@@ -59,11 +59,17 @@ def main_argv(unit: units.Unit) -> list[str]:
     return read_argv(unit.pids[0]) if unit.pids else []
 
 
+def engine_of(module: AnsibleModule) -> str:
+    """Return the program that runs the container. A unit that runs a container is one of Podman (Quadlet)."""
+    return "podman" if module.params["unit"] else "docker"
+
+
 def read_container(module: AnsibleModule, name: str) -> containers.Container:
-    """Return the container from Docker's description."""
-    code, out, err = module.run_command(["docker", "inspect", "--type", "container", "--", name])
+    """Return the container from the description of Docker or Podman."""
+    engine = engine_of(module)
+    code, out, err = module.run_command([engine, "inspect", "--type", "container", "--", name])
     if code:
-        module.fail_json(msg=f"Docker can't tell about the container {name}: {err.strip()}")
+        module.fail_json(msg=f"{engine.capitalize()} can't tell about the container {name}: {err.strip()}")
     return containers.parse_container(out)
 
 
@@ -87,9 +93,11 @@ def check_container(module: AnsibleModule, result: dict[str, Any], address: sock
     container = read_container(module, module.params["container"])
     container = replace(container, state=end or container.state)
     unit = container.unit()
+    if module.params["unit"]:
+        unit = replace(unit, log=f"journalctl -u {module.params['unit']}")
     inside, _others = sockets.read_listeners(unit.pids, port)
     _own, on_host = sockets.read_listeners((), port)
-    result["sockets"] = [one.as_dict(own=True) for one in inside] + [other.as_dict(own=other.process == containers.PROXY) for other in on_host]
+    result["sockets"] = [one.as_dict(own=True) for one in inside] + [other.as_dict(own=other.process in containers.PUBLISHERS) for other in on_host]
     if not container.runs:
         return [container_end(module, container, "container", container.state)]
     return judge_sockets.judge_container(container, unit, inside, on_host, address, port, main_argv(unit))
@@ -158,7 +166,7 @@ class Watch:
         params = self.module.params
         command = (
             ["docker", "logs", "--since", self.since, "--", params["container"]]
-            if params["container"]
+            if params["container"] and not params["unit"]
             else ["journalctl", "--unit", params["unit"], "--since", f"@{self.since}", "--no-pager", "--output", "cat"]
         )
         _code, out, err = self.module.run_command(command)
@@ -185,6 +193,6 @@ class Watch:
     def finding(self) -> Finding:
         """Return the finding for a unit or a container that ends again and again."""
         params = self.module.params
-        if params["container"]:
+        if params["container"] and not params["unit"]:
             return container_end(self.module, read_container(self.module, params["container"]), "service", self.end)
         return unit_end(self.module, params["unit"], self.end)

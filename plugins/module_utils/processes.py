@@ -104,7 +104,10 @@ def control_groups(pid: int, proc: Path = PROC) -> list[str]:
 
 
 def describe(pid: int, proc: Path = PROC) -> tuple[str, str]:
-    """Return a process's name and the last part of its control group, empty if they cannot be read."""
+    """Return a process's name and its unit, or else the last part of its control group; empty if they cannot be read.
+
+    A unit that Quadlet makes has subgroups for its container and for Podman's monitor.
+    """
 
     def text(name: str) -> str:
         try:
@@ -112,4 +115,8 @@ def describe(pid: int, proc: Path = PROC) -> tuple[str, str]:
         except OSError:
             return ""
 
-    return text("comm"), max((group.rstrip("/").rpartition("/")[2] for group in control_groups(pid, proc)), key=len, default="")
+    def owner(group: str) -> str:
+        parts = group.rstrip("/").split("/")
+        return next((part for part in reversed(parts) if part.endswith((".service", ".scope"))), parts[-1])
+
+    return text("comm"), max((owner(group) for group in control_groups(pid, proc)), key=len, default="")

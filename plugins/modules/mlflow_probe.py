@@ -30,7 +30,7 @@ attributes:
     description: Returns no diff, because nothing changes.
     support: none
   platform:
-    description: The platforms on which the module runs. O(unit) needs Linux with systemd, O(container) needs Docker's client, and both need root.
+    description: The platforms on which the module runs. O(unit) needs Linux with systemd, O(container) needs Docker's or Podman's client, and both need root.
     support: full
     platforms: posix
 options:
@@ -55,7 +55,9 @@ options:
     description: The systemd unit whose processes' sockets are checked. Without this option and O(container), sockets are not checked.
     type: str
   container:
-    description: The Docker container whose published port, and whose processes' sockets behind it, are checked. Not with O(unit).
+    description:
+      - The container whose published port, and whose processes' sockets behind it, are checked.
+      - With O(unit), it is a container of Podman that this unit runs, as Quadlet makes them. Otherwise it is one of Docker.
     type: str
   listen_address:
     description: The IP address that the unit's processes must listen on, or that the container's port is published on, and no other.
@@ -315,7 +317,7 @@ def check_server(module: AnsibleModule, result: dict[str, Any], server: Tracking
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_together=[("username", "password")], mutually_exclusive=[("unit", "container")])
+    module = AnsibleModule(ARGUMENTS, supports_check_mode=True, required_together=[("username", "password")])
     params = module.params
     begin = time.monotonic()
     try:
@@ -341,7 +343,7 @@ def main() -> None:
     findings: list[Finding] = []
     if silent and watch.end and watch.end not in probed_service.ENDED:
         findings = [watch.finding()]
-    elif params["unit"]:
+    elif params["unit"] and not (params["container"] and probed_service.read_unit(module, params["unit"]).pids):
         findings = probed_service.check_sockets(module, result, address, port)
     elif params["container"]:
         findings = probed_service.check_container(module, result, address, port, watch.end)

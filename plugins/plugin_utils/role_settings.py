@@ -16,6 +16,8 @@ from ansible.module_utils.common.validation import check_type_int
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.parsing.convert_bool import boolean
 
+#: The deployments that run a service in a container, each with the program that runs it.
+CONTAINERS = {"container": "docker", "podman": "podman"}
 #: The folder of the collection's roles.
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 
@@ -125,7 +127,12 @@ class RoleSettings:
     @property
     def in_container(self) -> bool:
         """Return whether the role's service runs in a container."""
-        return self.text(f"{self.role}_deployment") == "container"
+        return self.deployment in CONTAINERS
+
+    @property
+    def deployment(self) -> str:
+        """Return how the role's service runs."""
+        return self.text(f"{self.role}_deployment")
 
     @property
     def host(self) -> str:

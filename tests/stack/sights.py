@@ -37,6 +37,7 @@ SIGHTS = {
     "units": "systemctl show '*' && systemctl show",
     "unit files": "systemctl cat '*'",
     "containers": "docker inspect $(docker ps --all --quiet) && docker image inspect $(docker images --quiet)",
+    "containers of Podman": "podman inspect $(podman ps --all --quiet) && podman image inspect $(podman images --quiet)",
     "container logs": "docker ps --all --quiet | xargs --no-run-if-empty --max-args 1 docker logs",
 }
 

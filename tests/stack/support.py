@@ -143,6 +143,9 @@ def service_of(host: Host) -> Service:
     container = host.run("docker inspect --format '{{.State.Pid}}' atlas-mlflow-server")
     if container.rc == 0:
         return Service(host, int(container.stdout), "/etc/atlas-mlflow/mlflow-server.json", "docker logs --tail 30 atlas-mlflow-server 2>&1")
+    podman = host.run("podman inspect --format '{{.State.Pid}}' atlas-mlflow-server")
+    if podman.rc == 0:
+        return Service(host, int(podman.stdout), "/etc/atlas-mlflow/mlflow-server.json", "journalctl -u mlflow-server.service -n 30 --no-pager")
     pid = host.check_output("systemctl show --property MainPID --value mlflow-server.service")
     return Service(host, int(pid), "/etc/default/mlflow-server", "journalctl -u mlflow-server.service -n 30 --no-pager")
 
@@ -263,8 +266,12 @@ def address_of(host: Host) -> str:
 
 
 def open_sockets(host: Host) -> set[str]:
-    """Return the TCP and UDP sockets of a host that others could reach, as protocol and port."""
-    lines = [line.split() for line in host.check_output("ss --no-header --listening --tcp --udp --numeric").splitlines()]
+    """Return the TCP and UDP sockets of a host that others could reach, as protocol and port.
+
+    Podman's name server is for containers: it listens on the address of their network alone.
+    """
+    listed = host.check_output("ss --no-header --listening --tcp --udp --numeric --processes").splitlines()
+    lines = [line.split() for line in listed if '"aardvark-dns"' not in line]
     return {f"{line[0]} {line[4].rpartition(':')[2]}" for line in lines if not line[4].startswith(("127.", "[::1]"))}
 
 

@@ -21,7 +21,7 @@ def mlflow_has_no_folder_of_releases(given: RoleSettings) -> str:
     if not given.in_container or folder == defaults_of("mlflow_server")["mlflow_server_install_dir"]:
         return ""
     return (
-        f"mlflow_server_install_dir is {folder}, and mlflow_server_deployment is container, whose image holds the server. Remove the folder, or set "
+        f"mlflow_server_install_dir is {folder}, and mlflow_server_deployment is {given.deployment}, whose image holds the server. Remove the folder, or set "
         "mlflow_server_deployment to systemd."
     )
 

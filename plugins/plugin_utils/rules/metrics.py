@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import address_fault, is_port, networks_fault, port_conflicts
 
 #: The port of each exporter, and its unit.
@@ -16,11 +16,14 @@ PORTS = {"metrics_node_port": "atlas-mlflow-node-exporter.service", "metrics_pos
 def services_run_as_units(given: RoleSettings) -> str:
     """The metrics are for services of systemd."""
     containers = list(given.planned("container_networks") or {})
+    engines = set((given.planned("container_engines") or {}).values()) or {"docker"}
     if not given.flag("metrics_enabled") or not containers:
         return ""
+    deployments = ", ".join(f"{role}_deployment" for role in containers)
+    words = " and ".join(sorted(word for word, engine in CONTAINERS.items() if engine in engines))
     return (
-        f"{given.host} has metrics for Prometheus, and {', '.join(f'{role}_deployment' for role in containers)} is container: the exporters read services of "
-        "systemd. Set atlas_mlflow_metrics: false for this host, or use the deployment systemd."
+        f"{given.host} has metrics for Prometheus, and {deployments} is {words}: the exporters read services of systemd. Set atlas_mlflow_metrics: false for "
+        "this host, or use the deployment systemd."
     )
 
 

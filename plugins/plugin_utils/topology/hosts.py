@@ -14,7 +14,7 @@ from ansible.module_utils.common.validation import check_type_int
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.template import trust_as_template
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import ROLES, defaults_of
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, ROLES, defaults_of
 
 #: The roles whose settings the topology uses.
 SERVICES = ("mlflow_server", "postgres", "etcd", "minio", "haproxy", "metrics", "prometheus")
@@ -121,7 +121,11 @@ class Host:
 
     def in_container(self, role: str) -> bool:
         """Return whether the service of a role runs in a container on this host."""
-        return self.text(f"{role}_deployment") == "container"
+        return bool(self.engine(role))
+
+    def engine(self, role: str) -> str:
+        """Return the program that runs the container of a role on this host, empty if the role has no container."""
+        return CONTAINERS.get(self.text(f"{role}_deployment"), "")
 
     @property
     def facts(self) -> Mapping[str, Any]:

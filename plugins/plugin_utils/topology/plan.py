@@ -176,6 +176,7 @@ def host_plan(stack: Stack, host: Host) -> dict[str, Any]:
     :param host: The host.
     """
     networks = stack.container_networks(host)
+    engines = stack.container_engines(host)
     return {
         **users_plan(stack, host),
         **proxies_plan(stack, host),
@@ -192,4 +193,6 @@ def host_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "container_networks": networks,
         # Of these services, only the tracking server connects to others.
         "firewall_container_network": next(iter(networks.values()), ""),
+        "container_engines": engines,
+        "firewall_container_engine": next(iter(engines.values()), "docker"),
     }

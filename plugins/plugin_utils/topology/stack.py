@@ -408,6 +408,10 @@ class Stack:
         return [{"role": role, "what": what, "mebibytes": mebibytes} for role, what, mebibytes in found]
 
     def container_networks(self, host: Host) -> dict[str, str]:
-        """Return the Docker network of each service that runs in a container on a host, by the name of its role."""
+        """Return the network of each service that runs in a container on a host, by the name of its role."""
         services: list[Service] = [*self.servers, *self.databases, *self.stores]
         return {service.ROLE: service.network for service in services if service.name == host.name and service.in_container}
+
+    def container_engines(self, host: Host) -> dict[str, str]:
+        """Return what runs each container of a host, ``docker`` or ``podman``, by the name of its role."""
+        return {role: host.engine(role) for role in self.container_networks(host)}

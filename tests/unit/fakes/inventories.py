@@ -50,7 +50,7 @@ SETTINGS: dict[str, dict[str, list[Any]]] = {
     "mlflow_server": {
         "mlflow_server_port": [5001, 8080],
         "mlflow_server_host": ["0.0.0.0", "{{ atlas_mlflow_ip }}"],
-        "mlflow_server_deployment": ["systemd", "container"],
+        "mlflow_server_deployment": ["systemd", "container", "podman"],
         "mlflow_server_container_name": ["tracking"],
         "mlflow_server_auth": ["none", "basic", "oidc"],
         "mlflow_server_admin_user": ["root@corp"],

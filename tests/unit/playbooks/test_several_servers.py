@@ -62,11 +62,11 @@ def run(folder: Path, hosts: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
         "mlflow_server_start_timeout": 120,
         "mlflow_server_port": 5001,
         "mlflow_server_tls_certificate": "",
-        "__mlflow_server_release": {"changed": False},
+        "_mlflow_server_release_changed": False,
         "_atlas_mlflow_plan": {"proxies": ["edge"], "servers": list(hosts)},
         **dict.fromkeys(["_mlflow_server_local_url", "_mlflow_server_tls_name", "_mlflow_server_authority_file", "_mlflow_server_name_in_proxies"], "x"),
         "_mlflow_server_login": {"user": "", "password": ""},
-        "_mlflow_server_in_container": False,
+        "_mlflow_server_in_docker": False,
         "_mlflow_server_needs_restart": service["_mlflow_server_needs_restart"],
     }
     inventory = {"all": {"hosts": {name: {**common, **given} for name, given in hosts.items()}}}

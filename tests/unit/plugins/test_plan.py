@@ -84,6 +84,10 @@ BESIDE: list[tuple[dict[str, Any], dict[str, Any]]] = [
     # Docker's network is that of the containers, whichever variable names it.
     ({"atlas_mlflow_deployment": "container", "atlas_mlflow_container_network": "team"}, {"firewall_container_network": "team"}),
     ({"mlflow_server_deployment": "container", "mlflow_server_container_network": "apart"}, {"firewall_container_network": "apart"}),
+    ({"mlflow_server_deployment": "container"}, {"firewall_container_engine": "docker", "container_engines": {"mlflow_server": "docker"}}),
+    ({"mlflow_server_deployment": "podman"}, {"firewall_container_engine": "podman", "firewall_container_network": "atlas-network"}),
+    # A container does not reach the host's loopback.
+    ({"mlflow_server_deployment": "podman"}, {"minio_listen_address": "10.0.0.1", "s3_endpoint_url": "http://10.0.0.1:9000"}),
     ({}, {"firewall_container_network": "", "container_networks": {}}),
 ]
 

@@ -34,6 +34,10 @@ FACTS: dict[str, Any] = {
 FEDORA = {"distribution_id": "fedora", "distribution_version": "40", "distribution_name": "Fedora Linux 40 (Server Edition)"}
 NOBLE = {"distribution_id": "ubuntu", "distribution_version": "24.04", "distribution_release": "noble", "distribution_name": "Ubuntu 24.04.1 LTS"}
 
+BOOKWORM = {"distribution_id": "debian", "distribution_version": "12", "distribution_name": "Debian GNU/Linux 12 (bookworm)"}
+JAMMY = {"distribution_id": "ubuntu", "distribution_version": "22.04", "distribution_release": "jammy", "distribution_name": "Ubuntu 22.04.5 LTS"}
+PODMAN = {"mlflow_server_deployment": "podman"}
+
 #: Systems of which the roles know the documentation only: a release that is too old, and one that the user accepts or not.
 OLD_EL = {"distribution_id": "rhel", "distribution_version": "9.2", "distribution_name": "Red Hat Enterprise Linux 9.2 (Plow)", "os_family": "RedHat"}
 EL = {"distribution_id": "rocky", "distribution_version": "9.6", "distribution_name": "Rocky Linux 9.6 (Blue Onyx)", "os_family": "RedHat"}
@@ -277,6 +281,24 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_static_prefix": "mlflow/"}, ["starts with a slash"]),
     ("mlflow_server", {"mlflow_server_s3_access_key_id": "only"}, ["mlflow_server_s3_secret_access_key", "Set both"]),
     ("mlflow_server", {"mlflow_server_deployment": "docker"}, ["mlflow_server_deployment", "systemd, container"]),
+    (
+        "mlflow_server",
+        {**PODMAN, "ansible_facts": {**FACTS, **BOOKWORM}},
+        ["mlflow_server_deployment is podman", "Debian GNU/Linux 12 (bookworm) has Podman 4.3.1", "Debian 13", "mlflow_server_deployment to container"],
+    ),
+    ("mlflow_server", {**PODMAN, "ansible_facts": {**FACTS, **JAMMY}}, ["Ubuntu 22.04.5 LTS has Podman 3.4.4", "4.9 or newer"]),
+    ("mlflow_server", {**PODMAN, "ansible_facts": {**FACTS, **NOBLE, "packages": {"podman": [{"version": "4.4.1+ds1-1"}]}}}, ["has Podman 4.4.1+ds1-1"]),
+    (
+        "mlflow_server",
+        {
+            **PODMAN,
+            "_atlas_mlflow_plan": {"container_engines": {"mlflow_server": "podman", "minio": "docker"}, "container_networks": {"minio": "atlas-network"}},
+        },
+        ["mlflow_server_deployment is podman, and minio_deployment is container on the same host", "do not reach each other", "to container or systemd"],
+    ),
+    ("mlflow_server", {**PODMAN, "atlas_mlflow_bundle": "/srv/bundle.tar"}, ["mlflow_server_deployment is podman, and atlas_mlflow_bundle is set"]),
+    ("mlflow_server", {**PODMAN, "mlflow_server_host": "::"}, ["mlflow_server_host is ::", "has no IPv6", "0.0.0.0"]),
+    ("mlflow_server", {**PODMAN, "mlflow_server_data_dir": "/srv/all runs"}, ["mlflow_server_data_dir has the folder /srv/all runs", "without spaces"]),
     (
         "mlflow_server",
         {"mlflow_server_deployment": "container", "mlflow_server_install_dir": "/srv/venv"},
@@ -666,6 +688,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         "metrics",
         {"_atlas_mlflow_plan": {"metrics": True, "container_networks": {"minio": "n"}}},
         ["minio_deployment is container", "atlas_mlflow_metrics: false"],
+    ),
+    (
+        "metrics",
+        {"_atlas_mlflow_plan": {"metrics": True, "container_networks": {"mlflow_server": "n"}, "container_engines": {"mlflow_server": "podman"}}},
+        ["mlflow_server_deployment is podman: the exporters"],
     ),
     ("metrics", {"metrics_listen_address": "prometheus"}, ["metrics_listen_address is prometheus", "IP address"]),
     ("metrics", {"metrics_enabled": True, "metrics_node_port": 91000}, ["metrics_node_port is 91000", "between 1 and 65535"]),

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, Container, parse_container, read_publishers
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
 from ansible_collections.atlas.mlflow.plugins.module_utils.judge_sockets import judge_container
+from ansible_collections.atlas.mlflow.plugins.module_utils.processes import describe
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener
 from ansible_collections.atlas.mlflow.plugins.module_utils.units import Unit
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import port_conflicts
@@ -62,6 +63,31 @@ def test_the_case_is_named() -> None:
         and finding.fault.id == "default-port"
         and "its arguments did not arrive" in finding.fault.fix
     )
+
+
+def test_podmans_monitor_on_the_published_port_is_no_other_process() -> None:
+    """Podman has no proxy: the monitor of the container keeps the port of the host."""
+    assert judge_container(RIGHT, UNIT, [on("0.0.0.0:5001")], [on("0.0.0.0:5001", "conmon")], ANY, 5001) == []
+    (finding,) = judge_container(RIGHT, UNIT, [on("127.0.0.1:5000")], [on("0.0.0.0:5001", "conmon")], ANY, 5001)
+    assert (finding.seen, finding.fault.id) == ("127.0.0.1:5000", "default-port")
+
+
+@pytest.mark.parametrize(
+    ("group", "owner"),
+    [
+        ("/system.slice/mlflow-server.service/runtime", "mlflow-server.service"),
+        ("/docker/5197d2b3/system.slice/mlflow-server.service/libpod-payload-78be42ad", "mlflow-server.service"),
+        ("/user.slice/user-1000.slice/user@1000.service/app.slice/web.service", "web.service"),
+        ("/docker/5197d2b3", "5197d2b3"),
+        ("/", ""),
+    ],
+)
+def test_a_socket_belongs_to_the_unit_of_its_process(group: str, owner: str, tmp_path: Path) -> None:
+    """Quadlet's units have subgroups, and a second run must know its own port."""
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/cgroup").write_text(f"0::{group}\n")
+    (tmp_path / "7/comm").write_text("conmon\n")
+    assert describe(7, tmp_path) == ("conmon", owner)
 
 
 def test_a_port_that_is_not_published_is_named() -> None:
