@@ -446,7 +446,7 @@ class Database:
     def __init__(self, *errors: Exception) -> None:
         """Take the errors of the first queries."""
         self.errors = list(errors)
-        self.dialect, self.url = SimpleNamespace(name="postgresql"), "postgresql://"
+        self.dialect, self.url = SimpleNamespace(name="postgresql", driver="psycopg"), "postgresql://"
 
     def connect(self) -> Any:
         """Return a connection that is an object to enter and leave."""
@@ -503,3 +503,109 @@ def test_a_closed_connection_is_replaced_once(monkeypatch: pytest.MonkeyPatch, e
     # The connections of another database are MLflow's.
     database.dialect.name = "mysql"
     assert module.QuickRows(database).read("statement", name=NAME) == [{"name": NAME}] and len(made) == 1
+
+
+class DriversError(Exception):
+    """Stands in for psycopg2's error."""
+
+    def __init__(self, pgcode: str | None = None) -> None:
+        """Take PostgreSQL's code for it."""
+        self.pgcode = pgcode
+
+
+class Driver:
+    """Stands in for psycopg2: a driver, its connection and the cursor in one, which fails as often as it is told and notes what it is sent."""
+
+    Error = DriversError
+    description = (("id",), ("?column?",))
+
+    def __init__(self, *errors: Exception) -> None:
+        """Take the errors of the first calls."""
+        self.errors = list(errors)
+        self.sent: list[Any] = []
+        self.closed, self.connections, self.autocommit = False, 0, False
+
+    def connect(self, **_given: Any) -> Driver:
+        """Return a new connection."""
+        self.connections += 1
+        self.closed = False
+        return self
+
+    def cursor(self) -> Driver:
+        """Return the cursor of the connection, which commits each statement."""
+        assert self.autocommit
+        return self
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.closed = True
+
+    def execute(self, text: str, values: Any = None) -> None:
+        """Note a statement with its values."""
+        self.sent.append(text if values is None else (text, values))
+        if self.errors:
+            raise self.errors.pop(0)
+
+    def fetchall(self) -> list[Any]:
+        """Return one row."""
+        return [(1, "x")]
+
+
+def direct_of(monkeypatch: pytest.MonkeyPatch, driver: Driver, text: str, lost: bool = False, recycle: int = -1) -> Any:
+    """Return a function that reads one row by a stand-in for psycopg2.
+
+    :param text: The statement, as SQLAlchemy writes it.
+    :param lost: Whether errors mean that the connection is lost.
+    """
+    monkeypatch.syspath_prepend(str(LIB))
+    module = importlib.import_module("atlas_mlflow.quick_rows")
+    dialect = SimpleNamespace(dbapi=driver, create_connect_args=lambda _url: ([], {}), is_disconnect=lambda *_given: lost)
+    direct = module.Direct(SimpleNamespace(dialect=dialect, url="postgresql://"), recycle)
+    compiled = type("Compiled", (), {"__str__": lambda _self: text, "params": {"limit": 1, "name": None}})()
+    statement = type("Statement", (), {"compile": lambda _self, **_given: compiled})()
+    return lambda **values: direct.read(statement, values)
+
+
+def test_a_statement_is_prepared_once_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver()
+    read = direct_of(monkeypatch, driver, "SELECT 'a%%' WHERE name = %(name)s OR %(name)s = %(other)s LIMIT %(limit)s")
+    assert [read(name=NAME, other=2) for _ in range(4)] == [[(1, "x")]] * 4
+    prepared = [text for text in driver.sent if isinstance(text, str)]
+    # Once for each of the two connections.
+    assert len(prepared) == driver.connections == 2
+    assert prepared[0].endswith(" AS SELECT 'a%' WHERE name = $1 OR $1 = $2 LIMIT $3")
+    name = prepared[0].split()[1]
+    assert driver.sent[1] == (f"EXECUTE {name} (%(name)s, %(other)s, %(limit)s)", {"limit": 1, "name": NAME, "other": 2})
+    assert read(name=NAME, other=2)[0].id == 1
+    # Another statement has another name, also on a connection that others use.
+    read = direct_of(monkeypatch, another := Driver(), "SELECT %(name)s")
+    read(name=NAME)
+    assert another.sent[0].split()[1] != name
+
+
+def test_a_lost_connection_is_replaced_and_other_errors_are_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(DriversError())
+    read = direct_of(monkeypatch, driver, "SELECT %(name)s", lost=True)
+    assert read(name=NAME) == [(1, "x")] and driver.connections == 2
+    for error in (DriversError("42P01"), ValueError()):
+        driver = Driver(error)
+        read = direct_of(monkeypatch, driver, "SELECT %(name)s")
+        assert read(name=NAME) is None and driver.connections == 1
+        assert read(name=NAME) == [(1, "x")]
+    driver = Driver()
+    monkeypatch.setattr(driver, "connect", lambda: (_ for _ in ()).throw(DriversError()))
+    read = direct_of(monkeypatch, driver, "SELECT %(name)s", lost=True)
+    assert read(name=NAME) is None
+
+
+def test_behind_a_program_that_shares_connections_nothing_is_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver(DriversError("26000"))
+    read = direct_of(monkeypatch, driver, "SELECT %(name)s")
+    assert read(name=NAME) == read(name=NAME) == [(1, "x")]
+    assert driver.sent[1:] == [("SELECT %(name)s", {"limit": 1, "name": NAME})] * 2
+
+
+def test_a_connection_is_replaced_at_its_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver()
+    read = direct_of(monkeypatch, driver, "SELECT %(name)s", recycle=0)
+    assert [read(name=NAME) for _ in range(3)] and driver.connections == 3
