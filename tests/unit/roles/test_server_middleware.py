@@ -221,6 +221,7 @@ class OfSender:
 
     def __init__(self, app: Any) -> None:
         self.app = app
+        self.dispatch_func = self.dispatch
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         scope["seen"] = ["the class"]
@@ -263,3 +264,36 @@ def test_a_function_that_answers_or_passes_on_is_called_without_its_class(
     if known:
         assert serve(request("/refused")) == ["refused"]
         assert serve({**request("/refused"), "type": "websocket"}) == ["the class", "the application"]
+
+
+def test_permissions_on_artifacts_are_checked_without_the_class(middleware: ModuleType, mlflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def end(scope: Any, _receive: Any, _send: Any) -> None:
+        scope["seen"].append("the application")
+
+    def serve(scope: dict[str, Any]) -> Any:
+        asyncio.run(application.user_middleware[0].build(end)(scope, None, None))
+        return scope["seen"]
+
+    for name in ("starlette", "starlette.requests"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setattr(sys.modules["starlette.requests"], "Request", lambda *given: given, raising=False)
+    digest = middleware.source.digest(OfSender.dispatch)
+    monkeypatch.setitem(middleware.KNOWN, digest, lambda _of_flask: lambda scope: scope["path"] != "/version")
+    monkeypatch.setitem(middleware.STRAIGHT_FOR, digest, middleware._artifacts)
+    mlflow.auth.FASTAPI_ENDPOINT_RESPONSE_FILTERS = {}
+    mlflow.auth._is_native_fastapi_proxy_artifact_path = lambda path, method: path.startswith("/artifacts/") and method == "GET"
+    mlflow.auth._find_fastapi_after_request_handler = lambda path, _method: print if path.endswith("followed") else None
+    monkeypatch.setattr(middleware.source, "digest_of_all", lambda *_functions: next(iter(middleware.ARTIFACTS)))
+    application = SimpleNamespace(user_middleware=[Entry(OfSender)])
+    middleware.install(application, set())
+    assert serve(request("/artifacts/1")) == ["the function", "the application"]
+    assert serve({**request("/version"), "seen": []}) == ["the application"]
+    # What MLflow does more for, and what is not known, keeps the class.
+    for other in (request("/artifacts/followed"), request("/other"), request("/artifacts/1", "PUT"), {**request("/artifacts/1"), "root_path": "/x"}):
+        assert serve(other) == ["the class", "the application"]
+    endpoint = lambda: None  # noqa: E731
+    endpoint.__module__ = "mlflow.server.artifact_router"
+    mlflow.auth.FASTAPI_ENDPOINT_RESPONSE_FILTERS = {endpoint: print}
+    assert not middleware._artifacts()(request("/artifacts/1"))
+    monkeypatch.setattr(middleware.source, "digest_of_all", lambda *_functions: "another release")
+    assert not middleware._artifacts()(request("/artifacts/1"))

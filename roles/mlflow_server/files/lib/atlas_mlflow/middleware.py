@@ -6,7 +6,7 @@ such functions (``BaseHTTPMiddleware``) starts a task for each request, and copi
 has anything to do, and if so, the function and the class do it as before.
 
 One more function of the plugin looks at each request and has work for each: who sends it. It either answers, or returns what comes after it as it is. So it is
-called without the class.
+called without the class. The function for permissions of MLflow is called so for artifacts, for which it does the same.
 
 A function is known by its source, because another release may do more in it. A function that is not known handles each request.
 """
@@ -77,6 +77,33 @@ def _permissions(of_flask: OfFlask) -> HasWork:
     return has_work
 
 
+def _artifacts() -> HasWork:
+    """Requests for artifacts, which MLflow answers or passes on as they are. Their body, which may be large, is not read before."""
+    from mlflow.server import auth
+
+    functions = (
+        "_find_fastapi_validator",
+        "_get_fastapi_proxy_artifact_validator",
+        "_authorize_fastapi_artifact_proxy",
+        "_is_native_fastapi_proxy_artifact_path",
+        "_find_fastapi_after_request_handler",
+        "_find_fastapi_response_filter",
+    )
+    known: list[Any] = [getattr(auth, name, None) for name in functions]
+    if source.digest_of_all(*known) not in ARTIFACTS:
+        return lambda _scope: False
+    # The answer would be filtered.
+    if any(getattr(endpoint, "__module__", "") == "mlflow.server.artifact_router" for endpoint in auth.FASTAPI_ENDPOINT_RESPONSE_FILTERS):
+        return lambda _scope: False
+    is_artifact, followed = auth._is_native_fastapi_proxy_artifact_path, auth._find_fastapi_after_request_handler
+
+    def is_straight(scope: Message) -> bool:
+        path, method = scope["path"], scope["method"]
+        return not scope.get("root_path") and "endpoint" not in scope and is_artifact(path, method) and followed(path, method) is None
+
+    return is_straight
+
+
 def _plugin_proxy(_of_flask: OfFlask) -> HasWork:
     """Each request, if the plugin trusts a proxy."""
     from mlflow_oidc_auth.config import config
@@ -114,6 +141,10 @@ KNOWN: dict[str, Callable[[OfFlask], HasWork]] = {
 }
 
 
+#: The sha256 of the sources of MLflow's functions for permissions on artifacts, by release.
+ARTIFACTS = {"8c9e7a745acfb10613f1b9cfedc3cf1d6fcc2f8e37c4d937029e02fe7eb84f7d": "3.17.2"}
+#: Functions that do what those in `STRAIGHT` do for some requests, with what makes the question for which.
+STRAIGHT_FOR: dict[str, Callable[[], HasWork]] = {"3209d743ce0c6d31bdba270a8abf96eb53a59c37889bd1f278359751416c364d": _artifacts}
 #: Functions that answer a request themselves or pass it on as it is, and that read no body, by the sha256 of their source.
 STRAIGHT = {"b0de7e62969dc422f10b4df3eb8f72980fa5d14e04ba7de19650634ff2165ec9": "the plugin 10.1.3"}
 
@@ -142,7 +173,7 @@ class Straight:
         if scope["type"] != "http":
             await self._middleware(scope, receive, send)
             return
-        answer = await self._middleware.dispatch(self._request(scope, receive), self._pass_on)
+        answer = await self._middleware.dispatch_func(self._request(scope, receive), self._pass_on)
         await (self._next if answer is self._passed_on else answer)(scope, receive, send)
 
 
@@ -152,16 +183,21 @@ class OnlyIf:
     :param app: The next application.
     :param make: Makes the middleware, given the next application.
     :param has_work: Says whether the middleware has anything to do for a request.
+    :param is_straight: Says whether it answers a request itself or passes it on as it is. None if this is not known of any request.
     """
 
-    def __init__(self, app: Application, make: Callable[[Application], Application], has_work: HasWork) -> None:
+    def __init__(self, app: Application, make: Callable[[Application], Application], has_work: HasWork, is_straight: HasWork | None = None) -> None:
         self._next = app
         self._middleware = make(app)
         self._has_work = has_work
+        self._is_straight = is_straight
+        self._straight = Straight(app, make) if is_straight else self._middleware
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Handle a request."""
         chosen = self._middleware if scope["type"] == "http" and self._has_work(scope) else self._next
+        if chosen is self._middleware and self._is_straight and self._is_straight(scope):
+            chosen = self._straight
         await chosen(scope, receive, send)
 
 
@@ -183,7 +219,8 @@ def install(application: Any, of_flask: OfFlask) -> None:
             continue
         try:
             has_work = KNOWN[digest](of_flask)
+            is_straight = STRAIGHT_FOR[digest]() if digest in STRAIGHT_FOR else None
         except (KeyError, ImportError, AttributeError) as error:
             _logger.warning("%s of MLflow handles each request, because its form in this release is not known (%s).", function.__name__, type(error).__name__)
             continue
-        entries[number] = type(entry)(OnlyIf, make=functools.partial(entry.cls, **entry.kwargs), has_work=has_work)
+        entries[number] = type(entry)(OnlyIf, make=functools.partial(entry.cls, **entry.kwargs), has_work=has_work, is_straight=is_straight)
