@@ -12,7 +12,7 @@ import os
 import types
 from typing import Any
 
-from atlas_mlflow import artifacts, flask_bridge, login_memory_basic, metrics, middleware, replicas, request_heads, sockets
+from atlas_mlflow import artifacts, compact, flask_bridge, login_memory_basic, metrics, middleware, replicas, request_heads, sockets
 
 #: The application with users.
 _WITH_USERS = "mlflow.server.auth"
@@ -57,6 +57,7 @@ def create_app() -> Any:
     application = getattr(importlib.import_module(module), name)
     if isinstance(application, types.FunctionType):
         application = application()
+    compact.install()
     if module == _WITH_USERS:
         login_memory_basic.install(application)
     sockets.turn_off_nagle()
