@@ -1,6 +1,7 @@
 """Compare the store with a memory to the store of the release that runs this, in databases of its own. Prints the differences as JSON."""
 
 import asyncio
+import base64
 import json
 import os
 import sys
@@ -25,9 +26,10 @@ os.environ |= {
     "_MLFLOW_SERVER_ARTIFACT_ROOT": folder.name,
 }
 
+from atlas_mlflow import compact, rights_basic  # noqa: E402
 from atlas_mlflow import login_memory_basic as memory  # noqa: E402
 from atlas_mlflow.login_memory import AnswersOfEachRequest  # noqa: E402
-from mlflow.server import auth  # noqa: E402
+from mlflow.server import auth, handlers  # noqa: E402
 from mlflow.server.auth import permissions  # noqa: E402
 from mlflow.utils.search_utils import SearchUtils  # noqa: E402
 
@@ -131,6 +133,28 @@ registry = auth._get_model_registry_store()
 compare("the checked registry", type(registry).__name__, "CheckedRegistry")
 compare("half of the experiments", len(filled_up(checked.search_experiments, 100)), 15)
 asyncio.run(AnswersOfEachRequest(in_a_request)({}, None, None))
+
+
+def answers(name, most, filtered):
+    """Return the status of a search of experiments and the answer as JSON, behind a filter of answers."""
+    login = {"Authorization": "Basic " + base64.b64encode(f"{name}:{RIGHT}".encode()).decode()}
+    with auth.app.test_request_context("/api/2.0/mlflow/experiments/search", method="POST", json={"max_results": most}, headers=login):
+        answer = handlers._search_experiments()
+        filtered(answer)
+        return answer.status_code, json.loads(answer.get_data())
+
+
+if hasattr(plain, "list_grants"):
+    compare("functions of another form", rights_basic.install(auth), [])
+    compare("short answers", compact.install(), True)
+    auth.auth_config = auth.auth_config._replace(default_permission="NO_PERMISSIONS")
+    for number in range(3, 25, 3):
+        plain.grant_user_resource_permission(NAME, "experiment", str(number), "READ")
+    made = rights_basic.readable_experiments(auth)
+    compare("a short answer", handlers.message_to_json(handlers.SearchExperiments.Response()), "{}")
+    for most in (1, 2, 5, 8, 9, 25, 100):
+        compare(f"{most} readable experiments", answers(NAME, most, made), answers(NAME, most, auth.filter_search_experiments))
+    compare("number of readable experiments", len(answers(NAME, 100, made)[1]["experiments"]), 9)
 
 plain.update_user(NAME, password=NEXT)
 compare("after a change", [store.authenticate_user(NAME, password) for password in (RIGHT, NEXT, NEXT)], [False, True, True])

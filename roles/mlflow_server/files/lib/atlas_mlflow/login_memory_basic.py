@@ -1,7 +1,7 @@
 """Users of MLflow's basic-auth app at full speed: a store that remembers logins and asks each question once in a request, by small queries.
 
 MLflow checks the password up to four times in a request, reads the user and the rights for each check, and loads a whole run to see in which
-experiment it is. Here a request makes one query for the user, one for the rights if the user is no administrator, and one for the experiment of a run.
+experiment it is. Here a request makes one query for the user, with the rights if the user is no administrator, and one for the experiment of a run.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from atlas_mlflow import source
+from atlas_mlflow import rights_basic, source
 from atlas_mlflow.checked_store import checked, checked_registry
 from atlas_mlflow.login_memory import AnswersOfEachRequest, LoginMemory, ask_again, asked_once, once
 from atlas_mlflow.quick_rows import rows_of
@@ -74,13 +75,19 @@ def remembering(store: type, user: type, read_user: Callable[[Any, str], Any]) -
     """
     make = known_user(user)
 
+    def noted(row: Any) -> Any:
+        # For `list_grants` in the same request, which knows the number of the user.
+        if row and getattr(row, "rights", None) is not None:
+            once(("rights of", row.id), lambda: row.rights)
+        return row
+
     class RememberingStore(store):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self._logins = LoginMemory()
 
         def _user(self, name: str) -> Any:
-            return once(("user", name), lambda: read_user(self, name))
+            return once(("user", name), lambda: noted(read_user(self, name)))
 
         def authenticate_user(self, username: str, password: str, **options: Any) -> bool:
             # With options, such as another database to read from, the question is not that of a login.
@@ -105,46 +112,78 @@ def remembering(store: type, user: type, read_user: Callable[[Any, str], Any]) -
     return RememberingStore
 
 
-def _reader_of_users(table: Any) -> Callable[[Any, str], Any]:
+def _reader_of_users(table: Any, rights: Any = None) -> Callable[[Any, str], Any]:
+    """Return a function that reads the row of a user, with `COLUMNS`.
+
+    :param rights: The column `rights`, which is read too if the database is PostgreSQL.
+    """
     import sqlalchemy
 
-    by_name = sqlalchemy.select(*(getattr(table, column) for column in COLUMNS)).where(table.username == sqlalchemy.bindparam("name"))
+    columns = [getattr(table, column) for column in COLUMNS]
+    by_name = sqlalchemy.select(*columns).where(table.username == sqlalchemy.bindparam("name"))
+    with_rights = by_name if rights is None else by_name.add_columns(rights)
 
     def read_user(store: Any, name: str) -> Any:
-        rows = rows_of(store).read(by_name, name=name)
-        return rows[0] if rows and len(rows) == 1 else None
+        rows = rows_of(store)
+        found = rows.read(with_rights if rows.dialect.name == "postgresql" else by_name, name=name)
+        return found[0] if found and len(found) == 1 else None
 
     return read_user
 
 
-def _quick_grants(store: type, models: Any) -> Callable[..., Any] | None:
-    """Return `list_grants` by a small query, None if MLflow's own is another query than the one that this stands for."""
+@dataclass(frozen=True)
+class _Grants:
+    """How the rights of a user are read."""
+
+    #: `list_grants` of the store.
+    method: Callable[..., Any]
+    #: The column `rights` of a user, all rights as a list in JSON. NULL for an administrator. None if the server has workspaces.
+    column: Any
+
+
+def _quick_grants(store: type, models: Any) -> _Grants | None:
+    """Return how the rights of a user are read by a small query, None if MLflow's own is another query than the one that this stands for."""
     import sqlalchemy
+    from sqlalchemy.dialects import postgresql
 
     method = getattr(store, "list_grants", None)
     if method is None or source.digest(method) != GRANTS:
         return None
+    from mlflow.environment_variables import MLFLOW_ENABLE_WORKSPACES
     from mlflow.server.auth.permissions import RESOURCE_TYPE_WORKSPACE, _validate_resource_type
     from mlflow.server.auth.sqlalchemy_store import RoleGrantRow
+    from mlflow.utils.workspace_utils import DEFAULT_WORKSPACE_NAME
 
-    right, role, assignment = models.SqlRolePermission, models.SqlRole, models.SqlUserRoleAssignment
-    rights = (
-        sqlalchemy.select(right.resource_type, right.resource_pattern, right.permission)
-        .join(role, role.id == right.role_id)
-        .join(assignment, role.id == assignment.role_id)
-        .where(assignment.user_id == sqlalchemy.bindparam("user"), role.workspace == sqlalchemy.bindparam("workspace"))
-        .where(right.resource_type.in_(sqlalchemy.bindparam("types", expanding=True)))
-    )
+    user, right, role, assignment = models.SqlUser, models.SqlRolePermission, models.SqlRole, models.SqlUserRoleAssignment
+    columns = right.resource_type, right.resource_pattern, right.permission
+    known = rights_basic.KnownRights(RoleGrantRow)
+
+    def of_roles(*selected: Any) -> Any:
+        statement = sqlalchemy.select(*selected).select_from(right).join(role, role.id == right.role_id)
+        return statement.join(assignment, role.id == assignment.role_id)
+
+    rights = of_roles(*columns).where(assignment.user_id == sqlalchemy.bindparam("user"), role.workspace == sqlalchemy.bindparam("workspace"))
+    column = None
+    if not MLFLOW_ENABLE_WORKSPACES.get():
+        array = sqlalchemy.func.array_to_json(sqlalchemy.func.array_agg(postgresql.array(columns)))
+        text = of_roles(sqlalchemy.cast(array, sqlalchemy.Text)).where(assignment.user_id == user.id, role.workspace == DEFAULT_WORKSPACE_NAME)
+        text = sqlalchemy.func.coalesce(text.correlate(user).scalar_subquery(), "[]")
+        column = sqlalchemy.case((user.is_admin, None), else_=text).label("rights")
 
     @functools.wraps(method)
     def list_grants(self: Any, user_id: int, workspace: str, resource_types: Any) -> Any:
         for resource_type in set(resource_types):
             _validate_resource_type(resource_type)
-        types = sorted({*resource_types, RESOURCE_TYPE_WORKSPACE})
-        rows = rows_of(self).read(rights, user=user_id, workspace=workspace, types=types)
-        return method(self, user_id, workspace, resource_types) if rows is None else [RoleGrantRow(*row) for row in rows]
+        types = {*resource_types, RESOURCE_TYPE_WORKSPACE}
+        text = once(("rights of", user_id), lambda: None)
+        if text is not None and workspace == DEFAULT_WORKSPACE_NAME:
+            return known.of(text, types)
+        rows = rows_of(self).read(rights, user=user_id, workspace=workspace)
+        if rows is None:
+            return method(self, user_id, workspace, resource_types)
+        return rights_basic.Rights(RoleGrantRow(*row) for row in rows if row[0] in types)
 
-    return list_grants
+    return _Grants(list_grants, column)
 
 
 def install(app: Any) -> bool:
@@ -158,9 +197,10 @@ def install(app: Any) -> bool:
         from mlflow.server.auth.entities import User
 
         base = type(auth.store)
-        made = remembering(base, User, _reader_of_users(models.SqlUser))
-        if quick := _quick_grants(base, models):
-            made.list_grants = asked_once("list_grants", quick)  # type: ignore[attr-defined]
+        grants = _quick_grants(base, models)
+        made = remembering(base, User, _reader_of_users(models.SqlUser, grants.column if grants else None))
+        if grants:
+            made.list_grants = asked_once("list_grants", grants.method)  # type: ignore[attr-defined]
         store = made()
         vars(store).update(vars(auth.store))
         get_store, get_registry = checked(auth._get_tracking_store), checked_registry(auth._get_model_registry_store)
@@ -169,4 +209,6 @@ def install(app: Any) -> bool:
         logger.warning("Each request checks its password again, because this release of MLflow has another store of users: %s", error)
         return False
     auth.store, auth._get_tracking_store, auth._get_model_registry_store = store, get_store, get_registry
+    if grants:
+        rights_basic.install(auth)
     return True
