@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from plays import tasks_of
+from plays import NESTED, tasks_of
 
 ROOT = Path(__file__).resolve().parents[3]
 PLAYBOOKS = sorted(path for folder in ("playbooks", "playbooks/internal") for path in (ROOT / folder).glob("*.yml"))
@@ -67,3 +69,41 @@ def test_a_role_that_is_used_alone_creates_a_certificate_once_its_settings_are_c
         given = task.get("ansible.builtin.include_role") or {}
         steps.append(f"{given['name'].rpartition('.')[2]}/{given.get('tasks_from', 'main')}" if given else task["ansible.builtin.import_tasks"])
     assert steps == ["common/facts", "preflight.yml", "common/tls", "apply.yml"]
+
+
+#: An expression, and in it a name that may have no value, unless the expression gives one itself.
+EXPRESSION = re.compile(r"\{\{.*?\}\}")
+CONDITIONS = {"when", "that", "until", "changed_when", "failed_when"}
+NAME = re.compile(r"(?<!['./\w])[a-z]+_[a-z0-9_]+\b(?!\s*\|\s*default|'|\s+(?:if \w+ )?is\s+(?:not\s+)?defined)")
+
+
+def expressions(value: Any, key: str = "") -> Iterator[str]:
+    """Return the expressions in a part of a task."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from expressions(item, str(name))
+    elif isinstance(value, list):
+        for item in value:
+            yield from expressions(item, key)
+    elif isinstance(value, str):
+        yield from [value] if key in CONDITIONS else EXPRESSION.findall(value)
+
+
+def settings_read(task: dict[str, Any], names: set[str]) -> set[str]:
+    """Return which of the names a task, or a play or block without its tasks, reads and does not set itself."""
+    alone = {key: value for key, value in task.items() if key not in NESTED}
+    return names & ({name for text in expressions(alone) for name in NAME.findall(text)} - set(task.get("vars", {})))
+
+
+def test_a_playbook_reads_no_setting_outside_of_its_role() -> None:
+    """Only tasks of the role know its default, so an inventory that does not set it would fail there."""
+    names = {name for path in ROOT.glob("roles/*/defaults/main.yml") for name in yaml.safe_load(path.read_text())}
+    for given in ({"debug": {"msg": "{{ mlflow_server_version }}"}}, {"when": "mlflow_server_version == '3'"}):
+        assert settings_read(given, names) == {"mlflow_server_version"}
+        assert settings_read({**given, "vars": {"mlflow_server_version": "any"}}, names) == set()
+    assert settings_read({"debug": {"msg": "{{ mlflow_server_version | default(1) }} {{ 'mlflow_server_version' }}"}}, names) == set()
+    files = [*PLAYBOOKS, *ROOT.glob("playbooks/internal/tasks/*.yml")]
+    tasks = [(path.name, task) for path in files for task in tasks_of(yaml.safe_load(path.read_text()))]
+    # A task that runs a role gives it values.
+    own = [(name, task) for name, task in tasks if not {"ansible.builtin.include_role", "ansible.builtin.import_role"} & set(task)]
+    assert {(name, read) for name, task in own for read in settings_read(task, names)} == set()

@@ -19,7 +19,7 @@ FAIL = "- ansible.builtin.fail:\n    msg: it fails\n  when: inventory_hostname ~
 STUBS = {
     "upgrade_preflight": "- ansible.builtin.meta: noop\n",
     "upgrade_from": "- ansible.builtin.set_fact: {mlflow_server_upgrade_wanted: '{{ wanted }}', mlflow_server_upgrade_reasons: '{{ reasons }}',"
-    " mlflow_server_upgrade_from: '1'}\n",
+    " mlflow_server_upgrade_from: '1', mlflow_server_upgrade_to: '{{ mlflow_server_version }}'}\n",
     "apply": LOGGED.format(step="{{ mlflow_server_version }}") + FAIL,
     **{step: LOGGED.format(step=step) for step in ("install", "stop", "keep_database", "bring_back_database", "upgrade_done")},
 }
@@ -47,9 +47,12 @@ def run(folder: Path, reasons: list[str], *arguments: str, fails: tuple[str, ...
     collection = collection_with(folder, "upgrade.yml")
     for name, text in STUBS.items():
         (collection / f"roles/mlflow_server/tasks/{name}.yml").write_text(text)
+    # As for users who take each release that the collection has as its default. Tasks outside of the role do not know it.
+    (collection / "roles/mlflow_server/defaults").mkdir()
+    (collection / "roles/mlflow_server/defaults/main.yml").write_text("mlflow_server_version: '2'\n")
     log = folder / "log"
     log.touch()
-    common: dict[str, Any] = {"ansible_connection": "local", "log": str(log), "fails": list(fails), "reasons": reasons, "mlflow_server_version": "2"}
+    common: dict[str, Any] = {"ansible_connection": "local", "log": str(log), "fails": list(fails), "reasons": reasons}
     common["ansible_python_interpreter"] = sys.executable
     inventory = {"mlflow_servers": {"hosts": {name: {**common, "wanted": wanted} for name, wanted in hosts.items()}}}
     (folder / "hosts.json").write_text(json.dumps(inventory))
