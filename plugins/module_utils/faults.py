@@ -654,6 +654,13 @@ FAULTS: dict[str, Fault] = {
             "See why HAProxy finds each member down (journalctl -u haproxy on the proxy): it asks Patroni's API at postgres_patroni_port with TLS. Open this "
             "port to the proxies, and run site.yml, which renews certificates and settings.",
         ),
+        Fault(
+            "pgbouncer-not-running",
+            "PgBouncer",
+            "PgBouncer does not run on a host of PostgreSQL, and tracking servers reach PostgreSQL through it (postgres_pgbouncer). If the host is the only "
+            "one, or has the primary of a cluster, they have no database.",
+            "See {log} on its host. Start it (systemctl start atlas-mlflow-pgbouncer), or run site.yml, which writes its settings again.",
+        ),
         # The OpenID provider of the server
         Fault(
             "provider-untrusted",

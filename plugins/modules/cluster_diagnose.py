@@ -15,7 +15,7 @@ author:
 extends_documentation_fragment: [atlas.mlflow.attributes.reads_only]
 description:
   - Reads on one host what its services say about the other hosts - Patroni, PostgreSQL and etcd about the cluster, MinIO about its pool, keepalived about the
-    address of the proxies.
+    address of the proxies - and whether PgBouncer runs, through which the tracking servers reach PostgreSQL.
   - Finds the services by their settings on the host, which the roles of this collection wrote. Without these, a part of the result is empty.
   - Changes nothing, and returns no secret.
   - The filter P(atlas.mlflow.stack_diagnosis#filter) interprets the facts of all hosts.
@@ -34,6 +34,10 @@ options:
     description: Address that the host shares with other proxies. If it is empty, keepalived is not asked.
     type: str
     default: ""
+  pgbouncer:
+    description: Whether the host has PgBouncer. Otherwise, it is not asked.
+    type: bool
+    default: false
   timeout:
     description: Time limit of one request in seconds.
     type: float
@@ -67,6 +71,9 @@ facts:
     proxy:
       description: The proxy that shares an address. Empty without O(virtual_address).
       type: dict
+    pooler:
+      description: The PgBouncer. Empty without O(pgbouncer).
+      type: dict
   sample:
     proxy: {has_address: true, keepalived: {state: active/running, log: journalctl -u keepalived.service}}
 """
@@ -81,6 +88,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.interfaces import own
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "drives": {"type": "list", "elements": "path", "default": []},
     "virtual_address": {"type": "str", "default": ""},
+    "pgbouncer": {"type": "bool", "default": False},
     "timeout": {"type": "float", "default": 4},
 }
 
@@ -94,6 +102,7 @@ def main() -> None:
         "member": host.member(),
         "etcd": host.etcd(),
         "store": host.store(params["drives"]) if params["drives"] else {},
+        "pooler": host.pooler() if params["pgbouncer"] else {},
         "proxy": host.proxy(address, [str(one["address"]) for one in own_addresses()]) if address else {},
     }
     module.exit_json(changed=False, facts=facts)

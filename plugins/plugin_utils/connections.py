@@ -54,6 +54,16 @@ def most_connections(servers: Iterable[Mapping[str, Any]]) -> int:
     return total
 
 
+def pooled_connections(connections: int, pool_size: int, databases: int) -> int:
+    """Return how many connections PostgreSQL gets from PgBouncer.
+
+    :param connections: Those that PgBouncer's clients may open.
+    :param pool_size: Those that PgBouncer opens to each database at most.
+    :param databases: The number of databases.
+    """
+    return min(connections, pool_size * databases)
+
+
 def max_connections(connections: int) -> int:
     """Return the max_connections that PostgreSQL needs for a number of connections, 0 if its default is enough."""
     needed = connections + RESERVED + SPARE

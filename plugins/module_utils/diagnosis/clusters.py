@@ -126,6 +126,11 @@ class Host:
             facts["healthy"] = str(health.get("health")).lower() == "true"
         return {**facts, "error": error or str(health.get("reason") or ""), "members": [str(one.get("name", "")) for one in listed.get("members") or []]}
 
+    # -- PgBouncer beside PostgreSQL
+    def pooler(self) -> dict[str, str]:
+        """Return the state of PgBouncer."""
+        return self._service("atlas-mlflow-pgbouncer.service")
+
     # -- a pool of MinIO
     def store(self, drives: Iterable[str]) -> dict[str, Any]:
         """Return what the MinIO of a pool says, empty without its unit.

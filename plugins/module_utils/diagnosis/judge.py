@@ -35,6 +35,7 @@ LAYERS = (
 #: What the hosts of a stack share, from the hosts outwards.
 SHARED = (
     judge_hosts.check_hosts,
+    judge_hosts.check_poolers,
     judge_cluster.check_etcd,
     judge_cluster.check_members,
     judge_cluster.check_replicas,
@@ -50,6 +51,7 @@ EXPLAINED = {
     "cluster-without-primary": _WITHOUT_DATABASE,
     "etcd-without-quorum": _WITHOUT_DATABASE,
     "proxy-without-primary": _WITHOUT_DATABASE,
+    "pgbouncer-not-running": _WITHOUT_DATABASE,
     "pool-without-write-quorum": ("s3-down", "s3-failed"),
     "virtual-address-missing": _WITHOUT_ADDRESS,
     "keepalived-not-running": _WITHOUT_ADDRESS,
@@ -59,11 +61,11 @@ EXPLAINED = {
 def diagnose_stack(wanted: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]]) -> list[Check]:
     """Return the checks of what the hosts of a stack share, empty if they share nothing.
 
-    :param wanted: ``cluster_members``, ``pool_members``, ``proxies`` and ``virtual_address`` of the plan.
+    :param wanted: ``cluster_members``, ``pgbouncers``, ``pool_members``, ``proxies`` and ``virtual_address`` of the plan.
     :param hosts: The result of M(atlas.mlflow.cluster_diagnose) of each host.
     """
     stack = judge_hosts.Stack(wanted, hosts)
-    if stack.members or stack.pool or stack.proxies:
+    if stack.members or stack.poolers or stack.pool or stack.proxies:
         for look in SHARED:
             look(stack)
     return stack.checks

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.checks import UNKNOWN, Checks
+from ansible_collections.atlas.mlflow.plugins.module_utils.faults import fault
 
 RUNS = "active/running"
 
@@ -18,7 +19,7 @@ class Stack(Checks):
     def __init__(self, wanted: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]]) -> None:
         """Take the plan, and the result of M(atlas.mlflow.cluster_diagnose) of each host.
 
-        :param wanted: ``cluster_members``, ``pool_members``, ``proxies``, ``virtual_address``.
+        :param wanted: ``cluster_members``, ``pool_members``, ``proxies``, ``virtual_address``, ``pgbouncers``.
         :param hosts: The results by host. A host without one was not asked, as with C(--limit).
         """
         super().__init__()
@@ -39,6 +40,11 @@ class Stack(Checks):
     def proxies(self) -> list[str]:
         """Return the proxies that share an address, empty if they share none."""
         return list(self.wanted.get("proxies") or ()) if self.wanted.get("virtual_address") else []
+
+    @property
+    def poolers(self) -> list[str]:
+        """Return the hosts of PostgreSQL that have PgBouncer."""
+        return list(self.wanted.get("pgbouncers") or ())
 
     def facts(self, name: str, part: str) -> Mapping[str, Any]:
         """Return a part of the facts of a host, empty if it has none."""
@@ -69,11 +75,24 @@ def _first_line(result: Mapping[str, Any]) -> str:
 
 def check_hosts(stack: Stack) -> None:
     """Check that all hosts of a cluster, a pool or a shared address can be asked."""
-    names = list(dict.fromkeys([*stack.members, *stack.pool, *stack.proxies]))
+    names = list(dict.fromkeys([*stack.members, *stack.poolers, *stack.pool, *stack.proxies]))
     unasked = [name for name in names if not stack.is_asked(name)]
     seen = "; ".join(f"{name}: {stack.why_not_asked(name)}" for name in unasked) or f"{', '.join(names)} answer"
     found = "host-unreachable" if set(unasked) & set(stack.unreached) else UNKNOWN if unasked else None
     stack.note("hosts", "each host of the stack can be asked", seen, found)
+
+
+def check_poolers(stack: Stack) -> None:
+    """Check that PgBouncer runs on each host of PostgreSQL that has it."""
+    if not stack.poolers:
+        return
+    states = {name: stack.facts(name, "pooler") for name in stack.poolers if stack.is_asked(name)}
+    stopped = [name for name, state in states.items() if state.get("state") != RUNS]
+    unasked = [name for name in stack.poolers if name not in states]
+    words = [f"{name}: {state.get('state') or 'not there'}" for name, state in states.items()]
+    seen = "; ".join([*words, *(f"{name}: {stack.why_not_asked(name)}" for name in unasked)])
+    found = fault("pgbouncer-not-running", log=states[stopped[0]].get("log") or "its journal") if stopped else UNKNOWN if unasked else None
+    stack.note("PgBouncer", "runs on each host of PostgreSQL", seen, found)
 
 
 def unknown_or(found: Any, names: Sequence[str], stack: Stack) -> Any:

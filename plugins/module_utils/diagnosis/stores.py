@@ -26,10 +26,10 @@ KEY = "atlas-mlflow-diagnosis"  # of an upload that is started and aborted, so t
 
 #: Texts in a database driver's error, by the outcome that they mean.
 DATABASE_ERRORS = (
-    ("wrong-password", r"password authentication failed|no password supplied|Access denied for user"),
+    ("wrong-password", r"password authentication failed|SASL authentication failed|no password supplied|Access denied for user"),
     ("no-slots", r"remaining connection slots are reserved|too many (clients|connections)|Too many connections|no more connections allowed"),
     ("denied", r"permission denied for (schema|table|relation|sequence)|(INSERT|CREATE|SELECT) command denied"),
-    ("refused", r"no pg_hba.conf entry|is not allowed to connect|permission denied for database"),
+    ("refused", r"no pg_hba.conf entry|login rejected|is not allowed to connect|permission denied for database"),
     ("missing", r'database "[^"]*" does not exist|Unknown database'),
     (
         "unresolved",
@@ -38,7 +38,7 @@ DATABASE_ERRORS = (
     (
         "down",
         r"onnection refused|timed? ?out|timeout expired|No route to host|Network is unreachable|server closed the connection|No such file or directory|"
-        r"starting up|shutting down|Can't connect",
+        r"starting up|shutting down|Can't connect|server login has been failing|pgbouncer cannot connect to server|query_wait_timeout",
     ),
 )
 #: Error codes of S3, by the outcome that they mean.

@@ -25,6 +25,9 @@ SHARED = (
     "postgres_patroni_port",
     "postgres_repository",
     "postgres_settings",
+    "postgres_pgbouncer",
+    "postgres_pgbouncer_port",
+    "postgres_pgbouncer_pool_size",
 )
 
 

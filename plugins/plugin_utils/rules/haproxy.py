@@ -97,7 +97,8 @@ def postgres_port_is_free(given: RoleSettings) -> str:
     pool = ["haproxy_minio_port"] if given.items("haproxy_minio_servers") else []
     own = [name for name in ("haproxy_port", "haproxy_redirect_port", *pool) if given.number(name) == port]
     members = [one["name"] for one in given.planned("postgres_members") or []]
-    own += ["postgres_port"] if given.host in members and given.planned("postgres_port") == port else []
+    beside = {"postgres_port": "postgres_port", "postgres_pgbouncer_port": "postgres_client_port"} if given.host in members else {}
+    own += [name for name, planned in beside.items() if given.planned(planned) == port][:1]
     if own or not 0 < port < 65536:
         seen = f", and so is {own[0]}" if own else ""
         return f"haproxy_postgres_port is {port}{seen}. Set a port between 1 and 65535 that no other service of the host has, for all proxies."

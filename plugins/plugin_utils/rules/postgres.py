@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible.module_utils.common.text.formatters import bytes_to_human
 from ansible.module_utils.compat.version import LooseVersion
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import DEFAULT, RESERVED, max_connections
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import DEFAULT, RESERVED, max_connections, pooled_connections
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters as other_clusters
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
@@ -39,14 +39,27 @@ def clusters(given: RoleSettings) -> list[Mapping[str, Any]]:
 
 def connections_are_enough(given: RoleSettings) -> str:
     """A max_connections that the user sets is enough for the workers of all tracking servers."""
-    most, wanted = given.table("postgres_settings").get("max_connections"), given.number("postgres_connections")
+    most, wanted = given.table("postgres_settings").get("max_connections"), server_connections(given)
     if most is None or _whole(most) >= wanted + RESERVED:
         return ""
+    if given.flag("postgres_pgbouncer"):
+        return (
+            f"postgres_settings has max_connections {most}, of which PostgreSQL keeps 3, and PgBouncer may open {wanted}. Raise it, or set a smaller "
+            "postgres_pgbouncer_pool_size."
+        )
     return (
         f"postgres_settings has max_connections {most}, of which PostgreSQL keeps 3, and the workers of all tracking servers may open {wanted}. Raise it, "
         "run fewer workers (mlflow_server_workers), or set smaller pools in mlflow_server_environment (MLFLOW_SQLALCHEMYSTORE_POOL_SIZE, 5 by default, and "
         "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW, 10)."
     )
+
+
+def server_connections(given: RoleSettings) -> int:
+    """Return how many connections PostgreSQL itself may get: those of all workers, or of PgBouncer in their place."""
+    wanted = given.number("postgres_connections")
+    if not given.flag("postgres_pgbouncer"):
+        return wanted
+    return pooled_connections(wanted, given.number("postgres_pgbouncer_pool_size"), 1 + len(given.items("postgres_more_databases")))
 
 
 def _whole(value: Any) -> int:
@@ -61,7 +74,8 @@ def connections(given: RoleSettings) -> str:
     """Return the number of possible connections, for the report of a run."""
     wanted = given.number("postgres_connections")
     most = given.table("postgres_settings").get("max_connections") or max_connections(wanted) or DEFAULT
-    return f"The workers of all tracking servers may open {wanted} connections, and max_connections is {most}. {quorum(given)}".rstrip()
+    pooled = f", for which PgBouncer opens {server_connections(given)} at most" if given.flag("postgres_pgbouncer") else ""
+    return f"The workers of all tracking servers may open {wanted} connections{pooled}, and max_connections is {most}. {quorum(given)}".rstrip()
 
 
 def no_upgrade_was_cut_short(given: RoleSettings) -> str:

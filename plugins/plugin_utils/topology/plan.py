@@ -73,6 +73,7 @@ def users_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "postgres_host": stack.database.name if stack.database else "",
         "minio_host": stack.store.name if stack.store else "",
         "cluster_members": [member.name for member in stack.cluster],
+        "pgbouncers": [database.name for database in stack.databases if database.pools],
         "pool_members": [store.name for hosts in stack.pools for store in hosts],
         "pool_drives": [drive for hosts in stack.pools for store in hosts if store.name == host.name for drive in store.drives],
     }
@@ -117,11 +118,13 @@ def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
             "localhost",
             *([host.ip] if clients or others or stack.cluster else []),
         ],
-        "postgres_clients": [client.address for client in clients],
+        # PgBouncer knows no names.
+        "postgres_clients": [client.ip if database and database.pools else client.address for client in clients],
         "postgres_connections": stack.connections,
         "postgres_more_databases": stack.users_databases,
         "postgres_members": [{"name": member.name, "address": member.host.address, "ip": member.host.ip} for member in stack.cluster],
         "etcd_present": stack.etcd_present,
+        "postgres_client_port": database.client_port if database else 0,
         "proxied_databases": stack.proxied_databases,
         "database_names": stack.database_names,
         "database_proxy_port": stack.database_proxies[0].postgres_port if stack.database_proxies else "",

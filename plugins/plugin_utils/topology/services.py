@@ -184,15 +184,15 @@ class Database(Service):
         here = host.name == self.name
         verify = "" if not self.tls else "verify-ca" if here and self.host.own_certificate(self.ROLE) else "verify-full"
         if not here:
-            return Link(Endpoint(self.host.address, self.port), verify, over_network=True)
+            return Link(Endpoint(self.host.address, self.client_port), verify, over_network=True)
         if not host.in_container("mlflow_server"):
-            return Link(Endpoint(LOOPBACK, self.port), verify)
+            return Link(Endpoint(LOOPBACK, self.client_port), verify)
         return Link(self.inside, verify) if self.in_container else Link(None)
 
     def options(self, link: Link, host: Host) -> list[str]:
         """Return the options of a URI for a link."""
         if link.endpoint is None:
-            return [f"host={POSTGRES_SOCKETS}", f"port={self.port}"]
+            return [f"host={POSTGRES_SOCKETS}", f"port={self.client_port}"]
         return [*(NETWORK_OPTIONS if link.over_network else ()), *(self.check(link.verify, host) if link.verify else ())]
 
     def check(self, verify: str, host: Host) -> list[str]:
@@ -213,7 +213,7 @@ class Database(Service):
         :param members: The members of the cluster.
         :param session: The kind of session, in the words of libpq's C(target_session_attrs).
         """
-        return self.uri_of_places(host, database, [Endpoint(member.host.address, member.port) for member in members], session)
+        return self.uri_of_places(host, database, [Endpoint(member.host.address, member.client_port) for member in members], session)
 
     def uri_of_places(self, host: Host, database: str, places: Sequence[Endpoint], session: str = "read-write") -> str:
         """Return the URI of a database of a cluster that the driver looks for at several places, see :meth:`cluster_uri`."""
@@ -227,6 +227,16 @@ class Database(Service):
         options = "&".join(self.options(link, host))
         place = link.endpoint or ""
         return f"postgresql+psycopg2://{quote(self.host.text('postgres_user'))}@{place}/{quote(database)}{'?' if options else ''}{options}"
+
+    @property
+    def pools(self) -> bool:
+        """Return whether PgBouncer runs beside PostgreSQL. A rule refuses it beside a container."""
+        return self.host.flag("postgres_pgbouncer") and not self.in_container
+
+    @property
+    def client_port(self) -> int:
+        """Return the port to which tracking servers connect: that of PgBouncer if there is one, else of PostgreSQL."""
+        return self.host.number("postgres_pgbouncer_port") if self.pools else self.port
 
     @property
     def etcd_ports(self) -> list[int]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import most_connections
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import most_connections, pooled_connections
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.memory import HAPROXY, MINIO, postgres_memory, server_memory
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import host_names, name_in, unique
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
@@ -129,7 +129,7 @@ class Stack:
     def proxied_databases(self) -> list[dict[str, Any]]:
         """Return the members of a cluster for the proxies, each with the port of Patroni's API. Empty if no tracking server reaches them by proxies."""
         return [
-            {"name": host_names([member.name])[0], "address": str(Endpoint(member.host.address, member.port)), "check_port": member.patroni_port}
+            {"name": host_names([member.name])[0], "address": str(Endpoint(member.host.address, member.client_port)), "check_port": member.patroni_port}
             for member in (self.cluster if self.database_proxies else [])
         ]
 
@@ -320,6 +320,14 @@ class Stack:
         return most_connections(server.connection_settings for server in self.servers)
 
     @property
+    def server_connections(self) -> int:
+        """Return how many of these connections PostgreSQL itself may get: with PgBouncer, only those of its pools."""
+        database = self.database
+        if not database or not database.pools:
+            return self.connections
+        return pooled_connections(self.connections, database.host.number("postgres_pgbouncer_pool_size"), 1 + len(self.users_databases))
+
+    @property
     def users_databases(self) -> list[str]:
         """Return the names of the databases for MLflow's users that the servers need."""
         database = self.database
@@ -362,6 +370,7 @@ class Stack:
                 clients = host.items("postgres_clients") if host.given("postgres_clients") is not None else [client.ip for client in self.database_clients]
                 others = [member.host.ip for member in self.cluster if member.name != host.name]
                 found.append(Opening(database.port, tuple(unique([*map(str, clients), *database.users_clients, *others]))))
+                found += [Opening(database.client_port, tuple(unique(map(str, clients))))] if database.pools else []
                 found += [Opening(port, tuple(others)) for port in database.etcd_ports if others]
                 asking = unique([*others, *(proxy.host.ip for proxy in self.database_proxies if proxy.name != host.name)])
                 found += [Opening(database.patroni_port, tuple(asking))] if others else []
@@ -396,8 +405,8 @@ class Stack:
         for database in self.databases:
             if database.name == host.name:
                 settings = host.value("postgres_settings")
-                needed = postgres_memory(settings if isinstance(settings, dict) else {}, self.connections, bool(self.cluster))
-                found.append((database.ROLE, f"PostgreSQL with {self.connections} connections", needed))
+                needed = postgres_memory(settings if isinstance(settings, dict) else {}, self.server_connections, bool(self.cluster))
+                found.append((database.ROLE, f"PostgreSQL with {self.server_connections} connections", needed))
         found += [(store.ROLE, "MinIO", MINIO) for store in self.stores if store.name == host.name]
         for server in self.servers:
             if server.name == host.name:

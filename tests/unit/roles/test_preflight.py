@@ -109,6 +109,15 @@ CLUSTER = {
 }
 
 
+#: PgBouncer beside PostgreSQL.
+POOLER = {"postgres_pgbouncer": True}
+
+
+def listener(port: int, unit: str) -> dict[str, Any]:
+    """Return the facts of a unit that listens on loopback."""
+    return {"address": "127.0.0.1", "port": port, "pid": 1, "process": "other", "group": unit}
+
+
 def member(name: str = "two", of: list[dict[str, Any]] | None = None, there: dict[str, Any] | None = None, **facts: Any) -> dict[str, Any]:
     """Return the variables of a host of a cluster, and of its first host, with what is known of the two."""
     known = {"hostvars": {"case": there or {}}, "ansible_facts": {**FACTS, **facts}}
@@ -478,6 +487,23 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("postgres", member("case", postgres_clusters=[{**FORMER, "version": "17", "data": "/srv/pg"}]), ["are in /srv/pg", "/var/lib/postgresql/17/main"]),
     ("postgres", member("case", stack={"backup": {"repository": "/backup", "secrets": {}}}), ["case has the backup of one host", "atlas-mlflow-backup.timer"]),
     ("postgres", {**CLUSTER, "postgres_rewind_password": "short"}, ["postgres_rewind_password has 5 characters"]),
+    ("postgres", {**POOLER, "postgres_deployment": "container"}, ["postgres_pgbouncer is true, and postgres_deployment is container", "to systemd"]),
+    ("postgres", {**POOLER, "postgres_pgbouncer_port": 5432}, ["postgres_pgbouncer_port and postgres_port are 5432"]),
+    ("postgres", {**CLUSTER, **POOLER, "postgres_pgbouncer_port": 8008}, ["postgres_pgbouncer_port and postgres_patroni_port are 8008"]),
+    ("postgres", {**POOLER, "postgres_pgbouncer_port": 70000}, ["postgres_pgbouncer_port is 70000"]),
+    (
+        "postgres",
+        {**POOLER, "ansible_facts": {**FACTS, "listeners": [listener(6432, "other.service")]}},
+        ["postgres_pgbouncer_port is 6432, and 127.0.0.1:6432"],
+    ),
+    ("postgres", {**POOLER, "ansible_facts": {**FACTS, "listeners": [listener(7000, "pgbouncer.service")]}}, ["runs a PgBouncer that this collection did not"]),
+    ("postgres", {**POOLER, "groups": TWO, "postgres_pgbouncer_pool_size": 5}, ["postgres_pgbouncer_pool_size is 5", "Set 6 or more"]),
+    ("postgres", {**POOLER, "postgres_clients": ["web.example.com", "10.0.0.7"]}, ["postgres_clients has web.example.com, and PgBouncer knows no names"]),
+    (
+        "postgres",
+        {**POOLER, "postgres_settings": {"max_connections": 30}, "postgres_connections": 200, "postgres_more_databases": ["mlflow_auth"]},
+        ["max_connections 30", "PgBouncer may open 40", "smaller postgres_pgbouncer_pool_size"],
+    ),
     ("postgres", {**CLUSTER, "postgres_patroni_port": 0}, ["postgres_patroni_port is 0"]),
     ("etcd", {**CLUSTER, "ansible_facts": {"listeners": [{**FACTS["listeners"][0], "address": "192.0.2.7", "port": 2380}]}}, ["etcd_peer_port is 2380, and"]),
     ("etcd", member(**OTHERS), ["two has no data of etcd, and case already form a cluster", "does not answer with a majority"]),

@@ -14,7 +14,7 @@ from test_diagnosis import WANTED as SERVER_WANTED
 MEMBERS = ["db1", "db2", "db3"]
 POOL = ["s1", "s2", "s3", "s4"]
 PROXIES = ["p1", "p2"]
-WANTED: dict[str, Any] = {"cluster_members": MEMBERS, "pool_members": POOL, "proxies": PROXIES, "virtual_address": "10.0.0.9"}
+WANTED: dict[str, Any] = {"cluster_members": MEMBERS, "pool_members": POOL, "proxies": PROXIES, "virtual_address": "10.0.0.9", "pgbouncers": ["db1"]}
 UP = {"state": "active/running", "log": "journalctl -u it.service"}
 DOWN = {"state": "failed/failed", "log": "journalctl -u it.service"}
 LOST = {"unreachable": True, "msg": "Failed to connect to the host via ssh: timed out\nmore"}
@@ -48,7 +48,7 @@ def etcd(name: str, **changes: Any) -> dict[str, Any]:
 
 
 HOSTS: dict[str, Any] = {
-    "db1": {"facts": {"member": member("master", PRIMARY), "etcd": etcd("db1")}},
+    "db1": {"facts": {"member": member("master", PRIMARY), "etcd": etcd("db1"), "pooler": UP}},
     "db2": {"facts": {"member": member("replica", REPLICA), "etcd": etcd("db2")}},
     "db3": {"facts": {"member": member("replica", REPLICA), "etcd": etcd("db3")}},
     **{
@@ -151,6 +151,7 @@ CASES: list[tuple[list[str], dict[str, Any]]] = [
     (["virtual-address-twice"], seen(p1__proxy__has_address=True)),
     # keepalived was killed, and left the address to the host.
     (["keepalived-not-running", "virtual-address-twice"], seen(p1__proxy__has_address=True, p1__proxy__keepalived=DOWN)),
+    (["pgbouncer-not-running"], seen(db1__pooler=DOWN)),
     (["proxy-without-primary"], seen(p1__proxy__primaries=[], p2__proxy__primaries=["db1"])),
     # Without a primary, no proxy finds one.
     (
@@ -170,7 +171,7 @@ def test_a_fault_is_named_and_no_other(faults: list[str], hosts: dict[str, Any])
 
 def test_a_healthy_stack_gives_no_finding_and_names_the_role_of_each_member() -> None:
     checks = stack_diagnosis(WANTED, seen())
-    assert {check["verdict"] for check in checks} == {"ok"} and len(checks) == 12
+    assert {check["verdict"] for check in checks} == {"ok"} and len(checks) == 13
     told = " | ".join(check["seen"] for check in checks)
     for part in (
         "db1: primary",
@@ -204,7 +205,7 @@ def test_hosts_that_were_not_asked_are_unknown_and_no_fault() -> None:
         checks = stack_diagnosis(WANTED, dict.fromkeys(HOSTS, result))
         assert checks[0]["seen"].startswith("db1: not asked; db2: not asked")
         assert {check["verdict"] for check in checks if check["verdict"] != "ok"} == {"unknown"}, diagnosis_table(checks, "x")
-        assert {check["layer"] for check in checks if check["verdict"] == "unknown"} == {"hosts", "etcd", "cluster", "pool", "virtual address"}
+        assert {check["layer"] for check in checks if check["verdict"] == "unknown"} == {"hosts", "PgBouncer", "etcd", "cluster", "pool", "virtual address"}
 
 
 def test_a_host_on_which_the_question_fails_is_a_fault() -> None:
