@@ -29,7 +29,7 @@ DATABASE_ERRORS = (
     ("wrong-password", r"password authentication failed|SASL authentication failed|no password supplied|Access denied for user"),
     ("no-slots", r"remaining connection slots are reserved|too many (clients|connections)|Too many connections|no more connections allowed"),
     ("denied", r"permission denied for (schema|table|relation|sequence)|(INSERT|CREATE|SELECT) command denied"),
-    ("refused", r"no pg_hba.conf entry|login rejected|is not allowed to connect|permission denied for database"),
+    ("refused", r"no pg_hba.conf entry|login rejected|no authentication method is found|is not allowed to connect|permission denied for database"),
     ("missing", r'database "[^"]*" does not exist|Unknown database'),
     (
         "unresolved",

@@ -631,6 +631,15 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         "haproxy",
         {
             "haproxy_postgres_servers": SERVERS,
+            "inventory_hostname": "case",
+            "_atlas_mlflow_plan": {"postgres_members": MEMBERS, "postgres_port": 5432, "postgres_client_port": 6433},
+        },
+        ["haproxy_postgres_port is 6433, and so is postgres_pgbouncer_port"],
+    ),
+    (
+        "haproxy",
+        {
+            "haproxy_postgres_servers": SERVERS,
             "hostvars": {"case": {}, "two": {"haproxy_postgres_port": 7000}},
             "_atlas_mlflow_plan": {"proxies": ["case", "two"]},
         },

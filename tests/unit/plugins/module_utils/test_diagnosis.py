@@ -283,6 +283,13 @@ def test_where_a_server_sends_its_clients_is_read(argv: list[str], environment: 
         ("FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", "no-slots"),
         ("FATAL:  sorry, too many clients already", "no-slots"),
         ('FATAL:  too many connections for role "mlflow"', "no-slots"),
+        # Of PgBouncer.
+        ("FATAL:  SASL authentication failed", "wrong-password"),
+        ("FATAL:  login rejected", "refused"),
+        ("FATAL:  no authentication method is found", "refused"),
+        ("FATAL:  no more connections allowed (max_client_conn)", "no-slots"),
+        ("FATAL:  server login has been failing, try again later (server_login_retry)", "down"),
+        ("FATAL:  query_wait_timeout", "down"),
         ("permission denied for schema public", "denied"),
         ("permission denied for table alembic_version", "denied"),
         ("relation runs does not exist", "failed"),
