@@ -122,8 +122,17 @@ def test_clients_leave_the_connections_to_postgresql_free() -> None:
     known = run(**BY_PROXY, haproxy_max_connections=100)
     count = known.plans["edge"]["postgres_connections"]
     assert re.findall(r"maxconn (\d+)", config(known)) == [str(100 + count + 50), "100", str(count + 50)]
-    drop_in = known.value("edge", "haproxy", "lookup('ansible.builtin.template', 'drop-in.conf.j2')")
-    assert f"LimitNOFILE={2 * (100 + count + 50) + 1000}\n" in drop_in
+
+
+def test_the_switch_restarts_no_proxy() -> None:
+    """A changed drop-in would restart all proxies at once, and a changed configuration is only read again."""
+    ways, plain = [run(**way, haproxy_max_connections=100) for way in (BY_PROXY, {})], run({**GROUPS, "postgres": ["b"]}, haproxy_max_connections=100)
+    before, after = (known.value("edge", "haproxy", "lookup('ansible.builtin.template', 'drop-in.conf.j2')") for known in ways)
+    assert before == after
+    needed = 2 * (100 + ways[0].plans["edge"]["postgres_connections"] + 50) + 1000
+    (limit,) = map(int, re.findall(r"LimitNOFILE=(\d+)\n", after))
+    assert needed <= limit < 2 * needed and limit.bit_count() == 1
+    assert "LimitNOFILE=1200\n" in plain.value("edge", "haproxy", "lookup('ansible.builtin.template', 'drop-in.conf.j2')")
 
 
 @pytest.mark.parametrize("asked", ["10.0.0.2", "10.0.0.98,10.0.0.1,10.0.0.2"])
