@@ -90,7 +90,7 @@ def test_haproxy_has_the_socket_of_its_master_on_each_system() -> None:
     place = lines.index('Environment="PIDFILE=/run/haproxy/haproxy.pid" "EXTRAOPTS=-S /run/haproxy/master.sock,mode,600"')
     assert lines[place - 1 : place + 2 : 2] == [
         "RuntimeDirectoryPreserve=yes",
-        "# Two files for each connection, and some for HAProxy itself, which may not raise its limits.",
+        "# HAProxy may not raise its limits.",
     ]
     assert "ExecStart" not in debian and "Environment=" not in el
     assert "ExecStart=\nExecStart=/usr/sbin/haproxy -Ws -f /etc/haproxy/haproxy.cfg -p /run/haproxy/haproxy.pid -S /run/haproxy/master.sock,mode,600\n" in el

@@ -128,7 +128,7 @@ class Direct:
         self._prepares = True
         self._statements: dict[Any, _Statement] = {}
         self._free: queue.SimpleQueue[_Session | None] = queue.SimpleQueue()
-        for _ in range(CONNECTIONS):
+        for _place in range(CONNECTIONS):
             self._free.put(None)
 
     def read(self, statement: Any, values: dict[str, Any]) -> list[Any] | None:
