@@ -19,7 +19,10 @@ LOGS = ROOT / ".logs"
 SCENARIO_MEMORY = 3 * 1024**3
 MOST_AT_ONCE = 4
 #: The slowest scenarios, so that none of them starts late and runs alone. The others follow by name.
-LONGEST_FIRST = ("containers", "survival", "recovery", "faults", "upgrade", "store_upgrades", "basic_auth", "faults_containers", "one_host", "reverse_proxy")
+LONGEST_FIRST = (
+    *("containers", "recovery", "store_upgrades", "reverse_proxy", "survival", "upgrade"),
+    *("faults", "faults_containers", "one_host", "basic_auth", "images"),
+)
 #: Scenarios that run only if they are named: they install a browser or many packages, need many hosts, or are about a use beside the stack.
 BY_NAME = (
     *("browser", "cluster", "cluster_upgrade", "first_of_three", "metrics"),
