@@ -84,7 +84,8 @@ def start(wanted: set[str]) -> dict[str, Future[None]]:
     for name, former in zip(systems, ["", *systems], strict=False):
         makers[bare(name)] = (functools.partial(images.ensure, name), [bare(former)])
         makers[prepared(name)] = (functools.partial(images.ensure_prepared, name), [bare(name)])
-    makers |= {ARCHIVES: (images.ensure_archives, [bare(name) for name in systems]), REGISTRY: (registry.ensure, [ARCHIVES])}
+    # Go builds MinIO and the registry, and may have to be installed first.
+    makers |= {ARCHIVES: (images.ensure_archives, [bare(name) for name in systems]), REGISTRY: (registry.ensure, [ARCHIVES, EXECUTABLE])}
     daemon.ensure()
     pool = ThreadPoolExecutor(max_workers=len(makers))
     parts: dict[str, Future[None]] = {}

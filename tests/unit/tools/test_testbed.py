@@ -56,11 +56,13 @@ class TestPreparation:
             monkeypatch.setattr(module, function, lambda name=name: made.append(name))
         monkeypatch.setattr(images, "ensure", lambda system: time.sleep(0.05) or made.append(preparation.bare(system)))
         monkeypatch.setattr(images, "ensure_prepared", lambda system: made.append(preparation.prepared(system)))
-        wanted = {preparation.ARCHIVES, preparation.REGISTRY, *map(preparation.bare, ("debian12", "debian13")), preparation.prepared("debian12")}
+        others = {preparation.EXECUTABLE, preparation.ARCHIVES, preparation.REGISTRY}
+        wanted = {*others, *map(preparation.bare, ("debian12", "debian13")), preparation.prepared("debian12")}
         preparation.ensure(wanted)
         assert sorted(made) == sorted({"docker", *wanted}) and made[0] == "docker"
         order = [made.index(part) for part in (preparation.bare("debian12"), preparation.bare("debian13"), preparation.ARCHIVES, preparation.REGISTRY)]
         assert order == sorted(order) and made.index(preparation.prepared("debian12")) > order[0]
+        assert made.index(preparation.EXECUTABLE) < made.index(preparation.REGISTRY)
 
     def test_a_part_that_cannot_be_made_stops_those_made_from_it_and_says_why(self, monkeypatch: pytest.MonkeyPatch):
         def fail(_system: str) -> None:
