@@ -35,20 +35,21 @@ class ActionModule(ActionBase):
         facts = (task_vars or {}).get("ansible_facts") or {}
         added = list(facts.get("added_packages") or [])
         names = [name for given in arguments["names"] for name in arguments["instead"].get(given, [given])]
-        of_dnf = facts.get("os_family") == "RedHat"
+        module, options, removal = ("dnf", DNF, {}) if facts.get("os_family") == "RedHat" else ("apt", APT, {"purge": arguments["purge"]})
+
+        def run_module(**wanted: Any) -> None:
+            result.update(self._execute_module(module_name=f"ansible.builtin.{module}", module_args=wanted, task_vars=task_vars))
+
         if arguments["state"] == "absent":
-            wanted = {"name": names, "state": "absent", **({} if of_dnf else {"purge": arguments["purge"]})}
-            result.update(self._execute_module(module_name=f"ansible.builtin.{'dnf' if of_dnf else 'apt'}", module_args=wanted, task_vars=task_vars))
+            run_module(name=names, state="absent", **removal)
             return result
         missing = [name for name in names if name not in (facts.get("packages") or {}) and name not in added]
         if not missing:
             return {**result, "changed": False}
         if arguments["bundle"]:
             result.update(self._from_bundle(Bundle(arguments["bundle"]), missing, task_vars or {}))
-        elif of_dnf:
-            result.update(self._execute_module(module_name="ansible.builtin.dnf", module_args={**DNF, "name": missing}, task_vars=task_vars))
         else:
-            result.update(self._execute_module(module_name="ansible.builtin.apt", module_args={**APT, "name": missing}, task_vars=task_vars))
+            run_module(**options, name=missing)
         if not result.get("failed"):
             result["ansible_facts"] = {"added_packages": [*added, *missing]}
         return result

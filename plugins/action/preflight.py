@@ -36,7 +36,7 @@ class ActionModule(ActionBase):
             return str(lookup_loader.get("ansible.builtin.file", loader=self._loader, templar=templar).run([path], variables=variables)[0])
 
         given = RoleSettings(arguments["role"], variables, templar.template, read, host_reader(self._templar, task_vars or {}, inventory_only=True))
-        wrong = told(UPGRADE[given.role], given) if arguments["upgrade"] else faults(given) or self._faults_of_bundle(given)
+        wrong = told(UPGRADE[given.role], given) if arguments["upgrade"] else faults(given) or self._faults_of_bundle(given, templar)
         result.update(changed=False, failed=bool(wrong))
         if wrong:
             result["msg"] = wrong
@@ -47,11 +47,13 @@ class ActionModule(ActionBase):
                 result.update(warnings=warnings)
         return result
 
-    def _faults_of_bundle(self, given: RoleSettings) -> list[str]:
+    @staticmethod
+    def _faults_of_bundle(given: RoleSettings, templar: Any) -> list[str]:
         """Return why the role cannot be installed from the bundle, if there is one."""
         place = given.variable("atlas_mlflow_bundle")
         if not place:
             return []
         variables = given.variables
-        needs = self._templar.copy_with_new_env(available_variables=variables).template(variables[f"_{given.role}_needs"])
+        # A name in it that is undefined is an error here, and no missing setting.
+        needs = templar.template(variables[f"_{given.role}_needs"])
         return Bundle(os.path.expanduser(place)).faults(variables["inventory_hostname"], merged([needs]), variables.get("ansible_facts") or {})

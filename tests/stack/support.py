@@ -202,6 +202,23 @@ def connect(host: Host, target: Host, *ports: int) -> list[str]:
     return json.loads(host.check_output("python3 -c %s %s", CONNECT, json.dumps([[address_of(target), port] for port in ports])))
 
 
+def assert_stray_is_dropped(client: Host, server: Host, engine: str, image: str) -> None:
+    """Check that the firewall drops connections to a port that a foreign container publishes, and that nothing else does.
+
+    :param engine: The program that runs containers on the server: docker or podman.
+    :param image: An image with Python.
+    """
+    server.check_output(f"{engine} run --detach --rm --name stray --publish 8088:8088 --entrypoint python %s -m http.server 8088", image)
+    get = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8088')"
+    try:
+        server.check_output("timeout 60 sh -c %s", f'until python3 -c "{get}" 2>/dev/null; do sleep 0.2; done')
+        assert connect(client, server, 8088) == ["dropped"]
+        server.check_output("systemctl stop atlas-mlflow-firewall.service")
+        assert connect(client, server, 8088) == ["open"]
+    finally:
+        server.check_output(f"systemctl start atlas-mlflow-firewall.service && {engine} stop --time 1 stray")
+
+
 def release(server: Host) -> str:
     """Return the release that answers."""
     return ask(server, f"{base_url('localhost')}/version").body

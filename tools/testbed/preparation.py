@@ -53,9 +53,7 @@ class Preparation:
         :raises TestbedError: If a part could not be made.
         """
         parts = [self._parts[part] for part in sorted(self._needs[name])]
-        for part in parts:
-            if part.done():
-                part.result()
+        _wait(part for part in parts if part.done())
         return all(part.done() for part in parts)
 
     def wait(self) -> None:
@@ -63,8 +61,7 @@ class Preparation:
 
         :raises TestbedError: If one could not be made.
         """
-        for part in self._parts.values():
-            part.result()
+        _wait(self._parts.values())
 
 
 def ensure(parts: Iterable[str]) -> None:
@@ -72,8 +69,7 @@ def ensure(parts: Iterable[str]) -> None:
 
     :raises TestbedError: If one could not be made.
     """
-    for part in start(set(parts)).values():
-        part.result()
+    _wait(start(set(parts)).values())
 
 
 def start(wanted: set[str]) -> dict[str, Future[None]]:
@@ -101,6 +97,14 @@ def _make(maker: Callable[[], object], former: list[Future[None]]) -> None:
 
     :raises TestbedError: If one of them could not be made.
     """
-    for part in former:
-        part.result()
+    _wait(former)
     maker()
+
+
+def _wait(parts: Iterable[Future[None]]) -> None:
+    """Wait until parts are there.
+
+    :raises TestbedError: If one could not be made.
+    """
+    for part in parts:
+        part.result()

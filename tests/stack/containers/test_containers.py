@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from stack.support import PORT, ask, base_url, connect, listening, login_of
+from stack.support import PORT, ask, assert_stray_is_dropped, base_url, connect, listening, login_of
 from testinfra.host import Host
 
 NAMES = ("atlas-mlflow-server", "atlas-postgres", "atlas-minio")
@@ -30,15 +30,7 @@ def test_another_host_reaches_the_tracking_server_alone(client: Host, server: Ho
 def test_what_another_container_publishes_is_not_open_for_that(client: Host, server: Host) -> None:
     """Docker sends it on before the rules that most firewalls have."""
     image = server.check_output("docker inspect --format '{{.Config.Image}}' atlas-mlflow-server")
-    server.check_output("docker run --detach --rm --name stray --publish 8088:8088 --entrypoint python %s -m http.server 8088", image)
-    get = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8088')"
-    try:
-        server.check_output("timeout 60 sh -c %s", f'until python3 -c "{get}" 2>/dev/null; do sleep 0.2; done')
-        assert connect(client, server, 8088) == ["dropped"]
-        server.check_output("systemctl stop atlas-mlflow-firewall.service")
-        assert connect(client, server, 8088) == ["open"]
-    finally:
-        server.check_output("systemctl start atlas-mlflow-firewall.service && docker stop --time 1 stray")
+    assert_stray_is_dropped(client, server, "docker", image)
 
 
 @pytest.mark.parametrize("name", NAMES)

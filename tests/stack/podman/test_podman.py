@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from stack.support import PORT, ask, base_url, connect, listening, service_of, wait_for_answer
+from stack.support import PORT, ask, assert_stray_is_dropped, base_url, connect, listening, service_of, wait_for_answer
 from testinfra.host import Host
 
 NAME = "atlas-mlflow-server"
@@ -29,15 +29,7 @@ def test_the_server_is_published_and_the_stores_are_not(server: Host, client: Ho
 
 def test_what_another_container_publishes_is_not_open_for_that(client: Host, server: Host) -> None:
     image = server.check_output("podman inspect --format '{{.ImageName}}' %s", NAME)
-    server.check_output("podman run --detach --rm --name stray --publish 8088:8088 --entrypoint python %s -m http.server 8088", image)
-    get = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8088')"
-    try:
-        server.check_output("timeout 60 sh -c %s", f'until python3 -c "{get}" 2>/dev/null; do sleep 0.2; done')
-        assert connect(client, server, 8088) == ["dropped"]
-        server.check_output("systemctl stop atlas-mlflow-firewall.service")
-        assert connect(client, server, 8088) == ["open"]
-    finally:
-        server.check_output("systemctl start atlas-mlflow-firewall.service && podman stop --time 1 stray")
+    assert_stray_is_dropped(client, server, "podman", image)
 
 
 def test_the_container_is_confined(container: dict[str, Any]) -> None:

@@ -243,23 +243,35 @@ class OfSender:
 OfSender.dispatch.__module__ = "mlflow_oidc_auth.middleware.auth_middleware"
 
 
+class Served:
+    """An application with one middleware, which notes what a request comes to."""
+
+    def __init__(self) -> None:
+        self.application = SimpleNamespace(user_middleware=[Entry(OfSender)])
+
+    def __call__(self, scope: dict[str, Any]) -> Any:
+        async def end(scope: Any, _receive: Any, _send: Any) -> None:
+            scope["seen"].append("the application")
+
+        asyncio.run(self.application.user_middleware[0].build(end)(scope, None, None))
+        return scope["seen"]
+
+
+def server_of_sender(monkeypatch: pytest.MonkeyPatch) -> Served:
+    """Return the application, with stand-ins for the modules of Starlette."""
+    for name in ("starlette", "starlette.requests"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setattr(sys.modules["starlette.requests"], "Request", lambda *given: given, raising=False)
+    return Served()
+
+
 @pytest.mark.parametrize(("known", "seen"), [(True, ["the function", "the application"]), (False, ["the class", "the application"])])
 def test_a_function_that_answers_or_passes_on_is_called_without_its_class(
     middleware: ModuleType, monkeypatch: pytest.MonkeyPatch, known: bool, seen: list[str]
 ) -> None:
-    async def end(scope: Any, _receive: Any, _send: Any) -> None:
-        scope["seen"].append("the application")
-
-    def serve(scope: dict[str, Any]) -> Any:
-        asyncio.run(application.user_middleware[0].build(end)(scope, None, None))
-        return scope["seen"]
-
-    for name in ("starlette", "starlette.requests"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setattr(sys.modules["starlette.requests"], "Request", lambda *given: given, raising=False)
+    serve = server_of_sender(monkeypatch)
     monkeypatch.setattr(middleware, "STRAIGHT", {middleware.source.digest(OfSender.dispatch): "1"} if known else {})
-    application = SimpleNamespace(user_middleware=[Entry(OfSender)])
-    middleware.install(application, set())
+    middleware.install(serve.application, set())
     assert serve(request("/")) == seen
     if known:
         assert serve(request("/refused")) == ["refused"]
@@ -267,16 +279,7 @@ def test_a_function_that_answers_or_passes_on_is_called_without_its_class(
 
 
 def test_permissions_on_artifacts_are_checked_without_the_class(middleware: ModuleType, mlflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def end(scope: Any, _receive: Any, _send: Any) -> None:
-        scope["seen"].append("the application")
-
-    def serve(scope: dict[str, Any]) -> Any:
-        asyncio.run(application.user_middleware[0].build(end)(scope, None, None))
-        return scope["seen"]
-
-    for name in ("starlette", "starlette.requests"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    monkeypatch.setattr(sys.modules["starlette.requests"], "Request", lambda *given: given, raising=False)
+    serve = server_of_sender(monkeypatch)
     digest = middleware.source.digest(OfSender.dispatch)
     monkeypatch.setitem(middleware.KNOWN, digest, lambda _of_flask: lambda scope: scope["path"] != "/version")
     monkeypatch.setitem(middleware.STRAIGHT_FOR, digest, middleware._artifacts)
@@ -284,8 +287,7 @@ def test_permissions_on_artifacts_are_checked_without_the_class(middleware: Modu
     mlflow.auth._is_native_fastapi_proxy_artifact_path = lambda path, method: path.startswith("/artifacts/") and method == "GET"
     mlflow.auth._find_fastapi_after_request_handler = lambda path, _method: print if path.endswith("followed") else None
     monkeypatch.setattr(middleware.source, "digest_of_all", lambda *_functions: next(iter(middleware.ARTIFACTS)))
-    application = SimpleNamespace(user_middleware=[Entry(OfSender)])
-    middleware.install(application, set())
+    middleware.install(serve.application, set())
     assert serve(request("/artifacts/1")) == ["the function", "the application"]
     assert serve({**request("/version"), "seen": []}) == ["the application"]
     # What MLflow does more for, and what is not known, keeps the class.

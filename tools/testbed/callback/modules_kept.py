@@ -1,7 +1,7 @@
 """Let the runs of Ansible in a scenario share the modules that they have made ready for hosts.
 
-Each run reads, parses and compresses all files that a module imports, for each module anew, which takes a tenth of its processor time. With this plugin, the
-runs of a scenario find them in the scenario's folder for temporary files, if ansible-core, Python and the content of the collections are the same.
+Without it, each run parses and compresses all files that each of its modules imports. This takes a tenth of the processor time of a run. With this plugin,
+the runs of a scenario share the result in the scenario's folder for temporary files, if ansible-core, Python and the content of the collections are the same.
 """
 
 from __future__ import annotations
