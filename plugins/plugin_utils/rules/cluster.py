@@ -11,7 +11,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import c
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.members import has_started, majority, named, size_fault, strangers
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import SITE, characters, is_short
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import length_fault
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import port_conflicts, port_fault
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.tls import authority_fault
 
@@ -225,8 +225,9 @@ def _version(given: RoleSettings) -> str:
 
 def replication_passwords_are_long(given: RoleSettings) -> str:
     """The passwords with which the members of a cluster log in to each other are long."""
-    names = [name for name in ("postgres_replication_password", "postgres_rewind_password") if members(given) and is_short(given, name)]
-    return f"{characters(given, names[0])}. Set one of 12 or more, or {SITE}." if names else ""
+    if not members(given):
+        return ""
+    return length_fault(given, "postgres_replication_password") or length_fault(given, "postgres_rewind_password")
 
 
 def patroni_port_is_free(given: RoleSettings) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import image_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.postgres import clusters
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.postgres import own_clusters
 
 #: For each role: the name of its service, the content of its data, and how to copy them.
 SERVICES = {
@@ -122,7 +122,7 @@ def postgres_keeps_its_data(given: RoleSettings) -> str:
         given.text("postgres_container_volume"),
         image=given.text("postgres_image"),
         version=image_version(given.text("postgres_image"), given.text("postgres_version")),
-        present_clusters=clusters(given),
+        present_clusters=own_clusters(given),
         allowed=given.flag("postgres_allow_data_change"),
     )
 

@@ -5,11 +5,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from ipaddress import ip_address
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import address_fault, network_of, networks_fault, port_conflicts
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import (
+    HOST_AND_PORT,
+    address_fault,
+    is_port,
+    network_of,
+    networks_fault,
+    port_conflicts,
+)
 
+#: The name of a server, as it stands in the settings of HAProxy and in a Host header.
+SERVER_NAME = "^[A-Za-z0-9_.-]+$"
 SECONDS = ("request_timeout", "client_timeout", "server_timeout", "check_interval", "check_timeout")
 
 
@@ -39,7 +49,7 @@ def servers_are_there(given: RoleSettings) -> str:
 def servers_have_names(given: RoleSettings) -> str:
     """Each server has a name that it accepts in the Host header."""
     names = [str(server["name"]) for server in given.items("haproxy_servers")]
-    if all(re.match("^[A-Za-z0-9_.-]+$", name) for name in names):
+    if all(re.match(SERVER_NAME, name) for name in names):
         return ""
     return f"haproxy_servers has {', '.join(names)}. Give each server a name of letters, digits, dots and hyphens that it answers to."
 
@@ -47,7 +57,7 @@ def servers_have_names(given: RoleSettings) -> str:
 def servers_have_addresses(given: RoleSettings) -> str:
     """Each server has a host and a port."""
     addresses = [str(server["address"]) for server in given.items("haproxy_servers")]
-    if all(re.match(r"^([^/:]+|\[[0-9a-fA-F:.]+\]):[0-9]+$", address) for address in addresses):
+    if all(re.match(HOST_AND_PORT, address) for address in addresses):
         return ""
     return f"haproxy_servers has {', '.join(addresses)}. Give each address as HOST:PORT, with no scheme or path."
 
@@ -76,12 +86,21 @@ def times_are_seconds(given: RoleSettings) -> str:
     return f"{', '.join(wrong)} is less than 1. Set seconds." if wrong else ""
 
 
+def _variables_with(given: RoleSettings, port: int, stores: Sequence[str]) -> list[str]:
+    """Return the variables by which the proxy already has a port.
+
+    :param stores: Beginnings of the variables of the stores that count, if the proxy passes connections to them.
+    """
+    passed = [f"{store}_port" for store in stores if given.items(f"{store}_servers")]
+    return [name for name in ("haproxy_port", "haproxy_redirect_port", *passed) if given.number(name) == port]
+
+
 def minio_port_is_free(given: RoleSettings) -> str:
     """The port for a pool of MinIO is valid, and no other service of the proxy or of MinIO on this host has it."""
     if not given.items("haproxy_minio_servers"):
         return ""
     port, own = given.number("haproxy_minio_port"), (given.number("haproxy_port"), given.number("haproxy_redirect_port"))
-    if not 0 < port < 65536 or port in own:
+    if not is_port(port) or port in own:
         return f"haproxy_minio_port is {port}, and haproxy_port is {own[0]}. Set two different ports between 1 and 65535."
     beside = [host for hosts in given.planned("minio_pools") or [] for host in hosts if host["name"] == given.host and host["port"] == port]
     if not beside:
@@ -94,12 +113,11 @@ def postgres_port_is_free(given: RoleSettings) -> str:
     if not given.items("haproxy_postgres_servers"):
         return ""
     port = given.number("haproxy_postgres_port")
-    pool = ["haproxy_minio_port"] if given.items("haproxy_minio_servers") else []
-    own = [name for name in ("haproxy_port", "haproxy_redirect_port", *pool) if given.number(name) == port]
+    own = _variables_with(given, port, ("haproxy_minio",))
     members = [one["name"] for one in given.planned("postgres_members") or []]
     beside = {"postgres_port": "postgres_port", "postgres_pgbouncer_port": "postgres_client_port"} if given.host in members else {}
     own += [name for name, planned in beside.items() if given.planned(planned) == port][:1]
-    if own or not 0 < port < 65536:
+    if own or not is_port(port):
         seen = f", and so is {own[0]}" if own else ""
         return f"haproxy_postgres_port is {port}{seen}. Set a port between 1 and 65535 that no other service of the host has, for all proxies."
     ports = {name: str(variables.get("haproxy_postgres_port", port)) for name, variables in given.hostvars.items() if name in (given.planned("proxies") or [])}
@@ -114,7 +132,7 @@ def postgres_servers_are_members(given: RoleSettings) -> str:
     wrong = [
         f"{server['name']} at {server['address']}"
         for server in given.items("haproxy_postgres_servers")
-        if not re.match("^[A-Za-z0-9_.-]+$", str(server["name"])) or not re.match(r"^([^/:]+|\[[0-9a-fA-F:.]+\]):[0-9]+$", str(server["address"]))
+        if not re.match(SERVER_NAME, str(server["name"])) or not re.match(HOST_AND_PORT, str(server["address"]))
     ]
     if not wrong:
         return ""
@@ -131,10 +149,8 @@ def metrics_port_is_free(given: RoleSettings) -> str:
     port = given.number("haproxy_metrics_port")
     if not port:
         return ""
-    pool = ["haproxy_minio_port"] if given.items("haproxy_minio_servers") else []
-    pool += ["haproxy_postgres_port"] if given.items("haproxy_postgres_servers") else []
-    own = [name for name in ("haproxy_port", "haproxy_redirect_port", *pool) if given.number(name) == port]
-    if own or not 0 < port < 65536:
+    own = _variables_with(given, port, ("haproxy_minio", "haproxy_postgres"))
+    if own or not is_port(port):
         seen = f", and so is {own[0]}" if own else ""
         return f"haproxy_metrics_port is {port}{seen}. Set a port between 1 and 65535 that no other variable of the proxy has, or 0 for no metrics."
     found = port_conflicts(given.facts.get("listeners") or [], given.text("haproxy_metrics_address"), port, ["haproxy.service"])

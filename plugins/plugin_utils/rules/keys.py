@@ -11,17 +11,21 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 #: The least number of characters of a password.
 LENGTH = 12
 FERNET_KEY = "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]=$"
-SITE = "use the playbook atlas.mlflow.site, which generates it"
+#: For keys and passphrases by which one server reads what another one has encrypted.
+ON_ALL = ", the same on all servers"
 
 
-def is_short(given: RoleSettings, name: str) -> bool:
-    """Return whether a password is too short."""
-    return len(given.text(name)) < LENGTH
+def length_fault(given: RoleSettings, name: str, because: str = "", scope: str = "", playbook: str = "site") -> str:
+    """Return what is wrong with the length of a password, or an empty text.
 
-
-def characters(given: RoleSettings, name: str) -> str:
-    """Return the message for a password that is too short."""
-    return f"{name} has {len(given.text(name))} characters"
+    :param because: Why it must be long, as a part of the sentence.
+    :param scope: Where else it must be set.
+    :param playbook: The playbook that generates it.
+    """
+    found = len(given.text(name))
+    if found >= LENGTH:
+        return ""
+    return f"{name} has {found} characters{because}. Set one of {LENGTH} or more{scope}, or use the playbook atlas.mlflow.{playbook}, which generates it."
 
 
 def webhook_key_is_one(given: RoleSettings) -> str:
@@ -37,13 +41,7 @@ def webhook_key_is_one(given: RoleSettings) -> str:
 
 def kek_passphrase_is_long(given: RoleSettings) -> str:
     """The passphrase for MLflow's API keys is long."""
-    name = "mlflow_server_kek_passphrase"
-    if not is_short(given, name):
-        return ""
-    return (
-        f"{characters(given, name)}, and MLflow encrypts API keys by it. Use the playbook atlas.mlflow.site, which generates "
-        "it, or set one of 12 or more, the same on all servers."
-    )
+    return length_fault(given, "mlflow_server_kek_passphrase", ", and MLflow encrypts API keys by it", ON_ALL)
 
 
 def former_webhook_keys_are_keys(given: RoleSettings) -> str:
@@ -55,28 +53,19 @@ def former_webhook_keys_are_keys(given: RoleSettings) -> str:
 
 def postgres_password_is_long(given: RoleSettings) -> str:
     """The tracking server's password for PostgreSQL is long."""
-    name = "postgres_password"
-    return f"{characters(given, name)}. Set one of 12 or more, or {SITE}." if is_short(given, name) else ""
+    return length_fault(given, "postgres_password")
 
 
 def superuser_password_is_long(given: RoleSettings) -> str:
     """The administrator's password of a PostgreSQL in a container is long."""
-    name = "postgres_superuser_password"
-    if not given.in_container or not is_short(given, name):
-        return ""
-    return f"{characters(given, name)}, and postgres_deployment is container. Set one of 12 or more, or {SITE}."
+    return length_fault(given, "postgres_superuser_password", ", and postgres_deployment is container") if given.in_container else ""
 
 
 def minio_passwords_are_long(given: RoleSettings) -> str:
     """The passwords of MinIO's administrator and of the tracking server's account are long."""
-    if not is_short(given, "minio_root_password") and not is_short(given, "minio_secret_key"):
-        return ""
-    return "minio_root_password or minio_secret_key has fewer than 12 characters. Set both, or use the playbook atlas.mlflow.site, which generates them."
+    return length_fault(given, "minio_root_password") or length_fault(given, "minio_secret_key")
 
 
 def backup_passphrase_is_long(given: RoleSettings) -> str:
     """The passphrase of the backups is long."""
-    name = "backup_passphrase"
-    if not is_short(given, name):
-        return ""
-    return f"{characters(given, name)}. Set one of 12 or more, or use the playbook atlas.mlflow.backup, which generates it."
+    return length_fault(given, "backup_passphrase", playbook="backup")

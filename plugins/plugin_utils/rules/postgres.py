@@ -11,8 +11,7 @@ from typing import Any
 from ansible.module_utils.common.text.formatters import bytes_to_human
 from ansible.module_utils.compat.version import LooseVersion
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import DEFAULT, RESERVED, max_connections, pooled_connections
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters as other_clusters
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import major_version
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters, major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.cluster import quorum
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import LENGTH
@@ -28,11 +27,11 @@ def version_of(given: RoleSettings) -> str:
 
 def former(given: RoleSettings) -> Mapping[str, Any]:
     """Return the cluster whose data the wanted version does not have, empty if there is none."""
-    found: Mapping[str, Any] = other_clusters(given.facts, version_of(given))["former"]
+    found: Mapping[str, Any] = clusters(given.facts, version_of(given))["former"]
     return found
 
 
-def clusters(given: RoleSettings) -> list[Mapping[str, Any]]:
+def own_clusters(given: RoleSettings) -> list[Mapping[str, Any]]:
     """Return the clusters of the host that may belong to this role."""
     return [cluster for cluster in given.facts.get("postgres_clusters") or [] if cluster["name"] == "main"]
 
@@ -80,7 +79,7 @@ def connections(given: RoleSettings) -> str:
 
 def no_upgrade_was_cut_short(given: RoleSettings) -> str:
     """No upgrade is unfinished on the host."""
-    noted = given.stack.get("upgrade") or any(cluster["upgrade"] for cluster in clusters(given))
+    noted = given.stack.get("upgrade") or any(cluster["upgrade"] for cluster in own_clusters(given))
     if given.switch("_postgres_upgrading") or not noted:
         return ""
     return "An upgrade of this host's PostgreSQL was cut short. Run upgrade_postgres.yml again, with the inventory that it was begun with."
@@ -88,7 +87,7 @@ def no_upgrade_was_cut_short(given: RoleSettings) -> str:
 
 def data_are_of_this_role(given: RoleSettings) -> str:
     """On Enterprise Linux, the data are not somebody else's: its package creates none, and the role would replace who may log in (pg_hba.conf)."""
-    foreign = [cluster for cluster in clusters(given) if not cluster["ours"]]
+    foreign = [cluster for cluster in own_clusters(given) if not cluster["ours"]]
     if given.facts.get("os_family") != "RedHat" or given.in_container or not foreign or given.flag("postgres_allow_data_change"):
         return ""
     return (
@@ -180,7 +179,7 @@ def upgrade_is_not_of_an_image(given: RoleSettings) -> str:
 
 def upgrade_has_something_to_upgrade(given: RoleSettings) -> str:
     """The host has a cluster to upgrade."""
-    if given.in_container or clusters(given) or given.stack.get("members"):
+    if given.in_container or own_clusters(given) or given.stack.get("members"):
         return ""
     return "The host has no PostgreSQL to upgrade. Run site.yml, which sets it up."
 

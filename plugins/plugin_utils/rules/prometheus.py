@@ -8,7 +8,7 @@ import re
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.prometheus import alert_faults
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import address_fault, port_fault, port_taken
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import HOST_AND_PORT, address_fault, port_fault, port_taken
 
 DURATIONS = ("prometheus_retention", "prometheus_scrape_interval")
 
@@ -38,5 +38,5 @@ def alerts_are_known(given: RoleSettings) -> str:
 
 def alertmanagers_have_ports(given: RoleSettings) -> str:
     """Each Alertmanager has a host and a port."""
-    wrong = [str(one) for one in given.items("prometheus_alertmanagers") if not re.match(r"^([^/:]+|\[[0-9a-fA-F:.]+\]):[0-9]+$", str(one))]
+    wrong = [str(one) for one in given.items("prometheus_alertmanagers") if not re.match(HOST_AND_PORT, str(one))]
     return f"prometheus_alertmanagers has {', '.join(wrong)}. Give each address as HOST:PORT." if wrong else ""

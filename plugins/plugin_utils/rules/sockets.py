@@ -21,6 +21,8 @@ WORDS = {"localhost": "127.0.0.1", "*": "0.0.0.0"}
 #: The message for a store whose port belongs to its former service or container.
 STAY = "Data do not move between a service and a container by themselves"
 ADDRESS = r"^([0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$"
+#: A name or an address with a port, without scheme and path.
+HOST_AND_PORT = r"^([^/:]+|\[[0-9a-fA-F:.]+\]):[0-9]+$"
 
 
 def network_of(text: str) -> Network | None:

@@ -12,7 +12,7 @@ from ansible.module_utils.compat.version import LooseVersion
 from ansible_collections.atlas.mlflow.plugins.module_utils.users import DEFAULT, KINDS, PROMPTS_SINCE, ambiguous
 from ansible_collections.atlas.mlflow.plugins.module_utils.users import PERMISSIONS as GIVEN
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import characters, is_short
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import ON_ALL, length_fault
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.releases import known_version
 
 #: Allowed passwords and names. They are the same in a file of settings, in a header and in a URL.
@@ -33,6 +33,11 @@ def with_oidc(given: RoleSettings) -> bool:
     return given.text("mlflow_server_auth") == "oidc"
 
 
+def _for_login(given: RoleSettings) -> str:
+    """Return why a server with users needs a password, as a part of a sentence."""
+    return f", and mlflow_server_auth is {given.text('mlflow_server_auth')}"
+
+
 def users_of(given: RoleSettings) -> list[Mapping[str, Any]]:
     """Return the users in the inventory."""
     return given.items("mlflow_server_users")
@@ -45,13 +50,7 @@ def present_users(given: RoleSettings) -> list[Mapping[str, Any]]:
 
 def admin_password_is_long(given: RoleSettings) -> str:
     """The administrator's password is long."""
-    name = "mlflow_server_admin_password"
-    if not has_users(given) or not is_short(given, name):
-        return ""
-    return (
-        f"{characters(given, name)}, and mlflow_server_auth is {given.text('mlflow_server_auth')}. Set one of 12 or more, or "
-        "use the playbook atlas.mlflow.site, which generates it."
-    )
+    return length_fault(given, "mlflow_server_admin_password", _for_login(given)) if has_users(given) else ""
 
 
 def admin_password_arrives(given: RoleSettings) -> str:
@@ -138,13 +137,7 @@ def models_and_prompts_agree(given: RoleSettings) -> str:
 
 def form_key_is_long(given: RoleSettings) -> str:
     """The key that signs browsers' forms is long."""
-    name = "mlflow_server_flask_secret_key"
-    if not has_users(given) or not is_short(given, name):
-        return ""
-    return (
-        f"{characters(given, name)}, and mlflow_server_auth is {given.text('mlflow_server_auth')}. Set one of 12 or more, the "
-        "same on all servers, or use the playbook atlas.mlflow.site, which generates it."
-    )
+    return length_fault(given, "mlflow_server_flask_secret_key", _for_login(given), ON_ALL) if has_users(given) else ""
 
 
 def oidc_image_is_built(given: RoleSettings) -> str:
