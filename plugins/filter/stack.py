@@ -96,6 +96,24 @@ def passphrase_fault(variables: Mapping[str, Any], host: str, mark: str, value: 
     )
 
 
+def _replaced_fault(found: Mapping[str, Iterable[str]], seen: str, folder: str) -> str:
+    """Return what is wrong if this control node would replace secrets of hosts, or an empty string.
+
+    :param found: The names of the secrets, by host.
+    :param seen: What this control node has in their place, as a part of the sentence.
+    :param folder: The folder of the generated secrets on the control node.
+    """
+    if not found:
+        return ""
+    names = list(dict.fromkeys(name for host in found.values() for name in host))
+    return (
+        f"{', '.join(found)} already runs with {', '.join(names)}, and this control node {seen} in {folder}: it would replace them, and "
+        "another control node would change them back. Copy the folder from the control node that set up the stack, set "
+        "atlas_mlflow_secrets_dir to a folder that all control nodes share, or give the secrets in the inventory by Ansible Vault or a "
+        f"look-up ({', '.join(VARIABLES[name] for name in names)}). To make new ones, run rotate_secrets.yml where the present ones are."
+    )
+
+
 def secret_faults(
     hostvars: Hosts,
     groups: Mapping[str, list[str]],
@@ -144,15 +162,7 @@ def secret_faults(
                 f"{name} differs from the one that {', '.join(changed)} runs with, and --limit leaves out {', '.join(outside)}, where it would stay "
                 "as it is. Run this playbook without --limit."
             )
-    for found, seen in ((missing, "does not have them"), (others, "has other ones")):
-        if found:
-            names = list(dict.fromkeys(name for host in found.values() for name in host))
-            faults.append(
-                f"{', '.join(found)} already runs with {', '.join(names)}, and this control node {seen} in {folder}: it would replace them, and "
-                "another control node would change them back. Copy the folder from the control node that set up the stack, set "
-                "atlas_mlflow_secrets_dir to a folder that all control nodes share, or give the secrets in the inventory by Ansible Vault or a "
-                f"look-up ({', '.join(VARIABLES[name] for name in names)}). To make new ones, run rotate_secrets.yml where the present ones are."
-            )
+    faults += [_replaced_fault(missing, "does not have them", folder), _replaced_fault(others, "has other ones", folder)]
     return [fault for fault in faults if fault]
 
 
