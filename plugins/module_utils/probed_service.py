@@ -99,7 +99,9 @@ def check_container(module: AnsibleModule, result: dict[str, Any], address: sock
     _own, on_host = sockets.read_listeners((), port)
     result["sockets"] = [one.as_dict(own=True) for one in inside] + [other.as_dict(own=other.process in containers.PUBLISHERS) for other in on_host]
     if not container.runs:
-        return [container_end(module, container, "container", container.state)]
+        # What a container of Podman writes is in the journal of its unit.
+        of_unit = module.params["unit"]
+        return [unit_end(module, of_unit, container.state) if of_unit else container_end(module, container, "container", container.state)]
     return judge_sockets.judge_container(container, unit, inside, on_host, address, port, main_argv(unit))
 
 

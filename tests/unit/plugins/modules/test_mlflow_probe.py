@@ -21,6 +21,7 @@ from ansible.module_utils import basic
 from ansible_collections.atlas.mlflow.plugins.module_utils import data_loss, probed_service, seen
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import Container
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import TrackingServer
+from ansible_collections.atlas.mlflow.plugins.module_utils.units import Unit
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base
 from ansible_collections.atlas.mlflow.plugins.modules import mlflow_probe
 from fake_tracking import FakeS3, FakeTracking, serving
@@ -429,6 +430,22 @@ def test_workers_that_end_again_and_again_end_the_wait(tmp_path: Path, monkeypat
     assert time.monotonic() - begin < 30
     assert result["findings"][0]["seen"].startswith(f"its workers ended {times} times")
     assert "No module named 'prometheus_flask_exporter'" in result["findings"][0]["seen"]
+
+
+def test_a_container_of_podman_that_has_ended_is_explained_by_the_journal_of_its_unit(monkeypatch: pytest.MonkeyPatch) -> None:
+    programs: list[str] = []
+
+    def run(_module: basic.AnsibleModule, command: list[str]) -> tuple[int, str, str]:
+        programs.append(command[0])
+        return 0, "table guardrails already exists\n", ""
+
+    monkeypatch.setattr(probed_service, "read_unit", lambda _module, name: Unit(name, "active/running", (os.getpid(),)))
+    monkeypatch.setattr(probed_service, "read_container", lambda _module, name: Container(name, "exited", 0, ()))
+    monkeypatch.setattr(basic.AnsibleModule, "run_command", run)
+    result = probe(f"http://127.0.0.1:{unused_port()}", unit="mlflow-server.service", container="atlas-mlflow-server")
+    finding = result["findings"][0]
+    assert finding["seen"] == "exited; its log ends with: table guardrails already exists" and "journalctl -u mlflow-server.service" in finding["fix"]
+    assert "journalctl" in programs and "docker" not in programs
 
 
 def test_a_container_that_docker_starts_again_and_again_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
