@@ -104,10 +104,11 @@ def test_a_check_run_says_what_stops_and_stops_nothing(tmp_path: Path) -> None:
     assert done.steps == []
 
 
-def test_one_server_is_not_told_that_others_stop(tmp_path: Path) -> None:
-    done = run(tmp_path, ["the schema changes"], one=True)
-    assert done.status == 0 and "all stop" not in done.text
-    assert [step for _host, step in done.steps][:3] == ["install", "stop", "keep_database"]
+def test_one_server_is_rolled_back_with_its_database_and_not_told_that_others_stop(tmp_path: Path) -> None:
+    done = run(tmp_path, ["the schema changes"], fails=("one 2", "one 1"), one=True)
+    assert done.of("one") == ["install", "stop", "keep_database", "2", "stop", "bring_back_database", "1", "upgrade_done"]
+    assert done.status != 0 and "all stop" not in done.text
+    assert "release 1 serves again, on the database as it was before. But it does not verify: it fails" in done.text
 
 
 BASIC = {"schema_revision": "a", "auth_schema_revision": "c"}
