@@ -36,7 +36,7 @@ OPTIONS = specifications(ROOT / "roles")
 SERVICES = {
     "mlflow_server": "{'host': mlflow_server_host, 'port': mlflow_server_port | int}",
     "postgres": "{'hosts': postgres_listen_addresses, 'port': postgres_port | int, 'published': _postgres_container_ports}",
-    "minio": "{'host': _minio_bound, 'port': minio_port | int, 'published': _minio_container_ports}",
+    "minio": "{'host': _minio_address, 'port': minio_port | int, 'published': _minio_container_ports}",
     "haproxy": "{'config': _haproxy_config}",
 }
 PLACE = "{{'container': {0}_deployment == 'container', 'name': {0}_container_name, 'network': {0}_container_network}}"
