@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-
-LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
+from server_package import load
 
 
 @pytest.fixture
@@ -18,8 +15,7 @@ def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the program as a module, with the one name that it takes from MLflow."""
     monkeypatch.setitem(sys.modules, "mlflow.entities", SimpleNamespace(ViewType=SimpleNamespace(DELETED_ONLY="deleted only")))  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "mlflow", ModuleType("mlflow"))
-    monkeypatch.syspath_prepend(str(LIB))
-    return importlib.import_module("atlas_mlflow.gc")
+    return load(monkeypatch, "gc")
 
 
 class Page(list[Any]):

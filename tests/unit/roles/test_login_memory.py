@@ -4,47 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import importlib
 import pickle
 import sys
 import types
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from server_package import load
 
-LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
 NAME, RIGHT, WRONG = "ada", "the-right-password", "a-wrong-password"
 
 
 @pytest.fixture
 def memory(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the module with the memory."""
-    monkeypatch.syspath_prepend(str(LIB))
-    return importlib.import_module("atlas_mlflow.login_memory")
+    return load(monkeypatch, "login_memory")
 
 
 @pytest.fixture
 def basic(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the module for MLflow's basic-auth app."""
-    monkeypatch.syspath_prepend(str(LIB))
-    return importlib.import_module("atlas_mlflow.login_memory_basic")
+    return load(monkeypatch, "login_memory_basic")
 
 
 @pytest.fixture
 def oidc(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the module for the plugin for OpenID Connect."""
-    monkeypatch.syspath_prepend(str(LIB))
-    return importlib.import_module("atlas_mlflow.login_memory_oidc")
+    return load(monkeypatch, "login_memory_oidc")
 
 
 @pytest.fixture
 def checked(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the module with the store for checks of rights."""
-    monkeypatch.syspath_prepend(str(LIB))
-    return importlib.import_module("atlas_mlflow.checked_store")
+    return load(monkeypatch, "checked_store")
 
 
 class User:
@@ -489,7 +483,6 @@ class DBAPIError(SQLAlchemyError):
     ],
 )
 def test_a_closed_connection_is_replaced_once(monkeypatch: pytest.MonkeyPatch, errors: list[Exception], rows: Any) -> None:
-    monkeypatch.syspath_prepend(str(LIB))
     database = Database(*errors)
     fake = types.ModuleType("sqlalchemy")
     fake.exc = SimpleNamespace(DBAPIError=DBAPIError, SQLAlchemyError=SQLAlchemyError)  # type: ignore[attr-defined]
@@ -497,7 +490,7 @@ def test_a_closed_connection_is_replaced_once(monkeypatch: pytest.MonkeyPatch, e
     monkeypatch.setitem(sys.modules, "sqlalchemy", fake)
     monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOL_RECYCLE", "300")
     made: list[dict[str, Any]] = []
-    module = importlib.import_module("atlas_mlflow.quick_rows")
+    module = load(monkeypatch, "quick_rows")
     assert module.QuickRows(database).read("statement", name=NAME) == rows
     assert [given["pool_recycle"] for given in made] == [300]
     # The connections of another database are MLflow's.
@@ -557,8 +550,7 @@ def direct_of(monkeypatch: pytest.MonkeyPatch, driver: Driver, text: str, lost: 
     :param text: The statement, as SQLAlchemy writes it.
     :param lost: Whether errors mean that the connection is lost.
     """
-    monkeypatch.syspath_prepend(str(LIB))
-    module = importlib.import_module("atlas_mlflow.quick_rows")
+    module = load(monkeypatch, "quick_rows")
     dialect = SimpleNamespace(dbapi=driver, create_connect_args=lambda _url: ([], {}), is_disconnect=lambda *_given: lost)
     direct = module.Direct(SimpleNamespace(dialect=dialect, url="postgresql://"), recycle)
     compiled = type("Compiled", (), {"__str__": lambda _self: text, "params": {"limit": 1, "name": None}})()

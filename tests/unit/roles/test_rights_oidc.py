@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from server_package import load
 
-LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
 STRENGTH = ["READ", "EDIT", "MANAGE", "NO_PERMISSIONS"]
 
 
 @pytest.fixture
 def rights(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the module."""
-    monkeypatch.syspath_prepend(str(LIB))
-    return importlib.import_module("atlas_mlflow.rights_oidc")
+    return load(monkeypatch, "rights_oidc")
 
 
 class MissingError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sqlite3
 import sys
@@ -14,8 +13,8 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from server_package import load
 
-LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
 #: Keys as the playbook makes them.
 OLDEST, OLD, NEW, UNKNOWN = ("".join((name * 42)[:42]) + "A=" for name in ("abc1", "XYZ9", "m-_0", "q7"))
 
@@ -59,7 +58,6 @@ def unwrap(wrapped: bytes, kek: bytes) -> bytes:
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the script, with stand-ins for SQLAlchemy and for MLflow, whose wrapping is a prefix here."""
-    monkeypatch.syspath_prepend(str(LIB))
     crypto: Any = ModuleType("mlflow.utils.crypto")
     crypto.DEFAULT_KEK_PASSPHRASE = "everybody-knows"
     crypto.KEKManager = lambda passphrase, version: SimpleNamespace(get_kek=f"{passphrase}/{version}".encode)
@@ -71,7 +69,7 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     modules = {"mlflow": ModuleType("mlflow"), "mlflow.utils": ModuleType("mlflow.utils"), "mlflow.utils.crypto": crypto, "mlflow.exceptions": exceptions}
     for name, module in {**modules, "sqlalchemy": sqlalchemy}.items():
         monkeypatch.setitem(sys.modules, name, module)
-    return importlib.import_module("atlas_mlflow.keys")
+    return load(monkeypatch, "keys")
 
 
 def with_webhooks(*encrypted_by: str) -> FakeEngine:

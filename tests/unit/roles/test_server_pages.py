@@ -6,13 +6,11 @@ import asyncio
 import importlib
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-
-LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
+from server_package import load
 
 
 class PagedList(list[Any]):
@@ -57,8 +55,7 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         monkeypatch.setitem(sys.modules, f"mlflow.{'store' if name == 'entities' else 'utils'}.{name}", module)
     for name in ("mlflow", "mlflow.store", "mlflow.utils"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    monkeypatch.syspath_prepend(str(LIB))
-    return importlib.import_module("atlas_mlflow.pages")
+    return load(monkeypatch, "pages")
 
 
 def in_one_request(ask: Callable[[], Any]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import io
 import json
 import os
@@ -20,8 +19,8 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from server_package import LIB, load
 
-LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
 HEAD, OLD = "head0000", "old00000"
 
 
@@ -130,8 +129,7 @@ class FakeDatabase:
 @pytest.fixture
 def package(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Return the modules of the server's own code that are tested here."""
-    monkeypatch.syspath_prepend(str(LIB))
-    return SimpleNamespace(**{name: importlib.import_module(f"atlas_mlflow.{name}") for name in ("folders", "login", "prepare", "schema", "stores", "users")})
+    return SimpleNamespace(**{name: load(monkeypatch, name) for name in ("folders", "login", "prepare", "schema", "stores", "users")})
 
 
 def migrate(monkeypatch: pytest.MonkeyPatch, package: SimpleNamespace, database: FakeDatabase, upgrade: bool = False) -> str:

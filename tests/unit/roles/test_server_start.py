@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-LIB = Path(__file__).resolve().parents[3] / "roles/mlflow_server/files/lib"
+from server_package import LIB, load
 
 #: Packages with the few names that the start uses. Each says what was done with it, as a line of JSON with the process that did it.
 PACKAGES = {
@@ -165,12 +164,10 @@ def test_the_command_line_stays_with_the_runner_of_jobs(packages: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_worker_that_has_no_handler_yet(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """With the handlers of its supervisor a worker would ignore the signal, and a stop during the start would never end."""
-    monkeypatch.syspath_prepend(str(LIB))
-    from atlas_mlflow.serve import Worker
-
+    serve = load(monkeypatch, "serve")
     before = signal.signal(number, lambda *_: None)
     try:
-        worker = Worker(target=time.sleep, args=(30,))
+        worker = serve.Worker(target=time.sleep, args=(30,))
         worker.start()
         assert worker.pid
         os.kill(worker.pid, number)
@@ -184,14 +181,12 @@ def test_a_signal_ends_a_worker_that_has_no_handler_yet(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("former", [None, "background_thread:true"])
 def test_libraries_are_loaded_without_threads(packages: Path, monkeypatch: pytest.MonkeyPatch, former: str | None) -> None:
     """A fork of a process with threads may wait for a lock for ever. What the workers do later is up to the settings of the service."""
-    monkeypatch.syspath_prepend(str(LIB))
     monkeypatch.syspath_prepend(str(packages))
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     monkeypatch.delenv("JE_ARROW_MALLOC_CONF", raising=False)
     if former:
         monkeypatch.setenv("JE_ARROW_MALLOC_CONF", former)
-    from atlas_mlflow import serve
-
+    serve = load(monkeypatch, "serve")
     (packages / "numbers_library.py").write_text("import os; seen = {name: os.environ.get(name) for name in ('OPENBLAS_NUM_THREADS', 'JE_ARROW_MALLOC_CONF')}")
     monkeypatch.setattr(serve, "PRELOADED", ("no_such_library", "numbers_library"))
     monkeypatch.delitem(sys.modules, "numbers_library", raising=False)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import stores
-
-LIB = Path(__file__).resolve().parents[4] / "roles/mlflow_server/files/lib"
+from server_package import load
 
 
 class ClientError(Exception):
@@ -95,8 +92,7 @@ def test_a_policy_for_a_prefix_is_asked_for_that_prefix(account: Any, allowed: s
     ],
 )
 def test_a_server_starts_with_a_policy_for_a_prefix(account: Any, monkeypatch: pytest.MonkeyPatch, allowed: str, destination: str, said: str | None) -> None:
-    monkeypatch.syspath_prepend(str(LIB))
-    reached = importlib.import_module("atlas_mlflow.stores")
+    reached = load(monkeypatch, "stores")
     account(Client(allowed))
     problem = reached.bucket_problem(destination, {})
     assert said in problem if said else problem == ""
