@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -171,10 +170,6 @@ class RoleSettings:
         result = ArgumentSpecValidator({name: self.options[name] for name in given}).validate(values)
         return [str(fault) for fault in result.error_messages]
 
-    def names(self, left_behind: re.Pattern[str]) -> list[str]:
-        """Return the names of the variables with the role's prefix that are set, and are no facts: Ansible makes a variable of each fact.
-
-        :param left_behind: Matches names that the role itself sets for later plays.
-        """
-        own = {name for name in self.variables if name.startswith(f"{self.role}_") and not left_behind.match(name)}
-        return sorted(own - set(self.facts))
+    def names(self) -> list[str]:
+        """Return the names of the variables with the role's prefix that are set, and are no facts: Ansible makes a variable of each fact."""
+        return sorted({name for name in self.variables if name.startswith(f"{self.role}_")} - set(self.facts))

@@ -26,8 +26,8 @@ LIKENESS = 0.9
 GROUP_LIKENESS = 0.85
 #: The prefix of the collection's own switches. No other name may have this prefix.
 OWN_PREFIX = "atlas_mlflow_"
-#: Variables that the collection's plays set for later plays, and that no user sets.
-LEFT_BEHIND = re.compile(r"atlas_mlflow_(ip|names|settings)$|mlflow_server_((oidc_)?probe|upgrade_|users_changed|diagnosis)|backup_(check|found|point)")
+#: Names with this prefix that the collection's plays set for later plays, and that no user sets.
+LEFT_BEHIND = ("atlas_mlflow_ip", "atlas_mlflow_names")
 #: Marks an option whose value must not be shown.
 SECRET = "no_log"
 #: Words that are booleans for Python and for templates: a template reads C(y) as false.
@@ -149,7 +149,7 @@ def near_misses(names: Iterable[str], known: Iterable[str]) -> list[str]:
     lengths = {len(name) for name in wanted}
     found = []
     for name in sorted(set(names) - set(wanted)):
-        if LEFT_BEHIND.match(name) or name.startswith(("_", "ansible_")) or not any(abs(len(name) - length) <= 3 for length in lengths):
+        if name in LEFT_BEHIND or name.startswith(("_", "ansible_")) or not any(abs(len(name) - length) <= 3 for length in lengths):
             continue
         ours = name.startswith(OWN_PREFIX)
         found += similar_names([name], wanted, GROUP_LIKENESS if ours else LIKENESS) or ([name] if ours else [])

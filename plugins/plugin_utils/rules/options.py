@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.releases import known_version, options_facts
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.server_options import argument_faults, environment_faults
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import LEFT_BEHIND, similar_names
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import similar_names
 
 #: Environment variables that MLflow ignores, or that the role has its own variable for. Those of the options of `mlflow server` are in the release's facts.
 OF_MLFLOW = {
@@ -83,7 +83,7 @@ def _table_fault(given: RoleSettings, name: str, refused: Mapping[str, str] | No
 
 def no_name_is_misspelled(given: RoleSettings) -> str:
     """The name of no variable is similar to a variable of the role."""
-    wrong = similar_names(given.names(LEFT_BEHIND), given.options)
+    wrong = similar_names(given.names(), given.options)
     return f"The inventory sets {', '.join(wrong)}: nothing reads that name. Correct it." if wrong else ""
 
 

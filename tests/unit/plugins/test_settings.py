@@ -15,6 +15,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     folder_fault,
     near_groups,
     near_misses,
+    similar_names,
     specifications,
     tags_fault,
     value_fault,
@@ -22,6 +23,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
 )
 from in_process import act, trusted
 from playbook_forks import ansible_playbook
+from plays import tasks_of
 
 ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = specifications(ROOT / "roles")
@@ -105,8 +107,13 @@ def test_names_of_others_pass() -> None:
 
 
 def test_what_our_own_plays_leave_behind_passes() -> None:
-    left = ["atlas_mlflow_ip", "atlas_mlflow_names", "mlflow_server_probe", "mlflow_server_users_changed", "mlflow_server_diagnosis"]
+    files = [*ROOT.glob("playbooks/**/*.yml"), *ROOT.glob("roles/*/tasks/*.yml")]
+    tasks = [task for path in files for task in tasks_of(yaml.safe_load(path.read_text(encoding="utf-8")))]
+    left = {name for task in tasks for name in (task.get("register"), *task.get("ansible.builtin.set_fact", ())) if name and name[0] != "_"}
+    assert {"atlas_mlflow_ip", "mlflow_server_users_changed", "mlflow_server_upgrade_from", "mlflow_server_diagnosis", "backup_check"} <= left
     assert near_misses(left, OPTIONS) == []
+    # The rule of each role looks at its own names.
+    assert similar_names(left, OPTIONS) == []
 
 
 def test_a_group_that_is_nearly_one_of_ours_is_refused_while_ours_is_empty() -> None:
