@@ -20,6 +20,8 @@ SHARED = (
     *("/", "/data", "/home", "/media", "/mnt", "/opt", "/srv", "/var", "/usr/local"),
     *("/var/backups", "/var/cache", "/var/lib", "/var/local", "/var/log", "/var/mail", "/var/opt", "/var/spool", "/var/www"),
 )
+#: The collection's own folder on a host, by its name in a message.
+COLLECTION = {"the folder of the collection": "/opt/atlas-mlflow"}
 #: Folders that ``ProtectHome=`` hides.
 HOMES = ("/home", "/root")
 #: A character that has a special meaning for systemd or Docker.

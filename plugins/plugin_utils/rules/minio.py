@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.folders import folder_faults
+from ansible_collections.atlas.mlflow.plugins.module_utils.folders import COLLECTION, folder_faults
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.checksums import file_sha256
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.pools import PARITY_SETTING, Layout, layout
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
@@ -17,8 +17,6 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import LEN
 
 #: With this setting, MinIO takes a drive for one of the root file system if it is not larger.
 ROOT_DRIVE_SETTING = "MINIO_ROOTDRIVE_THRESHOLD_SIZE"
-#: The collection's folder on a host.
-COLLECTION = {"the folder of the collection": "/opt/atlas-mlflow"}
 
 
 def folder_can_be_the_service_s(given: RoleSettings) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 from ansible.module_utils.compat.version import LooseVersion
-from ansible_collections.atlas.mlflow.plugins.module_utils.folders import folder_faults
+from ansible_collections.atlas.mlflow.plugins.module_utils.folders import COLLECTION, folder_faults
 from ansible_collections.atlas.mlflow.plugins.module_utils.uris import ENCODED, not_encoded
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.releases import known_version, options_facts, read_options, shipped
@@ -21,8 +21,6 @@ BACKEND, USERS, DESTINATION = "mlflow_server_backend_store_uri", "mlflow_server_
 WORKSPACES_OPTION = "--enable-workspaces"
 REPLICA, REPLICA_OPTION = "mlflow_server_read_replica_store_uri", "--read-replica-backend-store-uri"
 ENDPOINT = "mlflow_server_s3_endpoint_url"
-#: The collection's folder on a host.
-COLLECTION = {"the folder of the collection": "/opt/atlas-mlflow"}
 
 
 def is_sqlite(uri: str) -> bool:
@@ -116,15 +114,20 @@ def backend_is_shared(given: RoleSettings) -> str:
     )
 
 
+def _option_fault(given: RoleSettings, seen: str, option: str) -> str:
+    """Return what is wrong if the release lacks an option of `mlflow server`, or an empty text.
+
+    :param seen: What needs the option, as a part of the sentence.
+    """
+    if find(options_facts(given).get("options") or [], option):
+        return ""
+    able = [release for release in shipped(given) if find(read_options(release)["options"], option)]
+    return f"{seen}, and MLflow {known_version(given)} has no {option}. Leave it out, or set mlflow_server_version to {' or '.join(able)}."
+
+
 def workspaces_are_known_to_the_release(given: RoleSettings) -> str:
     """The release has workspaces."""
-    if not given.flag("mlflow_server_workspaces") or find(options_facts(given).get("options") or [], WORKSPACES_OPTION):
-        return ""
-    able = [release for release in shipped(given) if find(read_options(release)["options"], WORKSPACES_OPTION)]
-    return (
-        f"mlflow_server_workspaces is true, and MLflow {known_version(given)} has no {WORKSPACES_OPTION}. Leave it out, or set mlflow_server_version to "
-        f"{' or '.join(able)}."
-    )
+    return _option_fault(given, "mlflow_server_workspaces is true", WORKSPACES_OPTION) if given.flag("mlflow_server_workspaces") else ""
 
 
 def proxies_pass_to_a_cluster(given: RoleSettings) -> str:
@@ -149,10 +152,7 @@ def proxies_pass_to_a_cluster(given: RoleSettings) -> str:
 def read_replicas_are_known_to_the_release(given: RoleSettings) -> str:
     """The release can read from replicas."""
     name = "mlflow_server_read_replicas" if given.flag("mlflow_server_read_replicas") else REPLICA if given.text(REPLICA) else ""
-    if not name or find(options_facts(given).get("options") or [], REPLICA_OPTION):
-        return ""
-    able = [release for release in shipped(given) if find(read_options(release)["options"], REPLICA_OPTION)]
-    return f"{name} is set, and MLflow {known_version(given)} has no {REPLICA_OPTION}. Leave it out, or set mlflow_server_version to {' or '.join(able)}."
+    return _option_fault(given, f"{name} is set", REPLICA_OPTION) if name else ""
 
 
 def read_replicas_are_there(given: RoleSettings) -> str:
