@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.tls import authority_fault
 
 REPOSITORY, ENDPOINT = "backup_repository", "backup_repository_s3_endpoint_url"
 ON_A_DISK = "such as /var/backups/atlas-mlflow"
@@ -80,12 +80,8 @@ def repository_is_not_the_artifacts(given: RoleSettings) -> str:
 
 
 def authority_is_a_file(given: RoleSettings) -> str:
-    """The CA file for the bucket's host exists. The inventory's own is made after the preflight."""
-    name = "backup_repository_s3_authority"
-    path = given.text(name)
-    if not path or path == given.planned("tls_authority") or Path(path).expanduser().is_file():
-        return ""
-    return f"{name} names {path}, which is no file on the control node. Correct the path."
+    """The CA file for the bucket's host exists."""
+    return authority_fault(given, "backup_repository_s3_authority")
 
 
 def times_are_one_or_more(given: RoleSettings) -> str:

@@ -65,7 +65,8 @@ def certificate_fits(given: RoleSettings) -> str:
 def authority_fault(given: RoleSettings, name: str) -> str:
     """Return what is wrong with a CA file, or an empty text. The inventory's own is made after the preflight."""
     path = given.text(name)
-    if not path or given.switch("atlas_mlflow_tls") or Path(path).expanduser().is_file():
+    is_made = given.switch("atlas_mlflow_tls") and path == given.planned("tls_authority")
+    if not path or is_made or Path(path).expanduser().is_file():
         return ""
     return f"{name} is {path}, which is no file on the control node. Correct the path."
 

@@ -660,6 +660,8 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         ]
     ),
     ("minio", {"minio_tls_authority": "/no/such.pem"}, ["minio_tls_authority is /no/such.pem"]),
+    # Only the inventory's own CA file is made later.
+    ("minio", {"atlas_mlflow_tls": True, "minio_tls_authority": "/no/such.pem"}, ["minio_tls_authority is /no/such.pem"]),
     ("mlflow_server", {"mlflow_server_tls_authority": "/no/such.pem"}, ["mlflow_server_tls_authority is /no/such.pem"]),
     ("haproxy", {"haproxy_servers_tls_authority": "/no/such.pem"}, ["haproxy_servers_tls_authority is /no/such.pem"]),
     ("haproxy", {"haproxy_prot": 8443}, ["haproxy_prot (did you mean haproxy_port?)"]),
@@ -805,7 +807,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("backup", {**ON_S3, "backup_repository_s3_access_key_id": ""}, ["backup_repository_s3_access_key_id", "Set both"]),
     ("backup", {"backup_repository_s3_endpoint_url": "https://minio:9000"}, ["is the folder /var/backups/atlas-mlflow"]),
     ("backup", {**ON_S3, "backup_artifacts_bucket": "kept", "backup_s3_endpoint_url": "http://minio:9000"}, ["the bucket of the artifacts"]),
-    ("backup", {**ON_S3, "backup_repository_s3_authority": "/no/such/file"}, ["backup_repository_s3_authority names /no/such/file"]),
+    ("backup", {**ON_S3, "backup_repository_s3_authority": "/no/such/file"}, ["backup_repository_s3_authority is /no/such/file"]),
     ("backup", {"backup_repository": "s3://Bad_Bucket"}, ["backup_repository is s3://Bad_Bucket", "s3://BUCKET/PREFIX"]),
     ("backup", {"backup_repository": "/tmp/backups"}, ["backup_repository is /tmp/backups", "emptied when the host starts"]),
     ("backup", {"backup_repository": "/home/ada/backups", "backup_postgres_port": 5432}, ["backup_repository is /home/ada/backups", "sees no home folder"]),
