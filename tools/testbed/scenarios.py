@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .shell import BIN, HEARTBEAT, ROOT, SELDOM, SHARE, TestbedError, environment, say
+from .shell import BIN, ENTRY, HEARTBEAT, ROOT, SELDOM, SHARE, TestbedError, environment, say
 
 LOGS = ROOT / ".logs"
 #: Memory in bytes for the hosts of a scenario, and the greatest number of parallel scenarios: with three, a quarter of two cores is idle, as they often wait.
@@ -203,10 +203,12 @@ def _molecule(action: str, item: Scenario) -> list[str]:
 
 
 def _settings(item: Scenario) -> dict[str, str]:
-    """Return Molecule's environment: no colours in a log, its state in the checkout, a report of its tests."""
+    """Return Molecule's environment: no colours in a log, its state in the checkout, a report of its tests, and a quick way into hosts."""
     plain = {"NO_COLOR": "1", "PY_COLORS": "0", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
-    state = {"MOLECULE_EPHEMERAL_DIRECTORY": str(ROOT / ".ansible" / "molecule" / item.name)}
-    return environment({**SELDOM, **SHARE, **plain, **state, "PYTEST_ADDOPTS": f"--junitxml={item.report}"})
+    folder = ROOT / ".ansible" / "molecule" / item.name
+    state = {"MOLECULE_EPHEMERAL_DIRECTORY": str(folder), "TESTBED_ENTRY": str(folder / "entry")}
+    settings = environment({**SELDOM, **SHARE, **plain, **state, "PYTEST_ADDOPTS": f"--junitxml={item.report}"})
+    return {**settings, "PATH": os.pathsep.join([str(ENTRY), settings["PATH"]])}
 
 
 def _ended(item: Scenario) -> bool:

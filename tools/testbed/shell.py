@@ -26,6 +26,9 @@ SELDOM = {"PYTHONPATH": str(Path(__file__).parent / "seldom")}
 #: The environment in which the runs of Ansible in a scenario share modules, see `callback/modules_kept.py`.
 SHARE = {"ANSIBLE_CALLBACK_PLUGINS": str(Path(__file__).parent / "callback")}
 
+#: A folder with a quick `docker exec`, which stands first in the PATH of a scenario's processes, see `entry/client.py`.
+ENTRY = Path(__file__).parent / "entry"
+
 #: Seconds between two messages about a running step.
 HEARTBEAT = 30
 
