@@ -3,6 +3,7 @@
 Needs Python 3.9. Its arguments: the identity of the host, and the path of its socket. The program that starts it ends once it listens.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -93,10 +94,8 @@ def serve(listener: socket.socket, identity: str) -> None:
 
 def answer(connection: socket.socket, text: str) -> None:
     """Send the answer, if the client is still there, and close the connection."""
-    try:
+    with contextlib.suppress(OSError):
         connection.send(text.encode())
-    except OSError:
-        pass
     connection.close()
 
 
