@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import copy
 import functools
 import gc
 import importlib
+import importlib.util
 import io
 import json
 import os
@@ -20,7 +22,9 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[3]
 #: A playbook without a task.
@@ -133,6 +137,41 @@ def _run_modules_here() -> None:
     ActionBase._configure_module, ActionBase._low_level_execute_command = configured, executed
 
 
+def _keep_metadata() -> None:
+    """Read once what Ansible says of its own collection: a large file, which each run would read."""
+    import ansible
+    from ansible.utils.collection_loader import _collection_finder
+
+    parse = _collection_finder._meta_yml_to_dict
+    text = Path(ansible.__file__).with_name("config").joinpath("ansible_builtin_runtime.yml").read_bytes()
+    known = parse(text, ("ansible.builtin", "runtime"))
+    _collection_finder._meta_yml_to_dict = lambda given, name: known if given == text else parse(given, name)
+
+
+def _run_tasks_here() -> None:
+    """Let tasks run in the process of their playbook, one after the other, and not in a fork each.
+
+    What a fork does to its own copies is done to copies here. What it does to itself is left out: another terminal, signals and output. Since ansible-core 2.21,
+    the process of the playbook answers questions of its forks, and so needs forks.
+    """
+    if importlib.util.find_spec("ansible._internal._rpc_host"):
+        return
+    from ansible.executor.process import worker
+
+    def start(process: Any) -> None:
+        process._host, process._task, process._play_context = copy.copy(process._host), process._task.copy(), process._play_context.copy()
+        process.run()
+
+    def fail(_process: Any, error: str) -> None:
+        sys.exit(error)
+
+    worker.sys = SimpleNamespace(stdout=io.StringIO(), stderr=io.StringIO())
+    worker.display = worker.signal = mock.Mock()
+    changed = {"start": start, "is_alive": lambda _process: False, "close": lambda _process: None, "_detach": lambda _process: None, "_hard_exit": fail}
+    for name, function in changed.items():
+        setattr(worker.WorkerProcess, name, function)
+
+
 def _serve() -> None:
     """Run ansible-playbook for each line of the input, and write a line with its result."""
     # What a fork writes by mistake does not come between.
@@ -150,6 +189,7 @@ def _serve() -> None:
     from tools import forks, quick_copies
 
     quick_copies.install()
+    _keep_metadata()
     for kind, name in PLUGINS.items():
         getattr(loader, f"{kind}_loader").get_with_context(name, class_only=True)
     # The options that the plugins have, and not the values of these.
@@ -163,6 +203,7 @@ def _serve() -> None:
             signal.alarm(LIMIT)
             importlib.reload(ansible.constants)
             ansible.constants.config._plugins = options
+            _run_tasks_here()
             if asked["modules_here"]:
                 _run_modules_here()
             return ansible.cli.playbook.main()
