@@ -21,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = ROOT / "roles/haproxy/files/haproxy_serves.py"
 SHARED = {"haproxy_virtual_address": "10.0.0.99/24", "atlas_mlflow_firewall": True, "atlas_mlflow_tls": True}
 #: What `show stat` of HAProxy says, without most of its columns.
-HEAD = "# pxname,svname,scur,status,weight\n"
-SERVING = "mlflow,FRONTEND,1,OPEN,\nmlflow_servers,one,0,UP,1\nmlflow_servers,two,0,DOWN,1\nmlflow_servers,BACKEND,0,UP,1\n\n"
+HEAD = "# pxname,svname,scur,status,weight,lastchg\n"
+SERVING = "mlflow,FRONTEND,1,OPEN,,\nmlflow_servers,one,0,UP,1,3\nmlflow_servers,two,0,DOWN,1,90\nmlflow_servers,BACKEND,0,UP,1,3\n\n"
 
 
 def run(**given: Any) -> Run:
@@ -71,9 +71,18 @@ def test_a_proxy_keeps_the_address_while_a_primary_is_replaced_and_gives_it_up_i
     text = settings(run(**SHARED, haproxy_virtual_secret="eightlet", haproxy_postgres_servers=[member]), "ml_three")
     script = dict(line.split(None, 1) for line in text.split("vrrp_script finds_primary {")[1].split("}")[0].strip().splitlines())
     # A primary is replaced in about half a minute.
-    assert int(script["interval"]) * int(script["fall"]) >= 40 and -50 < int(script["weight"]) < 0 and script["script"].endswith(' postgres"')
+    assert int(script["interval"]) * int(script["fall"]) >= 40 and -50 < int(script["weight"]) < 0 and script["script"].endswith(' postgres 10.0.0.99"')
     assert "finds_primary" in text.split("track_script")[1]
     assert "finds_primary" not in settings(run(**SHARED, haproxy_virtual_secret="eightlet"), "ml_three")
+
+
+def test_a_host_that_loses_the_address_ends_its_own_connections_to_it() -> None:
+    known = run(**SHARED, haproxy_virtual_secret="eightlet")
+    program = known.value("ml_three", "haproxy", "_haproxy_left_program")
+    text, unit = settings(known, "ml_three"), known.value("ml_three", "haproxy", "lookup('ansible.builtin.template', 'keepalived-drop-in.conf.j2')")
+    assert [f'notify_{state} "{program} 10.0.0.99"' in text for state in ("backup", "fault")] == [True, True]
+    assert f"ExecStopPost=-{program} 10.0.0.99\n" in unit
+    assert program in [file["path"] for file in known.value("ml_three", "haproxy", "_haproxy_keepalived_files")]
 
 
 def test_hosts_use_the_shared_address_for_all_proxies() -> None:
@@ -99,6 +108,11 @@ def test_without_a_shared_address_no_secret_is_looked_up_and_nothing_is_opened(t
     [
         (HEAD + SERVING, [], True),
         (HEAD + SERVING, ["servers"], True),
+        # A proxy without the address waits until the one that has it has noticed that the servers are back.
+        (HEAD + SERVING, ["servers", "127.0.0.1"], True),
+        (HEAD + SERVING, ["servers", "192.0.2.9"], False),
+        (HEAD + SERVING.replace("UP,1,3", "UP,1,30"), ["servers", "192.0.2.9"], True),
+        (HEAD + SERVING + "postgres,BACKEND,0,UP,0,4\n", ["postgres", "192.0.2.9"], False),
         (HEAD + SERVING.replace("OPEN", "FULL"), [], True),
         (HEAD + SERVING.replace("OPEN", "STOP"), [], False),
         (HEAD + SERVING.replace("BACKEND,0,UP", "BACKEND,0,DOWN"), [], True),
