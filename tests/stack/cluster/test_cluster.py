@@ -36,10 +36,12 @@ from parts import (
     synchronous,
     wait_whole,
 )
-from stack.support import ROOT, address_of, cut_short, hosts_of, play, playbook, stack_hosts
+from stack.support import ROOT, address_of, ask, cut_short, hosts_of, play, playbook, stack_hosts
 from stack.writing import Stack, finish, start, wait_for
 from testinfra.host import Host
 
+#: What keepalived asks whether HAProxy serves.
+CHECK = "/usr/local/sbin/atlas-mlflow-haproxy-serves"
 #: The settings of Patroni's unit.
 DROP_IN = "/etc/systemd/system/patroni.service.d/atlas-mlflow.conf"
 
@@ -69,6 +71,28 @@ def test_the_host_of_the_address_is_killed(stack: Stack) -> None:
         wait_for(lambda: has_address(other), lambda: f"{other} does not take the address")
         wait_for(lambda: states(other)[f"mlflow_servers/{former}"].startswith("DOWN"), lambda: f"the proxy sees {states(other)}")
     assert holder() == other, "the address moved back"
+
+
+def test_the_address_leaves_a_host_that_goes_on(stack: Stack) -> None:
+    """The tracking server there has connections to MinIO that had the address at both ends. A request that takes one of them does not wait for an answer."""
+    former = holder()
+    (other,) = (name for name in hosts_of("haproxy") if name != former)
+    listing = f"http://{address_of(host(former))}:5001/api/2.0/mlflow-artifacts/artifacts?path="
+
+    def ends() -> str:
+        return said(former, "ss --no-header --tcp --numeric state established %s", f"src {SHARED} and dst {SHARED} and dport = :9100")
+
+    wait_for(lambda: ask(host(former), listing).status == 200 and ends(), lambda: f"{former} is not connected to {SHARED}")
+    # The check of HAProxy fails, and HAProxy goes on.
+    host(former).check_output("cp --archive %s %s.intact && cp /bin/false %s", CHECK, CHECK, CHECK)
+    try:
+        wait_for(lambda: has_address(other) and not has_address(former), lambda: f"{other} does not take the address")
+        begun = time.time()
+        answers = [ask(host(former), listing).status for _number in range(3)]
+        took = time.time() - begun
+    finally:
+        host(former).check_output("mv %s.intact %s", CHECK, CHECK)
+    assert (answers, ends()) == ([200] * 3, "") and took < 10, f"{answers} took {took:.1f} s"
 
 
 def test_a_host_of_minio_is_killed(stack: Stack) -> None:
