@@ -292,7 +292,12 @@ FAULTS: dict[str, Fault] = {
             "The S3 endpoint's scheme is wrong: one side speaks TLS and the other does not.",
             "Change http:// to https://, or the other way round, in MLFLOW_S3_ENDPOINT_URL.",
         ),
-        Fault("s3-down", "artifact store", "The S3 endpoint does not answer where the server runs.", "Start it, or correct MLFLOW_S3_ENDPOINT_URL."),
+        Fault(
+            "s3-down",
+            "artifact store",
+            "The S3 endpoint does not answer where the server runs.",
+            "Start it (MinIO of this collection: systemctl start minio, or docker start atlas-minio), or correct MLFLOW_S3_ENDPOINT_URL.",
+        ),
         Fault(
             "s3-wrong-key",
             "artifact store",

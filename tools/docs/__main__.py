@@ -1,7 +1,7 @@
-"""Build the documentation, and write the page that is made from the catalogue of faults.
+"""Build the documentation, and write what is generated in its pages.
 
 python -m tools.docs build    build the site in .cache/docs/html; a warning is an error
-python -m tools.docs write    write docs/troubleshooting.md
+python -m tools.docs write    write docs/troubleshooting.md, and the files that pages show
 """
 
 from __future__ import annotations
@@ -69,12 +69,14 @@ def build() -> None:
 
 
 def write() -> None:
-    """Write the page that is made from the catalogue."""
+    """Write the page that is made from the catalogue, and the files that pages show."""
     # The catalogue is imported by the name that Ansible gives to it.
     sys.path.insert(0, str(ROOT / "collections"))
     from . import pages
 
     pages.PAGE.write_text(pages.wanted())
+    for page in pages.PAGES:
+        page.write_text(pages.filled(page.read_text()))
 
 
 def parser() -> argparse.ArgumentParser:

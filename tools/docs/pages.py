@@ -1,4 +1,4 @@
-"""The page of the documentation that is made from the catalogue of faults: troubleshooting by symptom."""
+"""What is generated in the documentation: troubleshooting by symptom, from the catalogue of faults, and blocks that show a file of the checkout."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.faults import FAULTS,
 ROOT = Path(__file__).resolve().parents[2]
 SYMPTOMS = Path(__file__).with_name("symptoms.yml")
 PAGE = ROOT / "docs" / "troubleshooting.md"
+#: Pages that may show files of the checkout. An include of Sphinx would show nothing to those who read the page in the repository.
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+#: A block that shows a file of the checkout: the comment, which names the file, and the fence.
+SHOWN = re.compile(r"^(?P<head><!-- Shows (?P<path>\S+), written by `python -m tools\.docs write`\. -->\n```\w+\n).*?^```$", re.MULTILINE | re.DOTALL)
 #: Options, variables, settings and paths in the texts of faults, which are shown as code.
 CODE = re.compile(r"(?<![\w`/-])(?:--[a-z][\w-]*|(?:[\w.-]*/)*\w+_\w[\w.]*|/[a-z][\w/.-]*\w)(?![\w`])")
 HEAD = """# Troubleshooting by symptom
@@ -26,6 +30,12 @@ ansible-playbook playbooks/diagnose.yml -i inventories/mine
 ```
 
 This page lists each fault that the diagnosis and the verification can name, first by what you see. A word in *italics* is a value that they fill in.
+
+## What stops a run
+
+- **You see:** `urlopen error`, or another failed request, in the task "Download the release" of the role `minio`.
+- **Cause:** The host does not reach the download of MinIO.
+- **Fix:** Set a proxy, a mirror or a file: see [Downloads](install/index.md#downloads). Then run the playbook again.
 
 ## What you see
 
@@ -69,5 +79,15 @@ def troubleshooting(faults: Mapping[str, Fault], seen: Mapping[str, Sequence[str
 
 
 def wanted() -> str:
-    """Return the text that the page must have."""
+    """Return the text that the page of symptoms must have."""
     return troubleshooting(FAULTS, symptoms())
+
+
+def _show(match: re.Match[str]) -> str:
+    """Return a block that shows a file, with the file's present text."""
+    return match["head"] + (ROOT / match["path"]).read_text().removeprefix("---\n") + "```"
+
+
+def filled(text: str) -> str:
+    """Return a page with the present text of each file that it shows."""
+    return SHOWN.sub(_show, text)

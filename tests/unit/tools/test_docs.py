@@ -44,8 +44,8 @@ def options(specified: dict) -> set[str]:
 
 @functools.cache
 def variables() -> frozenset[str]:
-    """Return the names of all variables of the collection, and other names that look like one: of secrets, modules and playbooks."""
-    found = {path.stem for folder in ("plugins/modules", "playbooks") for path in (ROOT / folder).glob("*.*")} | SECRETS.keys()
+    """Return the names of all variables of the collection, and other names that look like one: of secrets, modules, programs and playbooks."""
+    found = {path.stem for folder in ("plugins/modules", "playbooks", "roles/backup/files") for path in (ROOT / folder).glob("*.*")} | SECRETS.keys()
     for path in ROOT.glob("roles/*/meta/argument_specs.yml"):
         for entry in yaml.safe_load(path.read_text())["argument_specs"].values():
             found |= options(entry.get("options") or {})
@@ -92,8 +92,8 @@ def exists(path: str) -> bool:
 
 
 def unknown(text: str) -> list[str]:
-    """Return what a page names in code that is not there."""
-    shown = code(text)
+    """Return what a page names in code that is not there. Files of the checkout that it shows may have variables of their own."""
+    shown = code(pages.SHOWN.sub("", text))
     return [
         *(f"the variable {name}" for name in VARIABLE.findall(shown) if name not in variables()),
         *(f"the path {path}" for path in PATH.findall(shown) if not MADE.search(path) and not exists(path)),
@@ -132,8 +132,12 @@ def is_tested(words: list[str]) -> bool:
             return runs(re.sub(r"^playbooks/|^atlas\.mlflow\.|\.yml$", "", playbook))
         case ["cp", "-r", source, "inventories/mine"]:
             return (ROOT / source / "hosts.yml").exists()
+        case ["ansible-playbook", "playbooks/inventory.yml" | "atlas.mlflow.inventory"]:
+            return "playbooks/inventory.yml" in (ROOT / "tests/unit/plugins/test_new_inventory.py").read_text()
         case ["ansible-galaxy", "collection", "install", "-r", "requirements.yml"]:
             return True
+        case ["ansible-galaxy", "collection", "build"]:
+            return "ansible-galaxy, collection, build" in (ROOT / "tools/testbed/hosts/ssh/collection.yml").read_text()
         case [".venv/bin/molecule", "converge", "-s", scenario]:
             return (ROOT / "molecule" / scenario).exists()
         case [".venv/bin/python", "-m", module, *_]:
@@ -151,12 +155,12 @@ def anchors(page: Path) -> set[str]:
 
 
 def broken(page: Path, text: str) -> list[str]:
-    """Return the relative links of a page that lead nowhere. The reference is there only after `make docs`."""
+    """Return the relative links of a page that lead nowhere."""
     found = []
     for link in LINK.findall(BLOCK.sub("", text)):
         place, _, anchor = link.partition("#")
         target = page.parent / place if place else page
-        if re.match(r"https?://|mailto:", link) or place.startswith("reference/"):
+        if re.match(r"https?://|mailto:", link):
             continue
         if not target.exists() or (anchor and anchor not in anchors(target)):
             found.append(link)
@@ -172,6 +176,8 @@ def test_a_page_names_what_exists_links_to_it_and_shows_commands_that_are_tested
     for block in BLOCK.finditer(text):
         if block["language"] == "yaml":
             assert yaml.safe_load(block["code"])
+        if block["language"] == "python":
+            compile(block["code"], str(page), "exec")
 
 
 @pytest.mark.parametrize(
@@ -214,6 +220,20 @@ def test_each_page_is_in_the_contents() -> None:
             if block["language"] == "{toctree}":
                 listed |= {page.parent / f"{line}.md" for line in block["code"].splitlines() if line and not line.startswith(":")}
     assert set(DOCS.rglob("*.md")) - listed == {DOCS / "index.md"}
+
+
+@pytest.mark.parametrize("page", pages.PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_shows_its_files_as_they_are(page: Path) -> None:
+    text = page.read_text()
+    assert text == pages.filled(text), "Run `python -m tools.docs write`."
+    assert text.count("<!-- Shows ") == len(pages.SHOWN.findall(text))
+    # Nobody who reads the page in the repository sees what this would include.
+    assert "{literalinclude}" not in text
+
+
+def test_the_playbook_writes_the_inventory_that_the_pages_name() -> None:
+    (play,) = yaml.safe_load((ROOT / "playbooks/inventory.yml").read_text())
+    assert "~ '/inventories/mine'" in play["vars"]["__folder"]
 
 
 def test_the_page_of_symptoms_is_what_the_catalogue_gives() -> None:
