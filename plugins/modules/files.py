@@ -75,7 +75,10 @@ options:
     type: dict
     default: {}
   unit:
-    description: Unit of systemd that uses these files. RV(stale) and RV(settled) show whether it runs, and whether it uses the present files.
+    description:
+      - Unit of systemd that uses these files. RV(stale) and RV(settled) show whether it runs, and whether it uses the present files.
+      - Before the unit's own file is removed, which is an entry of O(files) with its name and the state V(absent), the unit is stopped and disabled.
+        systemd would call a unit failed that loses its file, or the unit that it starts, while it runs.
     type: str
   unit_reloads:
     description: Whether the unit reads these files at a reload, so that its last reload counts instead of its start.
@@ -252,8 +255,23 @@ class Files:
         if os.path.isdir(path) and not os.path.islink(path):
             self.module.fail_json(msg=f"{path} is a folder, which is never removed: remove it by hand if it holds nothing of worth")
         self.note(path, "file\n", "")
-        if not self.module.check_mode:
-            os.unlink(path)
+        if self.module.check_mode:
+            return
+        if self.module.params["unit"] == os.path.basename(path):
+            self.stop(self.module.params["unit"])
+        os.unlink(path)
+
+    def stop(self, unit: str) -> None:
+        """Stop and disable a unit whose file is to be removed, and let systemd forget that it, or the service of a timer, has failed."""
+        systemctl = self.module.get_bin_path("systemctl")
+        if not systemctl:
+            return
+        code, out, err = self.module.run_command([systemctl, "disable", "--now", unit])
+        if code:
+            self.module.fail_json(msg=f"{unit} cannot be stopped, and its file was left as it is. systemctl says: {(out + err).strip()}")
+        # Fails for a unit that systemd does not have in its memory, which has nothing to forget.
+        for name in dict.fromkeys([unit, f"{unit.rpartition('.')[0]}.service"]):
+            self.module.run_command([systemctl, "reset-failed", name])
 
     def purge(self, folder: str, paths: list[str]) -> None:
         """Remove the content of a folder, except some paths and their parent folders. Links are not followed."""

@@ -179,6 +179,31 @@ def test_a_unit_is_settled_only_if_it_runs_with_these_files_and_starts_with_the_
     assert (said["settled"], said["active"]) == (settled, active == "active")
 
 
+@pytest.mark.parametrize("stops", [True, False])
+def test_a_unit_is_stopped_while_its_file_and_its_service_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops: bool) -> None:
+    """Otherwise systemd calls a timer failed whose service has vanished, and keeps it in its list."""
+    for name in ("one.timer", "one.service"):
+        (tmp_path / name).write_text("")
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f'#!/bin/sh\ncd {tmp_path}\necho "$*" $(ls one.*) >> calls\ncase $1 in disable) exit {int(not stops)};; esac\n')
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    arguments = {"files": [{"path": str(tmp_path / name), "state": "absent"} for name in ("one.timer", "one.service")], "unit": "one.timer"}
+    assert run_module("files", check=True, **arguments)["changed"] is True
+    (tmp_path / "calls").unlink()
+    said = run_module("files", **arguments)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls[0] == "disable --now one.timer one.service one.timer"
+    if stops:
+        assert [call.split(" one.service one.timer")[0] for call in calls[1:3]] == ["reset-failed one.timer", "reset-failed one.service"]
+        assert not list(tmp_path.glob("one.*"))
+        (tmp_path / "calls").unlink()
+        assert run_module("files", **arguments)["changed"] is False
+        assert "disable" not in (tmp_path / "calls").read_text()
+    else:
+        assert "one.timer cannot be stopped" in said["msg"] and (tmp_path / "one.timer").exists()
+
+
 @pytest.mark.parametrize(("read", "stale"), [("since", False), ("before", True)])
 def test_a_unit_that_reloads_is_as_old_as_its_last_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: str, stale: bool) -> None:
     """Its process is older than the file either way."""
