@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible import context
+from ansible.errors import AnsibleFilterError
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.how_to_use import how_to_use
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import backup_hosts, ip_version, topology_hosts
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import GROUPS, backup_hosts, ip_version, missing_hosts, topology_hosts
 
 #: Beginnings of the names of Docker's interfaces, by whose addresses no other host calls.
 OF_CONTAINERS = ("docker", "br-", "veth")
@@ -68,6 +70,21 @@ def unread_hosts(results: Iterable[Mapping[str, Any]], hostvars: Mapping[str, Ma
     return sentences
 
 
+def checked_groups(groups: Mapping[str, Iterable[str]], *needed: str) -> Mapping[str, Iterable[str]]:
+    """Return the groups as they are, if the inventory has a host for the playbook.
+
+    A play that has no host is a success for Ansible, and so is a playbook whose inventory is missing or has only misspelled groups.
+
+    :param groups: The groups of the inventory with their hosts.
+    :param needed: Groups of which one must have a host. By default all groups of the stack.
+    :raises AnsibleFilterError: If no host is there. A check of the syntax needs none.
+    """
+    fault = missing_hosts(groups, context.CLIARGS.get("inventory") or (), needed or GROUPS)
+    if fault and not context.CLIARGS.get("syntax"):
+        raise AnsibleFilterError(fault)
+    return groups
+
+
 class FilterModule:
     """Register the filters with Ansible."""
 
@@ -75,6 +92,7 @@ class FilterModule:
         """Return the filters by their names."""
         return {
             "backup_hosts": backup_hosts,
+            "checked_groups": checked_groups,
             "host_calls": host_calls,
             "how_to_use": how_to_use,
             "topology_hosts": topology_hosts,

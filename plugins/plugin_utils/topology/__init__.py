@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
@@ -18,6 +19,27 @@ def topology_hosts(groups: Mapping[str, Iterable[str]]) -> list[str]:
     :param groups: The groups of the inventory with their hosts.
     """
     return list(dict.fromkeys(host for group in GROUPS for host in groups.get(group, ())))
+
+
+def missing_hosts(groups: Mapping[str, Iterable[str]], sources: Iterable[str], needed: Iterable[str] = GROUPS) -> str:
+    """Return what is wrong with an inventory that has no host in any of the groups, or an empty string if it has one.
+
+    :param groups: The groups of the inventory with their hosts.
+    :param sources: The inventories.
+    :param needed: Groups of which one must have a host.
+    """
+    wanted = list(needed)
+    if any(list(groups.get(group, ())) for group in wanted):
+        return ""
+    nearest = {group: difflib.get_close_matches(group, wanted, 1) for group in groups if group not in ("all", "ungrouped", *wanted)}
+    present = [f"{group} (did you mean {near[0]}?)" if near else group for group, near in nearest.items()]
+    present += [f"{group} without a host" for group in wanted if group in groups]
+    has = f"It has the group{'s' if len(present) > 1 else ''} {', '.join(present)}." if present else "It has no group, or is not there."
+    return (
+        f"The inventory {', '.join(map(str, sources)) or 'of Ansible'} has no host in the group{'s' if len(wanted) > 1 else ''} {', '.join(wanted)}. {has} "
+        "Name the right inventory with -i, or put the tracking server's host in the group mlflow_servers. `ansible-inventory --graph` with the same -i shows "
+        "what Ansible reads."
+    )
 
 
 def backup_hosts(groups: Mapping[str, Iterable[str]]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from playbook_forks import ansible_playbook
 from plays import NESTED, tasks_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -34,6 +35,34 @@ def test_no_play_names_a_group_that_an_inventory_need_not_have(path: Path) -> No
     needed = {"localhost", "mlflow_servers", NEEDS.get(path.name)}
     plain = [re.sub(r"\[.*", "", name) for hosts in hosts_of(path) if "groups" not in hosts for name in hosts.split(":")]
     assert set(plain) <= needed
+
+
+#: Playbooks that need no host of the stack, or say themselves which one they lack.
+WITHOUT_STACK = {"demo.yml", "inventory.yml", "remove_postgres_member.yml"}
+
+
+@pytest.mark.parametrize("path", [path for path in PLAYBOOKS if path.parent.name == "playbooks" and path.name not in WITHOUT_STACK], ids=lambda path: path.stem)
+def test_the_first_play_refuses_an_inventory_without_a_host_of_the_stack(path: Path) -> None:
+    first = yaml.safe_load(path.read_text())[0]
+    hosts = first["hosts"] if "hosts" in first else hosts_of(path.parent / first["ansible.builtin.import_playbook"])[0]
+    assert "groups | atlas.mlflow.checked_groups" in hosts
+
+
+@pytest.mark.parametrize(
+    ("playbook", "inventory", "said"),
+    [
+        ("verify", None, "has no group, or is not there"),
+        ("diagnose", {"mlflow_server": {"hosts": {"one": None}}}, "mlflow_server (did you mean mlflow_servers?)"),
+    ],
+)
+def test_a_run_without_a_host_of_the_stack_is_no_success(tmp_path: Path, playbook: str, inventory: Any, said: str) -> None:
+    hosts = tmp_path / "hosts.yml"
+    if inventory:
+        hosts.write_text(yaml.safe_dump(inventory))
+    done = ansible_playbook(tmp_path, "-i", hosts, ROOT / f"playbooks/{playbook}.yml")
+    assert done.returncode != 0
+    shown = " ".join((done.stdout + done.stderr).split())
+    assert said in shown and f"The inventory {hosts} has no host in the group" in shown, shown
 
 
 def test_a_task_has_a_name_whatever_is_known_at_that_time() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible import context
+from ansible.errors import AnsibleFilterError
 from ansible_collections.atlas.mlflow.plugins.filter.topology import FilterModule, host_calls, unread_hosts
 
 FACTS = {"default_ipv4": {"address": "10.0.0.7"}, "hostname": "db", "fqdn": "db.example.com"}
@@ -51,6 +53,32 @@ def test_the_hosts_of_the_stack_are_those_of_its_groups_each_once() -> None:
     hosts = FilterModule().filters()["topology_hosts"]
     assert hosts(groups) == ["one", "two", "three"]
     assert hosts({"all": ["other"]}) == []
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        ({"all": [], "ungrouped": []}, "It has no group, or is not there."),
+        ({"all": ["one"], "ungrouped": [], "mlflow_server": ["one"]}, "It has the group mlflow_server (did you mean mlflow_servers?)."),
+        ({"all": ["one"], "web": ["one"], "servers": ["one"], "minio": []}, "the groups web, servers (did you mean mlflow_servers?), minio without a host."),
+    ],
+)
+def test_an_inventory_without_a_host_of_the_stack_is_refused(monkeypatch: pytest.MonkeyPatch, groups: dict[str, list[str]], said: str) -> None:
+    check = FilterModule().filters()["checked_groups"]
+    monkeypatch.setattr(context, "CLIARGS", {"inventory": ("hosts.yml",)})
+    with pytest.raises(AnsibleFilterError, match="The inventory hosts.yml has no host in the groups mlflow_servers, postgres, .*with -i") as error:
+        check(groups)
+    assert said in str(error.value)
+    monkeypatch.setattr(context, "CLIARGS", {"inventory": ("hosts.yml",), "syntax": True})
+    assert check(groups) == groups
+
+
+def test_an_inventory_with_a_host_of_the_stack_is_used_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    check, groups = FilterModule().filters()["checked_groups"], {"all": ["db"], "postgres": ["db"]}
+    monkeypatch.setattr(context, "CLIARGS", {})
+    assert check(groups) is groups
+    with pytest.raises(AnsibleFilterError, match="no host in the group mlflow_servers"):
+        check(groups, "mlflow_servers")
 
 
 def test_the_host_of_the_database_makes_the_backups_or_else_the_first_tracking_server() -> None:
