@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.how_to_use import how_to_use
+from ansible_collections.atlas.mlflow.plugins.plugin_utils import how_to_use as module
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.how_to_use import how_to_use, resolves
 
 PLAN: dict[str, Any] = {
     "client_url": "https://mlflow.example.org",
@@ -17,7 +19,7 @@ PLAN: dict[str, Any] = {
 
 
 def test_a_person_learns_all_that_is_needed() -> None:
-    assert how_to_use(PLAN, ["/home/ada/inventory", "/home/ada/more.yml"]) == [
+    assert how_to_use(PLAN, ["/home/ada/inventory", "/home/ada/more.yml"], known=lambda _name: True) == [
         "MLflow is at https://mlflow.example.org",
         "Log in as root. The password is in /home/ada/inventory/.secrets/mlflow_admin_password, unless the inventory sets it.",
         "Clients need the CA file: MLFLOW_TRACKING_SERVER_CERT_PATH=/home/ada/inventory/.secrets/tls/authority.pem",
@@ -30,6 +32,29 @@ def test_a_person_learns_all_that_is_needed() -> None:
 
 @pytest.mark.parametrize(("auth", "said"), [("none", "who reaches this address may read and change everything"), ("oidc", "at your OpenID Connect provider")])
 def test_another_login_is_said_and_no_file_that_is_not_there(auth: str, said: str) -> None:
-    lines = how_to_use({**PLAN, "auth": auth, "tls_authority": ""}, ["hosts"])
+    lines = how_to_use({**PLAN, "auth": auth, "tls_authority": ""}, ["hosts"], known=lambda _name: True)
     assert said in lines[1] and len(lines) == 6
     assert "mlflow_admin_password" not in " ".join(lines) and "CERT_PATH" not in " ".join(lines)
+
+
+@pytest.mark.parametrize("name", ["mlflow.example.org", "2001:db8::5"])
+def test_a_name_without_an_address_is_told(name: str) -> None:
+    asked: list[str] = []
+    url = f"https://[{name}]:5001" if ":" in name else f"https://{name}:5001/base"
+    for known in (True, False):
+        lines = how_to_use({**PLAN, "client_url": url}, ["hosts"], known=lambda asks, known=known: bool(asked.append(asks)) or known)
+        assert (f"This machine finds no address for {name}." in lines[1]) is not known
+    assert asked == [name, name]
+
+
+def test_this_machine_knows_itself_and_no_name_that_cannot_exist() -> None:
+    assert resolves("localhost") and resolves("127.0.0.1") and resolves("::1")
+    assert not resolves("no-such-host.invalid") and not resolves("a" * 64)
+
+
+def test_a_name_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.01)
+    monkeypatch.setattr(module.socket, "getaddrinfo", lambda *_given: time.sleep(1) or [1])
+    began = time.monotonic()
+    assert not resolves("mlflow.example.org")
+    assert time.monotonic() - began < 1
