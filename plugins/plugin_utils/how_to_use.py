@@ -13,8 +13,6 @@ from urllib.parse import urlsplit
 
 #: The next commands, each with what it is for.
 NEXT = (("backup", "sets up a daily backup, and makes one"), ("verify", "checks the stack again"), ("diagnose", "says why the server cannot be used"))
-
-
 #: Seconds to wait for an address of a name. A name server that does not answer would be waited for much longer.
 PATIENCE = 2.0
 

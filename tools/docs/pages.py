@@ -33,7 +33,7 @@ This page lists each fault that the diagnosis and the verification can name, fir
 
 ## What stops a run
 
-- **You see:** `urlopen error`, or another failed request, in the task "Download the release" of the role `minio`.
+- **You see:** `could not download`, in an error of the role `minio`.
 - **Cause:** The host does not reach the download of MinIO.
 - **Fix:** Set a proxy, a mirror or a file: see [Downloads](install/index.md#downloads). Then run the playbook again.
 

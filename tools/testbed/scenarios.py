@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .entry import client
 from .shell import BIN, ENTRY, HEARTBEAT, ROOT, SELDOM, SHARE, TestbedError, environment, say
 
 LOGS = ROOT / ".logs"
@@ -206,7 +207,7 @@ def _settings(item: Scenario) -> dict[str, str]:
     """Return Molecule's environment: no colours in a log, its state in the checkout, a report of its tests, and a quick way into hosts."""
     plain = {"NO_COLOR": "1", "PY_COLORS": "0", "ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
     folder = ROOT / ".ansible" / "molecule" / item.name
-    state = {"MOLECULE_EPHEMERAL_DIRECTORY": str(folder), "TESTBED_ENTRY": str(folder / "entry")}
+    state = {"MOLECULE_EPHEMERAL_DIRECTORY": str(folder), client.FOLDER: str(folder / "entry")}
     settings = environment({**SELDOM, **SHARE, **plain, **state, "PYTEST_ADDOPTS": f"--junitxml={item.report}"})
     return {**settings, "PATH": os.pathsep.join([str(ENTRY), settings["PATH"]])}
 

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 from typing import Any
+
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import similar_names
 
 #: The groups whose hosts form the stack.
 GROUPS = ("mlflow_servers", "postgres", "minio", "haproxy", "prometheus")
@@ -31,8 +32,9 @@ def missing_hosts(groups: Mapping[str, Iterable[str]], sources: Iterable[str], n
     wanted = list(needed)
     if any(list(groups.get(group, ())) for group in wanted):
         return ""
-    nearest = {group: difflib.get_close_matches(group, wanted, 1) for group in groups if group not in ("all", "ungrouped", *wanted)}
-    present = [f"{group} (did you mean {near[0]}?)" if near else group for group, near in nearest.items()]
+    # Here the user looks for a mistake, so that a distant likeness helps too.
+    others = [group for group in groups if group not in ("all", "ungrouped", *wanted)]
+    present = [text for group in others for text in similar_names([group], wanted, 0.6) or [group]]
     present += [f"{group} without a host" for group in wanted if group in groups]
     has = f"It has the group{'s' if len(present) > 1 else ''} {', '.join(present)}." if present else "It has no group, or is not there."
     return (

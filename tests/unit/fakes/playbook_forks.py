@@ -137,17 +137,6 @@ def _run_modules_here() -> None:
     ActionBase._configure_module, ActionBase._low_level_execute_command = configured, executed
 
 
-def _keep_metadata() -> None:
-    """Read once what Ansible says of its own collection: a large file, which each run would read."""
-    import ansible
-    from ansible.utils.collection_loader import _collection_finder
-
-    parse = _collection_finder._meta_yml_to_dict
-    text = Path(ansible.__file__).with_name("config").joinpath("ansible_builtin_runtime.yml").read_bytes()
-    known = parse(text, ("ansible.builtin", "runtime"))
-    _collection_finder._meta_yml_to_dict = lambda given, name: known if given == text else parse(given, name)
-
-
 def _run_tasks_here() -> None:
     """Let tasks run in the process of their playbook, one after the other, and not in a fork each.
 
@@ -189,7 +178,6 @@ def _serve() -> None:
     from tools import forks, quick_copies
 
     quick_copies.install()
-    _keep_metadata()
     for kind, name in PLUGINS.items():
         getattr(loader, f"{kind}_loader").get_with_context(name, class_only=True)
     # The options that the plugins have, and not the values of these.

@@ -49,11 +49,14 @@ class Entry:
         """Let Docker tell another first process of the host, or another identity."""
         (self.folder / "host").write_text(f"{identity} {number}")
 
-    def run(self, *words: str, given: str = "", kept: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run the quick docker. It may keep the process number of a host only if `kept`."""
+    def environment(self, kept: bool = True) -> dict[str, str]:
+        """Return the environment of the quick docker. It may keep the process number of a host only if `kept`."""
         path = os.pathsep.join([str(self.folder / "entry"), str(self.folder / "bin"), os.environ["PATH"]])
-        env = {**os.environ, "PATH": path, **({client.FOLDER: str(self.folder / "kept")} if kept else {})}
-        return subprocess.run(["docker", *words], env=env, input=given, capture_output=True, text=True, check=False, timeout=60)
+        return {**os.environ, "PATH": path, **({client.FOLDER: str(self.folder / "kept")} if kept else {})}
+
+    def run(self, *words: str, given: str = "", kept: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the quick docker."""
+        return subprocess.run(["docker", *words], env=self.environment(kept), input=given, capture_output=True, text=True, check=False, timeout=60)
 
     def agent(self) -> int:
         """Return the process number of the agent."""
@@ -108,9 +111,8 @@ def test_a_command_is_ended_by_a_pipe_that_nobody_reads(entry: Entry) -> None:
 def test_a_slow_command_delays_no_other(entry: Entry) -> None:
     folder = str(entry.folder)
     slow = "until [ -e going ]; do sleep 0.05; done; echo slow"
-    path = os.pathsep.join([f"{folder}/entry", f"{folder}/bin", os.environ["PATH"]])
-    env = {**os.environ, "PATH": path, client.FOLDER: f"{folder}/kept"}
-    with subprocess.Popen(["docker", "exec", "host", "sh", "-c", f"cd {folder}; {slow}"], env=env, stdout=subprocess.PIPE, text=True) as first:
+    command = ["docker", "exec", "host", "sh", "-c", f"cd {folder}; {slow}"]
+    with subprocess.Popen(command, env=entry.environment(), stdout=subprocess.PIPE, text=True) as first:
         assert entry.run("exec", "host", "touch", f"{folder}/going").returncode == 0
         assert first.communicate(timeout=30)[0] == "slow\n"
 

@@ -1,9 +1,9 @@
-"""Run `docker exec` through an agent that stays in the host, if there can be one, and everything else with Docker's own program.
+"""Run `docker exec` through an agent in the host, if possible, and all other commands with Docker's own program.
 
-For each `docker exec`, Docker starts some ten processes and enters all namespaces anew, which takes 70 ms of processor time. The agent was started by such a
-`docker exec` and starts each further command itself, as its own child: with the same rights, namespaces and environment. A scenario starts a thousand commands.
+A `docker exec` takes 70 ms of processor time, because Docker starts about ten processes and joins the namespaces of the host. One `docker exec` starts the
+agent. The agent starts each later command as its child process, with the same rights, namespaces and environment. A scenario runs about a thousand commands.
 
-Only the superuser reaches the agent's socket. Python's quick modules alone are imported here: this program starts for each command.
+Only the superuser can use the agent's socket. This program runs for each command, so it imports only modules that load quickly.
 """
 
 # The module `socket` takes as long to import as the rest of this program takes to run.
@@ -15,6 +15,8 @@ import sys
 FOLDER = "TESTBED_ENTRY"
 #: The agent's socket in a host.
 SOCKET = "/run/testbed-agent"
+#: The folder of this program.
+HERE = os.path.dirname(os.path.abspath(__file__))
 #: The status of a command whose agent has ended, as if it was killed by SIGKILL.
 KILLED = 137
 ANSWER = 4096
@@ -40,8 +42,7 @@ def parse(words: list[str]) -> "Asked | None":
 
 def docker() -> str:
     """Return the path of Docker's own program: the first in PATH beside this one."""
-    here = os.path.dirname(os.path.abspath(sys.argv[0]))
-    folders = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder and os.path.abspath(folder) != here]
+    folders = [folder for folder in os.environ.get("PATH", "").split(os.pathsep) if folder and os.path.abspath(folder) != HERE]
     return next((path for folder in folders if os.access(path := f"{folder}/docker", os.X_OK)), "/usr/bin/docker")
 
 
@@ -60,7 +61,7 @@ def start(host: str, identity: str) -> bool:
     """Start the agent in a host, and return whether it listens."""
     import subprocess
 
-    with open(os.path.join(os.path.dirname(os.path.abspath(sys.argv[0])), "agent.py"), "rb") as program:
+    with open(f"{HERE}/agent.py", "rb") as program:
         command = [docker(), "exec", "--interactive", host, "python3", "-IS", "-", identity, SOCKET]
         return subprocess.run(command, stdin=program, capture_output=True, check=False).returncode == 0
 
