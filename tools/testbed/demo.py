@@ -74,6 +74,7 @@ def up(topology: str) -> None:
     hosts = write_inventory(topology)
     with step("Hosts"):
         run(_playbook(hosts, "tools/testbed/hosts/create.yml"))
+    say("The next two steps take one to three minutes on two cores.")
     with step("Stack: playbooks/site.yml", streams=True):
         run(_playbook(hosts, "playbooks/site.yml"), quiet=False)
     with step("Use: playbooks/demo.yml trains a model from the host client", streams=True):
@@ -104,7 +105,9 @@ def diagnose(inventory: str) -> None:
     topology = standing()
     if not inventory and not topology:
         raise TestbedError("There is no demo. Make one (make up), or name an inventory: make diagnose INVENTORY=...")
-    run(_playbook(Path(inventory).resolve() if inventory else DEMO / str(topology) / "hosts.yml", "playbooks/diagnose.yml"), quiet=False)
+    hosts = Path(inventory).resolve() if inventory else DEMO / str(topology) / "hosts.yml"
+    # As YAML, Ansible breaks the report's lines after 80 characters.
+    run(_playbook(hosts, "playbooks/diagnose.yml"), quiet=False, ANSIBLE_CALLBACK_RESULT_FORMAT="json")
 
 
 def down(purge: bool) -> None:

@@ -185,6 +185,17 @@ class TestInventory:
         assert all(name.startswith("atlas-mlflow-demo-") for name in names)
 
 
+class TestDiagnose:
+    def test_the_lines_of_its_report_stay_whole(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+        playbook = tmp_path / "report.yml"
+        line = "cause     " + "word " * 40 + "end"
+        report = {"name": "Report", "ansible.builtin.debug": {"msg": [line]}}
+        playbook.write_text(yaml.safe_dump([{"name": "Report", "hosts": "localhost", "gather_facts": False, "tasks": [report]}]))
+        monkeypatch.setattr(demo, "_playbook", lambda _hosts, _playbook: [shell.BIN / "ansible-playbook", "-i", "localhost,", playbook])
+        demo.diagnose("hosts.yml")
+        assert line in capfd.readouterr().out
+
+
 class Answers(BaseHTTPRequestHandler):
     status, body = 200, b""
 
