@@ -10,19 +10,21 @@ from testinfra.host import Host
 from stack.support import run_python
 
 #: Prints which of the secrets given stand in which files that everybody may read, as somebody without any right finds them. What came with the image of
-#: the host is older than the secrets, and most of it is MLflow.
+#: the host is older than the secrets, and most of it is MLflow. A file with several names, as uv's cache and an environment share them, is read once.
 FIND_IN_READABLE_FILES = """
 import json, os, stat, sys
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 given, created = json.load(sys.stdin)
-secrets, found = {name: text.encode() for name, text in given.items()}, {}
+secrets, found, read = {name: text.encode() for name, text in given.items()}, {}, set()
 for top in ("/etc", "/opt", "/var", "/run", "/home", "/root", "/srv", "/tmp", "/usr/local"):
     for folder, _, names in os.walk(top):
         for path in (os.path.join(folder, name) for name in names):
             try:
                 status = os.lstat(path)
-                if stat.S_ISREG(status.st_mode) and status.st_size < 20_000_000 and status.st_ctime >= created:
+                file = status.st_dev, status.st_ino
+                if stat.S_ISREG(status.st_mode) and status.st_size < 20_000_000 and status.st_ctime >= created and file not in read:
                     content = open(path, "rb").read()
+                    read.add(file)
                     for name, secret in secrets.items():
                         if secret in content:
                             found.setdefault(name, []).append(path)

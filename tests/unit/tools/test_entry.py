@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
+import random
 import signal
 import subprocess
+import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tools.testbed.entry import agent, client
+from tools.testbed.entry import agent, client, runner
 from tools.testbed.shell import ENTRY
 
 #: Stands for Docker. The host is this machine, so that the agent's socket is found there.
@@ -31,7 +36,7 @@ class Entry:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name, text in {"docker": (ENTRY / "docker").read_text(), "agent.py": (ENTRY / "agent.py").read_text(), "client.py": self._client()}.items():
+        for name, text in {**{name: (ENTRY / name).read_text() for name in ("docker", "agent.py", "runner.py")}, "client.py": self._client()}.items():
             self._write(f"entry/{name}", text)
         self._write("bin/docker", DOCKER.format(folder=folder))
         self.host(os.getpid())
@@ -136,6 +141,86 @@ def test_the_agent_of_another_host_runs_nothing(entry: Entry) -> None:
     assert done.stdout == "by docker\n" and entry.calls() == ["inspect", "exec"]
     entry.host(os.getpid())
     (entry.folder / "kept/host").unlink()
+
+
+#: A program that imports from an archive in its text, as a module of Ansible does. It prints what a module could see of how it is run.
+MODULE = """
+import base64, os, sys, tempfile
+archive = '{archive}'
+with tempfile.NamedTemporaryFile(suffix=".zip") as file:
+    file.write(base64.b64decode(archive))
+    file.flush()
+    sys.path.insert(0, file.name)
+    from imported import answer
+    print(answer.ANSWER, sys.argv, repr(sys.stdin.read()), __name__, __file__, sys.path[1], os.environ.get("SET"))
+    print(os.path.basename(answer.__file__))
+"""
+
+
+def module(answer: str) -> str:
+    """Return such a program. Its archive is as long as one of Ansible's."""
+    padding = base64.b64encode(random.Random(answer).randbytes(10_000)).decode()
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("imported/__init__.py", "")
+        archive.writestr("imported/answer.py", f"ANSWER = {answer}\nPADDING = '{padding}'\n")
+    return MODULE.format(archive=base64.b64encode(made.getvalue()).decode())
+
+
+def shell(python: str = sys.executable) -> list[str]:
+    """Return the command by which Ansible runs a module that comes on standard input."""
+    return ["exec", "-i", "host", "/bin/sh", "-c", f"/bin/sh -c '{python} && sleep 0'"]
+
+
+def test_a_module_of_ansible_does_the_same_with_compiled_imports(entry: Entry) -> None:
+    folder = entry.folder / "socket-modules"
+    by_docker = entry.run(*shell(), given=module("40 + 2"), kept=False).stdout.splitlines()
+    assert by_docker == ["42 [''] '' __main__ <stdin>  None", "answer.py"]
+    for _again in range(2):
+        quick = entry.run(*shell(), given=module("40 + 2")).stdout.splitlines()
+        assert quick == [by_docker[0], "answer.pyc"]
+        assert len([*folder.iterdir()]) == 1
+    # The compiled archive is used again, and another module has another one.
+    (archive,) = folder.iterdir()
+    archive.write_bytes(runner.compiled(module("'kept'").split("'")[1].encode()))
+    assert entry.run(*shell(), given=module("40 + 2")).stdout.startswith("kept ")
+    assert entry.run(*shell(), given=module("7")).stdout.startswith("7 ")
+    assert len([*folder.iterdir()]) == 2
+    entry.calls()
+
+
+def test_a_module_runs_as_another_user_and_with_variables(entry: Entry) -> None:
+    become = f"/bin/sh -c 'env SET=yes /bin/sh -c '\"'\"'echo BECOME ; {sys.executable}'\"'\"' && sleep 0'"
+    done = entry.run("exec", "-i", "host", "/bin/sh", "-c", become, given=module("1"))
+    assert done.stdout.splitlines() == ["BECOME", "1 [''] '' __main__ <stdin>  yes", "answer.pyc"]
+
+
+@pytest.mark.parametrize("source", ["print('no archive')", f"archive = '{'A' * 10_000}'; print(len(archive))", "raise SystemExit(3)"])
+def test_what_has_no_archive_runs_as_it_is(entry: Entry, source: str) -> None:
+    by_docker, quick = (entry.run(*shell(), given=source, kept=kept) for kept in (False, True))
+    assert (quick.stdout, quick.stderr, quick.returncode) == (by_docker.stdout, by_docker.stderr, by_docker.returncode)
+    entry.calls()
+
+
+def test_source_that_does_not_compile_stays(tmp_path: Path) -> None:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("other.py", "print 'of another Python'")
+    given = base64.b64encode(made.getvalue())
+    assert runner.kept(given, str(tmp_path)) == given and not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["/bin/sh", "-c", "/bin/sh -c '/usr/bin/python3.11 /root/AnsiballZ_files.py && sleep 0'"],
+        ["/bin/sh", "-c", "/bin/sh -c 'command -v '\"'\"'/usr/bin/python3'\"'\"' ; echo && sleep 0'"],
+        ["/bin/sh", "-c", "python3"],
+        ["python3", "-"],
+    ],
+)
+def test_other_commands_stay_as_they_are(command: list[str]) -> None:
+    assert agent.through_runner(command, " RUNNER") == command
 
 
 @pytest.mark.parametrize("words", [("ps", "--all"), ("exec", "--user", "999", "host", "id"), ("exec", "-it", "host", "sh"), ("exec", "host")])

@@ -1,10 +1,14 @@
 """Run commands in a host for `client.py`, one process each, until the host ends.
 
-Needs Python 3.9. Its arguments: the identity of the host, and the path of its socket. The program that starts it ends once it listens.
+Needs Python 3.9. Its arguments: the identity of the host, the path of its socket, and the text of `runner.py` as Base64, through which it
+runs modules of Ansible.
+The program that starts it ends once it listens.
 """
 
+import base64
 import contextlib
 import os
+import re
 import select
 import signal
 import socket
@@ -14,6 +18,8 @@ import sys
 REQUEST = 212992
 #: Seconds to wait for the request of a client that has connected.
 PATIENCE = 10
+#: The shell command by which Ansible runs a module that it sends to the standard input of a Python (pipelining), also as another user.
+MODULE = re.compile(r"""(/bin/sh -c '(?:.* )?/[^ ]*/python[0-9.]*)((?:'"'"')? && sleep 0')""", re.DOTALL)
 
 
 def environment() -> "dict[bytes, bytes]":
@@ -43,23 +49,39 @@ def receive(connection: socket.socket) -> "tuple[list[str], list[int]]":
     return request.decode(errors="surrogateescape").split("\0"), files
 
 
-def spawn(words: "list[str]", files: "list[int]", given: "dict[bytes, bytes]") -> int:
+def keep_runner(text: str, socket_path: str) -> str:
+    """Write the program for modules beside the socket, with a folder for what it keeps, and return the words that follow a Python to run it."""
+    program, folder = f"{socket_path}-runner.py", f"{socket_path}-modules"
+    with open(program, "wb") as file:
+        file.write(base64.b64decode(text))
+    os.makedirs(folder, mode=0o755, exist_ok=True)
+    return f" {program} {folder}"
+
+
+def through_runner(command: "list[str]", runner: str) -> "list[str]":
+    """Return the command, and if it runs a module of Ansible, with the program for modules in it."""
+    found = MODULE.fullmatch(command[2]) if command[:2] == ["/bin/sh", "-c"] and len(command) == 3 else None
+    return [*command[:2], f"{found[1]}{runner}{found[2]}"] if found else command
+
+
+def spawn(words: "list[str]", files: "list[int]", given: "dict[bytes, bytes]", runner: str) -> int:
     """Start the command in a session of its own, as Docker does.
 
     :param words: The number of variables, the variables, and the command.
     :param given: The other variables of its environment.
+    :param runner: What makes a Python run a module quickly.
     :returns: Its process number.
     """
     count = int(words[0])
     variables = dict(word.encode(errors="surrogateescape").split(b"=", 1) for word in words[1 : count + 1])
-    command = words[count + 1 :]
+    command = through_runner(words[count + 1 :], runner)
     actions = [(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files)]
     # Python ignores these signals, and a command would too.
     default = [signal.SIGPIPE, signal.SIGXFSZ]
     return os.posix_spawnp(command[0], command, {**given, **variables}, file_actions=actions, setsid=True, setsigdef=default)
 
 
-def serve(listener: socket.socket, identity: str) -> None:
+def serve(listener: socket.socket, identity: str, runner: str) -> None:
     """Start what is asked for, and answer with its status when it ends."""
     poll = select.poll()
     poll.register(listener, select.POLLIN)
@@ -81,7 +103,7 @@ def serve(listener: socket.socket, identity: str) -> None:
                 if words[0] != identity:
                     answer(connection, "other")
                     continue
-                number = spawn(words[1:], files, environ)
+                number = spawn(words[1:], files, environ, runner)
             except (OSError, ValueError, IndexError) as error:
                 answer(connection, f"{127 if isinstance(error, FileNotFoundError) else 126} {error}")
                 continue
@@ -101,7 +123,8 @@ def answer(connection: socket.socket, text: str) -> None:
 
 def main() -> None:
     """Listen, let the program that started this one end, and serve."""
-    _program, identity, path = sys.argv
+    _program, identity, path, text = sys.argv
+    runner = keep_runner(text, path)
     listener = listen(path)
     if os.fork():
         os._exit(0)
@@ -109,7 +132,7 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(nothing, number)
-    serve(listener, identity)
+    serve(listener, identity, runner)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 A `docker exec` takes 70 ms of processor time, because Docker starts about ten processes and joins the namespaces of the host. One `docker exec` starts the
 agent. The agent starts each later command as its child process, with the same rights, namespaces and environment. A scenario runs about a thousand commands.
+Modules of Ansible run through `runner.py` there.
 
 Only the superuser can use the agent's socket. This program runs for each command, so it imports only modules that load quickly.
 """
@@ -59,10 +60,12 @@ def connect(number: str) -> "_socket.socket | None":
 
 def start(host: str, identity: str) -> bool:
     """Start the agent in a host, and return whether it listens."""
+    import base64
     import subprocess
 
-    with open(f"{HERE}/agent.py", "rb") as program:
-        command = [docker(), "exec", "--interactive", host, "python3", "-IS", "-", identity, SOCKET]
+    with open(f"{HERE}/agent.py", "rb") as program, open(f"{HERE}/runner.py", "rb") as runner:
+        text = base64.b64encode(runner.read()).decode()
+        command = [docker(), "exec", "--interactive", host, "python3", "-IS", "-", identity, SOCKET, text]
         return subprocess.run(command, stdin=program, capture_output=True, check=False).returncode == 0
 
 
