@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 
 #: Seconds between two checks. A process that starts and ends between two checks is missed.
 PAUSE = 0.02
@@ -16,7 +15,8 @@ FIRST, LATER = 25, 50
 def command_line(name: str) -> bytes:
     """Return the command line of a process, its arguments separated by a blank; empty if the process has ended."""
     try:
-        return Path("/proc", name, "cmdline").read_bytes().replace(b"\0", b" ").replace(b"\n", b" ")
+        with open(f"/proc/{name}/cmdline", "rb", buffering=0) as file:
+            return (file.read() or b"").replace(b"\0", b" ").replace(b"\n", b" ")
     except OSError:
         return b""
 
