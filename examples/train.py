@@ -15,6 +15,7 @@ matplotlib.use("Agg")
 import mlflow
 import mlflow.sklearn
 import numpy as np
+import sklearn
 from mlflow.models import infer_signature
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -25,6 +26,8 @@ from sklearn.preprocessing import StandardScaler
 
 EXPERIMENT = "iris"
 MODEL = "iris-classifier"
+#: What the model needs to be loaded. Without it, MLflow loads the model in another process to find out, which takes as long as all the rest.
+REQUIREMENTS = [f"mlflow=={mlflow.__version__}", f"numpy=={np.__version__}", f"scikit-learn=={sklearn.__version__}"]
 PARAMETERS = {"C": 0.5, "max_iter": 500}
 
 
@@ -52,6 +55,7 @@ def main() -> int:
             registered_model_name=MODEL,
             signature=infer_signature(train_x, predicted),
             input_example=train_x[:2],
+            pip_requirements=REQUIREMENTS,
         )
 
     registered = mlflow.pyfunc.load_model(f"models:/{MODEL}/{logged.registered_model_version}")
