@@ -1,12 +1,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Filters that build lists of files, mounts and ports, and names of images."""
+"""Filters that build lists of files, mounts and ports, and names of images and of descriptions of containers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.images import full_image_name
+from ansible_collections.atlas.mlflow.plugins.module_utils.quadlet import quadlet_file
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.files import as_files, binds, owned_by, published_ports, socket_address, under
 
 
@@ -22,5 +23,6 @@ class FilterModule:
             "binds": binds,
             "full_image_name": full_image_name,
             "published_ports": published_ports,
+            "quadlet_file": quadlet_file,
             "socket_address": socket_address,
         }
