@@ -1,14 +1,19 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find the data of PostgreSQL's and MinIO's containers."""
+"""Find the data of PostgreSQL's and MinIO's containers, of Docker and of Podman."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+
+from ansible_collections.atlas.mlflow.plugins.module_utils.quadlet import quadlet_file, quadlet_volume
 
 #: Files of the host that each role mounts into its container. They identify the container, whatever its name is.
 MARKS = {"postgres": "/etc/atlas-mlflow/postgres/password", "minio": "/etc/atlas-mlflow/minio.env"}
+#: The units that Quadlet makes of the containers of Podman.
+UNITS = {"postgres": "atlas-postgres.service", "minio": "atlas-minio.service"}
 #: The path of the volume in a container.
 TARGETS = {"postgres": ("/var/lib/postgresql", "/var/lib/postgresql/data"), "minio": ("/data",)}
 
@@ -23,8 +28,28 @@ def read_data_version(folder: Path) -> str:
     return max(versions, key=lambda version: float(version or 0), default="")
 
 
+def read_podman_data(folder_of: Callable[[str], str], root: Path = Path("/")) -> dict[str, dict[str, str]]:
+    """Return the volume of Podman with the data of each role's container, and for PostgreSQL the version of the data.
+
+    Podman removes a container that stops, so the description of the container tells its volume.
+
+    :param folder_of: Returns the folder of a volume of Podman, empty if there is no such volume.
+    :param root: Where the host's files are, for tests.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for role, unit in UNITS.items():
+        path = root / quadlet_file(unit)[1:]
+        volume = quadlet_volume(path.read_text(encoding="utf-8"), TARGETS[role]) if path.is_file() else ""
+        folder = folder_of(volume) if volume else ""
+        if folder:
+            found[role] = {"podman_volume": volume}
+            if role == "postgres":
+                found[role]["podman_version"] = read_data_version(Path(folder))
+    return found
+
+
 def read_container_data(described: str) -> dict[str, dict[str, str]]:
-    """Return the volume with the data of each role's container, and for PostgreSQL the version of the data.
+    """Return the volume of Docker with the data of each role's container, and for PostgreSQL the version of the data.
 
     :param described: Output of C(docker inspect) for containers. If a role has two containers, a running one counts, or else the newest.
     """

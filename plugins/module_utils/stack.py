@@ -246,13 +246,14 @@ def read_haproxy(root: Path) -> dict[str, Any]:
 READERS = {"mlflow_server": read_server, "minio": read_minio, "postgres": read_postgres, "etcd": read_etcd, "backup": read_backup, "haproxy": read_haproxy}
 
 
-def read_stack(root: Path = Path("/"), containers: str = "[]") -> dict[str, Any]:
+def read_stack(root: Path = Path("/"), containers: str = "[]", podman: Mapping[str, Mapping[str, str]] | None = None) -> dict[str, Any]:
     """Return what a host's stack has: a section for each role that has settings on the host. For a removed role, the section has what was kept.
 
     Without root permissions, settings with secrets are not read, and the result is empty.
 
     :param root: Where the host's files are, for tests.
     :param containers: Output of C(docker inspect) for the containers.
+    :param podman: The data of the containers of Podman, from C(read_podman_data).
     """
     volumes = read_container_data(containers)
     found = {}
@@ -268,7 +269,7 @@ def read_stack(root: Path = Path("/"), containers: str = "[]") -> dict[str, Any]
         if section:
             section["secrets"] = fingerprints(section["secrets"])
             # The folder of a service has precedence over a container that a move from container to service has left.
-            section |= {} if section.get("folder") or section.get("pools") else volumes.get(role, {})
+            section |= {} if section.get("folder") or section.get("pools") else {**volumes.get(role, {}), **(podman or {}).get(role, {})}
         elif kept.get(role):
             section = kept[role]
         if section:

@@ -178,7 +178,8 @@ ansible_facts:
     stack:
       description:
         - What the services of this collection use, by role. The stores that the tracking server uses, the folder or the volume of MinIO, the volume
-          of a PostgreSQL in a container and the version of its data, the repository of the backup, and a salted fingerprint of each secret.
+          of a PostgreSQL in a container and the version of its data, the repository of the backup, and a salted fingerprint of each secret. Volumes of
+          Podman are C(podman_volume) and C(podman_version).
         - Of a cluster of PostgreSQL, its members, its version, the versions that have data on the host, and the record of an unfinished upgrade.
         - The address that the proxies share, and whether keepalived has the settings of this collection.
         - For a role that C(playbooks/remove.yml) removed, the recorded values. Empty without root permissions.
@@ -204,7 +205,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import MARKS
+from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import MARKS, read_podman_data
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, read_publishers
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, python_of, read_stamp
 from ansible_collections.atlas.mlflow.plugins.module_utils.etcd import read_etcd
@@ -383,6 +384,13 @@ def read_containers(module: AnsibleModule) -> str:
     return described if code == 0 else "[]"
 
 
+def volume_folder(module: AnsibleModule, volume: str) -> str:
+    """Return the folder of a volume of root's Podman, empty if there is no such volume."""
+    podman = module.get_bin_path("podman")
+    code, folder, _error = module.run_command([podman, "volume", "inspect", "--format", "{{.Mountpoint}}", volume]) if podman else (1, "", "")
+    return str(folder).strip() if code == 0 else ""
+
+
 def read_members(module: AnsibleModule, listeners: list[dict[str, str | int]]) -> dict[str, Any]:
     """Return what the etcd of the host says. It is asked only if it listens."""
 
@@ -435,7 +443,7 @@ def main() -> None:
         "postgres_clusters": read_own_cluster(Path("/")) if family == "RedHat" else read_clusters(Path("/etc/postgresql")),
         "processor_nproc": len(os.sched_getaffinity(0)),
         "python3": os.path.realpath(python) if python else "",
-        "stack": read_stack(containers=read_containers(module)),
+        "stack": read_stack(containers=read_containers(module), podman=read_podman_data(lambda volume: volume_folder(module, volume))),
         "timers": sorted(path.name for path in Path("/etc/systemd/system").glob("*.timer")),
     }
     program, arguments, read = RPM if family == "RedHat" else DPKG

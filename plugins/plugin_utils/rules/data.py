@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import image_version
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.postgres import own_clusters
 
 #: For each role: the name of its service, the content of its data, and how to copy them.
@@ -18,19 +18,28 @@ SERVICES = {
     "postgres": ("PostgreSQL", "databases", "dump them (pg_dumpall), to load the dump afterwards"),
     "minio": ("MinIO", "artifacts", "copy the bucket (mc mirror)"),
 }
+#: The kinds of places of data: a volume of each program that runs containers.
+VOLUMES = {"docker": "Docker volume", "podman": "Podman volume"}
 
 
-def present_place(section: Mapping[str, Any], in_container: bool, present_clusters: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+def volume_kind(deployment: str) -> str:
+    """Return the kind of the volume that a container of this deployment has, empty for a service."""
+    return VOLUMES.get(CONTAINERS.get(deployment, ""), "")
+
+
+def present_place(section: Mapping[str, Any], deployment: str, present_clusters: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     """Return the place of a store's data, as a kind and a name; both are empty if there are no data.
 
     :param section: The role's section in the fact C(stack) of C(atlas.mlflow.host_facts).
-    :param in_container: Whether the store will run in a container. If a cluster and a volume both exist, the one of this deployment is in use.
+    :param deployment: How the store will run. If there are several places, the one of this deployment is in use.
     :param present_clusters: The clusters of PostgreSQL on the host, from the fact C(postgres_clusters).
     """
-    places = [("volume", str(section.get("volume") or "")), ("folder", str(section.get("folder") or ""))]
+    places = [(VOLUMES["docker"], str(section.get("volume") or "")), (VOLUMES["podman"], str(section.get("podman_volume") or ""))]
+    places += [("folder", str(section.get("folder") or ""))]
     places += [("cluster", f"{cluster['version']}/{cluster['name']}") for cluster in present_clusters if cluster.get("ours")]
     there = [place for place in places if place[1]]
-    return next((place for place in there if (place[0] == "volume") == in_container), there[0] if there else ("", ""))
+    kinds = [volume_kind(deployment)] if volume_kind(deployment) else ["folder", "cluster"]
+    return next((place for place in there if place[0] in kinds), there[0] if there else ("", ""))
 
 
 def data_fault(
@@ -48,7 +57,7 @@ def data_fault(
 
     :param section: The role's section in the fact C(stack) of C(atlas.mlflow.host_facts).
     :param role: C(postgres) or C(minio).
-    :param deployment: C(systemd) or C(container).
+    :param deployment: C(systemd), C(container) or C(podman).
     :param volume: The volume of the container.
     :param folder: The folder of MinIO's service.
     :param image: The image of PostgreSQL.
@@ -57,13 +66,14 @@ def data_fault(
     :param allowed: Whether the user wants other data.
     """
     service, content, copy = SERVICES[role]
-    kind, name = present_place(section, deployment == "container", present_clusters)
-    wanted = ("volume", volume) if deployment == "container" else ("cluster", "") if role == "postgres" else ("folder", posixpath.normpath(folder))
+    kind, name = present_place(section, deployment, present_clusters)
+    of_volume = volume_kind(deployment)
+    wanted = (of_volume, volume) if of_volume else ("cluster", "") if role == "postgres" else ("folder", posixpath.normpath(folder))
     if (kind, posixpath.normpath(name) if kind == "folder" else name) == wanted:
-        written = str(section.get("version") or "")
-        if kind == "volume" and version and written not in ("", version):
+        written = str(section.get("podman_version" if kind == VOLUMES["podman"] else "version") or "")
+        if of_volume and version and written not in ("", version):
             return (
-                f"postgres_image is {image}, of PostgreSQL {version}, and the volume {name} has data of PostgreSQL {written}, which PostgreSQL {version} "
+                f"postgres_image is {image}, of PostgreSQL {version}, and the {kind} {name} has data of PostgreSQL {written}, which PostgreSQL {version} "
                 f"cannot read. Set postgres_image to one of PostgreSQL {written}. To change the version, {copy}, set postgres_container_volume to a new "
                 "name and postgres_allow_data_change to true for one run, run site.yml, and load the dump."
             )
@@ -73,7 +83,7 @@ def data_fault(
     if kind != wanted[0]:
         variable, value = f"{role}_deployment", deployment
     else:
-        variable, value = {"volume": (f"{role}_container_volume", volume), "folder": (f"{role}_data_dir", folder)}[kind]
+        variable, value = (f"{role}_container_volume", volume) if of_volume else (f"{role}_data_dir", folder)
     if kind == wanted[0] == "folder":
         copy = "stop minio.service, move the folder"
     return (
@@ -92,11 +102,12 @@ def pool_fault(section: Mapping[str, Any], host: str, pools: Sequence[Sequence[M
     """
     present = [[(urlsplit(url).hostname, urlsplit(url).path) for url in args] for args in section.get("pools") or []]
     wanted = [[(str(one["address"]).strip("[]").lower(), drive) for one in hosts for drive in one["drives"]] for hosts in pools]
-    if allowed or wanted and wanted[: len(present)] == present and not (section.get("folder") or section.get("volume")):
+    alone = present_place(section, "systemd", [])
+    if allowed or wanted and wanted[: len(present)] == present and not alone[0]:
         return ""
     if not present:
-        place = f"the volume {section['volume']}" if section.get("volume") else section.get("folder")
-        if not place:
+        place = alone[1] if alone[0] == "folder" else f"the {alone[0]} {alone[1]}"
+        if not alone[0]:
             return ""
         return (
             f"The group minio has {sum(map(len, pools))} hosts, and MinIO has its data on {host} alone, in {place}: the format of one drive, which cannot grow "
