@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import matches, matching
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import defaults_of
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, defaults_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import SECRETS
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import Hosts, aliases, stack_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import topology_hosts
@@ -46,7 +46,7 @@ def holders(hostvars: Hosts, groups: Mapping[str, list[str]], name: str) -> dict
                 continue
             if name in OF_USERS and str(variables.get("mlflow_server_auth", AUTH)) == "none":
                 continue
-            if name == "postgres_superuser_password" and variables.get("postgres_deployment", variables.get("atlas_mlflow_deployment")) != "container":
+            if name == "postgres_superuser_password" and variables.get("postgres_deployment", variables.get("atlas_mlflow_deployment")) not in CONTAINERS:
                 continue
             if name in OF_A_STORE:
                 store_group, store, own_variable = OF_A_STORE[name]

@@ -46,8 +46,9 @@ def cluster_is_of_packages(given: RoleSettings) -> str:
     if not members(given) or not given.in_container:
         return ""
     return (
-        "postgres_deployment is container, and the group postgres has several hosts. Patroni starts, stops and rewinds PostgreSQL as its own process, which "
-        "an image of PostgreSQL alone does not have. Set postgres_deployment to systemd for the group postgres; the tracking servers may be containers."
+        f"postgres_deployment is {given.deployment}, and the group postgres has several hosts. Patroni starts, stops and rewinds PostgreSQL as its own "
+        "process, which an image of PostgreSQL alone does not have. Set postgres_deployment to systemd for the group postgres; the tracking servers may be "
+        "containers."
     )
 
 

@@ -98,7 +98,7 @@ def postgres_has_no_repository(given: RoleSettings) -> str:
     if not given.in_container or repository == "distribution":
         return ""
     return (
-        f"postgres_repository is {repository}, and postgres_deployment is container, whose image holds PostgreSQL. Remove postgres_repository, or set "
+        f"postgres_repository is {repository}, and postgres_deployment is {given.deployment}, whose image holds PostgreSQL. Remove postgres_repository, or set "
         "postgres_deployment to systemd."
     )
 
@@ -132,4 +132,4 @@ def minio_image_is_for_a_container(given: RoleSettings) -> str:
     image = given.text("minio_image")
     if not image or given.in_container:
         return ""
-    return f"minio_image is {image}, and minio_deployment is systemd, which runs no image. Set minio_deployment to container."
+    return f"minio_image is {image}, and minio_deployment is systemd, which runs no image. Set minio_deployment to container or podman."

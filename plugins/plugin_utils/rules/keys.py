@@ -58,7 +58,7 @@ def postgres_password_is_long(given: RoleSettings) -> str:
 
 def superuser_password_is_long(given: RoleSettings) -> str:
     """The administrator's password of a PostgreSQL in a container is long."""
-    return length_fault(given, "postgres_superuser_password", ", and postgres_deployment is container") if given.in_container else ""
+    return length_fault(given, "postgres_superuser_password", f", and postgres_deployment is {given.deployment}") if given.in_container else ""
 
 
 def minio_passwords_are_long(given: RoleSettings) -> str:

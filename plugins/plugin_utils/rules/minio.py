@@ -142,8 +142,8 @@ def pool_runs_as_a_service(given: RoleSettings) -> str:
     if not pools_of(given) or not given.in_container:
         return ""
     return (
-        "minio_deployment is container, and the group minio has several hosts. A member of a pool finds itself in the pool by the host's own address, which "
-        "a container on Docker's network does not have. Set minio_deployment to systemd for the hosts of the group minio."
+        f"minio_deployment is {given.deployment}, and the group minio has several hosts. A member of a pool finds itself in the pool by the host's own "
+        "address, which a container on a network of its own does not have. Set minio_deployment to systemd for the hosts of the group minio."
     )
 
 

@@ -24,8 +24,9 @@ def pgbouncer_is_of_packages(given: RoleSettings) -> str:
     if not _wanted(given) or not given.in_container:
         return ""
     return (
-        "postgres_pgbouncer is true, and postgres_deployment is container. PgBouncer comes from the packages, and uses the socket of a PostgreSQL of packages "
-        "on its host. Set postgres_deployment to systemd for the group postgres (the tracking servers may be containers), or leave postgres_pgbouncer out."
+        f"postgres_pgbouncer is true, and postgres_deployment is {given.deployment}. PgBouncer comes from the packages, and uses the socket of a PostgreSQL of "
+        "packages on its host. Set postgres_deployment to systemd for the group postgres (the tracking servers may be containers), or leave "
+        "postgres_pgbouncer out."
     )
 
 

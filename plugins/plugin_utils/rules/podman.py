@@ -13,6 +13,8 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 NEEDED = (4, 9)
 #: The Podman of supported distributions in which it is too old, by the name in os-release(5) and the release.
 OLDER = {("debian", "12"): "4.3.1", ("ubuntu", "22.04"): "3.4.4"}
+#: The name of a volume. Quadlet takes one that ends with .volume for a unit of its own.
+VOLUME = r"[A-Za-z0-9][A-Za-z0-9_.-]*(?<!\.volume)"
 #: Characters of a path that Quadlet or systemd read as something else.
 SPECIAL = re.compile(r"[\s:,\"'\\$%]")
 
@@ -58,15 +60,36 @@ def podman_has_no_bundle(given: RoleSettings) -> str:
     )
 
 
-def mlflow_listens_on_ipv4(given: RoleSettings) -> str:
-    """The network of Podman's containers has IPv4 alone, so a port of an IPv6 address leads nowhere."""
-    address = given.text("mlflow_server_host")
-    if given.deployment != "podman" or ":" not in address:
+def _ipv6_fault(given: RoleSettings, name: str, addresses: list[str]) -> str:
+    """Return a sentence if a container of Podman would listen on IPv6. The network of its containers has IPv4 alone, so that port would lead nowhere."""
+    wrong = [address for address in addresses if ":" in address]
+    if given.deployment != "podman" or not wrong:
         return ""
-    return (
-        f"mlflow_server_host is {address}, and the network of Podman's containers has no IPv6. Set an IPv4 address, or 0.0.0.0 for all. A proxy in front of "
-        "the server may listen on IPv6."
-    )
+    return f"{name} is {', '.join(wrong)}, and the network of Podman's containers has no IPv6. Set an IPv4 address, or 0.0.0.0 for all."
+
+
+def mlflow_listens_on_ipv4(given: RoleSettings) -> str:
+    """The tracking server listens on IPv4."""
+    fault = _ipv6_fault(given, "mlflow_server_host", [given.text("mlflow_server_host")])
+    return fault and f"{fault} A proxy in front of the server may listen on IPv6."
+
+
+def postgres_listens_on_ipv4(given: RoleSettings) -> str:
+    """PostgreSQL listens on IPv4."""
+    return _ipv6_fault(given, "postgres_listen_addresses", [str(address) for address in given.items("postgres_listen_addresses")])
+
+
+def minio_listens_on_ipv4(given: RoleSettings) -> str:
+    """MinIO listens on IPv4."""
+    return _ipv6_fault(given, "minio_listen_address", [given.text("minio_listen_address")])
+
+
+def volume_is_a_name(given: RoleSettings) -> str:
+    """The data of a store are on a volume, and not in a folder of this path: Podman would mount the folder, and nobody would remove or look for it."""
+    name = f"{given.role}_container_volume"
+    if given.deployment != "podman" or re.fullmatch(VOLUME, given.text(name)):
+        return ""
+    return f"{name} is {given.text(name)}. Set a name of letters, digits, and the characters _ . - after the first."
 
 
 def mlflow_folders_are_plain(given: RoleSettings) -> str:

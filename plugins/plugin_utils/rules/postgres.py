@@ -12,7 +12,7 @@ from ansible.module_utils.common.text.formatters import bytes_to_human
 from ansible.module_utils.compat.version import LooseVersion
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import DEFAULT, RESERVED, max_connections, pooled_connections
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters, major_version
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.cluster import quorum
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import LENGTH
 
@@ -171,9 +171,9 @@ def upgrade_is_not_of_an_image(given: RoleSettings) -> str:
     if not given.in_container:
         return ""
     return (
-        "postgres_deployment is container, and an image holds the programs of one major version, where an upgrade takes those of two. Dump the database "
-        f"(docker exec {given.text('postgres_container_name')} pg_dumpall), set postgres_image to the new version, postgres_container_volume to a new "
-        "name and postgres_allow_data_change to true for one run, run site.yml, and load the dump."
+        f"postgres_deployment is {given.deployment}, and an image holds the programs of one major version, where an upgrade takes those of two. Dump the "
+        f"database ({CONTAINERS[given.deployment]} exec {given.text('postgres_container_name')} pg_dumpall), set postgres_image to the new version, "
+        "postgres_container_volume to a new name and postgres_allow_data_change to true for one run, run site.yml, and load the dump."
     )
 
 

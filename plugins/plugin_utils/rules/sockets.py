@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import UNITS
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener, collide
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters, major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
@@ -90,6 +91,11 @@ def port_taken(given: RoleSettings, address: str | list[str], own: Iterable[str]
     return f"{given.role}_port is {port}, and {'; '.join(found)}. Stop that process, or set another port{way}" if found else ""
 
 
+def container_owners(given: RoleSettings) -> list[str]:
+    """Return what has the ports of a store's container: its unit with Podman, or Docker's process for the container."""
+    return [UNITS[given.role]] if given.deployment == "podman" else [f"container {given.text(f'{given.role}_container_name')}"]
+
+
 def mlflow_listens_on_an_address(given: RoleSettings) -> str:
     """The tracking server listens on an IP address."""
     return address_fault("mlflow_server_host", given.text("mlflow_server_host"))
@@ -132,7 +138,7 @@ def postgres_port_is_one(given: RoleSettings) -> str:
 def postgres_port_is_free(given: RoleSettings) -> str:
     """Nothing else has PostgreSQL's port, except a cluster that will be upgraded."""
     if given.in_container:
-        own = [f"container {given.text('postgres_container_name')}"]
+        own = container_owners(given)
     else:
         version = major_version(given.text("postgres_version"), given.facts)
         former = clusters(given.facts, version)["former"].get("version", "")
@@ -157,8 +163,8 @@ def minio_ports_are_two(given: RoleSettings) -> str:
 
 def minio_port_is_free(given: RoleSettings) -> str:
     """Nothing else has MinIO's port."""
-    own = f"container {given.text('minio_container_name')}" if given.in_container else "minio.service"
-    return port_taken(given, given.text("minio_listen_address"), [own], f". {STAY}: copy the bucket (mc mirror), and stop the old one.")
+    own = container_owners(given) if given.in_container else ["minio.service"]
+    return port_taken(given, given.text("minio_listen_address"), own, f". {STAY}: copy the bucket (mc mirror), and stop the old one.")
 
 
 def haproxy_listens_on_an_address(given: RoleSettings) -> str:

@@ -71,7 +71,8 @@ def _missing_on_el(given: RoleSettings) -> Iterator[str]:
     if role in ("metrics", "prometheus"):
         yield f"{here}, which has no packages of Prometheus and its exporters. Set atlas_mlflow_metrics to false. {OTHER_HOST}"
     if role in ("mlflow_server", "postgres", "minio") and given.in_container:
-        yield f"{role}_deployment is container, and {here}, which has no package of Docker. Set {role}_deployment to systemd."
+        lacking = "which has no package of Docker" if given.deployment == "container" else "where a container of Podman was never tried"
+        yield f"{role}_deployment is {given.deployment}, and {here}, {lacking}. Set {role}_deployment to systemd."
     if role == "etcd" or (role == "postgres" and given.items("postgres_members")):
         yield f"The group postgres has several hosts, and {here}, which has no packages of Patroni and etcd. Leave one host in the group. {OTHER_HOST}"
     if role == "postgres":

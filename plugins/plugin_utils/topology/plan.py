@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import UNITS
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.metrics import targets
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import HAPROXY_METRICS_PORT, ArtifactStore, TrackingServer
@@ -110,6 +111,8 @@ def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
     others = any(one.users_clients for one in stack.databases if one.name == host.name)
     return {
         "container_postgres": bool(database and database.in_container),
+        "postgres_container_engine": database.engine if database else "",
+        "postgres_container_unit": UNITS[database.ROLE] if database and database.engine == "podman" else "",
         "postgres_container_name": database.container_name if database and database.in_container else "",
         "postgres_container_user": database.host.text("postgres_container_user") if database else "",
         "postgres_port": database.port if database else 0,

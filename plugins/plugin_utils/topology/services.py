@@ -99,13 +99,18 @@ class Service:
         return self.host.in_container(self.ROLE)
 
     @property
+    def engine(self) -> str:
+        """Return the program that runs the container of the service, empty if there is none."""
+        return self.host.engine(self.ROLE)
+
+    @property
     def port(self) -> int:
         """Return the port of the service on the host."""
         return self.host.number(f"{self.ROLE}_port")
 
     @property
     def network(self) -> str:
-        """Return the Docker network of the service's container, on which containers reach each other by their names."""
+        """Return the network of the service's container, on which containers reach each other by their names."""
         return self.host.text(f"{self.ROLE}_container_network")
 
     @property
