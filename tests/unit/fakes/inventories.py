@@ -40,7 +40,7 @@ PUBLIC_NAMES = ("mlflow.example.com", "ML.Corp", "Bücher.example", "ml.", "10.8
 SWITCHES: dict[str, list[Any]] = {
     "atlas_mlflow_tls": [True, False],
     "atlas_mlflow_firewall": [True, False],
-    "atlas_mlflow_deployment": ["systemd", "container"],
+    "atlas_mlflow_deployment": ["systemd", "container", "podman"],
     "atlas_mlflow_container_network": ["team"],
     "atlas_mlflow_metrics": [True, False],
     "atlas_mlflow_metrics_clients": [["10.8.0.9"]],
@@ -63,7 +63,7 @@ SETTINGS: dict[str, dict[str, list[Any]]] = {
     },
     "postgres": {
         "postgres_port": [5432, 6432],
-        "postgres_deployment": ["systemd", "container"],
+        "postgres_deployment": ["systemd", "container", "podman"],
         "postgres_container_name": ["database"],
         "postgres_database": ["tracking"],
         "postgres_user": ["m@corp"],
@@ -72,7 +72,7 @@ SETTINGS: dict[str, dict[str, list[Any]]] = {
     },
     "minio": {
         "minio_port": [9000, 9100],
-        "minio_deployment": ["systemd", "container"],
+        "minio_deployment": ["systemd", "container", "podman"],
         "minio_container_name": ["bucket-store"],
         "minio_listen_address": ["0.0.0.0"],
         "minio_bucket": ["tracking"],

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack
 from ansible_collections.atlas.mlflow.plugins.module_utils import stack
-from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import MARKS, read_container_data
+from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import MARKS, UNITS, read_container_data, read_podman_data
+from ansible_collections.atlas.mlflow.plugins.module_utils.quadlet import quadlet_file
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.data import data_fault
+from in_process import role_variables
 
 
 def container(role: str, volume: str, folder: Path, runs: bool = True, created: str = "2026-05-04T00:00:00Z", target: str = "") -> dict[str, Any]:
@@ -76,9 +78,14 @@ OURS = [{"version": "17", "name": "main", "ours": True}]
             "minio",
             {"volume": "old"},
             {"deployment": "container", "volume": "new"},
-            ["minio_container_volume is new", "the volume old", "minio_allow_data_change"],
+            ["minio_container_volume is new", "the Docker volume old", "minio_allow_data_change"],
         ),
-        ("minio", {"volume": "old"}, {"deployment": "systemd", "folder": "/var/lib/minio"}, ["minio_deployment is systemd", "the volume old", "mc mirror"]),
+        (
+            "minio",
+            {"volume": "old"},
+            {"deployment": "systemd", "folder": "/var/lib/minio"},
+            ["minio_deployment is systemd", "the Docker volume old", "mc mirror"],
+        ),
         ("minio", {"folder": "/srv"}, {"deployment": "container"}, ["minio_deployment is container", "its data in /srv"]),
         ("minio", {"folder": "/srv"}, {"deployment": "systemd", "folder": "/mnt"}, ["minio_data_dir is /mnt", "its data in /srv", "move the folder"]),
         (
@@ -87,8 +94,14 @@ OURS = [{"version": "17", "name": "main", "ours": True}]
             {"deployment": "container", "volume": "new", "version": "17"},
             ["postgres_container_volume is new", "pg_dumpall"],
         ),
-        ("postgres", {"volume": "old"}, {"deployment": "systemd"}, ["postgres_deployment is systemd", "the volume old", "postgres_allow_data_change"]),
+        ("postgres", {"volume": "old"}, {"deployment": "systemd"}, ["postgres_deployment is systemd", "the Docker volume old", "postgres_allow_data_change"]),
         ("postgres", {}, {"deployment": "container", "present_clusters": OURS}, ["postgres_deployment is container", "the cluster 17/main"]),
+        ("postgres", {}, {"deployment": "podman", "present_clusters": OURS}, ["postgres_deployment is podman", "the cluster 17/main"]),
+        ("postgres", {"podman_volume": "old"}, {"deployment": "systemd"}, ["postgres_deployment is systemd", "the Podman volume old", "pg_dumpall"]),
+        ("minio", {"podman_volume": "old"}, {"deployment": "podman", "volume": "new"}, ["minio_container_volume is new", "the Podman volume old"]),
+        # A volume of this name in Docker is another one in Podman.
+        ("minio", {"volume": "data"}, {"deployment": "podman"}, ["minio_deployment is podman", "the Docker volume data"]),
+        ("minio", {"podman_volume": "data"}, {"deployment": "container"}, ["minio_deployment is container", "the Podman volume data"]),
     ],
 )
 def test_settings_that_leave_the_data_are_refused_unless_it_is_meant(role: str, section: dict[str, str], wanted: dict[str, Any], words: list[str]) -> None:
@@ -96,6 +109,40 @@ def test_settings_that_leave_the_data_are_refused_unless_it_is_meant(role: str, 
     fault = data_fault(section, role, **given)
     assert [word for word in words if word not in fault] == []
     assert data_fault(section, role, **given, allowed=True) == ""
+
+
+def test_a_volume_of_podman_of_another_version_is_refused() -> None:
+    section = {"podman_volume": "data", "podman_version": "17", "version": "18"}
+    fault = data_fault(section, "postgres", "podman", "data", image="postgres:18", version="18", allowed=True)
+    assert "postgres_image is postgres:18" in fault and "the Podman volume data has data of PostgreSQL 17" in fault
+
+
+def test_the_description_of_a_container_of_podman_tells_its_volume(tmp_path: Path) -> None:
+    """Podman removes a container that stops, and the description stays."""
+    written = {"postgres": "Volume=/etc/x:/run/secrets/x:ro\nVolume=mine:/var/lib/postgresql/data\n", "minio": "Volume=kept:/data\n"}
+    for role, text in written.items():
+        path = tmp_path / quadlet_file(UNITS[role])[1:]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"[Container]\n{text}")
+    (tmp_path / "PG_VERSION").write_text("17\n")
+    asked: list[str] = []
+
+    def folder_of(volume: str) -> str:
+        asked.append(volume)
+        return str(tmp_path) if volume == "mine" else ""
+
+    found = read_podman_data(folder_of, tmp_path)
+    assert found == {"postgres": {"podman_volume": "mine", "podman_version": "17"}}
+    assert asked == ["mine", "kept"]
+    (tmp_path / MARKS["postgres"][1:]).parent.mkdir(parents=True)
+    (tmp_path / MARKS["postgres"][1:]).write_text("canary\n")
+    assert stack.read_stack(tmp_path, podman=found)["postgres"]["podman_volume"] == "mine"
+    assert read_podman_data(folder_of, tmp_path / "elsewhere") == {}
+
+
+def test_the_roles_write_the_units_that_are_looked_for() -> None:
+    named = {role: role_variables(role, {})[f"_{role}_podman_unit"] for role in UNITS}
+    assert named == UNITS
 
 
 @pytest.mark.parametrize("allowed", [False, True])
@@ -117,6 +164,10 @@ def test_a_volume_of_another_version_is_refused_in_any_case(written: str, versio
         ("postgres", {"volume": "data", "version": ""}, {"deployment": "container", "version": "17"}),
         ("postgres", {"secrets": {}}, {"deployment": "container", "version": "17"}),
         ("postgres", {}, {"deployment": "systemd", "present_clusters": OURS}),
+        ("postgres", {"podman_volume": "data", "podman_version": "17"}, {"deployment": "podman", "version": "17"}),
+        ("minio", {"podman_volume": "data"}, {"deployment": "podman"}),
+        ("minio", {"podman_volume": "left", "volume": "data"}, {"deployment": "container"}),
+        ("minio", {"podman_volume": "data", "volume": "left"}, {"deployment": "podman"}),
         # Both were moved, and what was left is still there.
         ("postgres", {"volume": "left"}, {"deployment": "systemd", "present_clusters": OURS}),
         ("postgres", {"volume": "data"}, {"deployment": "container", "present_clusters": OURS}),

@@ -307,6 +307,39 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("mlflow_server", {**PODMAN, "atlas_mlflow_bundle": "/srv/bundle.tar"}, ["mlflow_server_deployment is podman, and atlas_mlflow_bundle is set"]),
     ("mlflow_server", {**PODMAN, "mlflow_server_host": "::"}, ["mlflow_server_host is ::", "has no IPv6", "0.0.0.0"]),
+    *(
+        case
+        for role, address, others in (("postgres", {"postgres_listen_addresses": ["::1"]}, "minio"), ("minio", {"minio_listen_address": "::"}, "postgres"))
+        for case in (
+            (
+                role,
+                {f"{role}_deployment": "podman", "ansible_facts": {**FACTS, **BOOKWORM}},
+                [f"{role}_deployment is podman", "Debian GNU/Linux 12 (bookworm) has Podman 4.3.1", f"{role}_deployment to container"],
+            ),
+            (
+                role,
+                {f"{role}_deployment": "podman", "_atlas_mlflow_plan": {"container_engines": {role: "podman", others: "docker"}}},
+                [f"{role}_deployment is podman, and {others}_deployment is container on the same host", "to container or systemd"],
+            ),
+            (role, {f"{role}_deployment": "podman", "atlas_mlflow_bundle": "/srv/bundle.tar"}, [f"{role}_deployment is podman, and atlas_mlflow_bundle"]),
+            (role, {f"{role}_deployment": "podman", **address}, [f"{next(iter(address))} is ::", "has no IPv6", "0.0.0.0"]),
+            (
+                role,
+                {f"{role}_deployment": "podman", f"{role}_container_volume": "/srv/data"},
+                [f"{role}_container_volume is /srv/data", "Set a name of letters"],
+            ),
+            (
+                role,
+                {f"{role}_deployment": "podman", "ansible_facts": {"stack": {role: {"volume": f"atlas-{role}-data"}}}},
+                [f"{role}_deployment is podman", f"the Docker volume atlas-{role}-data", f"{role}_allow_data_change"],
+            ),
+            (
+                role,
+                {f"{role}_deployment": "container", "ansible_facts": {"stack": {role: {"podman_volume": f"atlas-{role}-data"}}}},
+                [f"{role}_deployment is container", f"the Podman volume atlas-{role}-data", f"{role}_allow_data_change"],
+            ),
+        )
+    ),
     ("mlflow_server", {**PODMAN, "mlflow_server_data_dir": "/srv/all runs"}, ["mlflow_server_data_dir has the folder /srv/all runs", "without spaces"]),
     (
         "mlflow_server",
@@ -567,12 +600,12 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "minio",
         {"minio_deployment": "container", "minio_container_volume": "new", "ansible_facts": {"stack": {"minio": {"volume": "atlas-minio-data"}}}},
-        ["minio_container_volume is new", "the volume atlas-minio-data", "minio_allow_data_change"],
+        ["minio_container_volume is new", "the Docker volume atlas-minio-data", "minio_allow_data_change"],
     ),
     (
         "postgres",
         {"postgres_deployment": "container", "postgres_container_volume": "new", "ansible_facts": {"stack": {"postgres": {"volume": "atlas-postgres-data"}}}},
-        ["postgres_container_volume is new", "the volume atlas-postgres-data", "postgres_allow_data_change"],
+        ["postgres_container_volume is new", "the Docker volume atlas-postgres-data", "postgres_allow_data_change"],
     ),
     *(
         (
