@@ -23,6 +23,7 @@ import fcntl
 import json
 import os
 import pwd
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -299,6 +300,20 @@ def differences(stored: Counts, source: Counts, later: Counts | None = None) -> 
     return found
 
 
+#: How Docker and Podman say that a container has ended. Podman removes it then.
+ENDED = ("is not running", "no such container", "container state improper")
+
+
+def like_quadlet(text: str) -> list[str]:
+    """Return the options, and last the image, with which C(podman run) makes a container with the volumes, folders and network of another one.
+
+    :param text: The description of the other one, of which Quadlet makes its unit.
+    """
+    found = re.findall(r"^(Volume|Network|User|Image)=(.*)$", text, re.MULTILINE)
+    options = [word for key, value in found if key != "Image" for word in (f"--{key.lower()}", value)]
+    return [*options, *(value for key, value in found if key == "Image")]
+
+
 class Postgres:
     """A PostgreSQL of this host, as a service or in a container, with backups by pgBackRest. pgBackRest runs in the same place as PostgreSQL."""
 
@@ -307,6 +322,9 @@ class Postgres:
         given = settings["postgres"]
         self.service = given["service"]
         self.container = given.get("container", "")
+        #: The program that runs the container, and with Podman the unit of the container and its description.
+        self.engine, self.unit = given.get("engine") or "docker", given.get("unit", "")
+        self.quadlet = Path(given.get("quadlet", ""))
         #: The owner of PostgreSQL's files: an account of the host, or numbers that are an account in the container.
         self.owner: list[Any] = [int(number) for number in given["user"].split(":")] if self.container else ["postgres", "postgres"]
         #: A folder with the same path on the host and in the container.
@@ -322,7 +340,7 @@ class Postgres:
     def inside(self, argv: list[str]) -> str:
         """Run a command as PostgreSQL's user, in its container if it has one."""
         if self.container:
-            return run(["docker", "exec", "--user", str(self.owner[0]), self.container, *argv])
+            return run([self.engine, "exec", "--user", str(self.owner[0]), self.container, *argv])
         return run(argv, "postgres")
 
     def psql(self, query: str, database: str = "postgres", port: str = "", socket: str = "") -> str:
@@ -478,7 +496,7 @@ class Postgres:
             except BackupError as error:
                 # A container runs before its PostgreSQL answers. A container that has ended never answers.
                 said = str(error)
-                if not self.container or "is not running" in said:
+                if not self.container or any(words in said for words in ENDED):
                     raise
             if time.monotonic() > deadline:
                 raise BackupError(f"PostgreSQL has not come back after {RECOVERY_TIMEOUT} s, see {log}. {said}")
@@ -501,7 +519,13 @@ class Postgres:
         target = ["--type=time", f"--target={moment}"] if moment else ["--type=name", f"--target={point['name']}"]
         # By default, pgBackRest uses the last backup before a moment, even if it is on a time line that an earlier restore has left.
         restore = [f"--stanza={STANZA}", "--delta", *target, f"--set={point['backup']}", "--target-action=promote", "restore"]
-        if self.container:
+        if self.container and self.unit:
+            run(["systemctl", "stop", self.unit])
+            # The unit has removed its container.
+            *same, image = like_quadlet(self.quadlet.read_text(encoding="utf-8"))
+            run([self.engine, "run", "--rm", "--pull", "never", *same, "--read-only", "--entrypoint", "pgbackrest", image, *restore])
+            run(["systemctl", "start", self.unit])
+        elif self.container:
             network, image = run(["docker", "inspect", "--format", "{{.HostConfig.NetworkMode}} {{.Image}}", self.container]).split()
             run(["docker", "stop", self.container])
             # A new container with the volumes and folders of this one.
@@ -512,7 +536,7 @@ class Postgres:
             run(["systemctl", "stop", self.service])
             run(["pgbackrest", *restore], "postgres")
             run(["systemctl", "start", self.service])
-        self._wait(f"docker logs {self.container}" if self.container else f"the journal of {self.service}")
+        self._wait(f"docker logs {self.container}" if self.container and not self.unit else f"the journal of {self.unit or self.service}")
         # There are no counts for a moment between two points.
         if moment or "counts" not in point:
             return []

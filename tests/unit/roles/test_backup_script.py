@@ -472,13 +472,37 @@ def test_a_postgres_in_a_container_is_restored_beside_it_and_started_again(conta
     assert {"--delta", "--type=name", "--target=atlas-1", "--set=20260504-023000F", "restore"} <= set(restore)
 
 
-def test_a_container_that_has_ended_is_not_waited_for(program: ModuleType, contained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_postgres_in_podman_is_restored_in_its_place_and_started_again(program: ModuleType, contained: Any, tmp_path: Path) -> None:
+    """The unit removes its container when it stops, so the description tells what the container had."""
+    quadlet = tmp_path / "atlas-postgres.container"
+    quadlet.write_text(
+        "[Container]\nContainerName=atlas-postgres\nImage=localhost/atlas-mlflow/postgres-backup:1\nUser=999:999\nNetwork=atlas-network\n"
+        "Volume=atlas-postgres-data:/var/lib/postgresql/data\nVolume=/srv/backup:/srv/backup\nVolume=/etc/x:/etc/pgbackrest:ro\n"
+    )
+    contained.side.engine, contained.side.unit, contained.side.quadlet = "podman", "atlas-postgres.service", quadlet
+    contained.answers = {"pg_is_in_recovery": "f\n"}
+    assert contained.side.restore({"name": "atlas-1", "backup": "20260504-023000F"}, "") == []
+    stop, restore, start, asked = contained.ran
+    assert (stop, start) == (["systemctl", "stop", "atlas-postgres.service"], ["systemctl", "start", "atlas-postgres.service"])
+    assert restore[:5] == ["podman", "run", "--rm", "--pull", "never"] and asked[:4] == ["podman", "exec", "--user", str(os.getuid())]
+    assert [restore[at + 1] for at, word in enumerate(restore) if word == "--volume"] == [
+        "atlas-postgres-data:/var/lib/postgresql/data",
+        "/srv/backup:/srv/backup",
+        "/etc/x:/etc/pgbackrest:ro",
+    ]
+    assert restore[restore.index("--user") + 1] == "999:999" and restore[restore.index("--network") + 1] == "atlas-network"
+    assert restore[restore.index("--entrypoint") :][:3] == ["--entrypoint", "pgbackrest", "localhost/atlas-mlflow/postgres-backup:1"]
+    assert {"--delta", "--target=atlas-1", "restore"} <= set(restore)
+
+
+@pytest.mark.parametrize("said", ["Container 4711 is not running", "container state improper", 'no container with name or ID "x" found: no such container'])
+def test_a_container_that_has_ended_is_not_waited_for(program: ModuleType, contained: Any, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     def ended(_argv: list[str]) -> str:
-        raise program.BackupError("docker exec ended with 1:\nError response from daemon: Container 4711 is not running")
+        raise program.BackupError(f"docker exec ended with 1:\nError: {said}")
 
     contained.answers = {"inspect": "atlas-network sha256:c0ffee\n"}
     monkeypatch.setattr(contained.side, "inside", ended)
-    with pytest.raises(program.BackupError, match="is not running"):
+    with pytest.raises(program.BackupError, match=said):
         contained.side.restore({"name": "atlas-1", "backup": "20260504-023000F"}, "2026-05-04 12:00:00+00:00")
 
 
