@@ -129,13 +129,15 @@ def webhooks(client: Host, url: str, times: int = 8) -> set[tuple[int, tuple[str
 
 def query(postgres: Host, sql: str) -> str:
     """Return what PostgreSQL answers its own administrator."""
-    runner = "docker exec --user 999 atlas-postgres" if in_container(postgres, "atlas-postgres") else "sudo -u postgres"
+    engine = engine_of(postgres, "atlas-postgres")
+    runner = f"{engine} exec --user 999 atlas-postgres" if engine else "sudo -u postgres"
     return postgres.check_output(f"{runner} psql --username postgres --no-psqlrc --tuples-only --no-align --dbname mlflow --command %s", sql)
 
 
-def in_container(host: Host, name: str) -> bool:
-    """Say whether a container of this name runs on a host."""
-    return host.run("docker inspect --format '{{.State.Running}}' %s", name).stdout.strip() == "true"
+def engine_of(host: Host, name: str) -> str:
+    """Return the program that runs a container of this name on a host, docker or podman; empty if there is no such container."""
+    engines = ("docker", "podman")
+    return next((engine for engine in engines if host.run(f"{engine} inspect --format '{{{{.State.Running}}}}' %s", name).stdout.strip() == "true"), "")
 
 
 def service_of(host: Host) -> Service:
@@ -249,7 +251,7 @@ def run_python(host: Host, script: str, given: Any, python: str = "python3", env
 def minio_endpoint(minio: Host) -> str:
     """Return the URL by which MinIO's own host reaches it."""
     # A certificate of a company's is for no address of loopback.
-    address = "localhost:9000" if authority() else "127.0.0.1:9000" if in_container(minio, "atlas-minio") else next(iter(listening(minio, "minio")))
+    address = "localhost:9000" if authority() else "127.0.0.1:9000" if engine_of(minio, "atlas-minio") else next(iter(listening(minio, "minio")))
     return f"http{'s' * bool(authority())}://{address}"
 
 

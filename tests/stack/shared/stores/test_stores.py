@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from stack.support import Service, ask, base_url, in_container, minio_endpoint, query, run_boto
+from stack.support import Service, ask, base_url, engine_of, minio_endpoint, query, run_boto
 from testinfra.host import Host
 
 
@@ -31,7 +31,9 @@ def test_postgresql_holds_the_run(postgres: Host, run_with_artifact: dict[str, s
 
 def test_minio_holds_the_object(minio: Host, run_with_artifact: dict[str, str]) -> None:
     # A small object stands whole in its own xl.meta.
-    data = "/var/lib/docker/volumes/atlas-minio-data/_data" if in_container(minio, "atlas-minio") else "/var/lib/minio"
+    volumes = {"docker": "/var/lib/docker/volumes", "podman": "/var/lib/containers/storage/volumes"}
+    engine = engine_of(minio, "atlas-minio")
+    data = f"{volumes[engine]}/atlas-minio-data/_data" if engine else "/var/lib/minio"
     found = minio.run("grep --text --fixed-strings --count %s %s", run_with_artifact["marker"], f"{data}/mlflow/{run_with_artifact['key']}/xl.meta")
     assert found.rc == 0 and int(found.stdout) >= 1, found
 
@@ -45,7 +47,8 @@ def test_the_owner_has_no_rights_beyond_its_database(postgres: Host) -> None:
 
 
 def test_a_login_with_a_wrong_password_is_refused(postgres: Host) -> None:
-    inside = "docker exec --env PGPASSWORD=wrong-password atlas-postgres" if in_container(postgres, "atlas-postgres") else "env PGPASSWORD=wrong-password"
+    engine = engine_of(postgres, "atlas-postgres")
+    inside = f"{engine} exec --env PGPASSWORD=wrong-password atlas-postgres" if engine else "env PGPASSWORD=wrong-password"
     refused = postgres.run(f"{inside} psql --host 127.0.0.1 --username mlflow --dbname mlflow --command 'SELECT 1'")
     assert refused.rc != 0 and "password authentication failed" in refused.stderr
 
@@ -78,7 +81,7 @@ print(json.dumps({
     another = f"another-{uuid.uuid4().hex}"
     # In a container it has signs that a shell, systemd and YAML each read otherwise: see molecule/containers, where Molecule makes one $ of two, and
     # Ansible leaves the two backslashes.
-    root_password = secrets["minio_root_password"] + ('$A"`\\\\' if in_container(minio, "atlas-minio") else "")
+    root_password = secrets["minio_root_password"] + ('$A"`\\\\' if engine_of(minio, "atlas-minio") else "")
     as_root = run_boto(minio, script, [endpoint, "atlas-root", root_password, another])
     assert as_root == {"own": "allowed", "make": "allowed", "another": "allowed"}
     as_account = run_boto(minio, script, [endpoint, "mlflow", secrets["minio_secret_key"], another])
