@@ -296,7 +296,8 @@ FAULTS: dict[str, Fault] = {
             "s3-down",
             "artifact store",
             "The S3 endpoint does not answer where the server runs.",
-            "Start it (MinIO of this collection: systemctl start minio, or docker start atlas-minio), or correct MLFLOW_S3_ENDPOINT_URL.",
+            "Start it (MinIO of this collection: systemctl start minio, with Docker docker start atlas-minio, with Podman systemctl start atlas-minio), or "
+            "correct MLFLOW_S3_ENDPOINT_URL.",
         ),
         Fault(
             "s3-wrong-key",

@@ -28,7 +28,7 @@ BOOT = (
 STORES_TIMEOUT = 12  # seconds for both stores together
 PROXIES = (containers.PROXY, "conmon", "rootlessport", "slirp4netns", "pasta", "pasta.avx2", "exe")  # exe is Podman's name for rootlessport
 MEMORY_ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory"))
-DATA_FOLDERS = ("/", "/tmp", "/var/lib/mlflow", "/var/lib/postgresql", "/var/lib/pgsql", "/var/lib/minio", "/var/lib/docker")
+DATA_FOLDERS = ("/", "/tmp", "/var/lib/mlflow", "/var/lib/postgresql", "/var/lib/pgsql", "/var/lib/minio", "/var/lib/docker", "/var/lib/containers")
 
 
 def newer_files(paths: list[str], since: float) -> list[str]:
