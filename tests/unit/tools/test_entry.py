@@ -158,12 +158,12 @@ with tempfile.NamedTemporaryFile(suffix=".zip") as file:
 
 
 def module(answer: str) -> str:
-    """Return such a program. Its archive is as long as one of Ansible's."""
+    """Return such a program. Its archive is as long as one of Ansible's, and has no time of its own."""
     padding = base64.b64encode(random.Random(answer).randbytes(10_000)).decode()
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("imported/__init__.py", "")
-        archive.writestr("imported/answer.py", f"ANSWER = {answer}\nPADDING = '{padding}'\n")
+        archive.writestr(zipfile.ZipInfo("imported/__init__.py"), "")
+        archive.writestr(zipfile.ZipInfo("imported/answer.py"), f"ANSWER = {answer}\nPADDING = '{padding}'\n")
     return MODULE.format(archive=base64.b64encode(made.getvalue()).decode())
 
 
