@@ -153,7 +153,7 @@ with tempfile.NamedTemporaryFile(suffix=".zip") as file:
     sys.path.insert(0, file.name)
     from imported import answer
     print(answer.ANSWER, sys.argv, repr(sys.stdin.read()), __name__, __file__, sys.path[1], os.environ.get("SET"))
-    print(os.path.basename(answer.__file__))
+    print(os.path.basename(answer.__file__), answer.__loader__.get_source("imported.answer").split()[2])
 """
 
 
@@ -175,10 +175,10 @@ def shell(python: str = sys.executable) -> list[str]:
 def test_a_module_of_ansible_does_the_same_with_compiled_imports(entry: Entry) -> None:
     folder = entry.folder / "socket-modules"
     by_docker = entry.run(*shell(), given=module("40 + 2"), kept=False).stdout.splitlines()
-    assert by_docker == ["42 [''] '' __main__ <stdin>  None", "answer.py"]
+    assert by_docker == ["42 [''] '' __main__ <stdin>  None", "answer.py 40"]
     for _again in range(2):
         quick = entry.run(*shell(), given=module("40 + 2")).stdout.splitlines()
-        assert quick == [by_docker[0], "answer.pyc"]
+        assert quick == [by_docker[0], "answer.pyc 40"]
         assert len([*folder.iterdir()]) == 1
     # The compiled archive is used again, and another module has another one.
     (archive,) = folder.iterdir()
@@ -192,7 +192,7 @@ def test_a_module_of_ansible_does_the_same_with_compiled_imports(entry: Entry) -
 def test_a_module_runs_as_another_user_and_with_variables(entry: Entry) -> None:
     become = f"/bin/sh -c 'env SET=yes /bin/sh -c '\"'\"'echo BECOME ; {sys.executable}'\"'\"' && sleep 0'"
     done = entry.run("exec", "-i", "host", "/bin/sh", "-c", become, given=module("1"))
-    assert done.stdout.splitlines() == ["BECOME", "1 [''] '' __main__ <stdin>  yes", "answer.pyc"]
+    assert done.stdout.splitlines() == ["BECOME", "1 [''] '' __main__ <stdin>  yes", "answer.pyc 1"]
 
 
 @pytest.mark.parametrize("source", ["print('no archive')", f"archive = '{'A' * 10_000}'; print(len(archive))", "raise SystemExit(3)"])

@@ -22,7 +22,7 @@ UNCHECKED = (1).to_bytes(4, "little") + bytes(8)
 
 
 def compiled(archive: bytes) -> bytes:
-    """Return the archive with compiled code in place of each source file.
+    """Return the archive with compiled code beside each source file. Python prefers it, and a module may read the source, as the diagnosis does.
 
     :raises ValueError: If it is no archive.
     :raises zipfile.BadZipFile: The same.
@@ -34,11 +34,10 @@ def compiled(archive: bytes) -> bytes:
     with zipfile.ZipFile(io.BytesIO(base64.b64decode(archive, validate=True))) as given, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as target:
         for name in given.namelist():
             content = given.read(name)
+            target.writestr(name, content)
             if name.endswith(".py"):
                 code = compile(content, name, "exec", dont_inherit=True)
                 target.writestr(f"{name}c", MAGIC_NUMBER + UNCHECKED + marshal.dumps(code))
-            else:
-                target.writestr(name, content)
     return base64.b64encode(made.getvalue())
 
 
