@@ -38,8 +38,14 @@ def present_place(section: Mapping[str, Any], deployment: str, present_clusters:
     places += [("folder", str(section.get("folder") or ""))]
     places += [("cluster", f"{cluster['version']}/{cluster['name']}") for cluster in present_clusters if cluster.get("ours")]
     there = [place for place in places if place[1]]
-    kinds = [volume_kind(deployment)] if volume_kind(deployment) else ["folder", "cluster"]
+    of_volume = volume_kind(deployment)
+    kinds = [of_volume] if of_volume else ["folder", "cluster"]
     return next((place for place in there if place[0] in kinds), there[0] if there else ("", ""))
+
+
+def place_in_words(kind: str, name: str) -> str:
+    """Return how a message names the place of data: a folder by its path, and all else with its kind."""
+    return name if kind == "folder" else f"the {kind} {name}"
 
 
 def data_fault(
@@ -87,7 +93,7 @@ def data_fault(
     if kind == wanted[0] == "folder":
         copy = "stop minio.service, move the folder"
     return (
-        f"{variable} is {value}, and {service} has its data in {name if kind == 'folder' else f'the {kind} {name}'}: nobody would see the {content} there "
+        f"{variable} is {value}, and {service} has its data in {place_in_words(kind, name)}: nobody would see the {content} there "
         f"any more. If the move is meant, {copy}, and set {role}_allow_data_change to true for one run."
     )
 
@@ -102,17 +108,16 @@ def pool_fault(section: Mapping[str, Any], host: str, pools: Sequence[Sequence[M
     """
     present = [[(urlsplit(url).hostname, urlsplit(url).path) for url in args] for args in section.get("pools") or []]
     wanted = [[(str(one["address"]).strip("[]").lower(), drive) for one in hosts for drive in one["drives"]] for hosts in pools]
-    alone = present_place(section, "systemd", [])
-    if allowed or wanted and wanted[: len(present)] == present and not alone[0]:
+    kind, name = present_place(section, "systemd", [])
+    if allowed or wanted and wanted[: len(present)] == present and not kind:
         return ""
     if not present:
-        place = alone[1] if alone[0] == "folder" else f"the {alone[0]} {alone[1]}"
-        if not alone[0]:
+        if not kind:
             return ""
         return (
-            f"The group minio has {sum(map(len, pools))} hosts, and MinIO has its data on {host} alone, in {place}: the format of one drive, which cannot grow "
-            f"into a pool. Put {host} alone in the group minio again, or put four or more new hosts there in its place and run playbooks/move_stores.yml, "
-            "which copies the artifacts into the pool and switches the tracking servers."
+            f"The group minio has {sum(map(len, pools))} hosts, and MinIO has its data on {host} alone, in {place_in_words(kind, name)}: the format of one "
+            f"drive, which cannot grow into a pool. Put {host} alone in the group minio again, or put four or more new hosts there in its place and run "
+            "playbooks/move_stores.yml, which copies the artifacts into the pool and switches the tracking servers."
         )
     hosts = [", ".join(dict.fromkeys(str(name) for name, _drive in pool)) for pool in present]
     drives = ", ".join(dict.fromkeys(drive for _name, drive in present[0]))

@@ -1,8 +1,7 @@
 """Run commands in a host for `client.py`, one process each, until the host ends.
 
-Needs Python 3.9. Its arguments: the identity of the host, the path of its socket, and the text of `runner.py` as Base64, through which it
-runs modules of Ansible.
-The program that starts it ends once it listens.
+Needs Python 3.9. Its arguments: the identity of the host, the path of its socket, and the text of `runner.py` as Base64, through which it runs modules
+of Ansible. The program that starts it ends once it listens.
 """
 
 import base64
