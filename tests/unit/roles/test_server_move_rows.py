@@ -1,4 +1,4 @@
-"""The rows of a database arrive in another one, or nothing does. A real PostgreSQL is asked on a host, by the tests in tests/stack/shared/move."""
+"""The rows of a database arrive in another one, or nothing does. A real PostgreSQL is asked on a host, by the tests in tests/stack/move_stores."""
 
 from __future__ import annotations
 
