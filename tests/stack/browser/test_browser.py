@@ -21,6 +21,13 @@ KEPT = ("run", "metrics", "artifacts", "diagnosis")
 PICTURES = ROOT / (os.environ.get("PICTURES") or f"{os.environ['MOLECULE_EPHEMERAL_DIRECTORY']}/pictures")
 
 
+def keep(answers: list[dict[str, Any]], names: tuple[str, ...]) -> None:
+    """Write the pictures of these pages."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for one in (one for one in answers if one["name"] in names):
+        (PICTURES / f"{one['name']}.png").write_bytes(base64.b64decode(one["picture"]))
+
+
 @pytest.fixture(scope="module")
 def run(client: Host) -> dict[str, Any]:
     """Return the newest run of the demo."""
@@ -57,9 +64,7 @@ def seen(client: Host, run: dict[str, Any], diagnosis: str) -> dict[str, Any]:
         {"name": "diagnosis", "url": "file:///root/diagnosis.html", "words": ["browser-mlflow", f"{NAME} does not resolve"]},
     ]
     answers = run_python(client, LOOK, {"login": f"https://{login[0]}:{login[1]}@{NAME}/", "pages": pages, "files": {"/root/diagnosis.html": diagnosis}})
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    for one in (one for one in answers if one["name"] in KEPT):
-        (PICTURES / f"{one['name']}.png").write_bytes(base64.b64decode(one["picture"]))
+    keep(answers, KEPT)
     return {one["name"]: one for one in answers}
 
 
