@@ -198,7 +198,13 @@ FAULTS: dict[str, Fault] = {
             "The database's host name does not resolve where the server runs.",
             "Correct the name in the backend store's URI, or the name service.",
         ),
-        Fault("database-down", "database", "The database does not answer.", "Start it, or correct host and port in the backend store's URI."),
+        Fault(
+            "database-down",
+            "database",
+            "The database does not answer.",
+            "Start it (PostgreSQL of this collection: systemctl start postgresql, in a cluster systemctl start patroni, with Docker "
+            "docker start atlas-postgres, with Podman systemctl start atlas-postgres), or correct host and port in the backend store's URI.",
+        ),
         Fault(
             "database-wrong-password",
             "database",
