@@ -321,6 +321,14 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
     return re.sub(r"\s+", " ", done.stdout)
 
 
+def diagnosis(folder: Path) -> tuple[int, list[str], str]:
+    """Run the diagnosis, and return the status of the playbook, the faults that it names, and what it prints."""
+    report = folder / "report.json"
+    done = play(playbook("diagnose", {}, folder), "--extra-vars", f"diagnose_json={report}")
+    checks = [check for part in json.loads(report.read_text()).values() for check in part] if report.exists() else []
+    return done.returncode, sorted({check["fault"] for check in checks if check["verdict"] == "fault"}), done.stdout
+
+
 def play_until(command: list[str], task: str, output: Path, patience: int = PATIENCE) -> subprocess.Popen[bytes]:
     """Run a playbook, and return its process when it comes to a task, for which it has some seconds."""
     with output.open("wb") as log:

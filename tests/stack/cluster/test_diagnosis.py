@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -27,17 +26,9 @@ from parts import (
     synchronous,
     wait_whole,
 )
-from stack.support import hosts_of, play, playbook, stack_hosts
+from stack.support import diagnosis, hosts_of, stack_hosts
 from stack.writing import wait_for
 from testinfra.host import Host
-
-
-def diagnosis(tmp_path: Path) -> tuple[int, list[str], str]:
-    """Return the status of the playbook, the faults that it names, and what it prints."""
-    report = tmp_path / "report.json"
-    done = play(playbook("diagnose", {}, tmp_path), "--extra-vars", f"diagnose_json={report}")
-    checks = [check for part in json.loads(report.read_text()).values() for check in part] if report.exists() else []
-    return done.returncode, sorted({check["fault"] for check in checks if check["verdict"] == "fault"}), done.stdout
 
 
 def replica() -> str:

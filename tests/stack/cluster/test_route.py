@@ -34,9 +34,8 @@ from parts import (
     synchronous,
     wait_whole,
 )
-from stack.support import address_of, hosts_of, play, playbook
+from stack.support import address_of, diagnosis, hosts_of, play, playbook
 from stack.writing import Stack, finish, start, wait_for
-from test_diagnosis import diagnosis
 from testinfra.host import Host
 
 WAYS = ("hosts", "haproxy")

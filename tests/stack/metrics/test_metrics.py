@@ -6,19 +6,17 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 import yaml
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.prometheus import ALERTS, prometheus_rules
 from stack.metrics.alerts import EXAMPLES, promtool_tests
-from stack.support import PATIENCE, PORT, ROOT, address_of, administrator, ask, connect, host_of, open_sockets, play, playbook, run_python, said
+from stack.metrics.prometheus import firing, query, read, wait_for
+from stack.support import PORT, ROOT, address_of, administrator, ask, connect, host_of, open_sockets, play, playbook, run_python, said
 from testinfra.host import Host
 
-PROMETHEUS = "http://127.0.0.1:9090"
 FOLDER = "/etc/atlas-mlflow/prometheus"
 #: Beginnings of the names of metrics in a condition.
 METRIC = re.compile(r"\b(?:mlflow|haproxy|pg|node|minio|atlas_mlflow)_\w+|\bup\b")
@@ -34,31 +32,6 @@ def prometheus() -> Host:
 def metrics_in(expression: str) -> set[str]:
     """Return the names of the metrics in an expression, without the values of labels."""
     return set(METRIC.findall(re.sub(r"'[^']*'|\"[^\"]*\"", "", expression)))
-
-
-def read(prometheus: Host, path: str) -> Any:
-    """Return the data that the API of Prometheus answers."""
-    answer = ask(prometheus, f"{PROMETHEUS}/api/v1/{path}", login=None)
-    assert answer.status == 200, answer
-    return answer.json()["data"]
-
-
-def query(prometheus: Host, expression: str) -> list[tuple[dict[str, str], float]]:
-    """Return the series of an expression with their values."""
-    return [(one["metric"], float(one["value"][1])) for one in read(prometheus, f"query?query={quote(expression)}")["result"]]
-
-
-def wait_for(condition: Callable[[], bool]) -> bool:
-    """Return whether a condition holds within some time."""
-    deadline = time.monotonic() + PATIENCE
-    while not (holds := condition()) and time.monotonic() < deadline:
-        time.sleep(1)
-    return holds
-
-
-def firing(prometheus: Host) -> set[tuple[str, str]]:
-    """Return the names of the alerts that fire, each with its host."""
-    return {(one["labels"]["alertname"], one["labels"].get("instance", "")) for one in read(prometheus, "alerts")["alerts"] if one["state"] == "firing"}
 
 
 def write(host: Host, path: str, text: str) -> None:
