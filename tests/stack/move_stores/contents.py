@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from stack.support import run_python
+from stack.support import ask, run_python
 from testinfra.host import Host
 
+#: The new server, as its own host knows it, and the name and the password of a user.
+URL, ADA = "http://localhost:5001", ("ada", "password-of-ada")
 #: Logs values that SQLite and PostgreSQL store in different ways, and creates a user.
 SEED = """
 import json, math, sys
@@ -94,3 +96,8 @@ class Contents:
         """Create an experiment, and return its number."""
         script = f"import json, mlflow, sys; mlflow.set_tracking_uri(json.load(sys.stdin)); print(mlflow.create_experiment({name!r}))"
         return int(self._run(script, self.url))
+
+
+def search_as(host: Host, *login: str) -> int:
+    """Return the status with which the new server on a host answers a user's search for experiments."""
+    return ask(host, f"{URL}/api/2.0/mlflow/experiments/search?max_results=1", login=(login[0], login[1])).status

@@ -9,19 +9,12 @@ import re
 from typing import Any
 
 import pytest
-from contents import Contents
-from stack.support import ask, play, playbook, said
+from contents import ADA, URL, Contents, search_as
+from stack.support import play, playbook, said
 from testinfra.host import Host
 
 DATA = "/var/lib/mlflow"
 PASSWORD = "password-of-admin"
-URL = "http://localhost:5001"
-ADA = ("ada", "password-of-ada")
-
-
-def search_as(host: Host, *login: str) -> int:
-    """Return the status with which a search for experiments by a user is answered."""
-    return ask(host, f"{URL}/api/2.0/mlflow/experiments/search?max_results=1", login=(login[0], login[1])).status
 
 
 def digests(server: Host) -> str:

@@ -17,17 +17,17 @@ from typing import Any, ClassVar
 
 import pytest
 import testinfra
-from contents import Contents
-from stack.support import ROOT, ask, minio_endpoint, play, said
+from contents import ADA, URL, Contents, search_as
+from stack.support import ROOT, minio_endpoint, play, said
 from testinfra.host import Host
 
 #: Seconds for a playbook that installs a stack.
 LONG = 900
 HOME = "/srv/mlflow"
 PYTHON = f"{HOME}/venv/bin/python"
-#: Passwords of throw-away hosts, as molecule/move_stores/side_effect.yml sets them.
-PASSWORD, ADA = "password-of-this-test", ("ada", "password-of-ada")
-OLD, NEW = "http://localhost:5000", "http://localhost:5001"
+#: The password of throw-away hosts, as molecule/move_stores/side_effect.yml sets it.
+PASSWORD = "password-of-this-test"
+OLD = "http://localhost:5000"
 GROUPS = ("mlflow_servers", "postgres", "minio")
 #: The release that the old servers run.
 RELEASE = "3.5.1"
@@ -57,18 +57,15 @@ class New:
         """Return the host of the whole stack."""
         return testinfra.get_host(f"docker://{self.name}")
 
-    def command(self, playbook: str, settings: dict[str, Any], groups: tuple[str, ...] = GROUPS) -> list[str]:
-        """Return the command that runs a playbook with settings of the tracking server."""
+    def run(self, playbook: str, settings: dict[str, Any], *arguments: str, groups: tuple[str, ...] = GROUPS) -> subprocess.CompletedProcess[str]:
+        """Run a playbook with settings of the tracking server."""
         servers = {"mlflow_server_names": [self.name], "mlflow_server_auth": "basic", "mlflow_server_admin_password": PASSWORD, "mlflow_server_workers": 1}
         hosts: dict[str, Any] = {group: {"hosts": {self.name: {"ansible_connection": "community.docker.docker"}}} for group in groups}
         hosts["mlflow_servers"]["vars"] = {**servers, **settings}
         (self.folder / "hosts.yml").write_text(json.dumps(hosts), encoding="utf-8")
         ansible = str(Path(sys.executable).parent / "ansible-playbook")
-        return [ansible, "--inventory", str(self.folder), str(ROOT / "playbooks" / f"{playbook}.yml")]
-
-    def run(self, playbook: str, settings: dict[str, Any], *arguments: str, groups: tuple[str, ...] = GROUPS) -> subprocess.CompletedProcess[str]:
-        """Run a playbook with settings of the tracking server."""
-        return play(self.command(playbook, settings, groups), *arguments, patience=LONG)
+        command = [ansible, "--inventory", str(self.folder), str(ROOT / "playbooks" / f"{playbook}.yml")]
+        return play(command, *arguments, patience=LONG)
 
 
 def new_stack(folder: Path, name: str) -> New:
@@ -99,11 +96,6 @@ def start(host: Host) -> None:
     host.check_output(
         "timeout 120 sh -c %s", f"until python3 -c \"import urllib.request; urllib.request.urlopen('{OLD}/health')\" 2>/dev/null; do sleep 1; done"
     )
-
-
-def search_as(host: Host, *login: str) -> int:
-    """Return the status with which the new server answers a user's search for experiments."""
-    return ask(host, f"{NEW}/api/2.0/mlflow/experiments/search?max_results=1", login=(login[0], login[1])).status
 
 
 class TestFile:
@@ -163,7 +155,7 @@ class TestFile:
         stop(new.host)
         files = self.digests(new.host)
         succeeded(new.run("move_stores", self.TAKE_OVER))
-        assert Contents(new.host, PYTHON, NEW, PASSWORD, self.FILE).described() == before
+        assert Contents(new.host, PYTHON, URL, PASSWORD, self.FILE).described() == before
         assert (search_as(new.host, *ADA), search_as(new.host, ADA[0], "wrong")) == (200, 401)
         assert self.digests(new.host) == files
 
