@@ -321,6 +321,17 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
     return re.sub(r"\s+", " ", done.stdout)
 
 
+def changed(done: subprocess.CompletedProcess[str]) -> set[str]:
+    """See that a playbook succeeded, and return the numbers of changed tasks on its hosts, each as C(changed=0)."""
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    return set(re.findall(r"changed=\d+", done.stdout))
+
+
+def assert_unchanged(done: subprocess.CompletedProcess[str]) -> None:
+    """See that a playbook succeeded and changed nothing on any host."""
+    assert changed(done) == {"changed=0"}, done.stdout[-6000:]
+
+
 def diagnosis(folder: Path) -> tuple[int, list[str], str]:
     """Run the diagnosis, and return the status of the playbook, the faults that it names, and what it prints."""
     report = folder / "report.json"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
-from stack.support import PATIENCE, ask
+from stack.support import ask
 from testinfra.host import Host
 
 PROMETHEUS = "http://127.0.0.1:9090"
@@ -23,14 +21,6 @@ def read(prometheus: Host, path: str) -> Any:
 def query(prometheus: Host, expression: str) -> list[tuple[dict[str, str], float]]:
     """Return the series of an expression with their values."""
     return [(one["metric"], float(one["value"][1])) for one in read(prometheus, f"query?query={quote(expression)}")["result"]]
-
-
-def wait_for(condition: Callable[[], bool]) -> bool:
-    """Return whether a condition holds within some time."""
-    deadline = time.monotonic() + PATIENCE
-    while not (holds := condition()) and time.monotonic() < deadline:
-        time.sleep(1)
-    return holds
 
 
 def firing(prometheus: Host) -> set[tuple[str, str]]:

@@ -13,8 +13,9 @@ import pytest
 import yaml
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.prometheus import ALERTS, prometheus_rules
 from stack.metrics.alerts import EXAMPLES, promtool_tests
-from stack.metrics.prometheus import firing, query, read, wait_for
-from stack.support import PORT, ROOT, address_of, administrator, ask, connect, host_of, open_sockets, play, playbook, run_python, said
+from stack.metrics.prometheus import firing, query, read
+from stack.support import PORT, ROOT, address_of, administrator, ask, assert_unchanged, connect, host_of, open_sockets, play, playbook, run_python, said
+from stack.writing import wait_for
 from testinfra.host import Host
 
 FOLDER = "/etc/atlas-mlflow/prometheus"
@@ -99,11 +100,11 @@ def test_the_metrics_have_the_backup_and_the_certificates(prometheus: Host) -> N
 
 
 def test_both_workers_of_the_tracking_server_are_counted(prometheus: Host, server: Host) -> None:
-    url = f"http://localhost:{PORT}"
-    before = sum(value for _labels, value in query(prometheus, "mlflow_http_request_total{status='200'}"))
+    url, counted = f"http://localhost:{PORT}", "mlflow_http_request_total{status='200'}"
+    before = sum(value for _labels, value in query(prometheus, counted))
     for _ in range(20):
         assert ask(server, f"{url}/api/2.0/mlflow/experiments/search?max_results=1").status == 200
-    assert wait_for(lambda: sum(value for _labels, value in query(prometheus, "mlflow_http_request_total{status='200'}")) >= before + 20)
+    wait_for(lambda: sum(value for _labels, value in query(prometheus, counted)) >= before + 20, lambda: str(query(prometheus, counted)))
 
 
 def test_nobody_else_reads_metrics(prometheus: Host, client: Host, server: Host, postgres: Host) -> None:
@@ -176,10 +177,10 @@ def test_a_stopped_server_fires_an_alert_and_a_started_one_ends_it(prometheus: H
     assert firing(prometheus) == set()
     server.check_output("systemctl stop mlflow-server.service")
     try:
-        assert wait_for(lambda: ("MlflowServerDown", "metrics-mlflow") in firing(prometheus))
+        wait_for(lambda: ("MlflowServerDown", "metrics-mlflow") in firing(prometheus), lambda: str(firing(prometheus)))
     finally:
         server.check_output("systemctl start mlflow-server.service")
-    assert wait_for(lambda: ("MlflowServerDown", "metrics-mlflow") not in firing(prometheus))
+    wait_for(lambda: ("MlflowServerDown", "metrics-mlflow") not in firing(prometheus), lambda: str(firing(prometheus)))
 
 
 def test_files_are_written_for_a_prometheus_of_the_user(prometheus: Host, tmp_path: Path) -> None:
@@ -189,8 +190,7 @@ def test_files_are_written_for_a_prometheus_of_the_user(prometheus: Host, tmp_pa
     assert {path.name for path in files.iterdir()} == {"scrape.yml", "rules.yml", "dashboard.json", "authority.pem", "minio.token"}
     assert (files / "minio.token").stat().st_mode & 0o077 == 0
     assert (files / "minio.token").read_text() not in done.stdout
-    again = play(playbook("prometheus_files", {}, tmp_path), "--extra-vars", json.dumps({"prometheus_files_dir": str(files)}))
-    assert again.returncode == 0 and not re.search(r"changed=[1-9]", again.stdout), again.stdout[-1500:]
+    assert_unchanged(play(playbook("prometheus_files", {}, tmp_path), "--extra-vars", json.dumps({"prometheus_files_dir": str(files)})))
     prometheus.check_output("mkdir -p /etc/prometheus/atlas-mlflow")
     for path in files.iterdir():
         subprocess.run(["docker", "cp", path, f"{prometheus.backend.name}:/etc/prometheus/atlas-mlflow/{path.name}"], check=True, capture_output=True)
@@ -208,7 +208,7 @@ def test_a_rotated_key_is_taken_by_both_sides(prometheus: Host, tmp_path: Path) 
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
     assert prometheus.file(f"{FOLDER}/minio.token").content_string != before
     started = time.time()
-    assert wait_for(lambda: query(prometheus, f"timestamp(up{{job='minio'}} == 1) > {started}") != [])
+    wait_for(lambda: query(prometheus, f"timestamp(up{{job='minio'}} == 1) > {started}"), lambda: str(query(prometheus, "up{job='minio'}")))
 
 
 def test_what_was_set_up_is_removed_and_the_values_stay(prometheus: Host, server: Host, postgres: Host, tmp_path: Path) -> None:
