@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from parts import (
     PATRONICTL,
     SHARED,
@@ -31,7 +33,7 @@ from parts import (
     synchronous,
     wait_whole,
 )
-from stack.support import PATIENCE, ROOT, hosts_of, playbook
+from stack.support import PATIENCE, ROOT, assert_unchanged, hosts_of, playbook
 from stack.support import said as line_of
 from stack.writing import Fault, Stack, finish, start, wait_for
 from testinfra.host import Host
@@ -82,7 +84,7 @@ def inspect(name: str, form: str) -> str:
 
 def assert_settled(site: Sequence[str]) -> None:
     """See that `site.yml` changes nothing."""
-    assert set(re.findall(r"changed=\d+", said_of := succeed(site))) == {"changed=0"}, said_of[-5000:]
+    assert_unchanged(run(site))
 
 
 def with_members(names: Sequence[str]) -> dict[str, Any]:
@@ -189,25 +191,66 @@ def test_the_primary_and_a_replica_are_removed(stack: Stack, members: list[str],
     assert_settled(site)
 
 
+def lose(stack: Stack, name: str) -> None:
+    """Remove a host with all of its volumes, and wait until another member leads."""
+    docker("rm", "--force", "--volumes", name)
+    # The client mounts the disk too, so that it outlives the host.
+    (disk,) = (mount["Destination"] for mount in json.loads(inspect(stack.client.backend.name, "{{json .Mounts}}")) if mount["Name"] == f"{name}-disk")
+    stack.client.check_output("find %s -mindepth 1 -delete", disk)
+    if not primaries([one for one in hosts_of("postgres") if one != name]):
+        other_primary(name)
+
+
+def create(name: str, image: str) -> None:
+    """Make an empty host with the name and the address of one that was lost."""
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "--inventory", os.path.dirname(os.environ["MOLECULE_INVENTORY_FILE"])]
+    succeed([*command, "--limit", name, "-e", f"testbed_image={image}", str(ROOT / "tools/testbed/hosts/create.yml")])
+    assert said(name, "ls /var/lib/postgresql /etc/patroni") == ""
+
+
+def with_another(folder: Path, former: str, instead: str) -> Path:
+    """Return the folder of an inventory in which another host has the place of one in the group of PostgreSQL."""
+    scenario = Path(os.environ["MOLECULE_INVENTORY_FILE"])
+    shutil.copytree(scenario.parent, folder, ignore=shutil.ignore_patterns(".secrets"))
+    (folder / ".secrets").symlink_to(scenario.parent / ".secrets")
+    groups = yaml.safe_load(scenario.read_text(encoding="utf-8"))
+    members = groups["postgres"]["hosts"]
+    groups["postgres"]["hosts"] = {instead if name == former else name: settings for name, settings in members.items()}
+    (folder / scenario.name).write_text(yaml.safe_dump(groups), encoding="utf-8")
+    return folder
+
+
 def test_a_lost_host_is_replaced(stack: Stack, members: list[str], tmp_path: Path) -> None:
     """Its container and all of its volumes are gone, and a new host has its name and its address."""
     (name,) = set(members) - set(hosts_of("mlflow_servers"))
     site, replace = playbook("site", {}, tmp_path), playbook("replace_postgres_member", {}, tmp_path)
     image = inspect(name, "{{.Config.Image}}")
     with keeps(stack, f"lost host replaced: {name}", members) as fault:
-        docker("rm", "--force", "--volumes", name)
-        # The client mounts the disk too, so that it outlives the host.
-        (disk,) = (mount["Destination"] for mount in json.loads(inspect(stack.client.backend.name, "{{json .Mounts}}")) if mount["Name"] == f"{name}-disk")
-        stack.client.check_output("find %s -mindepth 1 -delete", disk)
-        if not primaries([one for one in members if one != name]):
-            other_primary(name)
-        create = [str(Path(sys.executable).parent / "ansible-playbook"), "--inventory", os.path.dirname(os.environ["MOLECULE_INVENTORY_FILE"])]
-        succeed([*create, "--limit", name, "-e", f"testbed_image={image}", str(ROOT / "tools/testbed/hosts/create.yml")])
-        assert said(name, "ls /var/lib/postgresql /etc/patroni") == ""
+        lose(stack, name)
+        create(name, image)
         refused = run(site)
         assert refused.returncode != 0 and f"replace_postgres_member.yml -e postgres_member={name}" in line_of(refused), refused.stdout[-5000:]
         succeed(replace, "-e", f"postgres_member={name}")
     assert fault.served
+    assert_settled(site)
+
+
+def test_a_host_of_another_name_takes_the_place_of_a_lost_one(stack: Stack, members: list[str], tmp_path: Path) -> None:
+    """The lost host is set up again without PostgreSQL, for its other parts. In the end, it takes its place back from the host that still runs."""
+    (name,), (instead,) = set(members) - set(hosts_of("mlflow_servers")), hosts_of("spares")
+    site, replace = playbook("site", {}, tmp_path), playbook("replace_postgres_member", {}, tmp_path)
+    inventory, (ansible, *rest) = with_another(tmp_path / "another", name, instead), playbook("site", {}, tmp_path)
+    present = [instead if one == name else one for one in members]
+    image = inspect(name, "{{.Config.Image}}")
+    with keeps(stack, f"{name} replaced by {instead}", present, members):
+        lose(stack, name)
+        create(name, image)
+        succeed([ansible, "--inventory", str(inventory), replace[-1], "-e", f"postgres_member={name}"])
+    assert_settled([ansible, "--inventory", str(inventory), rest[-1]])
+    assert said(name, "ls /var/lib/postgresql /etc/patroni") == ""
+    with keeps(stack, f"{instead} replaced by {name}", members, present):
+        succeed(replace, "-e", f"postgres_member={instead}")
+    assert said(instead, "systemctl is-active patroni etcd || true").split() == ["inactive", "inactive"]
     assert_settled(site)
 
 
