@@ -51,7 +51,7 @@ options:
     elements: dict
     default: []
   images:
-    description: Names of images, which Docker on the builder has. Docker needs permissions of root. The action plugin sets them.
+    description: Names of images, which Docker or Podman on the builder has. They need permissions of root. The action plugin sets them.
     type: list
     elements: str
     default: []
@@ -208,12 +208,21 @@ class Maker:
             self.downloads[one["name"]] = f"downloads/{one['name']}"
             self.files[self.downloads[one["name"]]] = path
 
+    def engine_of(self, image: str) -> str:
+        """Return the path of the engine that has an image. Fail the module if none has it."""
+        engines = [str(path) for path in map(self.module.get_bin_path, ("docker", "podman")) if path]
+        having = [engine for engine in engines if self.module.run_command([engine, "image", "inspect", "--format", "{{.Id}}", image])[0] == 0]
+        if not having:
+            present = ", ".join(engines) or "there is neither Docker nor Podman"
+            self.module.fail_json(msg=f"No engine of containers on this host has the image {image} ({present}).")
+        return having[0]
+
     def get_images(self) -> None:
-        """Save the images, which Docker on this host has."""
+        """Save the images, which Docker or Podman on this host has."""
         self.subfolder("images")
         for number, name in enumerate(self.module.params["images"]):
             path = os.path.join(self.folder, "images", f"{number}.tar")
-            self.run(f"Saving the image {name}", [self.module.get_bin_path("docker", required=True), "save", "--output", path, name])
+            self.run(f"Saving the image {name}", [self.engine_of(name), "save", "--output", path, name])
             self.images[name] = f"images/{number}.tar"
             self.files[self.images[name]] = path
 

@@ -58,7 +58,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
         options.mlflow_lists_are_lists,
         podman.podman_is_new_enough,
         podman.containers_have_one_engine,
-        podman.podman_has_no_bundle,
         podman.mlflow_listens_on_ipv4,
         podman.mlflow_folders_are_plain,
         images.mlflow_has_no_folder_of_releases,
@@ -143,7 +142,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
         pgbouncer.pgbouncer_clients_have_addresses,
         podman.podman_is_new_enough,
         podman.containers_have_one_engine,
-        podman.podman_has_no_bundle,
         podman.postgres_listens_on_ipv4,
         podman.volume_is_a_name,
         data.postgres_keeps_its_data,
@@ -185,7 +183,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "minio": (
         podman.podman_is_new_enough,
         podman.containers_have_one_engine,
-        podman.podman_has_no_bundle,
         podman.minio_listens_on_ipv4,
         podman.volume_is_a_name,
         data.minio_keeps_its_data,

@@ -50,16 +50,6 @@ def containers_have_one_engine(given: RoleSettings) -> str:
     )
 
 
-def podman_has_no_bundle(given: RoleSettings) -> str:
-    """A bundle has the packages of Docker, and no packages of Podman."""
-    if given.deployment != "podman" or not str(given.variable("atlas_mlflow_bundle", "") or ""):
-        return ""
-    return (
-        f"{given.role}_deployment is podman, and atlas_mlflow_bundle is set: a bundle has no packages of Podman. Set {given.role}_deployment to container or "
-        "systemd, or remove atlas_mlflow_bundle."
-    )
-
-
 def _ipv6_fault(given: RoleSettings, name: str, addresses: list[str]) -> str:
     """Return a sentence if a container of Podman would listen on IPv6. The network of its containers has IPv4 alone, so that port would lead nowhere."""
     wrong = [address for address in addresses if ":" in address]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import subprocess
 import tarfile
 from pathlib import Path
@@ -24,6 +25,14 @@ from in_process import act
 from test_host_modules import run_module
 
 LOCK, UV = "mlflow==3.17.2 --hash=sha256:1\n", "uv==0.13.9 --hash=sha256:2\n"
+#: An engine of containers that has one image.
+AN_ENGINE = """#!/bin/sh
+case "$*" in
+  "image inspect --format {{.Id}} IMAGE") exit 0 ;;
+  "save --output "*" IMAGE") echo ENGINE > "$3" ;;
+  *) exit 1 ;;
+esac
+"""
 FACTS = {"distribution_release": "bookworm", "architecture": "x86_64", "python3": "/usr/bin/python3.11", "packages": {"tar": []}}
 CONTENT = {
     "packages/Packages": b"Package: haproxy\n",
@@ -269,6 +278,23 @@ def test_the_archive_on_a_builder_is_a_bundle(tmp_path: Path) -> None:
     assert (tmp_path / "copy").read_bytes() == b"minio"
     wrong = run_module("bundle_make", folder=str(folder), downloads=[{**download, "sha256": "1"}], version="1.2.3")
     assert wrong["failed"] is True and "and 1 is pinned" in wrong["msg"]
+
+
+def test_an_image_is_saved_by_the_engine_that_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs, folder, image = tmp_path / "programs", tmp_path / "folder", "quay.example.com/mlflow:3"
+    programs.mkdir()
+    folder.mkdir()
+    for engine, known in (("docker", "postgres:17"), ("podman", image)):
+        (programs / engine).write_text(AN_ENGINE.replace("IMAGE", known).replace("ENGINE", engine), encoding="utf-8")
+        (programs / engine).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    made = run_module("bundle_make", folder=str(folder), images=["postgres:17", image])
+    bundle = Bundle(made["archive"])
+    for name, engine in (("postgres:17", "docker"), (image, "podman")):
+        bundle.extract(bundle.part("images", name), str(tmp_path / "copy"))
+        assert (tmp_path / "copy").read_text() == f"{engine}\n"
+    missing = run_module("bundle_make", folder=str(folder), images=["postgres:18"])
+    assert missing["failed"] is True and "No engine of containers on this host has the image postgres:18" in missing["msg"]
 
 
 def test_an_archive_is_read_by_tar(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[3]
 ROLES = sorted(path.parent.parent.name for path in ROOT.glob("roles/*/tasks/bundle.yml"))
 #: What the tasks of the role common install for containers.
 DOCKER = {"python3-requests", "docker.io", "iptables"}
+PODMAN = {"podman", "catatonit", "netavark", "aardvark-dns", "nftables", "iptables"}
 #: Packages for Enterprise Linux, for which there are no bundles.
 EL = {"firewalld"}
 #: Words in the expressions that are no packages.
@@ -42,8 +43,14 @@ def installed_by(role: str) -> set[str]:
     """Return the names of the packages that the tasks of a role install."""
     tasks = [task for path in ROOT.glob(f"roles/{role}/tasks/*.yml") for task in tasks_of(yaml.safe_load(path.read_text()))]
     named = {name for task in tasks if "common_packages" in task.get("vars", {}) for name in names_in(task["vars"]["common_packages"])}
-    containers = any((task.get("ansible.builtin.include_role") or {}).get("tasks_from") == "docker" for task in tasks)
-    return (named | (DOCKER if containers else set())) - EL
+    engines = {(task.get("ansible.builtin.include_role") or {}).get("tasks_from") for task in tasks}
+    return (named | (DOCKER if "docker" in engines else set()) | (PODMAN if "podman" in engines else set())) - EL
+
+
+@pytest.mark.parametrize(("engine", "packages"), [("docker", DOCKER), ("podman", PODMAN)])
+def test_the_packages_of_the_engines_are_those_of_the_shared_tasks(engine: str, packages: set[str]) -> None:
+    (task,) = [task for task in tasks_of(yaml.safe_load((ROOT / f"roles/common/tasks/{engine}.yml").read_text())) if "common_packages" in task.get("vars", {})]
+    assert names_in(task["vars"]["common_packages"]) - OTHERS == packages
 
 
 @pytest.mark.parametrize("role", ROLES)

@@ -305,7 +305,6 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         },
         ["mlflow_server_deployment is podman, and minio_deployment is container on the same host", "do not reach each other", "to container or systemd"],
     ),
-    ("mlflow_server", {**PODMAN, "atlas_mlflow_bundle": "/srv/bundle.tar"}, ["mlflow_server_deployment is podman, and atlas_mlflow_bundle is set"]),
     ("mlflow_server", {**PODMAN, "mlflow_server_host": "::"}, ["mlflow_server_host is ::", "has no IPv6", "0.0.0.0"]),
     *(
         case
@@ -321,7 +320,6 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
                 {f"{role}_deployment": "podman", "_atlas_mlflow_plan": {"container_engines": {role: "podman", others: "docker"}}},
                 [f"{role}_deployment is podman, and {others}_deployment is container on the same host", "to container or systemd"],
             ),
-            (role, {f"{role}_deployment": "podman", "atlas_mlflow_bundle": "/srv/bundle.tar"}, [f"{role}_deployment is podman, and atlas_mlflow_bundle"]),
             (role, {f"{role}_deployment": "podman", **address}, [f"{next(iter(address))} is ::", "has no IPv6", "0.0.0.0"]),
             (
                 role,
