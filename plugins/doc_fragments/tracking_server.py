@@ -38,3 +38,13 @@ options:
     type: float
     default: 30
 """
+
+    WORKSPACE = r"""
+options:
+  workspace:
+    description:
+      - The workspace that has the things, with C(mlflow_server_workspaces). Without it, the workspace C(default). A server without workspaces refuses another
+        one.
+    type: str
+    default: ""
+"""

@@ -16,6 +16,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import Track
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, tls_context
 
 MISSING = "RESOURCE_DOES_NOT_EXIST"
+#: The header that names the workspace of a request. Source: MLflow's C(mlflow/utils/workspace_utils.py).
+WORKSPACE_HEADER = "X-MLFLOW-WORKSPACE"
 
 #: The options by which a module reaches a tracking server. The fragments C(tracking_server) and C(tls) document them.
 SERVER_ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -37,9 +39,9 @@ class Refused(Exception):
 class Api:
     """A tracking server's REST API, as one user sees it."""
 
-    def __init__(self, server: TrackingServer, only_look: bool = False) -> None:
-        """Take the server, and whether to change nothing."""
-        self.server, self.only_look = server, only_look
+    def __init__(self, server: TrackingServer, only_look: bool = False, workspace: str = "") -> None:
+        """Take the server, whether to change nothing, and the workspace that requests are about, by default that of the server."""
+        self.server, self.only_look, self.workspace = server, only_look, workspace
 
     def send(self, method: str, path: str, **content: Any) -> Answer:
         """Send one request, whatever its status. With C(GET), the content stands in the address.
@@ -50,10 +52,13 @@ class Api:
             return self._ask(method, path, content)
         return self._ask(method, path, body=json.dumps(content).encode(), headers={"Content-Type": "application/json"})
 
-    def _ask(self, method: str, path: str, *sent: Any, **more: Any) -> Answer:
+    def _ask(
+        self, method: str, path: str, query: Mapping[str, Any] | None = None, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """Send one request as the server takes it."""
+        named = {WORKSPACE_HEADER: self.workspace} if self.workspace else {}
         try:
-            answer = self.server.ask(method, path, *sent, **more)
+            answer = self.server.ask(method, path, query, body, {**(headers or {}), **named})
         except NoAnswer as failure:
             raise Refused(f"{failure.seen}. {fault(failure.fault).cause}") from None
         if answer.status == 401:

@@ -12,7 +12,12 @@ short_description: Create experiments of an MLflow tracking server, and set thei
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
-extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.tracking_server, atlas.mlflow.tracking_server.request, atlas.mlflow.tls]
+extends_documentation_fragment:
+  - atlas.mlflow.attributes
+  - atlas.mlflow.tracking_server
+  - atlas.mlflow.tracking_server.request
+  - atlas.mlflow.tracking_server.workspace
+  - atlas.mlflow.tls
 description:
   - Creates, restores and deletes experiments, and sets their tags, for a whole list at once.
   - Experiments and tags that are not listed are not changed. A deleted experiment keeps its runs and can be restored, by V(present), until MLflow's garbage

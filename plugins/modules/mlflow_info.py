@@ -17,6 +17,7 @@ extends_documentation_fragment:
   - atlas.mlflow.attributes.reads_only
   - atlas.mlflow.tracking_server
   - atlas.mlflow.tracking_server.request
+  - atlas.mlflow.tracking_server.workspace
   - atlas.mlflow.tls
 description:
   - Returns what a tracking server has, by name, with all pages of long lists. A user with few permissions gets what this user may read.
@@ -80,10 +81,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.api import SERVER_ARGUMENTS, Api, ended_by_refusal, server_of
+from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import WORKSPACE
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.listing import SHOWN
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     **SERVER_ARGUMENTS,
+    **WORKSPACE,
     "subset": {
         "type": "list",
         "elements": "str",
@@ -97,7 +100,8 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     server = server_of(module)
-    found = ended_by_refusal(module, server, lambda: {kind: SHOWN[kind](Api(server)) for kind in module.params["subset"]})
+    api = Api(server, workspace=module.params["workspace"])
+    found = ended_by_refusal(module, server, lambda: {kind: SHOWN[kind](api) for kind in module.params["subset"]})
     module.exit_json(changed=False, **found)
 
 

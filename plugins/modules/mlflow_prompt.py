@@ -12,7 +12,12 @@ short_description: Create prompts of an MLflow tracking server, and set their al
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
-extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.tracking_server, atlas.mlflow.tracking_server.request, atlas.mlflow.tls]
+extends_documentation_fragment:
+  - atlas.mlflow.attributes
+  - atlas.mlflow.tracking_server
+  - atlas.mlflow.tracking_server.request
+  - atlas.mlflow.tracking_server.workspace
+  - atlas.mlflow.tls
 description:
   - Creates, changes and removes prompts, for a whole list at once. A changed template is a new version, and the former versions stay.
   - Prompts, tags and aliases that are not listed are not changed.

@@ -12,7 +12,12 @@ short_description: Create registered models of an MLflow tracking server, and se
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
-extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.tracking_server, atlas.mlflow.tracking_server.request, atlas.mlflow.tls]
+extends_documentation_fragment:
+  - atlas.mlflow.attributes
+  - atlas.mlflow.tracking_server
+  - atlas.mlflow.tracking_server.request
+  - atlas.mlflow.tracking_server.workspace
+  - atlas.mlflow.tls
 description:
   - Creates, changes and removes registered models, for a whole list at once. Their versions come from runs.
   - Models, tags and aliases that are not listed are not changed.

@@ -12,7 +12,12 @@ short_description: Create webhooks of an MLflow tracking server
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
-extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.tracking_server, atlas.mlflow.tracking_server.request, atlas.mlflow.tls]
+extends_documentation_fragment:
+  - atlas.mlflow.attributes
+  - atlas.mlflow.tracking_server
+  - atlas.mlflow.tracking_server.request
+  - atlas.mlflow.tracking_server.workspace
+  - atlas.mlflow.tls
 description:
   - Creates, changes and removes webhooks of the model registry, for a whole list at once. Webhooks that are not listed are not changed.
   - Needs a release with webhooks, such as 3.5.1 or newer, and a model registry in a database. With users, only an administrator may do this.

@@ -52,12 +52,16 @@ options:
       members:
         description:
           - Users with their permission in the whole workspace. V(USE) lets a user create things and use those of others, V(MANAGE) lets the user also change
-            everything and the members, V(NONE) takes the user out. Users that are not named stay what they are.
+            everything and the members. Users that are not named stay what they are.
+          - V(NONE) takes the user out. The user then loses also the rights to what the user has created in the workspace, which MLflow gives to each user by
+            name. In the workspace C(default), these rights stay, because M(atlas.mlflow.mlflow_user) gives them there.
         type: dict
       on_removal:
         description:
           - What happens to experiments, models and prompts in a workspace that is removed. V(refuse) does not remove a workspace that has any,
             V(move_to_default) moves them to the workspace C(default), and V(delete_content) deletes them.
+          - V(move_to_default) is refused if the server passes the artifacts on (C(mlflow_server_artifact_mode=proxied)), because MLflow then opens them only to
+            requests of the workspace in which they were written, and nobody could read them after the move.
         type: str
         choices: [refuse, move_to_default, delete_content]
         default: refuse
@@ -98,6 +102,7 @@ ARGUMENTS = arguments(
         "members": {"type": "dict"},
         "on_removal": {"type": "str", "choices": ["refuse", "move_to_default", "delete_content"], "default": "refuse"},
     },
+    in_workspace=False,
 )
 
 

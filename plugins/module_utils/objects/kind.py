@@ -17,6 +17,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.api import SERVER_ARG
 ABSENT: dict[str, Any] = {"state": "absent"}
 #: Things in one answer to a search.
 PAGE = 200
+#: The option of modules for things that each workspace has of its own. The fragment C(tracking_server.workspace) documents it.
+WORKSPACE: dict[str, dict[str, Any]] = {"workspace": {"type": "str", "default": ""}}
 
 
 class Kind:
@@ -102,14 +104,19 @@ def every(api: Api, path: str, key: str, unknown: str = "", **content: Any) -> I
             return
 
 
-def arguments(option: str, options: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def arguments(option: str, options: dict[str, dict[str, Any]], in_workspace: bool = True) -> dict[str, dict[str, Any]]:
     """Return the arguments of a module for a list of things.
 
     :param option: The name of the list.
     :param options: What a thing has beside its name and its state.
+    :param in_workspace: Whether each workspace has such things of its own.
     """
     own = {"name": {"type": "str", "required": True}, "state": {"type": "str", "choices": ["present", "absent"], "default": "present"}}
-    return {**SERVER_ARGUMENTS, option: {"type": "list", "elements": "dict", "required": True, "options": {**own, **options}}}
+    return {
+        **SERVER_ARGUMENTS,
+        **(WORKSPACE if in_workspace else {}),
+        option: {"type": "list", "elements": "dict", "required": True, "options": {**own, **options}},
+    }
 
 
 def run(module: AnsibleModule, kind: type[Kind], option: str) -> None:
@@ -117,7 +124,7 @@ def run(module: AnsibleModule, kind: type[Kind], option: str) -> None:
     server = server_of(module)
 
     def applied() -> Kind:
-        there = kind(Api(server, module.check_mode))
+        there = kind(Api(server, module.check_mode, module.params.get("workspace", "")))
         there.apply(module.params[option])
         return there
 

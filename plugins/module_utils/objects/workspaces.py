@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.api import Api, Refused
-from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import ABSENT, Kind
+from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import ABSENT, Kind, every
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API as OLDER_API
 
 API = "/api/3.0/mlflow"
 #: The workspace that every server has, with what was there before workspaces were turned on.
@@ -21,6 +22,13 @@ MEMBER_PERMISSIONS = ("USE", "MANAGE")
 NONE = "NONE"
 #: Names of the roles that keep the members, by their permission.
 ROLES = {permission: f"members-{permission.lower()}" for permission in MEMBER_PERMISSIONS}
+#: The role in which MLflow keeps what a user may do with single things of a workspace, such as those that the user created, by the number of the user. Source:
+#: C(_synthetic_user_role_name) in C(mlflow/server/auth/sqlalchemy_store.py).
+OWN_ROLE = "__user_{}__"
+#: What a user has who is no member, and still has such a role.
+OWN = "OWN"
+#: How the location of artifacts begins that clients reach through the server.
+PASSED_ON = "mlflow-artifacts:"
 UNKNOWN = "this release of MLflow has no workspaces, or they are off: set mlflow_server_workspaces to true"
 NO_ROLES = "members of a workspace need a release with roles, such as 3.17.2, and mlflow_server_auth: basic"
 
@@ -65,9 +73,15 @@ class Workspaces(Kind):
         return state
 
     def check_removal(self, thing: Mapping[str, Any], present: dict[str, Any]) -> None:
-        """Refuse to remove the server's own workspace. Remember what is to happen to what is in another one."""
+        """Refuse to remove the server's own workspace, or to lose artifacts. Remember what is to happen to what is in the workspace."""
         if thing["name"] == DEFAULT:
             raise Refused(f"the workspace {DEFAULT} is the server's own, and cannot be removed")
+        if thing["on_removal"] == "move_to_default" and (bound := self._bound(thing["name"])):
+            raise Refused(
+                f"the experiment {bound} of the workspace {thing['name']} has artifacts that MLflow opens to this workspace alone, so nobody could read them "
+                "after a move to the workspace default. Keep the workspace, and take its members out, or copy what is needed and set on_removal to "
+                "delete_content"
+            )
         present["mode"] = thing["on_removal"]
 
     def remove(self, present: dict[str, Any]) -> None:
@@ -88,17 +102,29 @@ class Workspaces(Kind):
             if before.get(user, NONE) != permission:
                 self._set_member(name, user, before.get(user, NONE), permission)
 
+    def _bound(self, workspace: str) -> str:
+        """Return the name of an experiment whose artifacts MLflow opens to requests of its workspace alone, empty if there is none.
+
+        Source: a request of another workspace is answered by "Artifact path targets workspace" (MLflow 3.17.2).
+        """
+        experiments = every(Api(self.api.server, workspace=workspace), f"{OLDER_API}/experiments/search", "experiments", view_type="ALL")
+        return next((one["name"] for one in experiments if one["artifact_location"].startswith(PASSED_ON)), "")
+
     # -- members
     def _members(self, workspace: str) -> dict[str, str]:
-        """Return the permission of each member of a workspace that a role of this collection keeps."""
+        """Return the permission of each member of a workspace that a role of this collection keeps, and C(OWN) for users with rights of their own alone."""
         self._read_roles(workspace)
-        found: dict[str, str] = {}
+        found = {user: OWN for number, user in self._names().items() if self._own_role(workspace, number)}
         for permission in MEMBER_PERMISSIONS:
             if number := self._roles[workspace].get(ROLES[permission]):
                 answer = self.api.get(f"{API}/roles/users/list", NO_ROLES, role_id=number) or {}
                 names = self._names()
                 found |= {names[one["user_id"]]: permission for one in answer.get("assignments") or () if one["user_id"] in names}
         return found
+
+    def _own_role(self, workspace: str, user: int) -> int:
+        """Return the number of the role with what a user may do with single things of a workspace, 0 if there is none."""
+        return 0 if workspace == DEFAULT else self._roles[workspace].get(OWN_ROLE.format(user), 0)
 
     def _read_roles(self, workspace: str) -> None:
         if workspace not in self._roles:
@@ -113,7 +139,7 @@ class Workspaces(Kind):
         return self._users
 
     def _set_member(self, workspace: str, user: str, before: str, permission: str) -> None:
-        """Take the former role from a user, and give the wanted one."""
+        """Take the former role from a user, and give the wanted one. Whoever is taken out keeps nothing."""
         if self.api.only_look:
             return
         self._read_roles(workspace)
@@ -131,5 +157,9 @@ class Workspaces(Kind):
                     permission=permission,
                 )
             self.api.change("POST", f"{API}/roles/assign", username=user, role_id=roles[ROLES[permission]])
-        if before != NONE:
+        if before in ROLES:
             self.api.change("DELETE", f"{API}/roles/unassign", username=user, role_id=roles[ROLES[before]])
+        if permission == NONE:
+            own = next((role for number, name in self._names().items() if name == user and (role := self._own_role(workspace, number))), 0)
+            if own:
+                self.api.change("DELETE", f"{API}/roles/delete", role_id=own)

@@ -101,17 +101,19 @@ class Handler(BaseHTTPRequestHandler):
     def experiments(self, call: str, sent: dict[str, Any]) -> None:
         """Answer about experiments."""
         fake = self.server
-        one = fake.experiments.get(sent.get("experiment_name", "")) or next(
-            (one for one in fake.experiments.values() if one["experiment_id"] == sent.get("experiment_id")), None
-        )
+        space = self.headers.get("X-MLFLOW-WORKSPACE", "default")
+        there = {name: one for name, one in fake.experiments.items() if one["workspace"] == space}
+        one = there.get(sent.get("experiment_name", "")) or next((one for one in there.values() if one["experiment_id"] == sent.get("experiment_id")), None)
         if call == "search":
-            self.page("experiments", [shown_experiment(one) for one in fake.experiments.values() if one["lifecycle_stage"] == "active"], sent)
+            stages = ("active", "deleted") if sent.get("view_type") == "ALL" else ("active",)
+            self.page("experiments", [shown_experiment(one) for one in there.values() if one["lifecycle_stage"] in stages], sent)
         elif call == "create":
             number = str(next(fake.numbers))
             place = sent.get("artifact_location", f"mlflow-artifacts:/{number}")
             tags = {row["key"]: row["value"] for row in sent["tags"]}
             fake.experiments[sent["name"]] = {
                 "name": sent["name"], "experiment_id": number, "artifact_location": place, "tags": tags, "lifecycle_stage": "active",
+                "workspace": space,
             }  # fmt: skip
             self.reply({"experiment_id": number})
         elif one is None:
@@ -200,7 +202,9 @@ class Handler(BaseHTTPRequestHandler):
             fake.space_roles.append({"id": next(fake.numbers), "workspace": sent["workspace"], "name": sent["name"], "users": [], "permissions": []})
             self.reply({"role": fake.space_roles[-1]})
         else:
-            if call == "permissions/add":
+            if call == "delete":
+                fake.space_roles.remove(role)
+            elif call == "permissions/add":
                 role["permissions"].append((sent["resource_type"], sent["resource_pattern"], sent["permission"]))
             elif call == "assign":
                 role["users"].append(sent["username"])

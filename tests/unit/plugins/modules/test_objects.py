@@ -245,6 +245,56 @@ def test_members_have_one_role_of_their_workspace(fake: FakeObjects) -> None:
     assert roles["members-use"]["users"] == ["ada", "grace"]
 
 
+def test_whoever_is_taken_out_keeps_no_right_of_its_own(fake: FakeObjects) -> None:
+    """MLflow gives whoever creates an experiment a right to it, in a role of this user alone."""
+    run(fake, "mlflow_workspace", VISION)
+    own = [
+        {"id": 90 + number, "workspace": space, "name": "__user_2__", "users": ["grace"], "permissions": []}
+        for number, space in enumerate(("vision", "default"))
+    ]
+    fake.space_roles += own
+    out = {"name": "vision", "members": {"grace": "NONE"}}
+    assert run(fake, "mlflow_workspace", out, check_mode=True)["changed"] and own[0] in fake.space_roles
+    assert run(fake, "mlflow_workspace", out)["diff"]["before"]["vision"]["members"] == {"grace": "USE"}
+    assert [one["name"] for one in fake.space_roles] == ["members-manage", "members-use", "__user_2__"] and own[1] in fake.space_roles
+    assert run(fake, "mlflow_workspace", out)["changed"] is False
+    # Whoever was taken out before, by other means, may still have it.
+    fake.space_roles.append(own[0])
+    assert run(fake, "mlflow_workspace", out)["diff"]["before"]["vision"]["members"] == {"grace": "OWN"}
+    assert own[0] not in fake.space_roles
+    # In this workspace, such rights are those of mlflow_user.
+    assert run(fake, "mlflow_workspace", {"name": "default", "members": {"grace": "NONE"}})["changed"] is False and own[1] in fake.space_roles
+
+
+def test_a_member_with_rights_of_its_own_stays_a_member(fake: FakeObjects) -> None:
+    run(fake, "mlflow_workspace", {"name": "vision"})
+    fake.space_roles.append({"id": 90, "workspace": "vision", "name": "__user_2__", "users": ["grace"], "permissions": []})
+    assert run(fake, "mlflow_workspace", VISION)["workspaces"] == {"vision": ["description", "members"]}
+    assert run(fake, "mlflow_workspace", VISION)["changed"] is False
+    assert {one["name"]: one["users"] for one in fake.space_roles} == {"__user_2__": ["grace"], "members-manage": ["ada"], "members-use": ["grace"]}
+
+
+@pytest.mark.parametrize("state", ["present", "absent"])
+def test_artifacts_that_nobody_could_read_are_not_moved(fake: FakeObjects, state: str) -> None:
+    """A removed experiment can be restored, so it counts too."""
+    gone = {"name": "vision", "state": "absent", "on_removal": "move_to_default"}
+    run(fake, "mlflow_workspace", VISION)
+    run(fake, "mlflow_experiment", {"name": "dogs", "artifact_location": "s3://elsewhere/dogs"}, {"name": "cats"}, workspace="vision")
+    run(fake, "mlflow_experiment", {"name": "cats", "state": state}, workspace="vision")
+    message = run(fake, "mlflow_workspace", gone)["msg"]
+    assert "the experiment cats of the workspace vision has artifacts that MLflow opens to this workspace alone" in message and "vision" in fake.spaces
+    del fake.experiments["cats"]
+    assert run(fake, "mlflow_workspace", gone)["changed"] and "vision" not in fake.spaces
+
+
+def test_things_are_those_of_a_workspace(fake: FakeObjects) -> None:
+    run(fake, "mlflow_workspace", VISION)
+    assert run(fake, "mlflow_experiment", CHURN, workspace="vision")["changed"]
+    assert run(fake, "mlflow_experiment", CHURN, workspace="vision")["changed"] is False
+    assert list(run(fake, "mlflow_info", workspace="vision")["experiments"]) == ["churn"]
+    assert run(fake, "mlflow_info")["experiments"] == {}
+
+
 def test_what_a_workspace_has_is_removed_only_if_that_is_said(fake: FakeObjects) -> None:
     run(fake, "mlflow_workspace", VISION)
     fake.full = {"vision"}
