@@ -196,7 +196,8 @@ FAULTS: dict[str, Fault] = {
             "database-name-unresolved",
             "database",
             "The database's host name does not resolve where the server runs.",
-            "Correct the name in the backend store's URI, or the name service.",
+            "If it is the name of a container, start the container, which has no name while it does not run (with Docker docker start atlas-postgres, "
+            "with Podman systemctl start atlas-postgres). Otherwise, correct the name in the backend store's URI, or the name service.",
         ),
         Fault(
             "database-down",

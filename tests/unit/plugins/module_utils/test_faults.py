@@ -315,3 +315,10 @@ def test_a_fault_that_tells_of_something_is_not_named_without_it() -> None:
         faults.fault("host-header-refused", hosts="'mlflow'")
     with pytest.raises(KeyError):
         faults.fault("no-such-fault")
+
+
+@pytest.mark.parametrize("name", ["database-down", "database-name-unresolved"])
+def test_the_fix_for_a_stopped_container_of_a_store_starts_it(name: str) -> None:
+    """A container that does not run has no name in the network of the containers."""
+    fix = FAULTS[name].fix
+    assert "docker start atlas-postgres" in fix and "systemctl start atlas-postgres" in fix
