@@ -1,4 +1,4 @@
-"""One host of PostgreSQL becomes the first of three with its data, by two more hosts in the inventory.
+"""One host of PostgreSQL becomes the first of three with its data and its backups, by two more hosts in the inventory. The three are upgraded and restored.
 
 The tests build on one another, in this order.
 """
@@ -6,17 +6,19 @@ The tests build on one another, in this order.
 from __future__ import annotations
 
 import json
-import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import testinfra
-from stack.support import assert_kept_run, hosts_of, play, playbook, query, said
+from stack.support import assert_kept_run, assert_unchanged, hosts_of, play, playbook, query, said
 from testinfra.host import Host
 
 #: Seconds for a playbook.
 LONG = 900
+OLD, NEW = "15", "17"
+BACKUP = "python3 /opt/atlas-mlflow/backup/atlas_mlflow_backup.py"
 DIGEST = "SELECT count(*) || md5(string_agg(digest, ',' ORDER BY n)) FROM numbers"
 PARAMS = "SELECT string_agg(run_uuid || key || value, ',' ORDER BY run_uuid, key) FROM params"
 
@@ -47,6 +49,12 @@ def over() -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
+def newer(members: dict[str, Host]) -> dict[str, object]:
+    """Return the same with a new major version."""
+    return {"postgres": {"hosts": {name: {"postgres_version": NEW} for name in members}}}
+
+
+@pytest.fixture(scope="module")
 def site(over: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Return the command that sets up the three members."""
     return playbook("site", over, tmp_path_factory.mktemp("inventory"))
@@ -62,8 +70,25 @@ def state(members: dict[str, Host]) -> list[tuple[str, str]]:
     return [(query(host, "SELECT pg_postmaster_start_time()"), query(host, "SELECT pg_is_in_recovery()")) for host in members.values()]
 
 
+def primary(members: dict[str, Host]) -> Host:
+    """Return the host of the primary."""
+    (name,) = (name for name, host in members.items() if query(host, "SELECT pg_is_in_recovery()") == "f")
+    return members[name]
+
+
+def points(members: dict[str, Host]) -> list[dict[str, Any]]:
+    """Return the points that can be restored, which all members see alike."""
+    (listed,) = {host.check_output(f"{BACKUP} list") for host in members.values()}
+    return list(json.loads(listed))
+
+
+def kinds(members: dict[str, Host]) -> list[tuple[str, str]]:
+    """Return the kind of each point, and the version of its PostgreSQL."""
+    return [(point["kind"].partition(" ")[0], point["version"]) for point in points(members)]
+
+
 def wait_for_replicas(first: Host) -> None:
-    """Wait until two replicas stream, one of them synchronously."""
+    """Wait until two replicas stream from the primary, one of them synchronously."""
     streaming = "SELECT count(*) || ' ' || count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) FROM pg_stat_replication WHERE state = 'streaming'"
     deadline = time.monotonic() + 120
     while query(first, streaming) != "2 1":
@@ -76,6 +101,15 @@ def test_two_hosts_are_no_cluster(first: Host, content: list[str], tmp_path: Pat
     done = play(playbook("site", over, tmp_path), patience=LONG)
     assert done.returncode and "2 hosts, and none of two is a majority" in said(done), done.stdout
     assert seen(first) == content
+
+
+def test_the_backup_of_one_host_is_not_left_to_fail(first: Host, content: list[str], site: list[str]) -> None:
+    """The message says what to do, and the test does it."""
+    done = play(site, patience=LONG)
+    assert done.returncode and "has the backup of one host" in said(done), done.stdout[-5000:]
+    assert "Disable atlas-mlflow-backup.timer on the host and move that file away, and run this playbook again" in said(done), done.stdout[-5000:]
+    assert seen(first) == content
+    first.check_output("systemctl disable --now atlas-mlflow-backup.timer && mv /etc/atlas-mlflow/backup.json /root")
 
 
 def test_a_check_run_changes_nothing(first: Host, members: dict[str, Host], content: list[str], site: list[str]) -> None:
@@ -99,8 +133,7 @@ def test_one_host_becomes_the_first_of_three(server: Host, first: Host, members:
 
 
 def test_a_second_run_changes_nothing(site: list[str]) -> None:
-    done = play(site, patience=LONG)
-    assert done.returncode == 0 and set(re.findall(r"changed=\d+", done.stdout)) == {"changed=0"}, done.stdout[-5000:]
+    assert_unchanged(play(site, patience=LONG))
 
 
 def test_check_runs_of_the_playbooks_for_members_change_nothing(members: dict[str, Host], over: dict[str, object], tmp_path: Path) -> None:
@@ -134,3 +167,46 @@ def test_one_host_is_not_made_of_a_cluster(first: Host, content: list[str], tmp_
     done = play(playbook("site", {}, tmp_path), patience=LONG)
     assert done.returncode and "A cluster does not become one host" in said(done), done.stdout
     assert seen(first) == content
+
+
+def test_the_cluster_makes_its_backups_in_the_same_repository(members: dict[str, Host], over: dict[str, object], tmp_path: Path) -> None:
+    done = play(playbook("backup", over, tmp_path), patience=LONG)
+    assert done.returncode == 0 and "the same as in the source" in said(done), done.stdout[-5000:]
+    assert kinds(members) == [("full", OLD), ("dump", OLD)]
+    assert all("the same as in the source" in host.check_output(f"{BACKUP} check") for host in members.values())
+    # Nobody would remove the log of a backup of one host.
+    assert {query(host, "SHOW archive_mode") for host in members.values()} == {"off"}
+
+
+def test_the_backup_of_the_one_host_is_not_restored_to_the_cluster(
+    members: dict[str, Host], content: list[str], over: dict[str, object], tmp_path: Path
+) -> None:
+    done = play(playbook("restore", over, tmp_path), "--extra-vars", json.dumps({"backup_restore_to": points(members)[0]["name"]}), patience=LONG)
+    assert done.returncode and "is a backup of one host, and the group postgres is a cluster" in said(done), done.stdout[-5000:]
+    assert [seen(host) for host in members.values()] == [content] * 3
+
+
+def test_the_cluster_is_upgraded(server: Host, members: dict[str, Host], content: list[str], newer: dict[str, object], tmp_path: Path) -> None:
+    done = play(playbook("upgrade_postgres", newer, tmp_path), patience=2 * LONG)
+    assert done.returncode == 0 and f"PostgreSQL {NEW} replaced {OLD}." in said(done), done.stdout[-5000:]
+    wait_for_replicas(primary(members))
+    assert {query(host, "SHOW server_version").partition(".")[0] for host in members.values()} == {NEW}
+    assert [seen(host) for host in members.values()] == [content] * 3
+    assert_kept_run(server)
+    assert kinds(members) == [("full", OLD), ("dump", OLD), ("dump", NEW)]
+
+
+@pytest.mark.parametrize("version", [NEW, OLD])
+def test_the_cluster_is_restored(server: Host, members: dict[str, Host], content: list[str], newer: dict[str, object], tmp_path: Path, version: str) -> None:
+    """Also to the point before its upgrade."""
+    query(primary(members), "DELETE FROM numbers WHERE n > 10; DELETE FROM params")
+    wanted = max(point["name"] for point in points(members) if "dumps" in point and point["version"] == version)
+    done = play(playbook("restore", newer, tmp_path), "--extra-vars", json.dumps({"backup_restore_to": wanted}), patience=LONG)
+    assert done.returncode == 0 and f"Restored {wanted}" in said(done), done.stdout[-5000:]
+    wait_for_replicas(primary(members))
+    assert [seen(host) for host in members.values()] == [content] * 3
+    assert_kept_run(server)
+
+
+def test_site_goes_on(newer: dict[str, object], tmp_path: Path) -> None:
+    assert_unchanged(play(playbook("site", newer, tmp_path), patience=LONG))
