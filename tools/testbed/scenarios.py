@@ -27,7 +27,7 @@ LONGEST_FIRST = (
 #: Scenarios that run only if they are named: they install a browser or many packages, need many hosts, or are about a use beside the stack.
 BY_NAME = (
     *("browser", "cluster", "cluster_upgrade", "first_of_three", "metrics", "move_stores"),
-    *("no_network", "no_network_containers", "no_network_podman", "pgbouncer", "podman", "pool_expansion", "roles_alone", "workspaces"),
+    *("no_network", "no_network_containers", "no_network_podman", "pgbouncer", "podman", "podman_operations", "pool_expansion", "roles_alone", "workspaces"),
 )
 #: Seconds after which a scenario is stopped, and for those with another limit.
 TIMEOUT = 3600
