@@ -6,7 +6,6 @@ The tests build on one another, in this order.
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from stack.support import (
     address_of,
     ask,
     base_url,
+    changed,
     connect,
     hosts_of,
     listening,
@@ -72,6 +72,12 @@ def over() -> dict[str, object]:
 
 
 @pytest.fixture(scope="module")
+def proxied(client: Host, over: dict[str, object]) -> dict[str, object]:
+    """Return the same with a proxy, on the client's host."""
+    return {**over, "haproxy": {"hosts": {client.backend.name: {}}}}
+
+
+@pytest.fixture(scope="module")
 def members() -> dict[str, Host]:
     """Return the hosts that are members in the end, the first one first."""
     return {name: testinfra.get_host(f"docker://{name}") for name in hosts_of("postgres") + hosts_of("spares")}
@@ -88,8 +94,7 @@ def site(folder: Path, over: dict[str, object], name: str = "site", **given: Any
     """Run a playbook, and return what it changed on each host."""
     folder.mkdir(exist_ok=True)
     done = play(playbook(name, over, folder), "--extra-vars", json.dumps(given), patience=LONG)
-    assert done.returncode == 0, done.stdout[-6000:]
-    return set(re.findall(r"changed=\d+", done.stdout))
+    return changed(done)
 
 
 def psql(host: Host, password: str, place: str, user: str = "mlflow", more: str = "sslmode=require", sql: str = "SELECT current_user") -> str:
@@ -107,6 +112,12 @@ def password() -> str:
 def sources(host: Host) -> set[str]:
     """Return from where clients of MLflow's user are connected to PostgreSQL: a socket has no address."""
     return set(query(host, "SELECT DISTINCT coalesce(host(client_addr), 'socket') FROM pg_stat_activity WHERE usename = 'mlflow'").split())
+
+
+def clients(host: Host) -> set[str]:
+    """Return from where clients are connected to PgBouncer over the network."""
+    lines = host.check_output(f"ss --no-header --tcp --numeric state established sport = :{PORT}").splitlines()
+    return {line.split()[3].rpartition(":")[0] for line in lines} - {"127.0.0.1"}
 
 
 def left(host: Host) -> list[str]:
@@ -146,6 +157,21 @@ def wait_whole(members: dict[str, Host]) -> str:
 
     wait_for(whole, lambda: f"the primaries are {leaders(members)}")
     return leaders(members)[0]
+
+
+def lose_primary(stack: Stack, members: dict[str, Host], title: str) -> str:
+    """Kill the host of the primary, see that another one takes over and that no acknowledged run is lost, start the host again, and return the new primary."""
+    former = wait_whole(members)
+    rest = {name: host for name, host in members.items() if name != former}
+    with stack.survives(f"{title}: {former}", "the others") as fault:
+        subprocess.run(["docker", "kill", former], check=True, capture_output=True)
+        wait_for(lambda: leaders(rest), lambda: "no other primary")
+        fault.mended = time.time()
+        stack.wait_served(fault.mended)
+    subprocess.run(["docker", "start", former], check=True, capture_output=True)
+    present = wait_whole(members)
+    assert present != former
+    return present
 
 
 def test_the_server_reaches_postgresql_through_pgbouncer(server: Host, postgres: Host) -> None:
@@ -235,16 +261,8 @@ def test_each_member_of_a_cluster_has_it(members: dict[str, Host], over: dict[st
 
 
 def test_the_primary_is_killed(stack: Stack, members: dict[str, Host]) -> None:
-    former = wait_whole(members)
-    with stack.survives(f"primary's host killed: {former}", "the others") as fault:
-        subprocess.run(["docker", "kill", former], check=True, capture_output=True)
-        rest = {name: host for name, host in members.items() if name != former}
-        wait_for(lambda: leaders(rest), lambda: "no other primary")
-        fault.mended = time.time()
-        stack.wait_served(fault.mended)
-    subprocess.run(["docker", "start", former], check=True, capture_output=True)
-    present = wait_whole(members)
-    assert present != former and accepting(members) == [present]
+    present = lose_primary(stack, members, "primary's host killed")
+    assert accepting(members) == [present]
     assert sources(members[present]) <= {"socket"}
 
 
@@ -268,6 +286,23 @@ def test_all_that_was_ever_acknowledged_is_there(stack: Stack, capsys: pytest.Ca
     assert missing == []
 
 
-def test_nothing_is_left_after_the_removal(members: dict[str, Host], over: dict[str, object], tmp_path: Path) -> None:
-    site(tmp_path, over, "remove")
+def test_a_proxy_leads_to_the_pgbouncer_of_the_primary(client: Host, members: dict[str, Host], proxied: dict[str, object], tmp_path: Path) -> None:
+    """HAProxy asks the members for their roles, and passes the tracking server's connections to PgBouncer. Clients now go through it too."""
+    route = {**NO_LOGIN, "mlflow_server_postgres_route": "haproxy"}
+    site(tmp_path / "1", proxied, **route)
+    assert site(tmp_path / "2", proxied, **route) == {"changed=0"}
+    stack = start(client, f"https://{client.backend.name}", retries=1)
+    through_proxy = ({address_of(client)}, {"socket"})
+    try:
+        stack.wait_served(time.time())
+        former = wait_whole(members)
+        assert (clients(members[former]), sources(members[former])) == through_proxy
+        present = lose_primary(stack, members, "behind a proxy, primary's host killed")
+        assert (clients(members[present]), sources(members[present])) == through_proxy
+    finally:
+        client.check_output("systemctl stop writer.service")
+
+
+def test_nothing_is_left_after_the_removal(members: dict[str, Host], proxied: dict[str, object], tmp_path: Path) -> None:
+    site(tmp_path, proxied, "remove")
     assert {name: left(host) for name, host in members.items()} == dict.fromkeys(members, [])
