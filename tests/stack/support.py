@@ -134,6 +134,12 @@ def query(postgres: Host, sql: str) -> str:
     return postgres.check_output(f"{runner} psql --username postgres --no-psqlrc --tuples-only --no-align --dbname mlflow --command %s", sql)
 
 
+def primary_of(members: dict[str, Host]) -> Host:
+    """Return the host of the primary among the members of a cluster, by their names."""
+    (name,) = (name for name, host in members.items() if query(host, "SELECT pg_is_in_recovery()") == "f")
+    return members[name]
+
+
 def engine_of(host: Host, name: str) -> str:
     """Return the program that runs a container of this name on a host, docker or podman; empty if there is no such container."""
     engines = ("docker", "podman")

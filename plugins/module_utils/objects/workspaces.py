@@ -114,7 +114,7 @@ class Workspaces(Kind):
     def _members(self, workspace: str) -> dict[str, str]:
         """Return the permission of each member of a workspace that a role of this collection keeps, and C(OWN) for users with rights of their own alone."""
         self._read_roles(workspace)
-        found = {user: OWN for number, user in self._names().items() if self._own_role(workspace, number)}
+        found = dict.fromkeys(self._own_roles(workspace), OWN)
         for permission in MEMBER_PERMISSIONS:
             if number := self._roles[workspace].get(ROLES[permission]):
                 answer = self.api.get(f"{API}/roles/users/list", NO_ROLES, role_id=number) or {}
@@ -122,9 +122,10 @@ class Workspaces(Kind):
                 found |= {names[one["user_id"]]: permission for one in answer.get("assignments") or () if one["user_id"] in names}
         return found
 
-    def _own_role(self, workspace: str, user: int) -> int:
-        """Return the number of the role with what a user may do with single things of a workspace, 0 if there is none."""
-        return 0 if workspace == DEFAULT else self._roles[workspace].get(OWN_ROLE.format(user), 0)
+    def _own_roles(self, workspace: str) -> dict[str, int]:
+        """Return the numbers of the roles with what single users may do with single things of a workspace, by the users' names."""
+        roles = {} if workspace == DEFAULT else self._roles[workspace]
+        return {user: roles[role] for number, user in self._names().items() if (role := OWN_ROLE.format(number)) in roles}
 
     def _read_roles(self, workspace: str) -> None:
         if workspace not in self._roles:
@@ -159,7 +160,5 @@ class Workspaces(Kind):
             self.api.change("POST", f"{API}/roles/assign", username=user, role_id=roles[ROLES[permission]])
         if before in ROLES:
             self.api.change("DELETE", f"{API}/roles/unassign", username=user, role_id=roles[ROLES[before]])
-        if permission == NONE:
-            own = next((role for number, name in self._names().items() if name == user and (role := self._own_role(workspace, number))), 0)
-            if own:
-                self.api.change("DELETE", f"{API}/roles/delete", role_id=own)
+        if permission == NONE and (own := self._own_roles(workspace).get(user)):
+            self.api.change("DELETE", f"{API}/roles/delete", role_id=own)

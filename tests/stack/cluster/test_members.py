@@ -239,14 +239,14 @@ def test_a_host_of_another_name_takes_the_place_of_a_lost_one(stack: Stack, memb
     """The lost host is set up again without PostgreSQL, for its other parts. In the end, it takes its place back from the host that still runs."""
     (name,), (instead,) = set(members) - set(hosts_of("mlflow_servers")), hosts_of("spares")
     site, replace = playbook("site", {}, tmp_path), playbook("replace_postgres_member", {}, tmp_path)
-    inventory, (ansible, *rest) = with_another(tmp_path / "another", name, instead), playbook("site", {}, tmp_path)
+    another = [site[0], "--inventory", str(with_another(tmp_path / "another", name, instead))]
     present = [instead if one == name else one for one in members]
     image = inspect(name, "{{.Config.Image}}")
     with keeps(stack, f"{name} replaced by {instead}", present, members):
         lose(stack, name)
         create(name, image)
-        succeed([ansible, "--inventory", str(inventory), replace[-1], "-e", f"postgres_member={name}"])
-    assert_settled([ansible, "--inventory", str(inventory), rest[-1]])
+        succeed([*another, replace[-1], "-e", f"postgres_member={name}"])
+    assert_settled([*another, site[-1]])
     assert said(name, "ls /var/lib/postgresql /etc/patroni") == ""
     with keeps(stack, f"{instead} replaced by {name}", members, present):
         succeed(replace, "-e", f"postgres_member={instead}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import testinfra
-from stack.support import assert_kept_run, assert_unchanged, base_url, cut_short, hosts_of, play, playbook, query, said, wait_for_answer
+from stack.support import assert_kept_run, assert_unchanged, base_url, cut_short, hosts_of, play, playbook, primary_of, query, said, wait_for_answer
 from testinfra.host import Host
 
 OLD, NEW = "15", "17"
@@ -45,15 +45,9 @@ def command(over: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="module")
 def content(members: dict[str, Host]) -> list[str]:
     """Return what the databases have before the first upgrade. The writer's run, and rows enough that a lost one is seen."""
-    host = primary(members)
+    host = primary_of(members)
     query(host, "DROP TABLE IF EXISTS numbers; CREATE TABLE numbers AS SELECT n, md5(n::text) AS digest FROM generate_series(1, 20000) n")
     return seen(host)
-
-
-def primary(members: dict[str, Host]) -> Host:
-    """Return the host of the primary."""
-    (name,) = (name for name, host in members.items() if query(host, "SELECT pg_is_in_recovery()") == "f")
-    return members[name]
 
 
 def versions(members: dict[str, Host]) -> set[str]:
@@ -76,8 +70,8 @@ def wait_for_members(members: dict[str, Host]) -> None:
     """Wait until two replicas follow the primary, one of them synchronously."""
     streaming = "SELECT count(*) || ' ' || count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) FROM pg_stat_replication WHERE state = 'streaming'"
     deadline = time.monotonic() + 120
-    while query(primary(members), streaming) != "2 1":
-        assert time.monotonic() < deadline, query(primary(members), streaming)
+    while query(primary_of(members), streaming) != "2 1":
+        assert time.monotonic() < deadline, query(primary_of(members), streaming)
         time.sleep(2)
 
 
@@ -115,20 +109,20 @@ def test_a_version_that_no_package_has_is_refused(members: dict[str, Host], tmp_
 
 
 def test_a_paused_cluster_is_refused(members: dict[str, Host], command: list[str]) -> None:
-    primary(members).check_output(f"{PATRONICTL} pause --wait")
+    primary_of(members).check_output(f"{PATRONICTL} pause --wait")
     try:
         done = play(command, patience=LONG)
     finally:
-        primary(members).check_output(f"{PATRONICTL} resume --wait")
+        primary_of(members).check_output(f"{PATRONICTL} resume --wait")
     assert done.returncode and "The cluster is paused" in said(done), done.stdout
 
 
 def test_data_that_pg_upgrade_refuses_stop_nothing(server: Host, members: dict[str, Host], content: list[str], command: list[str]) -> None:
     # A type that version 16 no longer takes from an older one.
-    query(primary(members), "CREATE TABLE in_the_way (id regproc)")
+    query(primary_of(members), "CREATE TABLE in_the_way (id regproc)")
     before, served = started(members), server.check_output("systemctl show --property ActiveEnterTimestamp mlflow-server.service")
     done = play(command, patience=LONG)
-    query(primary(members), "DROP TABLE in_the_way")
+    query(primary_of(members), "DROP TABLE in_the_way")
     assert done.returncode and "is not possible as it is. Nothing was stopped, and PostgreSQL 15 serves as before" in said(done), done.stdout
     assert "reg* data types" in said(done), done.stdout
     assert started(members) == before
@@ -169,13 +163,13 @@ def test_and_is_run_again_to_its_end(
     assert versions(members) == {NEW}
     assert [seen(host) for host in members.values()] == [content] * 3
     assert_kept_run(server)
-    assert query(primary(members), "SHOW data_checksums") == "on"
-    assert query(primary(members), "SELECT count(*) FROM pg_stats WHERE tablename = 'numbers'") != "0", "it has been analyzed"
+    assert query(primary_of(members), "SHOW data_checksums") == "on"
+    assert query(primary_of(members), "SELECT count(*) FROM pg_stats WHERE tablename = 'numbers'") != "0", "it has been analyzed"
     assert all(host.file(f"/var/lib/postgresql/{OLD}/main/PG_VERSION").exists for host in members.values())
 
 
 def test_backups_go_on(members: dict[str, Host]) -> None:
-    host = primary(members)
+    host = primary_of(members)
     points = json.loads(host.check_output(f"{BACKUP} list"))
     assert [point["version"] for point in points] == [OLD, NEW], points
     assert "the same as in the source" in host.check_output(f"{BACKUP} check")
@@ -187,11 +181,11 @@ def test_a_second_upgrade_changes_nothing_and_site_goes_on(command: list[str], o
 
 
 def test_another_member_becomes_the_primary(server: Host, members: dict[str, Host], content: list[str], over: dict[str, object], tmp_path: Path) -> None:
-    before = primary(members)
+    before = primary_of(members)
     done = play(playbook("switch_over_postgres", over, tmp_path), patience=LONG)
     assert done.returncode == 0, done.stdout
     wait_for_members(members)
-    assert primary(members) is not before
+    assert primary_of(members) is not before
     assert_kept_run(server)
 
 

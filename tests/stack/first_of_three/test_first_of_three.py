@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import testinfra
-from stack.support import assert_kept_run, assert_unchanged, hosts_of, play, playbook, query, said
+from stack.support import assert_kept_run, assert_unchanged, hosts_of, play, playbook, primary_of, query, said
 from testinfra.host import Host
 
 #: Seconds for a playbook.
@@ -68,12 +68,6 @@ def seen(host: Host) -> list[str]:
 def state(members: dict[str, Host]) -> list[tuple[str, str]]:
     """Return when PostgreSQL was started on each member, and its role."""
     return [(query(host, "SELECT pg_postmaster_start_time()"), query(host, "SELECT pg_is_in_recovery()")) for host in members.values()]
-
-
-def primary(members: dict[str, Host]) -> Host:
-    """Return the host of the primary."""
-    (name,) = (name for name, host in members.items() if query(host, "SELECT pg_is_in_recovery()") == "f")
-    return members[name]
 
 
 def points(members: dict[str, Host]) -> list[dict[str, Any]]:
@@ -189,7 +183,7 @@ def test_the_backup_of_the_one_host_is_not_restored_to_the_cluster(
 def test_the_cluster_is_upgraded(server: Host, members: dict[str, Host], content: list[str], newer: dict[str, object], tmp_path: Path) -> None:
     done = play(playbook("upgrade_postgres", newer, tmp_path), patience=2 * LONG)
     assert done.returncode == 0 and f"PostgreSQL {NEW} replaced {OLD}." in said(done), done.stdout[-5000:]
-    wait_for_replicas(primary(members))
+    wait_for_replicas(primary_of(members))
     assert {query(host, "SHOW server_version").partition(".")[0] for host in members.values()} == {NEW}
     assert [seen(host) for host in members.values()] == [content] * 3
     assert_kept_run(server)
@@ -199,11 +193,11 @@ def test_the_cluster_is_upgraded(server: Host, members: dict[str, Host], content
 @pytest.mark.parametrize("version", [NEW, OLD])
 def test_the_cluster_is_restored(server: Host, members: dict[str, Host], content: list[str], newer: dict[str, object], tmp_path: Path, version: str) -> None:
     """Also to the point before its upgrade."""
-    query(primary(members), "DELETE FROM numbers WHERE n > 10; DELETE FROM params")
+    query(primary_of(members), "DELETE FROM numbers WHERE n > 10; DELETE FROM params")
     wanted = max(point["name"] for point in points(members) if "dumps" in point and point["version"] == version)
     done = play(playbook("restore", newer, tmp_path), "--extra-vars", json.dumps({"backup_restore_to": wanted}), patience=LONG)
     assert done.returncode == 0 and f"Restored {wanted}" in said(done), done.stdout[-5000:]
-    wait_for_replicas(primary(members))
+    wait_for_replicas(primary_of(members))
     assert [seen(host) for host in members.values()] == [content] * 3
     assert_kept_run(server)
 
