@@ -43,8 +43,8 @@ options:
 options:
   workspace:
     description:
-      - The workspace that has the things, with C(mlflow_server_workspaces). Without it, the workspace C(default). A server without workspaces refuses another
-        one.
+      - The workspace that has the things, with C(mlflow_server_workspaces). Without it, the workspace C(default). If workspaces are off, releases that have
+        them refuse this option. Older releases have no workspaces, and ignore it.
     type: str
     default: ""
 """
