@@ -20,8 +20,9 @@ PORT_IN_CONTAINER = {"postgres": 5432, "minio": 9000}
 USERS_DATABASES = {"basic": "_auth", "oidc": "_oidc"}
 #: Over a network, a connection to a lost peer is closed after some seconds. The kernel's own limits are a quarter of an hour or two hours.
 NETWORK_OPTIONS = ("connect_timeout=10", "tcp_user_timeout=10000", "keepalives_idle=30", "keepalives_interval=5", "keepalives_count=3")
-#: The same with a cluster, whose hosts are tried one after the other: a lost host must not delay the next one.
-CLUSTER_OPTIONS = ("connect_timeout=3", *NETWORK_OPTIONS[1:])
+#: The same with a cluster, whose hosts are tried one after the other: a lost host must not delay the next one. A connection without traffic to a lost primary
+#: is closed before a replica takes over. A request that took such a connection from the pool later would wait until C(tcp_user_timeout) is over.
+CLUSTER_OPTIONS = ("connect_timeout=3", "tcp_user_timeout=10000", "keepalives_idle=5", "keepalives_interval=2", "keepalives_count=3")
 #: The path of the CA file on each tracking server's host.
 AUTHORITY_ON_HOST = "/etc/atlas-mlflow/tls/authority.pem"
 POSTGRES_SOCKETS = "/var/run/postgresql"

@@ -69,6 +69,15 @@ def test_a_server_asks_the_shared_address_and_then_each_proxy_that_on_its_own_ho
     assert ways(alone, "a", store)[:2] == (f"{A},{EDGE}", "7000,7000")
 
 
+@pytest.mark.parametrize("route", [{}, BY_PROXY])
+def test_connections_to_a_lost_primary_are_closed_before_a_replica_takes_over(route: dict[str, Any]) -> None:
+    known = run(**route)
+    options = {name: int(value) for name, value in ways(known, "web")[2].items() if value.isdecimal()}
+    with_traffic = options["tcp_user_timeout"] / 1000
+    without = options["keepalives_idle"] + options["keepalives_interval"] * options["keepalives_count"]
+    assert max(with_traffic, without) < known.value("b", "postgres", "_postgres_cluster_settings")["ttl"]
+
+
 def test_reads_of_replicas_go_to_the_members() -> None:
     assert ways(run(**BY_PROXY), "web", "read_replica_store") == ways(run(), "web", "read_replica_store")
 
