@@ -43,8 +43,8 @@ options:
 options:
   workspace:
     description:
-      - The workspace that has the things, with C(mlflow_server_workspaces). Without it, the workspace C(default). If workspaces are off, releases that have
-        them refuse this option. Older releases have no workspaces, and ignore it.
+      - The workspace that has the things, with C(mlflow_server_workspaces). Without it, the workspace C(default). The module fails if the server has no such
+        workspace, or no workspaces at all. In check mode, a workspace that is missing counts as an empty one, because a task before may create it.
     type: str
     default: ""
 """

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import fault
@@ -18,6 +19,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Ba
 MISSING = "RESOURCE_DOES_NOT_EXIST"
 #: The header that names the workspace of a request. Source: MLflow's C(mlflow/utils/workspace_utils.py).
 WORKSPACE_HEADER = "X-MLFLOW-WORKSPACE"
+WORKSPACES = "/api/3.0/mlflow/workspaces"
+NO_WORKSPACES = "this release of MLflow has no workspaces, or they are off: set mlflow_server_workspaces to true"
 
 #: The options by which a module reaches a tracking server. The fragments C(tracking_server) and C(tls) document them.
 SERVER_ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -42,6 +45,7 @@ class Api:
     def __init__(self, server: TrackingServer, only_look: bool = False, workspace: str = "") -> None:
         """Take the server, whether to change nothing, and the workspace that requests are about, by default that of the server."""
         self.server, self.only_look, self.workspace = server, only_look, workspace
+        self._workspace_checked = not workspace
 
     def send(self, method: str, path: str, **content: Any) -> Answer:
         """Send one request, whatever its status. With C(GET), the content stands in the address.
@@ -56,6 +60,29 @@ class Api:
         self, method: str, path: str, query: Mapping[str, Any] | None = None, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """Send one request as the server takes it."""
+        if not self._workspace_checked:
+            self._check_workspace()
+        return self._answer(method, path, query, body, headers)
+
+    def _check_workspace(self) -> None:
+        """Refuse a workspace that the server does not have. A release without workspaces would ignore it, and answer about the things of all users."""
+        self._workspace_checked = True
+        path = f"{WORKSPACES}/{quote(self.workspace, safe='')}"
+        answer = self._answer("GET", path)
+        if answer.status == 404 and answer.json().get("error_code") == MISSING:
+            # On a fresh server in check mode, the task before may be the one that creates the workspace.
+            if not self.only_look:
+                raise Refused(f"there is no workspace {self.workspace}: create it with mlflow_workspace")
+        elif answer.status in (404, 405, 503):
+            raise Refused(f"GET {path} was answered by {answer.seen}: {NO_WORKSPACES}")
+
+    def _answer(
+        self, method: str, path: str, query: Mapping[str, Any] | None = None, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Return the answer to a request in the workspace.
+
+        :raises Refused: If there is no answer, or the user may not log in.
+        """
         named = {WORKSPACE_HEADER: self.workspace} if self.workspace else {}
         try:
             answer = self.server.ask(method, path, query, body, {**(headers or {}), **named})

@@ -100,7 +100,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     server = server_of(module)
-    api = Api(server, workspace=module.params["workspace"])
+    api = Api(server, module.check_mode, module.params["workspace"])
     found = ended_by_refusal(module, server, lambda: {kind: SHOWN[kind](api) for kind in module.params["subset"]})
     module.exit_json(changed=False, **found)
 

@@ -6,15 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.api import Api
+from ansible_collections.atlas.mlflow.plugins.module_utils.api import NO_WORKSPACES, WORKSPACES, Api
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.experiments import Experiments
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import every
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.prompts import Prompts
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.registered_models import IS_PROMPT, RegisteredModels
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.tags import pairs
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.webhooks import Webhooks
-from ansible_collections.atlas.mlflow.plugins.module_utils.objects.workspaces import API as WORKSPACES
-from ansible_collections.atlas.mlflow.plugins.module_utils.objects.workspaces import UNKNOWN, Workspaces
+from ansible_collections.atlas.mlflow.plugins.module_utils.objects.workspaces import Workspaces
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API
 
 
@@ -49,7 +48,7 @@ def shown_webhooks(api: Api) -> dict[str, Any]:
 def shown_workspaces(api: Api) -> dict[str, Any]:
     """Return the workspaces, by name."""
     kind = Workspaces(api)
-    found = api.get(f"{WORKSPACES}/workspaces", UNKNOWN) or {}
+    found = api.get(WORKSPACES, NO_WORKSPACES) or {}
     return {row["name"]: kind.shown({**row, "members": None}) for row in found.get("workspaces") or ()}
 
 

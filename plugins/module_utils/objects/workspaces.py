@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.api import Api, Refused
+from ansible_collections.atlas.mlflow.plugins.module_utils.api import NO_WORKSPACES, WORKSPACES, Api, Refused
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import ABSENT, Kind, every
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API as OLDER_API
 
@@ -29,7 +29,6 @@ OWN_ROLE = "__user_{}__"
 OWN = "OWN"
 #: How the location of artifacts begins that clients reach through the server.
 PASSED_ON = "mlflow-artifacts:"
-UNKNOWN = "this release of MLflow has no workspaces, or they are off: set mlflow_server_workspaces to true"
 NO_ROLES = "members of a workspace need a release with roles, such as 3.17.2, and mlflow_server_auth: basic"
 
 
@@ -46,7 +45,7 @@ class Workspaces(Kind):
 
     def read(self, name: str) -> dict[str, Any] | None:
         """Return a workspace with its members."""
-        found = self.api.get(f"{API}/workspaces/{name}", UNKNOWN)
+        found = self.api.get(f"{WORKSPACES}/{name}", NO_WORKSPACES)
         return {**found["workspace"], "members": None} if found else None
 
     def shown(self, present: dict[str, Any] | None) -> dict[str, Any]:
@@ -87,16 +86,16 @@ class Workspaces(Kind):
     def remove(self, present: dict[str, Any]) -> None:
         """Remove a workspace. MLflow refuses if it is not empty, unless the option says what happens to its content."""
         modes = {"refuse": "RESTRICT", "move_to_default": "SET_DEFAULT", "delete_content": "CASCADE"}
-        self.api.delete(f"{API}/workspaces/{present['name']}", mode=modes[present["mode"]])
+        self.api.delete(f"{WORKSPACES}/{present['name']}", mode=modes[present["mode"]])
 
     def bring(self, thing: Mapping[str, Any], present: dict[str, Any] | None) -> None:
         """Create a workspace or change it, and set its members."""
         name, wanted = thing["name"], self.after[thing["name"]]
         given = {key: wanted[key] for key in ("description", "default_artifact_root") if wanted[key] != ((present or {}).get(key) or "")}
         if present is None:
-            self.api.change("POST", f"{API}/workspaces", UNKNOWN, name=name, **given)
+            self.api.change("POST", WORKSPACES, NO_WORKSPACES, name=name, **given)
         elif given:
-            self.api.change("PATCH", f"{API}/workspaces/{name}", **given)
+            self.api.change("PATCH", f"{WORKSPACES}/{name}", **given)
         before = self.before[name].get("members", {})
         for user, permission in wanted.get("members", {}).items():
             if before.get(user, NONE) != permission:

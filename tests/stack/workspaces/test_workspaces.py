@@ -129,6 +129,12 @@ def test_an_experiment_is_made_in_a_workspace(act: Any, tmp_path: Path) -> None:
     assert [act(name, space, "experiments") for name, space in (("ada", "vision"), ("heidi", "speech"))] == [["birds", "cats"], ["vowels"]]
 
 
+def test_a_workspace_that_is_missing_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    given = json.dumps({"given_workspaces": [], "given_experiments": {"visoin": [{"name": "birds"}]}, "given_user": "admin"})
+    done = play([*playbook("../molecule/workspaces/set", {}, tmp_path), "--extra-vars", given])
+    assert done.returncode and "there is no workspace visoin: create it with mlflow_workspace" in said(done), done.stdout
+
+
 def test_a_member_does_not_change_the_workspaces(tmp_path: Path) -> None:
     for user in ("grace", "heidi"):
         done = put(tmp_path, {**VISION, "description": f"Of {user}"}, user=user)

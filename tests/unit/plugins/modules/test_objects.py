@@ -295,6 +295,22 @@ def test_things_are_those_of_a_workspace(fake: FakeObjects) -> None:
     assert run(fake, "mlflow_info")["experiments"] == {}
 
 
+def test_a_workspace_that_is_missing_is_refused_and_in_check_mode_empty(fake: FakeObjects) -> None:
+    for message in (run(fake, "mlflow_experiment", CHURN, workspace="vision")["msg"], run(fake, "mlflow_info", workspace="vision")["msg"]):
+        assert message.endswith("there is no workspace vision: create it with mlflow_workspace.")
+    assert run(fake, "mlflow_experiment", CHURN, workspace="vision", check_mode=True)["changed"]
+    assert run(fake, "mlflow_info", workspace="vision", check_mode=True)["experiments"] == {}
+    assert fake.changes == [] and fake.experiments == {}
+
+
+@pytest.mark.parametrize("module", ["mlflow_experiment", "mlflow_info"])
+def test_a_release_without_workspaces_does_not_ignore_one(fake: FakeObjects, module: str) -> None:
+    fake.new = False
+    things = [CHURN] if module == "mlflow_experiment" else []
+    assert "this release of MLflow has no workspaces" in run(fake, module, *things, workspace="vision")["msg"]
+    assert fake.changes == [] and fake.experiments == {}
+
+
 def test_what_a_workspace_has_is_removed_only_if_that_is_said(fake: FakeObjects) -> None:
     run(fake, "mlflow_workspace", VISION)
     fake.full = {"vision"}
