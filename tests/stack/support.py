@@ -24,6 +24,9 @@ PORT = 5001
 #: Seconds that a playbook may take to come to a task, or to its end, and a server to answer.
 PATIENCE = 300
 
+#: Counts what streams from a primary, and what of it is synchronous.
+REPLICAS = "SELECT count(*) || ' ' || count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) FROM pg_stat_replication WHERE state = 'streaming'"
+
 #: Asks one URL by an optional Host header, without a proxy, and prints status and body as JSON. Runs on the client host, for run_python.
 ASK = """
 import base64, json, ssl, sys, urllib.error, urllib.request
@@ -138,6 +141,11 @@ def primary_of(members: dict[str, Host]) -> Host:
     """Return the host of the primary among the members of a cluster, by their names."""
     (name,) = (name for name, host in members.items() if query(host, "SELECT pg_is_in_recovery()") == "f")
     return members[name]
+
+
+def replicas_of(primary: Host) -> str:
+    """Return how many replicas stream from the primary of a cluster, and how many of these are synchronous, such as ``2 1``."""
+    return query(primary, REPLICAS)
 
 
 def engine_of(host: Host, name: str) -> str:

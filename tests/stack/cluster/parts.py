@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import testinfra
-from stack.support import address_of, ask, hosts_of
+from stack.support import REPLICAS, address_of, ask, hosts_of
 from stack.writing import Fault, Stack, wait_for
 from testinfra.host import Host
 from testinfra.utils.ansible_runner import AnsibleRunner
@@ -174,10 +174,8 @@ def missing(client: Host, members: Sequence[str] = ()) -> list[str]:
         found += [f"the proxies with the address are {held}" for held in [list(addresses)] if sum(held) != 1]
     found += [f"the primaries are {first}"] if len(first) != 1 else []
     if len(first) == 1:
-        streaming = sql(
-            first[0], "SELECT count(*) FILTER (WHERE state = 'streaming'), count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) FROM pg_stat_replication"
-        )
-        found += [f"{streaming} replicas of {len(members) - 1} stream, and are synchronous"] if streaming != f"{len(members) - 1}|1" else []
+        streaming = sql(first[0], REPLICAS)
+        found += [f"{streaming} replicas of {len(members) - 1} stream, and are synchronous"] if streaming != f"{len(members) - 1} 1" else []
     found += [f"the terms of etcd are {led}"] if [leads for leads, _term in led].count(True) != 1 or 0 in [term for _leads, term in led] else []
     return found
 

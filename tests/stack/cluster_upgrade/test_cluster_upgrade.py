@@ -6,12 +6,25 @@ The tests build on one another, in this order: what is refused, what goes back, 
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 import testinfra
-from stack.support import assert_kept_run, assert_unchanged, base_url, cut_short, hosts_of, play, playbook, primary_of, query, said, wait_for_answer
+from stack.support import (
+    assert_kept_run,
+    assert_unchanged,
+    base_url,
+    cut_short,
+    hosts_of,
+    play,
+    playbook,
+    primary_of,
+    query,
+    replicas_of,
+    said,
+    wait_for_answer,
+)
+from stack.writing import wait_for
 from testinfra.host import Host
 
 OLD, NEW = "15", "17"
@@ -68,11 +81,7 @@ def started(members: dict[str, Host]) -> list[str]:
 
 def wait_for_members(members: dict[str, Host]) -> None:
     """Wait until two replicas follow the primary, one of them synchronously."""
-    streaming = "SELECT count(*) || ' ' || count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) FROM pg_stat_replication WHERE state = 'streaming'"
-    deadline = time.monotonic() + 120
-    while query(primary_of(members), streaming) != "2 1":
-        assert time.monotonic() < deadline, query(primary_of(members), streaming)
-        time.sleep(2)
+    wait_for(lambda: replicas_of(primary_of(members)) == "2 1", lambda: replicas_of(primary_of(members)))
 
 
 def assert_old(server: Host, members: dict[str, Host], content: list[str]) -> None:

@@ -6,13 +6,13 @@ The tests build on one another, in this order.
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import testinfra
-from stack.support import assert_kept_run, assert_unchanged, hosts_of, play, playbook, primary_of, query, said
+from stack.support import assert_kept_run, assert_unchanged, hosts_of, play, playbook, primary_of, query, replicas_of, said
+from stack.writing import wait_for
 from testinfra.host import Host
 
 #: Seconds for a playbook.
@@ -83,11 +83,7 @@ def kinds(members: dict[str, Host]) -> list[tuple[str, str]]:
 
 def wait_for_replicas(first: Host) -> None:
     """Wait until two replicas stream from the primary, one of them synchronously."""
-    streaming = "SELECT count(*) || ' ' || count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) FROM pg_stat_replication WHERE state = 'streaming'"
-    deadline = time.monotonic() + 120
-    while query(first, streaming) != "2 1":
-        assert time.monotonic() < deadline, query(first, streaming)
-        time.sleep(2)
+    wait_for(lambda: replicas_of(first) == "2 1", lambda: replicas_of(first))
 
 
 def test_two_hosts_are_no_cluster(first: Host, content: list[str], tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from stack.support import (
     play,
     playbook,
     query,
+    replicas_of,
     run_python,
     said,
     secrets_folder,
@@ -149,11 +150,10 @@ def accepting(members: dict[str, Host]) -> list[str]:
 
 def wait_whole(members: dict[str, Host]) -> str:
     """Wait until the cluster has a primary, from which all others stream, and return it."""
-    streaming = "SELECT count(*) || ' ' || count(*) FILTER (WHERE sync_state IN ('sync', 'quorum')) FROM pg_stat_replication WHERE state = 'streaming'"
 
     def whole() -> bool:
         found = leaders(members)
-        return len(found) == 1 and query(members[found[0]], streaming) == f"{len(members) - 1} 1"
+        return len(found) == 1 and replicas_of(members[found[0]]) == f"{len(members) - 1} 1"
 
     wait_for(whole, lambda: f"the primaries are {leaders(members)}")
     return leaders(members)[0]
