@@ -156,6 +156,8 @@ def artifacts_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "s3_access_key_id": store.host.text("minio_access_key") if store else "",
         "s3_endpoint_url": stack.store_url(host),
         "backup_s3_endpoint_url": stack.store_url(host, for_backup=True),
+        # The inventory's own authority has made no certificate for an S3 endpoint outside the inventory.
+        "store_authority": host.authority if store or not host.own_tls else "",
     }
 
 
