@@ -13,6 +13,7 @@ from server_package import fresh
 
 #: What members answer: whether it is a replica, whether it receives, and by how many seconds it is late.
 FOLLOWS, APART, LATE, PRIMARY = (True, True, 0), (True, False, 0), (True, True, 60), (False, False, 0)
+PORTS = {"a": "1", "b": "2", "c": "3"}
 SETTINGS = {"host": "a,b,c", "port": "1,2,3", "target_session_attrs": "prefer-standby", "user": "mlflow"}
 
 
@@ -53,22 +54,21 @@ class Connection:
 
 @dataclass
 class Dialect:
-    """The driver, which connects to the members as libpq does."""
+    """The driver, which connects to a member as libpq does."""
 
     cluster: dict[str, Any]
     made: list[Connection] = field(default_factory=list)
+    tried: list[str] = field(default_factory=list)
     dbapi: Any = field(default_factory=lambda: SimpleNamespace(OperationalError=OperationalError))
 
     def connect(self, **settings: Any) -> Connection:
-        """Connect to the first member that is of the wanted kind."""
-        names, wanted = settings["host"].split(","), settings["target_session_attrs"]
-        assert len(names) == len(settings["port"].split(",")) and settings["user"] == "mlflow"
-        up = [name for name in names if self.cluster.get(name) is not None]
-        kinds = {"standby": [True], "read-write": [False], "prefer-standby": [True, False]}[wanted]
-        found = [name for kind in kinds for name in up if self.cluster[name][0] is kind]
-        if not found:
-            raise OperationalError(f"none of {names} is {wanted}")
-        self.made.append(Connection(found[0], self.cluster))
+        """Connect to one member, whatever it is."""
+        name = settings["host"]
+        assert (settings["port"], settings["target_session_attrs"], settings["user"]) == (PORTS[name], "any", "mlflow")
+        self.tried.append(name)
+        if name not in self.cluster or self.cluster[name] is None:
+            raise OperationalError(f"{name}: timeout expired")
+        self.made.append(Connection(name, self.cluster))
         return self.made[-1]
 
 
@@ -90,12 +90,23 @@ def test_a_connection_is_made_to_a_replica_that_follows(replicas: ModuleType, a:
     connection = replicas.connect(dialect, record, [], dict(SETTINGS))
     assert (connection.member, connection.closed) == (wanted, False)
     assert all(made.closed for made in dialect.made if made is not connection), "a connection is left open"
+    assert len(set(dialect.tried)) == len(dialect.tried), "a member is tried twice"
     assert replicas._NEXT in record.info
 
 
 def test_without_any_member_the_error_of_the_driver_is_raised(replicas: ModuleType) -> None:
-    with pytest.raises(OperationalError, match="none of"):
-        replicas.connect(Dialect({}), SimpleNamespace(info={}), [], dict(SETTINGS))
+    dialect = Dialect({})
+    with pytest.raises(OperationalError, match="a: timeout expired\nb: timeout expired\nc: timeout expired"):
+        replicas.connect(dialect, SimpleNamespace(info={}), [], dict(SETTINGS))
+    assert dialect.tried == ["a", "b", "c"], "each of them costs a time limit"
+
+
+def test_a_member_that_takes_a_connection_and_does_not_answer_is_left(replicas: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    dialect = Dialect({"a": FOLLOWS, "b": PRIMARY})
+    kind_of = replicas.kind_of
+    monkeypatch.setattr(replicas, "kind_of", lambda connection: None if connection.member == "a" else kind_of(connection))
+    connection = replicas.connect(dialect, SimpleNamespace(info={}), [], dict(SETTINGS))
+    assert (connection.member, [made.closed for made in dialect.made]) == ("b", [True, False])
 
 
 def test_a_connection_moves_when_its_replica_stops_to_follow_and_returns_later(replicas: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,8 +131,9 @@ def test_a_connection_moves_when_its_replica_stops_to_follow_and_returns_later(r
 
     assert member() == "b"
     cluster["b"] = LATE
+    made = len(dialect.made)
     # A check costs a question, so it is not made for each use.
-    assert (member(), len(dialect.made)) == ("b", 2 - 1)
+    assert (member(), len(dialect.made)) == ("b", made)
     now[0] += replicas.CHECK_AFTER
     assert member() == "a"
     cluster["b"] = FOLLOWS

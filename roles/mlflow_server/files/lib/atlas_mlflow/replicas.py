@@ -26,12 +26,14 @@ QUESTION = (
     "SELECT pg_is_in_recovery(), EXISTS (SELECT FROM pg_stat_wal_receiver), CASE WHEN pg_last_wal_receive_lsn() IS DISTINCT FROM pg_last_wal_replay_lsn() "
     "THEN coalesce(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()), 0) ELSE 0 END"
 )
+#: What a connection leads to, the best first: a replica that follows the primary, the primary, and a replica that does not follow.
+FOLLOWS, PRIMARY, APART = range(3)
 #: Where a connection keeps when it is checked again.
 _NEXT = "atlas_mlflow_check_at"
 
 
-def follows(connection: Any) -> bool:
-    """Say whether a connection is one to a replica that follows the primary. One that does not answer does not."""
+def kind_of(connection: Any) -> int | None:
+    """Return what a connection leads to: C(FOLLOWS), C(PRIMARY) or C(APART), and none of them if there is no answer."""
     try:
         with contextlib.closing(connection.cursor()) as cursor:
             cursor.execute(QUESTION)
@@ -39,27 +41,44 @@ def follows(connection: Any) -> bool:
         connection.rollback()
     # The errors of a driver have no common class but this one.
     except Exception:
-        return False
-    return bool(replica and receives and late < LATE)
+        return None
+    if not replica:
+        return PRIMARY
+    return FOLLOWS if receives and late < LATE else APART
 
 
 def connect(dialect: Any, record: Any, arguments: list[Any], settings: dict[str, Any]) -> Any:
-    """Connect to the first replica that follows, else to the primary, else to any member."""
+    """Connect to the first replica that follows, else to the primary, else to any member.
+
+    Each member is tried once: one that cannot be reached costs the driver's whole time limit for a connection.
+
+    :raises OperationalError: The driver's, if no member answers.
+    """
+    found: dict[int, Any] = {}
+    failed = []
     for host, port in zip(settings["host"].split(","), settings["port"].split(","), strict=True):
-        one = {**settings, "host": host, "port": port, "target_session_attrs": "standby"}
-        with contextlib.suppress(dialect.dbapi.OperationalError):
-            connection = dialect.connect(*arguments, **one)
-            if follows(connection):
-                record.info[_NEXT] = time.monotonic() + CHECK_AFTER
-                return connection
+        try:
+            connection = dialect.connect(*arguments, **{**settings, "host": host, "port": port, "target_session_attrs": "any"})
+        except dialect.dbapi.OperationalError as error:
+            failed.append(str(error).strip())
+            continue
+        kind = kind_of(connection)
+        if kind is None:
+            failed.append(f"{host} does not answer")
+        if kind is None or kind in found:
             connection.close()
-    try:
-        connection = dialect.connect(*arguments, **{**settings, "target_session_attrs": "read-write"})
-        record.info[_NEXT] = time.monotonic() + RETURN_AFTER
-    except dialect.dbapi.OperationalError:
-        connection = dialect.connect(*arguments, **settings)
-        record.info[_NEXT] = time.monotonic() + CHECK_AFTER
-    return connection
+            continue
+        found[kind] = connection
+        if kind == FOLLOWS:
+            break
+    if not found:
+        raise dialect.dbapi.OperationalError("\n".join(failed))
+    best = min(found)
+    for kind, connection in found.items():
+        if kind != best:
+            connection.close()
+    record.info[_NEXT] = time.monotonic() + (RETURN_AFTER if best == PRIMARY else CHECK_AFTER)
+    return found[best]
 
 
 def check(connection: Any, record: Any, _proxy: Any) -> None:
@@ -71,7 +90,7 @@ def check(connection: Any, record: Any, _proxy: Any) -> None:
 
     if time.monotonic() < record.info.get(_NEXT, 0):
         return
-    if not follows(connection):
+    if kind_of(connection) != FOLLOWS:
         raise sqlalchemy.exc.DisconnectionError("this is no replica that follows")
     record.info[_NEXT] = time.monotonic() + CHECK_AFTER
 
