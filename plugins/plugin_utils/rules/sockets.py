@@ -17,8 +17,9 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 
 Network = IPv4Network | IPv6Network
 
+LOOPBACK = "127.0.0.1"
 #: Words for addresses in PostgreSQL's settings.
-WORDS = {"localhost": "127.0.0.1", "*": "0.0.0.0"}
+WORDS = {"localhost": LOOPBACK, "*": "0.0.0.0"}
 #: The message for a store whose port belongs to its former service or container.
 STAY = "Data do not move between a service and a container by themselves"
 ADDRESS = r"^([0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$"
@@ -130,6 +131,21 @@ def postgres_listens_on_addresses(given: RoleSettings) -> str:
     return f"postgres_listen_addresses has {', '.join(wrong)}. Give IP addresses, localhost, or * for all." if wrong else ""
 
 
+def postgres_listens_for_its_clients(given: RoleSettings) -> str:
+    """PostgreSQL listens where the tracking servers connect to it, and in a container where the role itself does."""
+    name = "postgres_listen_addresses"
+    listed = [WORDS.get(str(address), str(address)) for address in given.items(name)]
+    if any(re.match(ADDRESS, address) and ip_address(address).is_unspecified for address in listed):
+        return ""
+    needed = [WORDS.get(str(address), str(address)) for address in given.planned(name) or []]
+    if not (given.in_container or given.planned("postgres_server_here")):
+        needed = [address for address in needed if address != LOOPBACK]
+    missing = [address for address in needed if address not in listed]
+    if not missing:
+        return ""
+    return f"{name} has {', '.join(listed)}, and this stack connects to PostgreSQL at {', '.join(needed)}. Add {', '.join(missing)}."
+
+
 def postgres_port_is_one(given: RoleSettings) -> str:
     """PostgreSQL's port is valid."""
     return port_fault("postgres_port", given.number("postgres_port"))
@@ -151,6 +167,14 @@ def postgres_port_is_free(given: RoleSettings) -> str:
 def minio_listens_on_an_address(given: RoleSettings) -> str:
     """MinIO listens on an IP address."""
     return address_fault("minio_listen_address", given.text("minio_listen_address"))
+
+
+def minio_listens_for_its_clients(given: RoleSettings) -> str:
+    """MinIO listens where the tracking servers connect to it."""
+    address, needed = given.text("minio_listen_address"), str(given.planned("minio_needed_address"))
+    if not needed or needed == LOOPBACK or not re.match(ADDRESS, address) or not ip_address(address).is_loopback:
+        return ""
+    return f"minio_listen_address is {address}, and this stack connects to MinIO at {needed}. Leave the variable out, or set it to this address or 0.0.0.0."
 
 
 def minio_ports_are_two(given: RoleSettings) -> str:

@@ -45,7 +45,7 @@ def called_names(given: RoleSettings) -> list[str]:
         # Through proxies, a member has their names, and its Patroni is asked by the member's name.
         proxied = [str(name) for name in given.planned("database_names") or []]
         proxied += [str(one["name"]) for one in given.planned("proxied_databases") or [] if one["name"] == host_names([given.host])[0]]
-        asked = given.items("postgres_clients") or any(user.get("clients") for user in given.items("postgres_users"))
+        asked = given.items("postgres_clients") or given.planned("postgres_clients") or any(user.get("clients") for user in given.items("postgres_users"))
         return [name for name in dict.fromkeys([address, *proxied]) if name] if asked else []
     name = urlsplit(given.text("haproxy_url")).hostname or address
     # Clients of a pool of MinIO use the address of the proxies.

@@ -121,6 +121,7 @@ def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
             "localhost",
             *([host.ip] if clients or others or stack.cluster else []),
         ],
+        "postgres_server_here": any(server.name == host.name for server in stack.servers),
         # PgBouncer knows no names.
         "postgres_clients": [client.ip if database and database.pools else client.address for client in clients],
         "postgres_connections": stack.connections,
@@ -143,6 +144,7 @@ def artifacts_plan(stack: Stack, host: Host) -> dict[str, Any]:
     store = stack.store
     return {
         "minio_listen_address": stack.store_listen_address(host),
+        "minio_needed_address": store.needed_address(stack.servers) if store and not stack.pools else "",
         "minio_drives": ArtifactStore(host).drives,
         "minio_names": stack.store_names,
         "minio_address": stack.store_address,

@@ -285,9 +285,10 @@ class ArtifactStore(Service):
         Loopback is enough if all its clients are on the same host and can use loopback. This excludes clients in the artifact mode "direct", containers,
         which cannot reach the host's loopback, and a certificate from the inventory, which is not for loopback.
         """
-        given = self.host.given_text("minio_listen_address")
-        if given:
-            return given
+        return self.host.given_text("minio_listen_address") or self.needed_address(servers)
+
+    def needed_address(self, servers: list[TrackingServer]) -> str:
+        """Return the address at which the clients of the only host of an artifact store connect to it, whatever the inventory sets."""
         here = bool(servers) and all(server.name == self.name for server in servers)
         apart = any(server.direct or (server.in_container and not self.in_container) for server in servers)
         return LOOPBACK if here and not apart and not self.host.own_certificate(self.ROLE) else self.host.ip

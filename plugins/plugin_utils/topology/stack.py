@@ -367,7 +367,7 @@ class Stack:
                 found.append(Opening(server.port, behind if self.proxies else (ANYBODY,)))
         for database in self.databases:
             if database.name == host.name:
-                clients = host.items("postgres_clients") if host.given("postgres_clients") is not None else [client.ip for client in self.database_clients]
+                clients = [*(client.ip for client in self.database_clients), *host.items("postgres_clients")]
                 others = [member.host.ip for member in self.cluster if member.name != host.name]
                 found.append(Opening(database.port, tuple(unique([*map(str, clients), *database.users_clients, *others]))))
                 found += [Opening(database.client_port, tuple(unique(map(str, clients))))] if database.pools else []

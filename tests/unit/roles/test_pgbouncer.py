@@ -76,7 +76,7 @@ def test_only_the_owner_of_the_databases_logs_in_by_its_own_password_from_the_cl
     own = ['"mlflow","mlflow_auth"', '"mlflow","mlflow_rotation"']
     assert logins(known, "b") == [
         ["local", *own, "scram-sha-256"],
-        *(["hostssl", *own, address, "scram-sha-256"] for address in ("127.0.0.1/32", "::1/128", "10.1.0.0/24", "fd00::7/128")),
+        *(["hostssl", *own, address, "scram-sha-256"] for address in ("127.0.0.1/32", "::1/128", f"{A}/32", f"{WEB}/32", "10.1.0.0/24", "fd00::7/128")),
     ]
     found = settings(known, "b")["pgbouncer"]
     assert (found["client_tls_sslmode"], found["auth_type"], found["pool_mode"]) == ("require", "hba", "transaction")

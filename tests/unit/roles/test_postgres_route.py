@@ -82,6 +82,13 @@ def test_reads_of_replicas_go_to_the_members() -> None:
     assert ways(run(**BY_PROXY), "web", "read_replica_store") == ways(run(), "web", "read_replica_store")
 
 
+def test_clients_that_the_user_adds_join_the_servers() -> None:
+    known = run(postgres_clients=["10.9.0.0/24"])
+    assert {A, WEB, "10.9.0.0/24"} <= set(opened(known, "b")[5432])
+    allowed = known.value("b", "postgres", "lookup('ansible.builtin.template', 'pg_hba.conf.j2')")
+    assert all(re.search(rf"^hostssl .* {re.escape(client)} ", allowed, re.MULTILINE) for client in (f"{A}/32", f"{WEB}/32", "10.9.0.0/24"))
+
+
 def test_each_name_by_which_a_member_is_called_is_in_its_certificate() -> None:
     known = run(**BY_PROXY, haproxy_virtual_address="10.0.0.99")
     for member in GROUPS["postgres"]:

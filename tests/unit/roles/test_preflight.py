@@ -591,6 +591,33 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("postgres", {"postgres_listen_addresses": ["db.example.com"]}, ["postgres_listen_addresses has db.example.com"]),
     (
+        "postgres",
+        {"postgres_listen_addresses": ["localhost"], "_atlas_mlflow_plan": {"postgres_listen_addresses": ["localhost", "10.0.0.7"]}},
+        ["postgres_listen_addresses has 127.0.0.1, and this stack connects to PostgreSQL at 10.0.0.7. Add 10.0.0.7"],
+    ),
+    (
+        "postgres",
+        {
+            "postgres_listen_addresses": ["10.0.0.7"],
+            "_atlas_mlflow_plan": {"postgres_listen_addresses": ["localhost", "10.0.0.7"], "postgres_server_here": True},
+        },
+        ["this stack connects to PostgreSQL at 127.0.0.1, 10.0.0.7. Add 127.0.0.1"],
+    ),
+    (
+        "postgres",
+        {
+            "postgres_deployment": "container",
+            "postgres_listen_addresses": ["10.0.0.7"],
+            "_atlas_mlflow_plan": {"postgres_listen_addresses": ["localhost", "10.0.0.7"]},
+        },
+        ["this stack connects to PostgreSQL at 127.0.0.1, 10.0.0.7. Add 127.0.0.1"],
+    ),
+    (
+        "minio",
+        {"minio_listen_address": "127.0.0.1", "_atlas_mlflow_plan": {"minio_needed_address": "10.0.0.7"}},
+        ["minio_listen_address is 127.0.0.1, and this stack connects to MinIO at 10.0.0.7. Leave the variable out"],
+    ),
+    (
         "minio",
         {"minio_data_dir": "/mnt/minio", "ansible_facts": {"stack": {"minio": {"folder": "/var/lib/minio"}}}},
         ["minio_data_dir is /mnt/minio", "MinIO has its data in /var/lib/minio", "minio_allow_data_change"],
@@ -986,6 +1013,25 @@ def preflight(role: str, given: dict[str, Any], **arguments: Any) -> Seen:
                 patch.setitem(table, name, tuple(map(noted, listed)))
         result = act(ActionModule, {"role": role, **arguments}, variables(role, given))
     return Seen(not result["failed"], json.dumps(result), frozenset(broken))
+
+
+@pytest.mark.parametrize(
+    ("role", "given"),
+    [
+        # A host of PostgreSQL alone is set up by its socket.
+        ("postgres", {"postgres_listen_addresses": ["10.0.0.7"], "_atlas_mlflow_plan": {"postgres_listen_addresses": ["localhost", "10.0.0.7"]}}),
+        ("postgres", {"postgres_listen_addresses": ["*"], "_atlas_mlflow_plan": {"postgres_listen_addresses": ["localhost", "10.0.0.7"]}}),
+        ("postgres", {"postgres_listen_addresses": ["127.0.0.1", "10.0.0.7", "10.1.0.7"], "_atlas_mlflow_plan": {"postgres_server_here": True}}),
+        ("postgres", {"postgres_listen_addresses": ["localhost"]}),
+        ("minio", {"minio_listen_address": "127.0.0.1", "_atlas_mlflow_plan": {"minio_needed_address": "127.0.0.1"}}),
+        ("minio", {"minio_listen_address": "0.0.0.0", "_atlas_mlflow_plan": {"minio_needed_address": "10.0.0.7"}}),
+        # Another address of the host.
+        ("minio", {"minio_listen_address": "10.1.0.7", "_atlas_mlflow_plan": {"minio_needed_address": "10.0.0.7"}}),
+    ],
+)
+def test_a_store_may_listen_on_other_addresses_that_its_clients_reach(role: str, given: dict[str, Any]) -> None:
+    found = preflight(role, given)
+    assert found.passed, found.words
 
 
 @pytest.fixture(scope="module")
