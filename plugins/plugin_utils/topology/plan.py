@@ -155,6 +155,7 @@ def artifacts_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "proxied_stores": stack.proxied_stores,
         "proxied_stores_tls": bool(stack.pools and store and store.tls),
         "artifacts_destination": f"s3://{store.host.text('minio_bucket')}" if store else "",
+        "s3_region": (store.host if store else host).text("minio_region"),
         "s3_access_key_id": store.host.text("minio_access_key") if store else "",
         "s3_endpoint_url": stack.store_url(host),
         "backup_s3_endpoint_url": stack.store_url(host, for_backup=True),

@@ -20,7 +20,9 @@ def acts(role: str, file: str, account: list[str] | None, **given: object) -> bo
     """Say whether the task for the account of a role is run on a host that has, or lacks, the account."""
     (task,) = (task for task in yaml.safe_load((ROOT / f"roles/{role}/tasks/{file}.yml").read_text()) if "ansible.builtin.user" in task)
     conditions = task["when"] if isinstance(task["when"], list) else [task["when"]]
-    facts = {"getent_passwd": {"root": ["x", "0", "0", "", "/root", "/bin/bash"], **({given.get(f"{role}_os_user", SERVICES[role]): account} if account else {})}}
+    facts = {
+        "getent_passwd": {"root": ["x", "0", "0", "", "/root", "/bin/bash"], **({given.get(f"{role}_os_user", SERVICES[role]): account} if account else {})}
+    }
     known = Run(Case({"mlflow_servers": ["one"], "minio": ["one"]}, {"one": {"ansible_facts": facts, **given}}), secrets={"minio_secret_key": "s"})
     return all(known.value("one", role, condition) for condition in conditions)
 

@@ -25,6 +25,8 @@ CONTROL_NODE = [path for folder in ("action", "filter", "lookup", "plugin_utils"
 #: Constants in Python that are equal to a default by chance.
 BY_CHANCE = {("releases.py", "3.17.2"): "the oldest release with a plugin for OpenID Connect"}
 
+WITHOUT_PLAN = re.compile(r"_atlas_mlflow_plan\.\w+ \| default\('([^']+)'\)")
+
 
 @functools.cache
 def defaults() -> dict[str, list[str]]:
@@ -68,6 +70,8 @@ def test_no_file_of_roles_and_playbooks_has_the_value_of_a_default_again(path: P
     found = []
     for value in defaults():
         again = [line for line in lines if value in line and re.search(rf"(?<![\w/.:-]){re.escape(value)}(?![\w/.-])", line)]
+        # What a variable is without a plan is its only default, as a plain value would be.
+        again = [line for line in again if not (path.parts[-2] == "defaults" and WITHOUT_PLAN.findall(line) == [value])]
         found += [line for line in again if not any(line.startswith(f"{name}:") for name in own.get(value, []))]
     assert found == []
 

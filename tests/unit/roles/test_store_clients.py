@@ -1,4 +1,4 @@
-"""Which CA file the certificate of the S3 endpoint is checked with."""
+"""What the clients of the S3 endpoint are told: the CA file that its certificate is checked with, and its region."""
 
 from __future__ import annotations
 
@@ -45,3 +45,17 @@ def test_an_authority_of_the_site_checks_a_store_elsewhere(name: str) -> None:
 def test_the_authority_that_the_host_has_is_left() -> None:
     with_file = run({"mlflow_servers": ["web"]}, atlas_mlflow_tls=True, mlflow_server_ca_certificate="/srv/site.pem", **ELSEWHERE)
     assert checked_with(with_file)[0] == "/etc/ssl/certs/ca-certificates.crt"
+
+
+@pytest.mark.parametrize("given", [{}, {"minio_region": "eu-central-1"}])
+def test_the_clients_have_the_region_of_the_store(given: dict[str, str]) -> None:
+    known = run({"mlflow_servers": ["web"], "minio": ["store"]}, **given)
+    wanted = known.value("store", "minio", "minio_region")
+    assert wanted == given.get("minio_region", "us-east-1")
+    assert known.value("web", "mlflow_server", "_mlflow_server_environment")["AWS_DEFAULT_REGION"] == wanted == known.value("web", "backup", "backup_s3_region")
+
+
+def test_a_store_elsewhere_has_its_own_region() -> None:
+    assert run({"mlflow_servers": ["web"]}, **ELSEWHERE).value("web", "mlflow_server", "mlflow_server_s3_region") == "us-east-1"
+    other = run({"mlflow_servers": ["web"], "minio": ["store"]}, minio_region="eu-west-1", mlflow_server_s3_region="eu-central-1", **ELSEWHERE)
+    assert other.value("web", "mlflow_server", "mlflow_server_s3_region") == "eu-central-1"
