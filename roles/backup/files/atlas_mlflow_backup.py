@@ -202,6 +202,18 @@ class Files:
                 return []
             raise
 
+    def remove(self, point: dict[str, Any]) -> None:
+        """Remove the copies and dumps of a point's databases. Some may be missing, if an earlier backup was interrupted."""
+        stored = {
+            "sqlite": [f"{point['name']}{ENDINGS[role]}" for role in copies_of(point)],
+            "dumps": [f"{point['name']}.{role}.dump" for role in point.get("dumps", [])],
+        }
+        for folder, expected in stored.items():
+            present = self.names(folder) if expected else []
+            for name in expected:
+                if name in present:
+                    self.rclone("deletefile", f"repository:{folder}/{name}")
+
     def mirror(self, point: str) -> int:
         """Update the mirror to the artifact store, keep files that were overwritten or deleted, and return the number of artifacts.
 
@@ -502,10 +514,10 @@ class Postgres:
                 raise BackupError(f"PostgreSQL has not come back after {RECOVERY_TIMEOUT} s, see {log}. {said}")
             time.sleep(0.2)
 
-    def kept(self, points: Rows) -> Rows:
-        """Return the points whose backup still exists after retention."""
+    def kept(self, points: Rows, recent: Rows) -> Rows:
+        """Return the points that are kept: those whose backup pgBackRest has kept, and of the points of SQLite and of a cluster the recent ones."""
         labels = {backup["label"] for backup in self.backups()}
-        return [point for point in points if point.get("backup") in labels or "dumps" in point]
+        return [point for point in points if (point["backup"] in labels if "backup" in point else point in recent)]
 
     def verify(self, _points: Rows) -> str:
         """Read every file of the repository back with pgBackRest."""
@@ -557,7 +569,6 @@ class Dumps(Postgres):
         super().__init__(settings)
         self.files = files
         self.member = settings["postgres"]["member"]
-        self.keep = settings["keep_full"] * settings["full_every_days"]
 
     def members(self) -> Rows:
         """Return the members of the cluster.
@@ -598,7 +609,7 @@ class Dumps(Postgres):
                     stored = self._loaded_counts(point, folder)
                     refuse_differences(stored, before, after)
         except BaseException:
-            self.remove({"name": point, "dumps": list(self.databases)})
+            self.files.remove({"name": point, "dumps": list(self.databases)})
             raise
         made = {"dumps": list(self.databases), "kind": f"dump of {self.member}", "version": self.version}
         return {**made, "counts": stored, "read_back": list(stored)} if stored else {**made, "counts": before, "counts_after": after}
@@ -693,20 +704,9 @@ class Dumps(Postgres):
         self.inside(["psql", "--port", self.port, "--dbname", "postgres", "--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--single-transaction", *commands])
         return list(former.values())
 
-    def remove(self, point: dict[str, Any]) -> None:
-        """Remove the dumps of a point."""
-        names = self.files.names("dumps") if point.get("dumps") else []
-        for role in point.get("dumps", []):
-            if f"{point['name']}.{role}.dump" in names:
-                self.files.rclone("deletefile", self._stored(point["name"], role))
-
-    def kept(self, points: Rows) -> Rows:
-        """Return the points that are kept, and remove the dumps of the other points."""
-        kept = points[-self.keep :]
-        for point in points:
-            if point not in kept:
-                self.remove(point)
-        return kept
+    def kept(self, _points: Rows, recent: Rows) -> Rows:
+        """Return the points that are kept: the recent ones of any kind."""
+        return recent
 
     def verify(self, points: Rows) -> str:
         """Check that each point has its dumps. The repository's files are read by the caller."""
@@ -784,9 +784,7 @@ class Sqlite:
             for role, path in self.paths.items():
                 counts[role] = self._copy(role, path, f"repository:sqlite/{point}{ENDINGS[role]}")
         except BaseException:
-            for copied in [*counts, role]:
-                if f"{point}{ENDINGS[copied]}" in self.files.names("sqlite"):
-                    self.files.rclone("deletefile", f"repository:sqlite/{point}{ENDINGS[copied]}")
+            self.files.remove({"name": point, "copies": [*counts, role]})
             raise
         return {"kind": "full", "copies": list(self.paths), "counts": counts, "read_back": list(counts)}
 
@@ -804,11 +802,6 @@ class Sqlite:
             self.files.rclone("copyto", name, str(again))
             refuse_differences({role: count_copy(again, name)}, {role: source})
         return source
-
-    def remove(self, point: dict[str, Any]) -> None:
-        """Remove the copies of a point."""
-        for role in copies_of(point):
-            self.files.rclone("deletefile", f"repository:sqlite/{point['name']}{ENDINGS[role]}")
 
     def restore(self, point: dict[str, Any]) -> None:
         """Put the point's copies in the place of the databases. An existing database is kept next to the copy.
@@ -965,11 +958,15 @@ class Repository:
         else:
             self.files.rclone("deletefile", f"{self.files.root}/{name}")
 
-    @property
-    def points(self) -> Rows:
-        """Return the points, the oldest first."""
+    def read(self) -> Rows:
+        """Return the list of points, also those whose data are being removed."""
         points: Rows = json.loads(self._read_file("points.json") or "[]")
         return points
+
+    @property
+    def points(self) -> Rows:
+        """Return the points that can be restored, the oldest first."""
+        return [point for point in self.read() if not point.get("expired")]
 
     def write(self, points: Rows) -> None:
         """Write the list of points in one step."""
@@ -1132,8 +1129,7 @@ class Repository:
         artifacts = self.files.mirror(name)
         unknown, listed = self.elsewhere()
         point |= {"artifacts": artifacts, "elsewhere": unknown + listed}
-        points = self.kept([*self.points, point])
-        self.write(points)
+        points = self.kept([*self.read(), point])
         self.files.expire(points[0]["name"])
         told = [f"Made the backup {name} ({point['kind']}). {len(points)} can be restored.", *describe(point)]
         told += [f"Not in it, as backup_artifacts_elsewhere says: {line}" for line in listed]
@@ -1142,11 +1138,19 @@ class Repository:
         return "\n".join(told)
 
     def kept(self, points: Rows) -> Rows:
-        """Return the points that are kept, and remove the copies of the other points."""
-        kept = self.postgres.kept(points) if self.postgres else points[-self.keep :]
-        for point in points:
-            if point not in kept:
-                self.sqlite.remove(point)
+        """Write and return the points that are kept, and remove the copies and dumps of the other points.
+
+        While these are removed, the list has their points with a mark: nobody restores them, and the next backup continues if this one is interrupted.
+        """
+        present = [point for point in points if not point.get("expired")]
+        recent = present[-self.keep :]
+        kept = self.postgres.kept(present, recent) if self.postgres else recent
+        expired = [{**point, "expired": True} for point in points if point not in kept]
+        self.write([*expired, *kept])
+        for point in expired:
+            self.files.remove(point)
+        if expired:
+            self.write(kept)
         return kept
 
     def check(self) -> str:
@@ -1190,6 +1194,8 @@ class Repository:
         :raises BackupError: If the point has no dumps or those of a newer PostgreSQL, or a moment was requested.
         """
         name, version = point["name"], self.dumps.version if self.dumps else ""
+        if "dumps" not in point and "backup" not in point:
+            raise BackupError(f"{name} is a backup of SQLite, and the group postgres is a cluster. Restore it to a server with SQLite.")
         if "dumps" not in point:
             raise BackupError(
                 f"{name} is a backup of one host, and the group postgres is a cluster. Restore it with one host in the group postgres, and make that host "
@@ -1213,17 +1219,20 @@ class Repository:
         point, moment = self.choose(wanted)
         if self.dumps:
             return self._restore_cluster(self.dumps, point)
-        if not self.postgres:  # SQLite has no log after a point
-            moment = None
+        # A point of SQLite alone leaves PostgreSQL as it is, and has no log after it.
+        postgres = self.postgres if "backup" in point else None
+        moment = moment if postgres else None
         self.files.bring_back(point["name"])
         self.sqlite.restore(point)
-        found = self.postgres.restore(point, moment.isoformat(sep=" ") if moment else "") if self.postgres else []
-        # Later points are on a time line of PostgreSQL's log that was left.
-        self.write([known for known in self.points if known["name"] <= point["name"]])
+        found = postgres.restore(point, moment.isoformat(sep=" ") if moment else "") if postgres else []
+        if postgres:
+            # Later backups of PostgreSQL are on a time line of its log that was left. Copies and dumps do not depend on it.
+            self.write([known for known in self.read() if known["name"] <= point["name"] or "backup" not in known])
         if found:
             raise BackupError("\n".join([f"Restored {point['name']}, but it differs from what was backed up:", *found]))
         told = [f"Restored {moment.isoformat() if moment else point['name']}.", *([] if moment else describe(point))]
         left = [served_stores.DATABASES[role] for role in self.sqlite.paths if role not in copies_of(point)]
+        left += [served_stores.DATABASES[role] for role in self.postgres.databases] if self.postgres and not postgres else []
         gone = [served_stores.DATABASES[role] for role in copies_of(point) if role not in self.sqlite.paths]
         told += [f"The {words} is left as it is: the point has no copy of one." for words in left]
         told += [f"The {words} of the point is not restored: the tracking server uses none that is a file." for words in gone]

@@ -93,6 +93,8 @@ class Remote:
                 self.spoil(where[1])
         elif action == "deletefile":
             where[0].unlink()
+        elif action == "purge":
+            shutil.rmtree(where[0])
         elif action == "lsf":
             if not where[0].exists():
                 raise self.missing("rclone lsf ended with 3:\nERROR : : error listing: directory not found")
@@ -270,6 +272,53 @@ def test_old_copies_are_removed_with_their_points(embedded: Any, program: Module
         "atlas-4.db",
         "atlas-4.users.db",
     ]
+
+
+def test_copies_that_are_gone_do_not_stop_the_retention(embedded: Any) -> None:
+    """An earlier backup was stopped after it had removed them."""
+    write(embedded.users, "ada")
+    repository = embedded.start(**embedded.both)
+    points = [{"name": f"atlas-{number}", "copies": ["backend", "users"]} for number in (1, 2, 3)]
+    for point in points:
+        embedded.remote("copyto", str(embedded.users), f"repository:sqlite/{point['name']}.users.db")
+    assert repository.kept(points) == points[1:]
+    assert sorted(path.name for path in (embedded.remote.folder / "sqlite").iterdir()) == ["atlas-2.users.db", "atlas-3.users.db"]
+
+
+@pytest.mark.parametrize("stopped_at", ["atlas-1.db", "atlas-1.users.db", "atlas-2.db"])
+def test_a_retention_that_is_stopped_continues_with_the_next_backup(
+    program: ModuleType, embedded: Any, monkeypatch: pytest.MonkeyPatch, stopped_at: str
+) -> None:
+    """No point in the list lacks its data meanwhile, and no data stay without a point."""
+    write(embedded.users, "ada")
+    points = [{"name": f"atlas-{number}", "time": "2026-05-04T02:30:10+00:00", "copies": ["backend", "users"]} for number in (1, 2, 3)]
+    for point in points:
+        for role in point["copies"]:
+            embedded.remote("copyto", str(embedded.database), f"repository:sqlite/{point['name']}{program.ENDINGS[role]}")
+    embedded.start(**embedded.both).write(points)
+    names = iter(["atlas-4", "atlas-5"])
+    monkeypatch.setattr(program, "stamp", lambda: next(names).removeprefix("atlas-"))
+
+    def stop(_self: Any, action: str, *argv: str, stdin: str | None = None) -> str:
+        if action == "deletefile" and argv[0].endswith(stopped_at):
+            raise KeyboardInterrupt
+        return embedded.remote(action, *argv, stdin=stdin)
+
+    def stored() -> set[str]:
+        return {path.name for path in (embedded.remote.folder / "sqlite").iterdir()}
+
+    def listed() -> set[str]:
+        known = embedded.start(**embedded.both).points
+        return {f"{point['name']}{program.ENDINGS[role]}" for point in known for role in point["copies"]}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(program.Files, "rclone", stop)
+        with pytest.raises(KeyboardInterrupt):
+            embedded.start(**embedded.both).back_up()
+    assert listed() <= stored() and stopped_at in stored() - listed()
+    assert "2 can be restored" in embedded.start(**embedded.both).back_up()
+    assert [point["name"] for point in embedded.start().points] == ["atlas-4", "atlas-5"]
+    assert listed() == stored()
 
 
 @pytest.mark.parametrize(
@@ -660,6 +709,144 @@ def test_a_restore_that_fails_leaves_the_databases_of_a_cluster(
     assert renamed == [] or "fails" in change and len(renamed) == 1
     assert "replica" in change or 'DROP DATABASE IF EXISTS "mlflow_restored"' in cluster.ran[-1], "what was loaded is removed"
     assert not (cluster.remote.folder / program.CLAIM).exists()
+
+
+MIXED: dict[str, dict[str, Any]] = {
+    "sqlite": {"copies": ["backend", "users"], "kind": "full", "counts": {"backend": {}, "users": {}}},
+    "old sqlite": {"users": True},
+    "postgres": {"kind": "full", "version": "17", "counts": {"backend": {}}, "read_back": []},
+    "cluster": {"dumps": ["backend"], "kind": "dump of b", "version": "17", "counts": {"backend": {}}},
+}
+
+
+@pytest.fixture
+def mixed(program: ModuleType, embedded: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a repository that had other kinds of stores before, by the kind of the present one, and a way to put points with data into it."""
+    write(embedded.users, "ada")
+    given = {"service": "", "version": "17", "port": 5432, "databases": {"backend": "mlflow"}, "test_restore": True}
+    labels: list[str] = []
+    restored: list[str] = []
+    monkeypatch.setattr(program.Postgres, "backups", lambda _self: [{"label": label, "type": "full"} for label in labels])
+    monkeypatch.setattr(program.Postgres, "restore", lambda _self, point, _moment: restored.append(point["name"]) or [])
+    monkeypatch.setattr(
+        program.Postgres, "back_up", lambda _self, point: labels.append(point) or {"backup": point, "kind": "full", "version": "17", "counts": {"backend": {}}}
+    )
+    monkeypatch.setattr(program.Dumps, "back_up", lambda _self, point: {"dumps": [], "kind": "dump of b", "version": "17", "counts": {"backend": {}}})
+    monkeypatch.setattr(program.Dumps, "source", lambda _self: "b")
+    monkeypatch.setattr(program.Repository, "elsewhere", lambda _self: ([], []))
+    seconds = iter(range(10, 60))
+    monkeypatch.setattr(program, "stamp", lambda: f"20261127T0430{next(seconds)}Z")
+
+    def start(kind: str) -> Any:
+        if kind == "sqlite":
+            return embedded.start(**embedded.both)
+        return embedded.start(sqlite={}, postgres={**given, "member": "b" if kind == "cluster" else ""})
+
+    def put(*kinds: str) -> list[dict[str, Any]]:
+        points = [
+            {"name": f"atlas-2026050{day}T023000Z", "time": f"2026-05-0{day}T02:30:10+00:00", **MIXED[kind]}
+            | ({"backup": f"F{day}"} if kind == "postgres" else {})
+            for day, kind in enumerate(kinds, 1)
+        ]
+        labels.extend(point["backup"] for point in points if "backup" in point)
+        for point in points:
+            stored = [f"sqlite/{point['name']}{program.ENDINGS[role]}" for role in program.copies_of(point)]
+            for name in [*stored, *(f"dumps/{point['name']}.{role}.dump" for role in point.get("dumps", [])), f"removed/{point['name']}/a"]:
+                embedded.remote("copyto", str(embedded.database), f"repository:{name}")
+        start("sqlite").write(points)
+        return points
+
+    def data() -> list[str]:
+        """Return the copies, the dumps and the files that were set aside, by the names of their points."""
+        folders = [embedded.remote.folder / name for name in ("sqlite", "dumps", "removed")]
+        return sorted(f"{folder.name}/{path.name}" for folder in folders if folder.is_dir() for path in folder.iterdir())
+
+    return SimpleNamespace(start=start, put=put, data=data, labels=labels, restored=restored)
+
+
+@pytest.mark.parametrize("present", ["sqlite", "postgres", "cluster"])
+@pytest.mark.parametrize("former", list(MIXED))
+def test_the_first_backup_after_a_move_of_the_stores_keeps_the_backups_before_it(mixed: Any, former: str, present: str) -> None:
+    """The retention keeps two points here."""
+    (point,) = mixed.put(former)
+    kept = [name for name in mixed.data() if not name.startswith("removed")]
+    assert "2 can be restored" in mixed.start(present).back_up()
+    assert mixed.start(present).points[0] == point
+    assert set(kept) <= set(mixed.data())
+
+
+@pytest.mark.parametrize("present", ["sqlite", "postgres", "cluster"])
+@pytest.mark.parametrize("former", ["sqlite", "old sqlite", "cluster"])
+def test_the_files_of_artifacts_stay_as_long_as_a_point_of_any_kind_needs_them(mixed: Any, former: str, present: str) -> None:
+    points = mixed.put(former, former)
+    mixed.start("sqlite").write(points[:1])
+    mixed.start(present).back_up()
+    assert f"removed/{points[1]['name']}" in mixed.data()
+
+
+@pytest.mark.parametrize("present", ["sqlite", "postgres", "cluster"])
+@pytest.mark.parametrize("former", ["sqlite", "old sqlite", "cluster"])
+def test_the_retention_removes_the_points_of_other_kinds_with_their_data(mixed: Any, former: str, present: str) -> None:
+    points = mixed.put(former, former)
+    repository = mixed.start(present)
+    repository.back_up()
+    assert [point["name"] for point in repository.points[:1]] == [points[1]["name"]] and len(repository.points) == 2
+    assert not any(points[0]["name"] in name for name in mixed.data()) and any(points[1]["name"] in name for name in mixed.data())
+    repository.back_up()
+    assert not any(point["name"] in name for point in points for name in mixed.data())
+
+
+def test_pgbackrest_decides_how_long_its_own_backups_stay(mixed: Any) -> None:
+    """A full backup has as many incremental ones as were made."""
+    points = mixed.put("postgres", "postgres", "postgres", "postgres")
+    mixed.labels.remove("F1")
+    repository = mixed.start("postgres")
+    repository.back_up()
+    assert repository.points[:-1] == points[1:]
+
+
+@pytest.mark.parametrize(
+    ("present", "wanted", "message"),
+    [
+        ("postgres", "sqlite", "is SQLite, and the present one is PostgreSQL. Restore it to a server with SQLite"),
+        ("postgres", "old sqlite", "is SQLite, and the present one is PostgreSQL. Restore it to a server with SQLite"),
+        ("postgres", "cluster", "has dumps of a cluster of PostgreSQL"),
+        ("cluster", "sqlite", "is a backup of SQLite, and the group postgres is a cluster. Restore it to a server with SQLite"),
+        ("cluster", "old sqlite", "is a backup of SQLite, and the group postgres is a cluster. Restore it to a server with SQLite"),
+        ("cluster", "postgres", "is a backup of one host, and the group postgres is a cluster"),
+        ("sqlite", "postgres", "is of PostgreSQL 17, and this host has no PostgreSQL that is backed up"),
+        ("sqlite", "cluster", "has dumps of a cluster of PostgreSQL"),
+    ],
+)
+def test_a_point_of_another_kind_is_listed_and_not_restored(program: ModuleType, mixed: Any, present: str, wanted: str, message: str) -> None:
+    (point,) = mixed.put(wanted)
+    repository = mixed.start(present)
+    assert repository.points == [point]
+    for to in ("latest", point["name"]):
+        with pytest.raises(program.BackupError, match=message):
+            repository.restore(to)
+    assert mixed.restored == []
+
+
+def test_a_restore_of_postgres_leaves_the_later_points_of_other_kinds(mixed: Any) -> None:
+    points = mixed.put("postgres", "sqlite", "postgres", "cluster")
+    mixed.start("postgres").restore(points[0]["name"])
+    assert mixed.restored == [points[0]["name"]]
+    assert mixed.start("postgres").points == [points[0], points[1], points[3]]
+
+
+def test_a_restore_of_sqlite_leaves_all_later_points(mixed: Any) -> None:
+    points = mixed.put("old sqlite", "postgres", "sqlite", "cluster")
+    mixed.start("sqlite").restore(points[0]["name"])
+    assert mixed.start("sqlite").points == points
+
+
+def test_a_point_of_sqlite_alone_leaves_a_postgres_as_it_is(embedded: Any, mixed: Any) -> None:
+    """Such as that of a registry which came after the point."""
+    (point,) = mixed.put("old sqlite")
+    given = {"service": "", "version": "17", "port": 5432, "databases": {"registry": "registry"}, "test_restore": True}
+    said = embedded.start(**embedded.both, postgres=given).restore(point["name"])
+    assert mixed.restored == [] and "The registry store is left as it is" in said
 
 
 @pytest.fixture
