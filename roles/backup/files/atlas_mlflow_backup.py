@@ -312,8 +312,8 @@ def differences(stored: Counts, source: Counts, later: Counts | None = None) -> 
     return found
 
 
-#: How Docker and Podman say that a container has ended. Podman removes it then.
-ENDED = ("is not running", "no such container", "container state improper")
+#: How Docker and Podman say that a container has ended. Docker starts it again, and Podman removes it.
+ENDED = ("is not running", "is restarting", "no such container", "container state improper")
 
 
 def like_quadlet(text: str) -> list[str]:
@@ -497,8 +497,16 @@ class Postgres:
             path.write_text(content)
             shutil.chown(path, *self.owner)
 
-    def _wait(self, log: str, port: str = "", socket: str = "") -> None:
-        """Wait until a PostgreSQL has replayed its log."""
+    def _process(self) -> str:
+        """Return the number of the process of PostgreSQL's unit, 0 if none runs."""
+        return run(["systemctl", "show", "--property=MainPID", "--value", self.service]).strip()
+
+    def _wait(self, log: str, port: str = "", socket: str = "", process: str = "") -> None:
+        """Wait until a PostgreSQL has replayed its log.
+
+        :param process: The process of the unit, if it may not yet answer. The unit starts another one if it ends.
+        :raises BackupError: If the process or the container ends, or PostgreSQL takes too long.
+        """
         deadline = time.monotonic() + RECOVERY_TIMEOUT
         said = "It still replays its log."
         while True:
@@ -506,10 +514,10 @@ class Postgres:
                 if self.psql("SELECT pg_is_in_recovery()", "postgres", port, socket) == "f":
                     return
             except BackupError as error:
-                # A container runs before its PostgreSQL answers. A container that has ended never answers.
+                # A container runs before its PostgreSQL answers, and so does a unit, because pg_ctl waits for 60 s only. What has ended never answers.
                 said = str(error)
-                if not self.container or any(words in said for words in ENDED):
-                    raise
+                if any(words in said for words in ENDED) if self.container else process in ("", "0") or self._process() != process:
+                    raise BackupError(f"PostgreSQL has ended or does not answer, see {log}. {said}") from error
             if time.monotonic() > deadline:
                 raise BackupError(f"PostgreSQL has not come back after {RECOVERY_TIMEOUT} s, see {log}. {said}")
             time.sleep(0.2)
@@ -548,7 +556,8 @@ class Postgres:
             run(["systemctl", "stop", self.service])
             run(["pgbackrest", *restore], "postgres")
             run(["systemctl", "start", self.service])
-        self._wait(f"docker logs {self.container}" if self.container and not self.unit else f"the journal of {self.unit or self.service}")
+        log = f"docker logs {self.container}" if self.container and not self.unit else f"the journal of {self.unit or self.service}"
+        self._wait(log, process="" if self.container else self._process())
         # There are no counts for a moment between two points.
         if moment or "counts" not in point:
             return []

@@ -478,6 +478,67 @@ def test_a_restore_begins_with_the_backup_of_its_point(program: ModuleType, post
     assert {target, "--set=20260504-023000F"} <= set(ran[1])
 
 
+STARTING = [
+    "the database system is starting up",
+    "the database system is not yet accepting connections",
+    "das Datenbanksystem startet",
+    "No such file or directory",
+]
+
+
+@pytest.fixture
+def replaying(program: ModuleType, postgres: Any, clock: list[float], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a restore of a PostgreSQL as a service, with what its unit and its PostgreSQL say, one after another. The last answers stay."""
+    seen = SimpleNamespace(processes=["4711"], answers=["f"], clock=clock, postgres=postgres)
+
+    def after(answers: list[str]) -> str:
+        return answers[0] if len(answers) == 1 else answers.pop(0)
+
+    def psql(*_argv: str, **_more: Any) -> str:
+        answer = after(seen.answers)
+        if answer in "tf":
+            return answer
+        raise program.BackupError(f"psql ended with 2: {answer}")
+
+    monkeypatch.setattr(program, "run", lambda argv, *_user: after(seen.processes) if argv[:2] == ["systemctl", "show"] else "")
+    monkeypatch.setattr(postgres.side, "psql", psql)
+    seen.restore = lambda: postgres.side.restore({"name": "atlas-1", "backup": "20260504-023000F"}, "")
+    return seen
+
+
+@pytest.mark.parametrize("said", STARTING)
+def test_a_long_replay_of_the_log_is_waited_for(replaying: Any, said: str) -> None:
+    """pg_ctl waits for a minute, and the unit runs after that. PostgreSQL may speak any language."""
+    replaying.answers = [said] * 3000 + ["t"] * 3000 + ["f"]
+    assert replaying.restore() == []
+    assert 600 < sum(replaying.clock) < 3600
+
+
+@pytest.mark.parametrize("answers", [[STARTING[0]], ["t", "t", STARTING[0]], ["t", "Is the server running locally and accepting connections"]])
+@pytest.mark.parametrize("processes", [["0"], ["4711", "0"], ["4711", "4712"], ["4711", "0", "4712"]])
+def test_a_postgres_that_has_ended_is_not_waited_for(program: ModuleType, replaying: Any, answers: list[str], processes: list[str]) -> None:
+    """systemd starts it again and again."""
+    replaying.answers, replaying.processes = [*answers], [*processes]
+    with pytest.raises(program.BackupError, match=rf"has ended.*journal of postgresql@17-main\.service.*{answers[-1]}"):
+        replaying.restore()
+    assert sum(replaying.clock) < 1
+
+
+def test_a_replay_without_an_end_is_an_error_at_last(program: ModuleType, replaying: Any) -> None:
+    replaying.answers = [STARTING[0]]
+    with pytest.raises(program.BackupError, match="has not come back after 3600 s, see the journal of .* is starting up"):
+        replaying.restore()
+    assert 3600 <= sum(replaying.clock) < 3602
+
+
+def test_a_temporary_postgres_that_does_not_answer_is_not_waited_for(program: ModuleType, replaying: Any) -> None:
+    """pg_ctl has waited for it."""
+    replaying.answers = [STARTING[0]]
+    with pytest.raises(program.BackupError, match="does not answer, see the log. psql"):
+        replaying.postgres.side._wait("the log", "5432", "/folder")
+    assert sum(replaying.clock) == 0
+
+
 @pytest.fixture
 def contained(program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Return the side of a PostgreSQL in a container, and the commands that it runs, with what they say."""
@@ -544,8 +605,18 @@ def test_a_postgres_in_podman_is_restored_in_its_place_and_started_again(program
     assert {"--delta", "--target=atlas-1", "restore"} <= set(restore)
 
 
-@pytest.mark.parametrize("said", ["Container 4711 is not running", "container state improper", 'no container with name or ID "x" found: no such container'])
-def test_a_container_that_has_ended_is_not_waited_for(program: ModuleType, contained: Any, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Container 4711 is not running",
+        "Container 4711 is restarting, wait until the container is running",
+        "container state improper",
+        'no container with name or ID "x" found: no such container',
+    ],
+)
+def test_a_container_that_has_ended_is_not_waited_for(
+    program: ModuleType, contained: Any, clock: list[float], monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
     def ended(_argv: list[str]) -> str:
         raise program.BackupError(f"docker exec ended with 1:\nError: {said}")
 
@@ -553,6 +624,7 @@ def test_a_container_that_has_ended_is_not_waited_for(program: ModuleType, conta
     monkeypatch.setattr(contained.side, "inside", ended)
     with pytest.raises(program.BackupError, match=said):
         contained.side.restore({"name": "atlas-1", "backup": "20260504-023000F"}, "2026-05-04 12:00:00+00:00")
+    assert sum(clock) == 0
 
 
 def test_a_test_restore_in_a_container_is_in_a_folder_that_the_host_has_too(contained: Any, tmp_path: Path) -> None:
