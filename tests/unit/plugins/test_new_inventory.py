@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = {path.parent.name: path.read_text(encoding="utf-8") for path in ROOT.glob("inventories/*/hosts.yml")}
 #: The topologies that the playbook offers. An external store needs more than hosts.
 TOPOLOGIES = {"embedded": 1, "one_host": 1, "containers": 1, "three_hosts": 3, "cluster": 11}
+#: What the playbook calls the hosts of each group.
+CALLED = {"haproxy": "proxies", "mlflow_servers": "MLflow", "postgres": "PostgreSQL", "minio": "MinIO"}
 
 
 def hosts_of(inventory: dict[str, Any]) -> dict[str, list[str]]:
@@ -62,6 +64,15 @@ def test_this_machine_is_not_asked_over_ssh() -> None:
 def test_what_makes_no_inventory_is_refused(topology: str, given: dict[str, Any], complaint: str) -> None:
     with pytest.raises(AnsibleFilterError, match=re.escape(complaint)):
         new_inventory(EXAMPLES[topology], **given)
+
+
+@pytest.mark.parametrize("topology", [name for name, hosts in TOPOLOGIES.items() if hosts > 1])
+def test_the_playbook_asks_for_the_hosts_in_the_order_in_which_they_are_taken(topology: str) -> None:
+    (play,) = yaml.safe_load((ROOT / "playbooks/inventory.yml").read_text())
+    prompts = {question["name"]: question["prompt"] for question in play["vars_prompt"]}
+    order = ", ".join(f"{len(names)} {CALLED[group]}" for group, names in hosts_of(yaml.safe_load(EXAMPLES[topology])).items())
+    assert f"Order for {topology}: {order}" in prompts["inventory_hosts"]
+    assert topology != "cluster" or "inventory_address" in prompts
 
 
 def test_the_playbook_writes_one_and_replaces_none(tmp_path: Path) -> None:
