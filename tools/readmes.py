@@ -19,13 +19,14 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 MADE = "<!-- Written by tools/readmes.py from meta/argument_specs.yml. -->"
-#: Ansible's markup for an option, a value, a module or code.
-MARKUP = re.compile(r"\b[OVMCE]\(([^)]*)\)")
+#: Ansible's markup for an option, a value, a module or code. A backslash comes before a parenthesis in it. An option may have the role to which it belongs.
+MARKUP = re.compile(r"\b[OVMCE]\((?:[a-z_.]+#role:)?((?:\\.|[^)\\])*)\)")
 
 
 def text(description: str | list[str]) -> str:
     """Return a description in a specification as one line of Markdown."""
-    return MARKUP.sub(r"`\1`", " ".join([description] if isinstance(description, str) else description)).replace("|", "\\|")
+    line = " ".join([description] if isinstance(description, str) else description)
+    return MARKUP.sub(lambda found: "`" + re.sub(r"\\(.)", r"\1", found[1]) + "`", line).replace("|", "\\|")
 
 
 def kind(option: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 #: A block that shows a file of the checkout: the comment, which names the file, and the fence.
 SHOWN = re.compile(r"^(?P<head><!-- Shows (?P<path>\S+), written by `python -m tools\.docs write`\. -->\n```\w+\n).*?^```$", re.MULTILINE | re.DOTALL)
 #: Options, variables, settings and paths in the texts of faults, which are shown as code.
-CODE = re.compile(r"(?<![\w`/-])(?:--[a-z][\w-]*|(?:[\w.-]*/)*\w+_\w[\w.]*|/[a-z][\w/.-]*\w)(?![\w`])")
+CODE = re.compile(r"(?<![\w`/-])(?:--[a-z][\w-]*|(?:[\w.-]*/)*\w+_\w+(?:\.\w+)*|/[a-z][\w/.-]*\w)(?![\w`])")
 HEAD = """# Troubleshooting by symptom
 
 <!-- Written by `python -m tools.docs write` from plugins/module_utils/faults.py and tools/docs/symptoms.yml. -->
@@ -39,7 +39,7 @@ This page lists each fault that the diagnosis and the verification can name, fir
 
 ## What you see
 
-A message that begins elsewhere on your system may have the same words in another place. Search this page for the part that has no names and numbers.
+The table is sorted by the first words. Your message may have other words before them: search this page for a part of it without names and numbers.
 """
 
 

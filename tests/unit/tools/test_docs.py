@@ -252,6 +252,19 @@ def test_the_diagnosis_reads_a_symptom_in_a_log_as_its_fault() -> None:
         assert name in [fault["fault"] for fault in read if fault], f"None of the symptoms of {name} is a line that the diagnosis reads as it."
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Set MLFLOW_HOST and MLFLOW_PORT. If", "Set `MLFLOW_HOST` and `MLFLOW_PORT`. If"),
+        ("Set MLFLOW_PORT.", "Set `MLFLOW_PORT`."),
+        ("Set mlflow_server_port, or read /etc/mlflow/settings.yml.", "Set `mlflow_server_port`, or read `/etc/mlflow/settings.yml`."),
+        ("Look at my_app.service.", "Look at `my_app.service`."),
+    ],
+)
+def test_a_full_stop_is_no_part_of_a_name(text: str, expected: str) -> None:
+    assert pages.prose(text) == expected
+
+
 def test_the_page_shows_a_fault_by_its_symptoms_and_its_layer() -> None:
     faults = {"a-b": Fault("a-b", "one", "Set my_value of {host}.", "Use --x."), "c-d": Fault("c-d", "two", "C.", "D."), "e-f": Fault("e-f", "one", "E.", "F.")}
     text = pages.troubleshooting(faults, {"a-b": ["`zero | x`"], "c-d": ["Another"]})

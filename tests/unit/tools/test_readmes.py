@@ -10,7 +10,7 @@ SPECIFICATION = """
 argument_specs:
   main:
     short_description: A part
-    description: ["It does this, and O(part_port) C(that)."]
+    description: ['It does this, and O(part_port) C(that), as O(atlas.mlflow.other#role:other_port) in C(systemd.time(7\\)) (see V(x)).']
     options: &options
       part_port: {description: Port. None when V(0)., type: int, default: 0}
       part_name: {description: A | B, choices: [a, b], required: true}
@@ -32,7 +32,7 @@ def test_a_readme_tells_each_variable_and_is_stale_when_the_specification_change
     (role / "README.md").write_text(content)
     assert readmes.stale(tmp_path) == []
     lines = content.splitlines()
-    assert "It does this, and `part_port` `that`." in lines
+    assert "It does this, and `part_port` `that`, as `other_port` in `systemd.time(7)` (see `x`)." in lines
     assert "| `part_port` | int | `0` | Port. None when `0`. |" in lines
     assert "| `part_name` | `a`, `b` | required | A \\| B |" in lines
     assert "| `part_list[].key` | str |  | A key. |" in lines
