@@ -1,4 +1,4 @@
-# Two commands: `make up` gives a verified stack, `make test` runs everything that CI runs. The work is done in tools/.
+# Two commands: `make up` gives a verified stack, `make test` runs the checks and most scenarios. The work is done in tools/.
 TOPOLOGY ?= one_host
 # An interpreter of one's own for .venv, the best one found without it.
 PYTHON ?=
@@ -31,7 +31,7 @@ diagnose: ## say why a server cannot be used: the running demo's, or those of IN
 check: ## lint, types, unit tests, locks and build: no host needed
 	@$(testbed) check
 
-test: ## everything that CI runs; SCENARIO="embedded three_hosts" runs these alone, SYSTEM=ubuntu24.04 on hosts with this system
+test: ## the checks, and the scenarios that need no name; SCENARIO="embedded three_hosts" runs these alone, SYSTEM=ubuntu24.04 on hosts with this system
 	@$(testbed) test $(SCENARIO) $(if $(SYSTEM),--system $(SYSTEM))
 
 docs: ## build the documentation in .cache/docs/html; a warning is an error

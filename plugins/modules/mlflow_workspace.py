@@ -48,6 +48,8 @@ options:
         description:
           - Where new experiments of the workspace keep their artifacts, as a URI. Without it, MLflow keeps them below C(workspaces/NAME) of the server's own
             place.
+          - Clients access such a place themselves, each with keys of its own. The account of the tracking server need not reach it, and a backup of this
+            collection does not have its artifacts.
         type: str
       members:
         description:

@@ -25,7 +25,7 @@ def check() -> None:
 
 
 def test(names: list[str], system: str) -> None:
-    """Run everything that CI runs, or only the named scenarios. A scenario starts once its images are there, also while the checks run.
+    """Run the checks and the scenarios that need no name, or only the named scenarios. A scenario starts once its images are there, also while the checks run.
 
     :param system: The system of the hosts in these scenarios, if it is not that of the scenarios.
     :raises TestbedError: If there is no scenario or system of a name, or something fails.
