@@ -165,7 +165,9 @@ def metrics_clients_are_networks(given: RoleSettings) -> str:
 def metrics_are_reached_by_clients(given: RoleSettings) -> str:
     """Clients on other hosts reach the address of the metrics."""
     address, networks = given.text("haproxy_metrics_address"), [network_of(str(client)) for client in given.items("haproxy_metrics_clients")]
-    elsewhere = [str(network) for network in networks if network and not network.is_loopback]
+    # A Prometheus on the same host has the host's address here, and uses loopback.
+    own = network_of(str(given.variable("atlas_mlflow_ip")))
+    elsewhere = [str(network) for network in networks if network and not network.is_loopback and network != own]
     if not given.number("haproxy_metrics_port") or not elsewhere or address_fault("", address) or not ip_address(address).is_loopback:
         return ""
     return (

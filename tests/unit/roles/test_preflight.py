@@ -1196,6 +1196,12 @@ def test_values_that_come_as_text_pass_the_preflight() -> None:
     assert preflight("haproxy", {"haproxy_servers_tls": "no", "haproxy_port": "8080"}).passed
 
 
+def test_metrics_on_loopback_are_reached_from_the_address_of_the_host() -> None:
+    given = {"haproxy_metrics_port": 8405, "haproxy_metrics_clients": ["192.0.2.7"], "atlas_mlflow_ip": "192.0.2.7"}
+    assert preflight("haproxy", given).passed
+    assert "haproxy_metrics_clients has 192.0.2.8/32" in preflight("haproxy", {**given, "haproxy_metrics_clients": ["192.0.2.7", "192.0.2.8"]}).words
+
+
 def test_proxies_may_share_an_address() -> None:
     assert preflight("haproxy", SHARED).passed
     assert preflight("haproxy", {**SHARED, "haproxy_virtual_address": "192.0.2.9", "haproxy_listen_address": "::"}).passed
