@@ -11,10 +11,10 @@ from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.bundles import Bundle, merged
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import NEWS, RULES, UPGRADE, WARNINGS, faults, told
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import NEWS, REMOVAL, RULES, UPGRADE, WARNINGS, faults, told
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import host_reader
 
-ARGUMENTS = {"role": {"required": True, "choices": sorted(RULES)}, "upgrade": {"type": "bool", "default": False}}
+ARGUMENTS = {"role": {"required": True, "choices": sorted(RULES)}, "upgrade": {"type": "bool", "default": False}, "removal": {"type": "bool", "default": False}}
 
 
 class ActionModule(ActionBase):
@@ -22,7 +22,7 @@ class ActionModule(ActionBase):
 
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset({"role", "upgrade"})
+    _VALID_ARGS = frozenset({"role", "upgrade", "removal"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return a failed result with one sentence for each fault, or a result with what the user should know."""
@@ -36,11 +36,12 @@ class ActionModule(ActionBase):
             return str(lookup_loader.get("ansible.builtin.file", loader=self._loader, templar=templar).run([path], variables=variables)[0])
 
         given = RoleSettings(arguments["role"], variables, templar.template, read, host_reader(self._templar, task_vars or {}, inventory_only=True))
-        wrong = told(UPGRADE[given.role], given) if arguments["upgrade"] else faults(given) or self._faults_of_bundle(given, templar)
+        only = UPGRADE if arguments["upgrade"] else REMOVAL if arguments["removal"] else {}
+        wrong = told(only[given.role], given) if only else faults(given) or self._faults_of_bundle(given, templar)
         result.update(changed=False, failed=bool(wrong))
         if wrong:
             result["msg"] = wrong
-        elif not arguments["upgrade"]:
+        elif not only:
             if news := told(NEWS.get(given.role, ()), given):
                 result.update(msg=" ".join(news), _ansible_verbose_always=True)
             if warnings := told(WARNINGS, given):

@@ -19,6 +19,7 @@ VOLATILE = ("/dev/shm", "/run", "/tmp", "/var/run", "/var/tmp")
 SHARED = (
     *("/", "/data", "/home", "/media", "/mnt", "/opt", "/srv", "/var", "/usr/local"),
     *("/var/backups", "/var/cache", "/var/lib", "/var/local", "/var/log", "/var/mail", "/var/opt", "/var/spool", "/var/www"),
+    *(f"/usr/local/{name}" for name in ("bin", "etc", "games", "include", "lib", "man", "sbin", "share", "src")),
 )
 #: The collection's own folder on a host, by its name in a message.
 COLLECTION = {"the folder of the collection": "/opt/atlas-mlflow"}
@@ -74,6 +75,34 @@ def _outermost(folders: Iterable[str]) -> list[str]:
     return found
 
 
+def of_system(folder: str) -> bool:
+    """Return whether a folder belongs to the system, or is one in which several services have folders."""
+    return folder in SHARED or folder in SYSTEM or is_below(folder, *SYSTEM) and not is_below(folder, *EXCEPTIONS)
+
+
+def of_somebody(folder: str, user: str) -> bool:
+    """Return whether a folder is the home folder of another user."""
+    return is_below(folder, "/home") and folder.count("/") == 2 and folder != f"/home/{user}"
+
+
+def removal_faults(settings: Mapping[str, str], user: str = "") -> list[str]:
+    """Return a sentence for each setting that names a folder which remove.yml must not remove as a whole.
+
+    :param settings: Paths by the names of their variables.
+    :param user: The user that runs the service.
+    """
+    faults = []
+    for name, value in settings.items():
+        folder = posixpath.normpath(value).replace("//", "/")
+        if not value.startswith("/") or ".." in value.split("/"):
+            faults.append(f"{name} is {value}, which is not an absolute path without '..'. Set the absolute path of a folder of its own.")
+        elif of_system(folder) or folder in VOLATILE:
+            faults.append(f"{name} is {value}, and remove.yml removes that folder, which belongs to the system. Name a folder of its own, such as /opt/mlflow.")
+        elif of_somebody(folder, user):
+            faults.append(f"{name} is {value}, and remove.yml removes that folder, which is the home folder of a user. Name a folder in it, or elsewhere.")
+    return faults
+
+
 def _what_is_wrong(value: str, user: str, reserved: Mapping[str, str], kept: bool) -> str:
     """Return why a service cannot have the folder that a setting names, empty if it can."""
     if re.match(r"sqlite(?:[+]\w+)?:", value) and not sqlite_file(value).startswith("/"):
@@ -99,9 +128,9 @@ def _what_is_wrong(value: str, user: str, reserved: Mapping[str, str], kept: boo
             if not kept
             else f"which lies in {next(one for one in VOLATILE if is_below(folder, one))}: what is stored there is gone after a restart. {own} on a disk"
         )
-    if folder in SHARED or folder in SYSTEM or is_below(folder, *SYSTEM) and not is_below(folder, *EXCEPTIONS):
+    if of_system(folder):
         return f"and the service must own that folder, while {folder} belongs to the system. {own}, such as /srv/mlflow/data"
-    if is_below(folder, "/home") and folder.count("/") == 2 and folder != f"/home/{user}":
+    if of_somebody(folder, user):
         return f"and the service must own that folder, while {folder} is the home folder of a user. {own}, such as {folder}/mlflow"
     for name, path in reserved.items():
         if is_below(folder, path):

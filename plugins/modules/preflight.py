@@ -28,6 +28,10 @@ options:
     description: Whether to check the rules for an upgrade instead, for the roles that have such rules.
     type: bool
     default: false
+  removal:
+    description: Whether to check the rules for a removal instead, for the roles that have such rules.
+    type: bool
+    default: false
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 """

@@ -15,6 +15,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import (
     cluster,
     data,
     firewall,
+    folders,
     haproxy,
     images,
     keys,
@@ -53,6 +54,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
         keys.former_webhook_keys_are_keys,
         names.ipv6_has_brackets,
         stores.folders_can_be_the_service_s,
+        folders.removed_programs_are_no_system_s,
+        folders.folders_are_apart,
         options.no_name_is_misspelled,
         sockets.mlflow_port_is_free,
         options.mlflow_lists_are_lists,
@@ -145,6 +148,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
         podman.postgres_listens_on_ipv4,
         podman.volume_is_a_name,
         data.postgres_keeps_its_data,
+        folders.removed_programs_are_no_system_s,
+        folders.folders_are_apart,
         tls.certificate_has_its_key,
         tls.certificate_fits,
         sockets.postgres_listens_on_addresses,
@@ -188,6 +193,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
         podman.volume_is_a_name,
         data.minio_keeps_its_data,
         minio.folder_can_be_the_service_s,
+        folders.removed_programs_are_no_system_s,
+        folders.folders_are_apart,
         tls.certificate_has_its_key,
         tls.certificate_fits,
         tls.minio_authority_is_a_file,
@@ -281,6 +288,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "backup": (
         backup.repository_stays,
         backup.repository_is_seen_by_postgres,
+        folders.folders_are_apart,
         keys.backup_passphrase_is_long,
         backup.repository_is_a_place,
         backup.endpoint_has_tls,
@@ -317,6 +325,10 @@ UPGRADE: dict[str, tuple[Rule, ...]] = {
         postgres.upgrade_has_room,
     ),
 }
+#: The rules before the files of a role are removed. Only what would remove more than the role's own is refused.
+REMOVAL: dict[str, tuple[Rule, ...]] = dict.fromkeys(
+    ("mlflow_server", "postgres", "minio"), (folders.removed_folders_are_no_system_s, folders.removal_takes_no_other_folder)
+)
 #: What a run reports about a role whose settings keep all rules, and what it warns of.
 NEWS: dict[str, tuple[Rule, ...]] = {
     "postgres": (postgres.connections, memory.arithmetic),

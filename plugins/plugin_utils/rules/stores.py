@@ -65,7 +65,7 @@ def no_store_is_left(given: RoleSettings) -> str:
 
 def folders_can_be_the_service_s(given: RoleSettings) -> str:
     """The folders that settings name can belong to the service."""
-    reserved = {"mlflow_server_install_dir": given.text("mlflow_server_install_dir"), **COLLECTION}
+    reserved = {name: given.text(name) for name in ("mlflow_server_install_dir", "mlflow_server_uv_dir")} | COLLECTION
     places, scratch = given.variable("_mlflow_server_places"), given.variable("_mlflow_server_scratch_places")
     return " ".join(folder_faults(places, given.text("mlflow_server_os_user"), reserved, scratch))
 

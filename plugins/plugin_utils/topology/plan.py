@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import UNITS
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.metrics import targets
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.parts import parts_plan
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import HAPROXY_METRICS_PORT, ArtifactStore, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import Stack
 
@@ -108,7 +109,6 @@ def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
     """Return what the database needs to know of the tracking servers, and the tracking servers of the database."""
     database, clients = stack.database, stack.database_clients
     auth = host.text("mlflow_server_auth")
-    others = any(one.users_clients for one in stack.databases if one.name == host.name)
     return {
         "container_postgres": bool(database and database.in_container),
         "postgres_container_engine": database.engine if database else "",
@@ -116,11 +116,7 @@ def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "postgres_container_name": database.container_name if database and database.in_container else "",
         "postgres_container_user": database.host.text("postgres_container_user") if database else "",
         "postgres_port": database.port if database else 0,
-        # Loopback, and the host's address only if a client is on another host, or members of a cluster.
-        "postgres_listen_addresses": [
-            "localhost",
-            *([host.ip] if clients or others or stack.cluster else []),
-        ],
+        "postgres_listen_addresses": stack.database_addresses(host),
         "postgres_server_here": any(server.name == host.name for server in stack.servers),
         # PgBouncer knows no names.
         "postgres_clients": [client.ip if database and database.pools else client.address for client in clients],
@@ -194,6 +190,7 @@ def host_plan(stack: Stack, host: Host) -> dict[str, Any]:
         **database_plan(stack, host),
         **artifacts_plan(stack, host),
         **metrics_plan(stack, host),
+        **parts_plan(stack, host),
         "memory": stack.memory(host),
         "data_removed": removal_plan(stack, host),
         "own_names": [*host.names, host.address, host.ip],

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import most_connections, pooled_connections
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.memory import HAPROXY, MINIO, postgres_memory, server_memory
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import host_names, name_in, unique
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import backup_hosts
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import (
     LOOPBACK,
@@ -56,6 +57,7 @@ class Stack:
         self.stores = [ArtifactStore(host(name)) for name in groups.get("minio") or []]
         self.proxies = [Proxy(host(name)) for name in groups.get("haproxy") or []]
         self.prometheus = [host(name) for name in groups.get("prometheus") or []]
+        self.backup_hosts = backup_hosts({name: groups.get(name) or [] for name in ("postgres", "mlflow_servers")})
 
     @property
     def first_server(self) -> TrackingServer | None:
@@ -343,6 +345,11 @@ class Stack:
         if self.cluster:
             return list({service.name: service.host for service in [*self.servers, *self.database_proxies]}.values())
         return self.database.clients(self.servers) if self.database else []
+
+    def database_addresses(self, host: Host) -> list[str]:
+        """Return where PostgreSQL on a host listens: on loopback, and on its address only if a client is on another host, or members of a cluster."""
+        others = any(one.users_clients for one in self.databases if one.name == host.name)
+        return ["localhost", *([host.ip] if self.database_clients or others or self.cluster else [])]
 
     @property
     def store_clients(self) -> list[str]:

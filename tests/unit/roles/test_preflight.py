@@ -175,6 +175,17 @@ OIDC = {
     "mlflow_server_oidc_groups": ["data-science"],
 }
 
+
+def beside(outer: str, inner: str) -> dict[str, Any]:
+    """Return the plan of a host with a folder in another one, each given as its variable and its path. The outer one is removed with the programs of its role."""
+    roles = ("mlflow_server", "minio", "postgres", "backup")
+    folders = [
+        {"role": next(role for role in roles if text.startswith(role)), "name": text.split()[0], "path": text.split()[1], "removed": removed, "shared": False}
+        for text, removed in ((outer, "always"), (inner, "never"))
+    ]
+    return {"_atlas_mlflow_plan": {"folders": folders}}
+
+
 #: Role, variables, and what the message must say.
 BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_version": "2.9.0"}, ["mlflow_server_version is 2.9.0", "3.17.2", "mlflow_server_lock_file"]),
@@ -271,6 +282,21 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         ["mlflow_server_backend_store_uri is sqlite", "/srv belongs to the system"],
     ),
     ("mlflow_server", {"mlflow_server_artifacts_destination": "mlartifacts"}, ["mlflow_server_artifacts_destination is mlartifacts", "not an absolute path"]),
+    *(
+        (role, given, [f"{name} is /opt, and remove.yml removes that folder", "Name a folder of its own, such as /opt/mlflow"])
+        for role, name in (
+            ("mlflow_server", "mlflow_server_install_dir"),
+            ("mlflow_server", "mlflow_server_uv_dir"),
+            ("minio", "minio_install_dir"),
+            ("postgres", "postgres_uv_dir"),
+        )
+        for given in ({**(CLUSTER if role == "postgres" else {}), name: "/opt"},)
+    ),
+    *(
+        (role, beside(f"{outer} /srv/stack", f"{inner} /srv/stack/part"), [f"{inner} is /srv/stack/part, which lies in /srv/stack ({outer})"])
+        for outer, inner in (("mlflow_server_install_dir", "minio_data_dir"), ("postgres_uv_dir", "backup_repository"))
+        for role in (outer.removesuffix("_install_dir").removesuffix("_uv_dir"), inner.partition("_")[0])
+    ),
     ("mlflow_server", {"mlflow_server_data_dir": "/home/ada"}, ["mlflow_server_data_dir is /home/ada", "the home folder of a user"]),
     ("mlflow_server", {"mlflow_server_environment": {"MLFLOW_REGISTRY_STORE_URI": "sqlite:///registry.db"}}, ["MLFLOW_REGISTRY_STORE_URI of", "four slashes"]),
     (
@@ -1008,7 +1034,7 @@ def preflight(role: str, given: dict[str, Any], **arguments: Any) -> Seen:
         return ask
 
     with pytest.MonkeyPatch.context() as patch:
-        for table in (rules.FIRST, rules.RULES, rules.UPGRADE):
+        for table in (rules.FIRST, rules.RULES, rules.UPGRADE, rules.REMOVAL):
             for name, listed in table.items():
                 patch.setitem(table, name, tuple(map(noted, listed)))
         result = act(ActionModule, {"role": role, **arguments}, variables(role, given))
@@ -1130,6 +1156,41 @@ def test_an_upgrade_that_cannot_be_done_is_refused(seen_of_upgrades: list[Seen],
 @pytest.mark.parametrize(("role", "given"), UPGRADABLE, ids=lambda value: value if isinstance(value, str) else "")
 def test_an_upgrade_that_can_be_done_goes_on(role: str, given: dict[str, Any]) -> None:
     assert preflight(role, given, upgrade=True).passed
+
+
+#: What a removal finds: a role, its variables, and what the message must say.
+REMOVALS: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("mlflow_server", {"mlflow_server_data_dir": "/srv", "mlflow_server_remove_data": True}, ["mlflow_server_data_dir is /srv, and remove.yml removes"]),
+    ("minio", {"minio_install_dir": "/usr/local"}, ["minio_install_dir is /usr/local, and remove.yml removes that folder"]),
+    ("postgres", {**CLUSTER, "postgres_uv_dir": "/opt"}, ["postgres_uv_dir is /opt, and remove.yml removes that folder"]),
+    *(
+        (
+            role,
+            beside(f"{outer} /srv/stack", "backup_repository /srv/stack/backups"),
+            [f"backup_repository is /srv/stack/backups, which lies in /srv/stack ({outer})"],
+        )
+        for role, outer in (("mlflow_server", "mlflow_server_uv_dir"), ("minio", "minio_install_dir"), ("postgres", "postgres_uv_dir"))
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def seen_of_removals() -> list[Seen]:
+    """Return what the preflight says of every removal that would remove too much."""
+    return [preflight(role, given, removal=True) for role, given, _ in REMOVALS]
+
+
+@pytest.mark.parametrize("number", range(len(REMOVALS)))
+def test_a_removal_that_would_remove_too_much_is_refused(seen_of_removals: list[Seen], number: int) -> None:
+    assert not seen_of_removals[number].passed
+    for words in REMOVALS[number][2]:
+        assert words in seen_of_removals[number].words
+
+
+@pytest.mark.parametrize("role", rules.REMOVAL)
+def test_a_removal_needs_no_secret_and_reports_nothing_else(role: str) -> None:
+    found = preflight(role, {f"{role}_remove_data": True, "ansible_facts": FEDORA}, removal=True)
+    assert found.passed and "msg" not in json.loads(found.words), found.words
 
 
 #: Permissions that only newer releases keep.
@@ -1288,7 +1349,7 @@ def test_memory_that_is_not_known_is_not_told() -> None:
 
 
 def test_every_rule_of_the_package_is_in_the_table_of_a_role() -> None:
-    listed = {rule for table in (rules.FIRST, rules.RULES, rules.UPGRADE) for of_role in table.values() for rule in of_role}
+    listed = {rule for table in (rules.FIRST, rules.RULES, rules.UPGRADE, rules.REMOVAL) for of_role in table.values() for rule in of_role}
     listed |= {*rules.WARNINGS, *(rule for of_role in rules.NEWS.values() for rule in of_role)}
     modules = [module for module in vars(rules).values() if getattr(module, "__name__", "").startswith(f"{rules.__name__}.")]
     found = {
@@ -1304,10 +1365,13 @@ def test_every_rule_of_the_package_is_in_the_table_of_a_role() -> None:
     assert len(modules) > 10 and sorted(rule.__name__ for rule in found - listed) == []
 
 
-def test_every_rule_is_broken_by_a_case(seen: dict[int, Seen], seen_of_upgrades: list[Seen]) -> None:
+def test_every_rule_is_broken_by_a_case(seen: dict[int, Seen], seen_of_upgrades: list[Seen], seen_of_removals: list[Seen]) -> None:
     broken = {(BAD[number][0], rule.__name__) for number, found in seen.items() for rule in found.broken}
     broken |= {(UPGRADES[number][0], rule.__name__) for number, found in enumerate(seen_of_upgrades) for rule in found.broken}
-    listed = {(role, rule.__name__) for table in (rules.FIRST, rules.RULES, rules.UPGRADE) for role, of_role in table.items() for rule in of_role}
+    broken |= {(REMOVALS[number][0], rule.__name__) for number, found in enumerate(seen_of_removals) for rule in found.broken}
+    listed = {
+        (role, rule.__name__) for table in (rules.FIRST, rules.RULES, rules.UPGRADE, rules.REMOVAL) for role, of_role in table.items() for rule in of_role
+    }
     assert sorted(listed - broken) == []
 
 
