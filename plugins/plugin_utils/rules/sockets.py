@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -23,6 +24,15 @@ WORDS = {"localhost": LOOPBACK, "*": "0.0.0.0"}
 #: The message for a store whose port belongs to its former service or container.
 STAY = "Data do not move between a service and a container by themselves"
 ADDRESS = r"^([0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$"
+#: Pairs of ports that other rules compare: those of HAProxy, MinIO and the exporters among each other, and these.
+COMPARED = (
+    {"haproxy_minio_port", "minio_port"},
+    {"haproxy_postgres_port", "postgres_port"},
+    {"haproxy_postgres_port", "postgres_pgbouncer_port"},
+    {"postgres_pgbouncer_port", "postgres_port"},
+    {"postgres_pgbouncer_port", "postgres_patroni_port"},
+    {"postgres_pgbouncer_port", "etcd_client_port"},
+)
 #: A name or an address with a port, without scheme and path.
 HOST_AND_PORT = r"^([^/:]+|\[[0-9a-fA-F:.]+\]):[0-9]+$"
 
@@ -52,16 +62,35 @@ def port_conflicts(listeners: Iterable[Mapping[str, Any]], address: str | list[s
     :param port: Its port.
     :param own: Units and containers (``container NAME``) that may have the port: the service's own.
     """
-    wanted = []
-    for one in [address] if isinstance(address, str) else address:
-        with contextlib.suppress(ValueError):
-            wanted.append(Listener(ip_address(WORDS.get(one, one)), int(port)))
+    wanted = _wanted([address] if isinstance(address, str) else address, port)
     taken = []
     for fact in listeners:
         other = Listener(ip_address(fact["address"]), fact["port"], fact["pid"], fact["process"], fact["group"])
         if other.group not in own and any(collide(other, listener) for listener in wanted):
             taken.append(f"{other.endpoint}, held by {other.owner}")
     return taken
+
+
+def _wanted(addresses: Iterable[str], port: int) -> list[Listener]:
+    """Return the sockets that a service opens. A text that is not an address is left out."""
+    found = []
+    for one in addresses:
+        with contextlib.suppress(ValueError):
+            found.append(Listener(ip_address(WORDS.get(one, one)), int(port)))
+    return found
+
+
+def ports_are_apart(given: RoleSettings) -> str:
+    """No other service that the plan puts on the host has a port of the role on the same address."""
+    for one, other in itertools.combinations(given.planned("ports") or [], 2):
+        names = {one["name"], other["name"]}
+        roles = {one["role"], other["role"]}
+        if given.role not in roles or names in COMPARED or len(roles) == 1 and given.role in ("haproxy", "minio", "metrics"):
+            continue
+        sockets = itertools.product(_wanted(one["addresses"], one["number"]), _wanted(other["addresses"], other["number"]))
+        if any(collide(*pair) for pair in sockets):
+            return f"{one['name']} and {other['name']} are {one['number']}, and {given.host} has both services. Set one of them to another port."
+    return ""
 
 
 def is_port(number: int) -> bool:

@@ -190,3 +190,73 @@ def test_a_removal_refuses_only_what_it_would_remove() -> None:
     assert "minio_data_dir is /mnt, and remove.yml" in said({"minio_data_dir": "/mnt", "minio_remove_data": "yes"}, removal=True)["minio"]
     told = said({"mlflow_server_install_dir": "/srv/stack", "minio_data_dir": "/srv/stack/objects"}, removal=True)
     assert set(told) == {"mlflow_server"} and "minio_data_dir is /srv/stack/objects" in told["mlflow_server"]
+
+
+#: Settings of a host with all services, whose metrics are read by another host too, and two variables with the same port.
+SAME_PORT: list[tuple[dict[str, Any], str, str, int]] = [
+    ({"haproxy_port": 5001}, "mlflow_server_port", "haproxy_port", 5001),
+    ({"mlflow_server_port": "9000"}, "mlflow_server_port", "minio_port", 9000),
+    ({"minio_console_port": 9090, "minio_listen_address": "0.0.0.0"}, "minio_console_port", "prometheus_port", 9090),
+    ({"mlflow_server_port": 9100}, "mlflow_server_port", "metrics_node_port", 9100),
+    ({"mlflow_server_port": 9187}, "mlflow_server_port", "metrics_postgres_port", 9187),
+    ({"mlflow_server_port": 8405}, "mlflow_server_port", "haproxy_metrics_port", 8405),
+    ({"mlflow_server_port": 6432, "postgres_pgbouncer": True}, "mlflow_server_port", "postgres_pgbouncer_port", 6432),
+    ({"postgres_port": 9090}, "postgres_port", "prometheus_port", 9090),
+    ({"haproxy_port": 5432, "haproxy_listen_address": "::"}, "postgres_port", "haproxy_port", 5432),
+    ({"mlflow_server_port": 80}, "mlflow_server_port", "haproxy_port", 80),
+]
+
+
+@pytest.mark.parametrize(("given", "one", "other", "number"), SAME_PORT)
+def test_two_services_of_a_host_with_one_port_are_refused(given: dict[str, Any], one: str, other: str, number: int) -> None:
+    told = said(given)
+    assert len(told) == 2, told
+    for words in told.values():
+        assert words == f"{one} and {other} are {number}, and one has both services. Set one of them to another port."
+
+
+def test_containers_with_one_published_port_are_refused() -> None:
+    told = said({"atlas_mlflow_deployment": "container", "mlflow_server_port": 9000}, CONTAINERS)
+    assert "mlflow_server_port and minio_port are 9000" in told["mlflow_server"]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("mlflow_server_port", 2379), ("mlflow_server_port", 8008), ("postgres_port", 2380), ("postgres_patroni_port", 5432)]
+)
+def test_the_ports_of_a_cluster_are_compared(name: str, number: int) -> None:
+    members = {"mlflow_servers": ["one"], "postgres": ["one", "two", "three"]}
+    told = said({name: number, "atlas_mlflow_tls": True}, members)
+    assert f"are {number}, and one has both services" in " ".join(told.values())
+
+
+@pytest.mark.parametrize(
+    ("given", "groups"),
+    [
+        # The same port on different addresses.
+        ({"mlflow_server_host": "127.0.0.1", "haproxy_listen_address": "10.0.0.1", "haproxy_port": 5001}, ALL),
+        ({"mlflow_server_port": 9090, "mlflow_server_host": "10.0.0.1"}, ALL),
+        # What does not run.
+        ({"mlflow_server_port": 9100}, CONTAINERS),
+        ({"mlflow_server_port": 9100, "atlas_mlflow_metrics": False}, CONTAINERS),
+        ({"mlflow_server_port": 6432}, ALL),
+        ({"mlflow_server_port": 2379}, ALL),
+        ({"mlflow_server_port": 6433}, ALL),
+        # Two hosts.
+        ({"mlflow_server_port": 9000}, {"mlflow_servers": ["one"], "minio": ["two"], "postgres": ["two"]}),
+        ({"haproxy_port": 5001, "mlflow_server_url": "http://one:5001"}, {"haproxy": ["one"], "mlflow_servers": ["two"]}),
+    ],
+)
+def test_a_port_that_is_free_when_all_services_run_passes(given: dict[str, Any], groups: dict[str, list[str]]) -> None:
+    assert said(given, groups) == {}
+
+
+def test_two_roles_of_a_host_have_users_of_their_own() -> None:
+    told = said({"mlflow_server_os_user": "svc", "minio_os_user": "svc"})
+    assert set(told) == {"mlflow_server", "minio"}
+    assert told["minio"] == "minio_os_user and mlflow_server_os_user are svc, and one has both services. Set a user of its own for each."
+    assert set(said({"minio_os_user": "mlflow"})) == {"mlflow_server", "minio"}
+    assert "mlflow_server_os_user and metrics_postgres_user are atlas_metrics" in said({"mlflow_server_os_user": "atlas_metrics"})["mlflow_server"]
+    # On two hosts they are two users, and there is no exporter of PostgreSQL.
+    apart = {"mlflow_servers": ["one"], "minio": ["two"], "postgres": ["two"]}
+    assert said({"mlflow_server_os_user": "svc", "minio_os_user": "svc"}, apart) == {}
+    assert said({"mlflow_server_os_user": "ml-ops", "minio_os_user": "svc.minio"}) == {}

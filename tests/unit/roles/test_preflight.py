@@ -186,6 +186,16 @@ def beside(outer: str, inner: str) -> dict[str, Any]:
     return {"_atlas_mlflow_plan": {"folders": folders}}
 
 
+#: The role of a variable, by the beginning of its name.
+ROLE_OF = {"mlflow": "mlflow_server", **{role: role for role in ("postgres", "etcd", "minio", "haproxy", "metrics", "prometheus")}}
+
+
+def same_port(*names: str) -> dict[str, Any]:
+    """Return the plan of a host with two services on one port."""
+    ports = [{"role": ROLE_OF[name.split("_")[0]], "name": name, "number": 4200, "addresses": ["127.0.0.1"]} for name in names]
+    return {"_atlas_mlflow_plan": {"ports": ports}}
+
+
 #: Role, variables, and what the message must say.
 BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_version": "2.9.0"}, ["mlflow_server_version is 2.9.0", "3.17.2", "mlflow_server_lock_file"]),
@@ -296,6 +306,31 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         (role, beside(f"{outer} /srv/stack", f"{inner} /srv/stack/part"), [f"{inner} is /srv/stack/part, which lies in /srv/stack ({outer})"])
         for outer, inner in (("mlflow_server_install_dir", "minio_data_dir"), ("postgres_uv_dir", "backup_repository"))
         for role in (outer.removesuffix("_install_dir").removesuffix("_uv_dir"), inner.partition("_")[0])
+    ),
+    *(
+        (role, same_port(*names), [f"{names[0]} and {names[1]} are 4200, and case has both services. Set one of them to another port"])
+        for names in (
+            ("mlflow_server_port", "minio_console_port"),
+            ("postgres_port", "haproxy_metrics_port"),
+            ("etcd_peer_port", "metrics_node_port"),
+            ("postgres_port", "prometheus_port"),
+        )
+        for role in {ROLE_OF[name.split("_")[0]]: True for name in names}
+    ),
+    *(
+        (role, {f"{role}_os_user": user}, [f"{role}_os_user is {user or 'empty'}", words])
+        for role in ("mlflow_server", "minio")
+        for user, words in [
+            ("root", "a user of the system or of a package"),
+            ("postgres", "Set a name of its own, such as m"),
+            ("www-data", "remove.yml removes it with the data"),
+            ("", "Set the name of a user"),
+            ("ml flow", "of letters, digits"),
+        ]
+    ),
+    *(
+        (role, {"_atlas_mlflow_plan": {"accounts": {name: "svc", "other_os_user": "svc", "third_os_user": "third"}}}, [f"{name} and other_os_user are svc"])
+        for role, name in (("mlflow_server", "mlflow_server_os_user"), ("minio", "minio_os_user"), ("metrics", "metrics_postgres_user"))
     ),
     ("mlflow_server", {"mlflow_server_data_dir": "/home/ada"}, ["mlflow_server_data_dir is /home/ada", "the home folder of a user"]),
     ("mlflow_server", {"mlflow_server_environment": {"MLFLOW_REGISTRY_STORE_URI": "sqlite:///registry.db"}}, ["MLFLOW_REGISTRY_STORE_URI of", "four slashes"]),
