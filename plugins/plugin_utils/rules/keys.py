@@ -10,6 +10,8 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 
 #: The least number of characters of a password.
 LENGTH = 12
+#: The most characters of the secret key of a service account of MinIO. The root user has no such limit.
+SERVICE_SECRET = 40
 FERNET_KEY = "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]=$"
 #: For keys and passphrases by which one server reads what another one has encrypted.
 ON_ALL = ", the same on all servers"
@@ -64,6 +66,19 @@ def superuser_password_is_long(given: RoleSettings) -> str:
 def minio_passwords_are_long(given: RoleSettings) -> str:
     """The passwords of MinIO's administrator and of the tracking server's account are long."""
     return length_fault(given, "minio_root_password") or length_fault(given, "minio_secret_key")
+
+
+def minio_secret_key_fits(given: RoleSettings) -> str:
+    """The secret key of the tracking server's account is one that MinIO takes."""
+    return too_long_fault(given, "minio_secret_key")
+
+
+def too_long_fault(given: RoleSettings, name: str) -> str:
+    """Return what is wrong with the secret key of a service account that is too long for MinIO, or an empty text."""
+    found = len(given.text(name))
+    if found <= SERVICE_SECRET:
+        return ""
+    return f"{name} has {found} characters, and MinIO takes {SERVICE_SECRET} at most for a service account. Set a shorter one (openssl rand -hex 16)."
 
 
 def backup_passphrase_is_long(given: RoleSettings) -> str:

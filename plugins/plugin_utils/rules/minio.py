@@ -13,10 +13,12 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.folders import COLLEC
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.checksums import file_sha256
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.pools import PARITY_SETTING, Layout, layout
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import LENGTH
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import LENGTH, SERVICE_SECRET, too_long_fault
 
 #: With this setting, MinIO takes a drive for one of the root file system if it is not larger.
 ROOT_DRIVE_SETTING = "MINIO_ROOTDRIVE_THRESHOLD_SIZE"
+#: The name of a service account, without the signs that MinIO's policies separate by.
+ACCESS_KEY = "[^=,\\s]{3,20}$"
 
 
 def folder_can_be_the_service_s(given: RoleSettings) -> str:
@@ -79,6 +81,26 @@ def accounts_differ(given: RoleSettings) -> str:
     return "minio_root_user and minio_access_key must differ and have 3 characters or more: the tracking server never holds the administrator's credentials."
 
 
+def account_has_a_name_of_minio(given: RoleSettings) -> str:
+    """MinIO takes the name of the tracking server's account."""
+    return _name_fault(given, "minio_access_key")
+
+
+def _name_fault(given: RoleSettings, name: str) -> str:
+    """Return what is wrong with the name of a service account, or an empty text."""
+    account = given.text(name)
+    if re.match(ACCESS_KEY, account):
+        return ""
+    return f"{name} is {account or 'empty'}, and MinIO takes 3 to 20 characters for a service account, with no space, comma or equals sign. Set another one."
+
+
+def metrics_account_is_one_of_minio(given: RoleSettings) -> str:
+    """MinIO takes the name and the secret key of the account for metrics."""
+    if not given.planned("minio_metrics_account"):
+        return ""
+    return _name_fault(given, "minio_metrics_access_key") or too_long_fault(given, "minio_metrics_secret_key")
+
+
 def accounts_have_names_of_their_own(given: RoleSettings) -> str:
     """Further accounts have different names of 3 to 20 characters, and none is the administrator or the tracking server's account."""
     account = given.text("minio_access_key")
@@ -94,14 +116,14 @@ def accounts_have_names_of_their_own(given: RoleSettings) -> str:
 
 
 def accounts_have_what_they_need(given: RoleSettings) -> str:
-    """Each further account that should exist has a long secret key, and buckets or a policy."""
+    """Each further account that should exist has a long secret key that MinIO takes, and buckets or a policy."""
     present = [account for account in given.items("minio_accounts") if account.get("state", "present") == "present"]
     wrong = [
         str(account["access_key"])
         for account in present
-        if len(str(account.get("secret_key") or "")) < LENGTH or not (account.get("buckets") or account.get("policy"))
+        if not LENGTH <= len(str(account.get("secret_key") or "")) <= SERVICE_SECRET or not (account.get("buckets") or account.get("policy"))
     ]
-    return f"{', '.join(wrong)} in minio_accounts: set a secret_key of {LENGTH} characters or more, and buckets or a policy." if wrong else ""
+    return f"{', '.join(wrong)} in minio_accounts: set a secret_key of {LENGTH} to {SERVICE_SECRET} characters, and buckets or a policy." if wrong else ""
 
 
 def bucket_has_a_name_of_s3(given: RoleSettings) -> str:

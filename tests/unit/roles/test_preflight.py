@@ -13,6 +13,7 @@ import yaml
 from ansible_collections.atlas.mlflow.plugins.action.preflight import ActionModule
 from ansible_collections.atlas.mlflow.plugins.plugin_utils import rules
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import SECRETS
 from in_process import act, facts_of_this_machine, role_variables
 from playbook_forks import ansible_playbook
 
@@ -949,7 +950,23 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "minio",
         {"minio_accounts": [{**PHOTOS, "secret_key": "canary"}]},
-        ["photos in minio_accounts: set a secret_key of 12 characters or more, and buckets or a policy"],
+        ["photos in minio_accounts: set a secret_key of 12 to 40 characters, and buckets or a policy"],
+    ),
+    ("minio", {"minio_accounts": [{**PHOTOS, "secret_key": "canary-secret" * 4}]}, ["photos in minio_accounts: set a secret_key of 12 to 40 characters"]),
+    (
+        "minio",
+        {"minio_secret_key": "canary-secret" * 4},
+        ["minio_secret_key has 52 characters, and MinIO takes 40 at most for a service account", "openssl rand -hex 16"],
+    ),
+    *(
+        ("minio", {name: account, "_atlas_mlflow_plan": {"minio_metrics_account": account}}, [f"{name} is {account}, and MinIO takes 3 to 20 characters"])
+        for name in ("minio_access_key", "minio_metrics_access_key")
+        for account in ("mlflow-artifacts-production", "ml=flow", "ml flow", "ml,flow", "m" * 21)
+    ),
+    (
+        "minio",
+        {"minio_metrics_secret_key": "canary-secret" * 4, "_atlas_mlflow_plan": {"minio_metrics_account": "atlas-metrics"}},
+        ["minio_metrics_secret_key has 52 characters"],
     ),
     ("minio", {"minio_accounts": [{"access_key": "photos", "secret_key": "long-enough-secret"}]}, ["photos in minio_accounts: set a secret_key"]),
     ("minio", {"minio_accounts": [{**PHOTOS, "buckets": ["Photos"]}]}, ["minio_accounts has the bucket Photos. S3 takes 3 to 63"]),
@@ -1284,6 +1301,15 @@ def test_the_user_of_an_image_passes_the_preflight(image: str, user: str) -> Non
     given = {"postgres_deployment": "container", "postgres_superuser_password": "long-enough-password"}
     found = preflight("postgres", {**given, "postgres_image": image, "postgres_container_user": user})
     assert found.passed, found.words
+
+
+def test_accounts_of_minio_have_the_lengths_that_minio_takes() -> None:
+    given = {"minio_secret_key": "s" * 40, "minio_access_key": "a" * 20, "minio_accounts": [{**PHOTOS, "secret_key": "s" * 40}]}
+    metrics = {"minio_metrics_access_key": "m" * 20, "minio_metrics_secret_key": "s" * 40, "_atlas_mlflow_plan": {"minio_metrics_account": "m" * 20}}
+    # The administrator is no service account.
+    found = preflight("minio", {**given, **metrics, "minio_root_password": "r" * 64, "minio_root_user": "administrator-of-the-objects"})
+    assert found.passed, found.words
+    assert all(len(secret.end) + secret.length <= 40 for name, secret in SECRETS.items() if name.startswith("minio_"))
 
 
 def test_values_that_come_as_text_pass_the_preflight() -> None:
