@@ -169,6 +169,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
         postgres.version_is_known,
         postgres.pgdg_needs_a_version,
         postgres.databases_have_names_of_their_own,
+        postgres.databases_are_no_system_s,
+        postgres.owner_has_a_name_of_its_own,
         postgres.users_have_names_of_their_own,
         postgres.user_passwords_are_long,
         postgres.users_have_clients_with_addresses,

@@ -18,6 +18,12 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import LEN
 
 #: Names of databases and users, as they can stand in pg_hba.conf.
 NAME = "^[A-Za-z_][A-Za-z0-9_-]*$"
+#: The name of the owner, which may be an account of a directory.
+OWNER = "^[A-Za-z_][A-Za-z0-9_@.-]*$"
+#: Users of PostgreSQL and of this collection, and words of pg_hba.conf and SQL.
+RESERVED_USERS = ("postgres", "atlas_metrics", "atlas_replication", "atlas_rewind", "all", "none", "public")
+#: Databases of PostgreSQL, and words of pg_hba.conf.
+RESERVED_DATABASES = ("postgres", "template0", "template1", "all", "sameuser", "samerole", "samegroup", "replication")
 
 
 def version_of(given: RoleSettings) -> str:
@@ -140,10 +146,39 @@ def databases_have_names_of_their_own(given: RoleSettings) -> str:
     )
 
 
+def databases_are_no_system_s(given: RoleSettings) -> str:
+    """No database is one of PostgreSQL's own, to which the role would let its users in, and whose owner it would change."""
+    named = {
+        "postgres_database": [given.text("postgres_database")],
+        "postgres_more_databases": [str(name) for name in given.items("postgres_more_databases")],
+        "postgres_users": [str(name) for user in given.items("postgres_users") for name in user.get("databases") or []],
+    }
+    wrong = [f"{setting} has {name}" for setting, names in named.items() for name in names if name.lower() in RESERVED_DATABASES]
+    if not wrong:
+        return ""
+    return f"{', '.join(wrong)}, a database of PostgreSQL itself or a word of pg_hba.conf. Give the database another name than {', '.join(RESERVED_DATABASES)}."
+
+
+def _taken(given: RoleSettings) -> list[str]:
+    """Return the names of users that no further user may have, without that of the owner."""
+    return sorted({*RESERVED_USERS, given.text("postgres_metrics_user")} - {""})
+
+
+def owner_has_a_name_of_its_own(given: RoleSettings) -> str:
+    """The owner of the databases is no other user: the role takes the rights of a superuser from it."""
+    name = given.text("postgres_user")
+    if re.match(OWNER, name) and name.lower() not in _taken(given) and not name.startswith("pg_"):
+        return ""
+    return (
+        f"postgres_user is {name or 'empty'}. Give the owner of the databases a name of its own, of letters, digits and the signs _ - . @, that begins with "
+        f"a letter, and not with pg_, and is not one of {', '.join(_taken(given))}."
+    )
+
+
 def users_have_names_of_their_own(given: RoleSettings) -> str:
     """All users have different names, and none has the name of a user of this collection."""
     names = [str(user["name"]) for user in given.items("postgres_users")]
-    taken = {"postgres", "atlas_metrics", "atlas_replication", "atlas_rewind", given.text("postgres_user"), f"{given.text('postgres_user')}_rotation"}
+    taken = {*_taken(given), given.text("postgres_user"), f"{given.text('postgres_user')}_rotation"}
     wrong = [name for name in names if not re.match(NAME, name) or names.count(name) > 1 or name in taken or name.startswith("pg_")]
     if not wrong:
         return ""

@@ -941,6 +941,34 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         {"_atlas_mlflow_plan": {"minio_host": "store", "minio_listen_address": "127.0.0.1"}},
         ["minio_listen_address is 127.0.0.1 on store, and the backup is made on case"],
     ),
+    *(
+        ("postgres", {"postgres_user": user}, [f"postgres_user is {user or 'empty'}. Give the owner of the databases a name of its own", "atlas_replication"])
+        for user in (
+            "postgres",
+            "Postgres",
+            "my user",
+            "atlas_replication",
+            "atlas_rewind",
+            "atlas_metrics",
+            "pg_monitor",
+            "all",
+            "+mlflow",
+            "@users",
+            "a,b",
+            "",
+        )
+    ),
+    ("postgres", {"postgres_user": "scraper", "postgres_metrics_user": "scraper"}, ["postgres_user is scraper"]),
+    *(
+        ("postgres", {name: value}, [f"{name} has {database}, a database of PostgreSQL itself or a word of pg_hba.conf", "Give the database another name"])
+        for database in ("postgres", "template1", "all", "replication")
+        for name, value in (
+            ("postgres_database", database),
+            ("postgres_more_databases", [database]),
+            ("postgres_users", [{**OTHER, "databases": [database]}]),
+        )
+    ),
+    ("postgres", {"postgres_users": [{**OTHER, "name": "public"}]}, ["postgres_users has public"]),
     ("minio", {"minio_accounts": [PHOTOS, PHOTOS]}, ["minio_accounts has photos. Give each account a name of its own"]),
     (
         "minio",
@@ -1278,6 +1306,7 @@ NEWER = [
             "mlflow_server",
             {"mlflow_server_postgres_route": "haproxy", "groups": {"mlflow_servers": ["case"], "haproxy": ["e"], "postgres": ["a", "b", "c"]}, **REPLICAS},
         ),
+        *(("postgres", {"postgres_user": user, "postgres_database": "ml-flow"}) for user in ("m@corp", "ml.flow", "Mlflow-2", "_mlflow")),
         ("mlflow_server", OIDC),
         ("mlflow_server", BASIC),
         ("mlflow_server", {**BASIC, "mlflow_server_users": NEWER}),
