@@ -98,6 +98,23 @@ def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now:
     return faults
 
 
+def certificate_name(path: str, names: list[str]) -> str:
+    """Return the first of the names that a certificate is for, or the first name if it is for none, or is not there or not one.
+
+    :param path: PEM file on the control node.
+    :param names: Names and IP addresses, at least one.
+    """
+    if len(names) < 2 or not path or not Path(path).expanduser().is_file():
+        return names[0]
+    from cryptography import x509
+
+    try:
+        certificate = x509.load_pem_x509_certificate(Path(path).expanduser().read_bytes())
+    except ValueError:
+        return names[0]
+    return next((name for name in names if covers(certificate, name)), names[0])
+
+
 def own_is_current(plan: Mapping[str, Any], renew_days: int, now: datetime | None = None) -> bool:
     """Return whether ``playbooks/internal/certificates.yml`` has nothing to do for a host: keys and certificates exist and match.
 

@@ -59,7 +59,9 @@ def certificate_fits(given: RoleSettings) -> str:
     if not certificate or certificate == given.planned(OWN.get(given.role, "tls_certificate")):
         return ""
     faults = certificate_faults(certificate, key, called_names(given))
-    return f"{name} and {given.role}_tls_key do not fit: {'; '.join(faults)}. {CALLED_BY[given.role]}" if faults else ""
+    behind = given.role == "mlflow_server" and given.planned("proxies")
+    way = "Give others. The proxies of the group haproxy check each server by its name in the inventory." if behind else CALLED_BY[given.role]
+    return f"{name} and {given.role}_tls_key do not fit: {'; '.join(faults)}. {way}" if faults else ""
 
 
 def authority_fault(given: RoleSettings, name: str) -> str:
