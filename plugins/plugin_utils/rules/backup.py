@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.folders import AWKWARD
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.tls import authority_fault
 
@@ -37,6 +38,17 @@ def repository_is_seen_by_postgres(given: RoleSettings) -> str:
     if not re.match("/(home|root)(/|$)", folder) or not of_postgres(given):
         return ""
     return f"{REPOSITORY} is {folder}, and PostgreSQL, which archives its log there, sees no home folder. Set a folder elsewhere, {ON_A_DISK}."
+
+
+def repository_has_a_plain_name(given: RoleSettings) -> str:
+    """The folder of the repository has a name that systemd and Docker take as it is."""
+    folder = given.text(REPOSITORY)
+    if to_s3(given) or not AWKWARD.search(folder) and not (of_postgres(given) and re.search(r"\s", folder)):
+        return ""
+    return (
+        f"{REPOSITORY} is {folder}, which has a space or a character with a meaning of its own for systemd or Docker. Use letters, digits and the signs "
+        f". _ - + @ = ~, {ON_A_DISK}."
+    )
 
 
 def repository_is_a_place(given: RoleSettings) -> str:

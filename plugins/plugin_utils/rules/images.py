@@ -11,8 +11,23 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 
 #: An image that does not change: with a tag other than latest, or with its digest.
 PINNED = r"[^@]*(:(?!latest$)[^:/@]+|@sha256:[0-9a-f]{64})$"
+#: Limits of a container, as Docker and Podman read them.
+MEMORY = r"\d+([.]\d+)? ?([kmgtp]i?)?b?"
+CPUS = r"\d+([.]\d*)?|[.]\d+"
 #: User and group of PostgreSQL in the official images on Alpine.
 ALPINE_USER = "70:70"
+
+
+def limits_can_be_read(given: RoleSettings) -> str:
+    """The limits of a container are an amount of memory and a number of cores."""
+    memory, cpus = (f"{given.role}_container_{name}" for name in ("memory", "cpus"))
+    if not given.in_container:
+        return ""
+    if given.text(memory) and not re.fullmatch(MEMORY, given.text(memory), re.IGNORECASE):
+        return f"{memory} is {given.text(memory)}. Set a number with a unit, such as 512m or 2g."
+    if given.text(cpus) and not re.fullmatch(CPUS, given.text(cpus)):
+        return f"{cpus} is {given.text(cpus)}. Set a number of cores, such as 2 or 1.5."
+    return ""
 
 
 def mlflow_has_no_folder_of_releases(given: RoleSettings) -> str:

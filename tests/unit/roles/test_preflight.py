@@ -187,6 +187,10 @@ def beside(outer: str, inner: str) -> dict[str, Any]:
     return {"_atlas_mlflow_plan": {"folders": folders}}
 
 
+#: What each role needs for a container.
+CONTAINERS: dict[str, dict[str, Any]] = {role: {f"{role}_deployment": "container"} for role in ("mlflow_server", "postgres", "minio")}
+CONTAINERS["postgres"] |= {"postgres_superuser_password": "long-enough-password"}
+
 #: The role of a variable, by the beginning of its name.
 ROLE_OF = {"mlflow": "mlflow_server", **{role: role for role in ("postgres", "etcd", "minio", "haproxy", "metrics", "prometheus")}}
 
@@ -969,6 +973,33 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         )
     ),
     ("postgres", {"postgres_users": [{**OTHER, "name": "public"}]}, ["postgres_users has public"]),
+    *(
+        (role, {name: schedule}, [f"{name} is {schedule}, which is no calendar event of systemd", "Sun *-*-* 04:00:00"])
+        for role, name in (
+            ("mlflow_server", "mlflow_server_gc_schedule"),
+            ("postgres", "postgres_maintenance_schedule"),
+            ("backup", "backup_schedule"),
+            ("metrics", "metrics_schedule"),
+            ("metrics", "metrics_backup_check_schedule"),
+        )
+        for schedule in ("every sunday", "nightly", "0 2 * * *")
+    ),
+    ("metrics", {"metrics_enabled": True, "metrics_schedule": ""}, ["metrics_schedule is empty", "such as *:0/5"]),
+    *(
+        (role, {**CONTAINERS[role], f"{role}_container_{name}": value}, [f"{role}_container_{name} is {value}. Set a number", words])
+        for role in ("mlflow_server", "postgres", "minio")
+        for name, value, words in (
+            ("memory", "2 gigs", "such as 512m or 2g"),
+            ("memory", "two", "2g"),
+            ("cpus", "two", "such as 2 or 1.5"),
+            ("cpus", "1,5", "1.5"),
+        )
+    ),
+    ("backup", {"backup_repository": "/mnt/my backups", "backup_postgres_port": 5432}, ["backup_repository is /mnt/my backups, which has a space"]),
+    *(
+        ("backup", {"backup_repository": f"/mnt/{name}"}, ["which has a space or a character with a meaning of its own", "such as /var/backups/atlas-mlflow"])
+        for name in ("100%", "a:b", "$HOME", "a,b")
+    ),
     ("minio", {"minio_accounts": [PHOTOS, PHOTOS]}, ["minio_accounts has photos. Give each account a name of its own"]),
     (
         "minio",
@@ -1307,6 +1338,17 @@ NEWER = [
             {"mlflow_server_postgres_route": "haproxy", "groups": {"mlflow_servers": ["case"], "haproxy": ["e"], "postgres": ["a", "b", "c"]}, **REPLICAS},
         ),
         *(("postgres", {"postgres_user": user, "postgres_database": "ml-flow"}) for user in ("m@corp", "ml.flow", "Mlflow-2", "_mlflow")),
+        *(
+            (role, {**CONTAINERS[role], f"{role}_container_memory": memory, f"{role}_container_cpus": cpus})
+            for role in CONTAINERS
+            for memory, cpus in (("512m", "1.5"), ("2G", "2"), ("2GiB", 2), (536870912, 0.5), ("1.5g", ""), ("", ".5"))
+        ),
+        # Nothing reads the limits of a service.
+        ("minio", {"minio_container_memory": "two"}),
+        ("metrics", {"metrics_schedule": "", "metrics_enabled": False}),
+        ("metrics", {"metrics_backup_check_schedule": "", "metrics_enabled": True}),
+        ("backup", {"backup_schedule": "", "backup_repository": "/mnt/my backups"}),
+        ("backup", {"backup_schedule": "Sat,Sun 04:00 Europe/Berlin", "backup_repository": "/mnt/team@host/backups_1.2", "backup_postgres_port": 5432}),
         ("mlflow_server", OIDC),
         ("mlflow_server", BASIC),
         ("mlflow_server", {**BASIC, "mlflow_server_users": NEWER}),

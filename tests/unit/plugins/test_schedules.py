@@ -1,0 +1,80 @@
+"""Calendar events of systemd are told from plain nonsense."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.schedules import is_schedule
+
+#: Events of systemd.time(7), and those of the documentation.
+EVENTS = (
+    *("minutely", "hourly", "daily", "weekly", "monthly", "yearly", "annually", "quarterly", "semiannually", "Daily", "daily UTC", "weekly Europe/Berlin"),
+    *("Sun *-*-* 04:00:00", "*-*-* 02:30:00", "*:0/5", "Sun *-*-* 06:00", "Sat,Thu,Mon..Wed,Sat..Sun", "Mon,Sun 12-*-* 2,1:23", "Wed *-1", "Wed..Wed,Wed *-1"),
+    *("Wed, 17:48", "Wed..Sat,Tue 12-10-15 1:2:3", "*-*-7 0:0:0", "10-15", "monday *-12-* 17:00", "Mon,Fri *-*-3,1,2 *:30:45", "12,14,13,12:20,10,30"),
+    *("12..14:10,20,30", "mon,fri *-1/2-1,3 *:30:45", "03-05 08:05:40", "08:05:40", "05:40", "Sat,Sun 12-05 08:05:40", "Sat,Sun 08:05:40", "2003-03-05 05:40"),
+    *(
+        "05:40:23.4200004/3.1700005",
+        "2003-02..04-05",
+        "2003-03-05 05:40 UTC",
+        "2003-03-05",
+        "03-05",
+        "Sunday",
+        "*-02~03",
+        "*-05~07/1",
+        "Mon *-05~07/1",
+        "@1395716396",
+    ),
+    *("Sun 04:00 America/New_York", "*-*-* 00/6:00:00", "Mon..Fri 22:30", "2026-12-24T18:00:00", "Mon *-*-1..7 04:00", "04:00 CET", "*-*-01,15 05:00:00"),
+)
+NONSENSE = (
+    *(
+        "every sunday",
+        "nightly",
+        "0 2 * * *",
+        "@daily",
+        "midnight",
+        "24:00",
+        "Sun 25:00",
+        "12:60",
+        "*-13-01",
+        "*-*-32",
+        "daily weekly",
+        "daily at 4",
+        "4 o'clock",
+    ),
+    *(
+        "Sun at 04:00",
+        "sundays",
+        "04:00 Sun",
+        "every 5 minutes",
+        "5min",
+        "Europe/Berlin",
+        "UTC",
+        "1h",
+        "daily\nweekly",
+        "Sun *-*-* 04:00:00 nightly",
+        "-",
+        "*",
+        "%H:00",
+    ),
+)
+
+
+@pytest.mark.parametrize("text", EVENTS)
+def test_an_event_is_accepted(text: str) -> None:
+    assert is_schedule(text)
+
+
+@pytest.mark.parametrize("text", NONSENSE)
+def test_nonsense_is_refused(text: str) -> None:
+    assert not is_schedule(text)
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="this machine has no systemd")
+def test_systemd_reads_the_events_and_not_the_nonsense() -> None:
+    read = {text: subprocess.run(["systemd-analyze", "calendar", text], check=False, capture_output=True).returncode == 0 for text in (*EVENTS, *NONSENSE)}
+    # The form with a T is read since systemd 250.
+    assert [text for text in EVENTS if not read[text] and "T1" not in text] == []
+    assert [text for text in NONSENSE if read[text]] == []
