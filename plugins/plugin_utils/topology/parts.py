@@ -59,7 +59,11 @@ def _folders(stack: Stack, host: Host) -> Iterator[Folder]:
         yield Folder(role, "mlflow_server_uv_dir", host.text("mlflow_server_uv_dir"), "always", shared=True)
         yield Folder(role, "mlflow_server_data_dir", host.text("mlflow_server_data_dir"), "with data")
         # Only the folder is taken of a URI, which may have a password.
-        yield from (Folder(role, name, folder) for name in STORES if (folder := folder_of(host.given_text(name))))
+        places = {name: host.given_text(name) for name in STORES}
+        environment = host.given("mlflow_server_environment")
+        if isinstance(environment, dict):
+            places["MLFLOW_REGISTRY_STORE_URI of mlflow_server_environment"] = str(environment.get("MLFLOW_REGISTRY_STORE_URI") or "")
+        yield from (Folder(role, name, folder) for name, place in places.items() if (folder := folder_of(place)))
     if _has(host, list(stack.stores)):
         yield Folder("minio", "minio_install_dir", host.text("minio_install_dir"), "always")
         if not host.in_container("minio"):

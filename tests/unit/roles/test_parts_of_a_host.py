@@ -135,6 +135,11 @@ INSIDE: list[tuple[dict[str, Any], set[str], list[str]]] = [
         ["mlflow_server_artifacts_destination is /srv/objects/old"],
     ),
     (
+        {"minio_data_dir": "/srv/objects", "mlflow_server_environment": {"MLFLOW_REGISTRY_STORE_URI": "sqlite:////srv/objects/registry/models.db"}},
+        {"mlflow_server", "minio"},
+        ["MLFLOW_REGISTRY_STORE_URI of mlflow_server_environment is /srv/objects/registry"],
+    ),
+    (
         {"mlflow_server_install_dir": "/var/lib/postgresql"},
         {"mlflow_server"},
         ["the folder of PostgreSQL's data is /var/lib/postgresql, which lies in", "Set mlflow_server_install_dir to a folder elsewhere"],

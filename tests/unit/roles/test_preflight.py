@@ -1587,6 +1587,17 @@ def test_each_role_plans_and_checks_its_settings_before_anything_else(role: str)
     assert first.keys() == {"name", "atlas.mlflow.preflight"} and first["atlas.mlflow.preflight"] == {"role": role}
 
 
+@pytest.mark.parametrize("role", rules.REMOVAL)
+def test_a_removal_is_checked_before_anything_is_removed(role: str) -> None:
+    tasks = ROOT / "roles" / role / "tasks"
+    assert yaml.safe_load((tasks / "remove.yml").read_text())[0]["ansible.builtin.import_tasks"] == "remove_preflight.yml"
+    assert [task["atlas.mlflow.preflight"] for task in yaml.safe_load((tasks / "remove_preflight.yml").read_text())] == [{"role": role, "removal": True}]
+    # The playbook checks all hosts before its first play that changes one.
+    _facts, play, *_ = yaml.safe_load((ROOT / "playbooks/remove.yml").read_text())
+    assert play["any_errors_fatal"]
+    assert {"name": f"atlas.mlflow.{role}", "tasks_from": "remove_preflight"} in [task["ansible.builtin.include_role"] for task in play["tasks"]]
+
+
 def test_ansible_playbook_refuses_in_roles_used_alone_and_in_the_playbooks(tmp_path: Path) -> None:
     """No module runs on a host but the one for the facts, so the first task that changes something fails, and the message shows that it did."""
     listener = socket.create_server(("127.0.0.1", 0))
