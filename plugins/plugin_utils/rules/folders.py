@@ -23,7 +23,8 @@ FIXED = {
     "the folder of PostgreSQL's data": "/var/lib/postgresql",
     "the folder of PostgreSQL's data on Enterprise Linux": "/var/lib/pgsql",
     "the folder of etcd's data": "/var/lib/etcd",
-    "the folder of Prometheus and the backup": "/var/lib/atlas-mlflow",
+    "the folder of the backup and the metrics": "/var/lib/atlas-mlflow",
+    "the folder of Prometheus's data": "/var/lib/atlas-mlflow-prometheus",
     "the folder of Docker": "/var/lib/docker",
     "the folder of Podman": "/var/lib/containers",
 }

@@ -145,6 +145,7 @@ INSIDE: list[tuple[dict[str, Any], set[str], list[str]]] = [
         ["the folder of PostgreSQL's data is /var/lib/postgresql, which lies in", "Set mlflow_server_install_dir to a folder elsewhere"],
     ),
     ({"mlflow_server_uv_dir": "/opt/atlas-mlflow"}, {"mlflow_server"}, ["the folder of the collection is /opt/atlas-mlflow"]),
+    ({"minio_data_dir": "/var/lib/atlas-mlflow-prometheus"}, {"minio"}, ["the folder of Prometheus's data is", "Set minio_data_dir to a folder elsewhere"]),
     # Of the same role.
     (
         {"mlflow_server_uv_dir": "/srv/mlflow", "mlflow_server_data_dir": "/srv/mlflow/data"},
