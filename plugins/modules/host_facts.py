@@ -167,6 +167,12 @@ ansible_facts:
       type: list
       elements: dict
       sample: [{version: "17", name: main, ours: true, upgrade: "", data: /var/lib/postgresql/17/main, start: auto}]
+    postgres_restoring:
+      description:
+        - The record of a restore of the one host of PostgreSQL that was interrupted. C(to) is the point or the moment, and C(postgres) is what PostgreSQL
+          answered before. Empty if there is none, and without root permissions.
+      type: dict
+      sample: {to: atlas-20260504T023000Z, postgres: {data: /var/lib/postgresql/17/main, config: /etc/postgresql/17/main/postgresql.conf, major: 17}}
     processor_nproc:
       description: Number of cores that a process may use.
       type: int
@@ -195,6 +201,7 @@ ansible_facts:
       sample: [mlflow-gc.timer]
 """
 
+import json
 import os
 import platform
 import pwd
@@ -222,6 +229,15 @@ INCLUDED = "include_dir = 'conf.d'  # atlas.mlflow"
 def read_note(path: Path) -> str:
     """Return the text of a file with one line, empty if there is no file."""
     return path.read_text(encoding="utf-8").strip() if path.exists() else ""
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file, empty if there is no such file or no permission to read it."""
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def default_address() -> str:
@@ -441,6 +457,7 @@ def main() -> None:
         "hostname": platform.node().partition(".")[0],
         "os_family": family,
         "postgres_clusters": read_own_cluster(Path("/")) if family == "RedHat" else read_clusters(Path("/etc/postgresql")),
+        "postgres_restoring": read_record(Path("/etc/atlas-mlflow/restoring.json")),
         "processor_nproc": len(os.sched_getaffinity(0)),
         "python3": os.path.realpath(python) if python else "",
         "stack": read_stack(containers=read_containers(module), podman=read_podman_data(lambda volume: volume_folder(module, volume))),

@@ -45,6 +45,8 @@ import served_stores
 HOST_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 SETTINGS = Path("/etc/atlas-mlflow/backup.json")
 LOCK = Path("/run/atlas-mlflow-backup.lock")
+#: The record of a restore of one host that stops PostgreSQL. It stays if the restore is interrupted, and names what the next one cannot ask PostgreSQL for.
+RESTORING = Path("/etc/atlas-mlflow/restoring.json")
 STANZA = "mlflow"
 #: Seconds in which PostgreSQL must replay its log.
 RECOVERY_TIMEOUT = 3600
@@ -346,6 +348,8 @@ class Postgres:
         self.test_restore = given["test_restore"]
         self.full_every = settings["full_every_days"]
         self.version = str(given["version"])
+        #: What PostgreSQL answered when the backup was set up.
+        self.answer: dict[str, Any] = given.get("answer") or {}
         #: The folder of PostgreSQL's programs on a host.
         self.programs = f"/usr/lib/postgresql/{self.version}/bin"
 
@@ -534,11 +538,20 @@ class Postgres:
             raise BackupError(f"pgBackRest finds its repository damaged, or no backup in it:\n{said}")
         return f"pgBackRest's verification: {' '.join(said.split())}"
 
+    def _record(self, to: str) -> None:
+        """Record that a restore begins."""
+        # Without the answer, as in settings of earlier releases, the record would not help.
+        if self.answer:
+            beside = RESTORING.with_suffix(".new")
+            beside.write_text(json.dumps({"to": to, "postgres": self.answer}) + "\n")
+            beside.replace(RESTORING)
+
     def restore(self, point: dict[str, Any], moment: str) -> list[str]:
         """Restore PostgreSQL to a point or to a moment, wait until its log is replayed, and return the differences from the point."""
         target = ["--type=time", f"--target={moment}"] if moment else ["--type=name", f"--target={point['name']}"]
         # By default, pgBackRest uses the last backup before a moment, even if it is on a time line that an earlier restore has left.
         restore = [f"--stanza={STANZA}", "--delta", *target, f"--set={point['backup']}", "--target-action=promote", "restore"]
+        self._record(moment or point["name"])
         if self.container and self.unit:
             run(["systemctl", "stop", self.unit])
             # The unit has removed its container.
@@ -558,6 +571,7 @@ class Postgres:
             run(["systemctl", "start", self.service])
         log = f"docker logs {self.container}" if self.container and not self.unit else f"the journal of {self.unit or self.service}"
         self._wait(log, process="" if self.container else self._process())
+        RESTORING.unlink(missing_ok=True)
         # There are no counts for a moment between two points.
         if moment or "counts" not in point:
             return []

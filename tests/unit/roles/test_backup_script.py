@@ -39,6 +39,12 @@ def program() -> ModuleType:
     return module
 
 
+@pytest.fixture(autouse=True)
+def record(program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep the record of a restore away from this machine's files."""
+    monkeypatch.setattr(program, "RESTORING", tmp_path_factory.mktemp("record") / "restoring.json")
+
+
 @pytest.mark.parametrize(
     ("wanted", "name", "moment"),
     [

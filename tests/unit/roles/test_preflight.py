@@ -542,6 +542,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     (
         "postgres",
+        {"ansible_facts": {"postgres_restoring": {"to": "atlas-20260504T023000Z", "postgres": {}}}},
+        ["to atlas-20260504T023000Z was cut short", "Run restore.yml again, with backup_restore_to set to atlas-20260504T023000Z", "restoring.json"],
+    ),
+    (
+        "postgres",
         member("case", stack={**JOINED, "postgres": {**JOINED["postgres"], "version": "15"}}),
         ["postgres_version is 17", "the data are those of PostgreSQL 15", "upgrade_postgres.yml"],
     ),
