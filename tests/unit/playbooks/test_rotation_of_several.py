@@ -75,8 +75,8 @@ def run(folder: Path, *arguments: str, rotated: list[str] | None = None, under_w
     secrets.mkdir()
     for name in ("postgres_password", "minio_secret_key", "minio_root_password"):
         (secrets / name).write_text(f"former-{name}\n")
-    if under_way != "[]":
-        (secrets / "postgres_password.previous").write_text("older\n")
+    for name in json.loads(under_way):
+        (secrets / f"{name}.previous").write_text("older\n")
     (folder / "log").touch()
     names = [f"web{number}" for number in range(1, servers + 1)]
     plan = {**PLAN, "secrets_dir": str(secrets)}
@@ -132,6 +132,13 @@ def test_a_password_of_the_inventory_is_not_replaced_by_a_former_file(tmp_path: 
 def test_a_rotation_that_was_interrupted_goes_on_with_its_former_password(tmp_path: Path) -> None:
     done = run(tmp_path, rotated=["postgres_password"], under_way='["postgres_password"]')
     assert done["db"] == ["apply older", "second", "done"]
+
+
+@pytest.mark.parametrize("rotated", [None, ["minio_secret_key"], ["minio_secret_key", "minio_root_password"]])
+@pytest.mark.parametrize("under_way", ['["minio_root_password"]', '["minio_root_password", "minio_secret_key"]'])
+def test_minio_is_asked_by_the_former_password_after_an_interrupted_rotation(tmp_path: Path, under_way: str, rotated: list[str] | None) -> None:
+    """The control node has the new one, and MinIO gets it at the end."""
+    assert run(tmp_path, rotated=rotated, under_way=under_way)["store"] == ["second older", "done"]
 
 
 def test_the_second_logins_stay_if_a_server_failed(tmp_path: Path) -> None:
