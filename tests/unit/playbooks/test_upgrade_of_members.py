@@ -122,6 +122,27 @@ def test_an_interrupted_upgrade_goes_back_first_unless_the_new_version_serves(tm
         assert done.steps.index("two upgrade_back") < done.steps.index("two upgrade_cluster_check")
 
 
+@pytest.mark.parametrize("fails", ["one apply", "two upgrade_collations", "three upgrade_switched", "server apply"])
+def test_data_that_have_served_are_never_left_for_the_former_ones(tmp_path: Path, fails: str) -> None:
+    """An earlier run has ended after the servers came to the new version, and users have written to it since."""
+    done = run(tmp_path, fails=(fails,), phase="switched")
+    assert done.status != 0 and done.did("upgrade_back") == done.did("upgrade_done") == done.did("stop") == done.did("upgrade_cluster_stop") == set()
+    assert "An earlier run has put this version into service, so it has what users have written since. Nothing was rolled back" in done.text
+    assert "Correct the failure, and run upgrade_postgres.yml again. The error: it fails" in done.text
+    assert "was rolled back: PostgreSQL 15 serves again" not in done.text and "replaced 15" not in done.text
+
+
+def test_a_failed_installation_rolls_back_no_data_that_have_served(tmp_path: Path) -> None:
+    done = run(tmp_path, fails=("one upgrade_install",), phase="switched")
+    assert done.status != 0 and done.did("upgrade_back") == done.did("upgrade_done") == done.did("stop") == set()
+
+
+def test_an_upgrade_is_completed_without_another_stop_if_the_new_version_serves(tmp_path: Path) -> None:
+    done = run(tmp_path, phase="switched")
+    assert done.status == 0 and done.did("stop") == set() and done.did("upgrade_done") == set(MEMBERS), done.text
+    assert "PostgreSQL 17 replaced 15. In this run, the tracking servers were stopped for 0 seconds." in done.text
+
+
 def test_a_check_run_says_what_stops_and_stops_nothing(tmp_path: Path) -> None:
     done = run(tmp_path, "--check")
     assert done.status == 0 and "Then server and the cluster stop until two has the data in the new version and" in done.text, done.text
