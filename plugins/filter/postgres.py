@@ -7,7 +7,15 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.cluster_members import healthy_members
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import begun_upgrade, changed_counts, clusters, image_version, major_version, unready
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import (
+    begun_upgrade,
+    changed_counts,
+    clusters,
+    image_version,
+    major_version,
+    restore_plan,
+    unready,
+)
 
 
 class FilterModule:
@@ -19,6 +27,7 @@ class FilterModule:
             "postgres_version": major_version,
             "postgres_image_version": image_version,
             "postgres_clusters": clusters,
+            "postgres_restore_plan": restore_plan,
             "postgres_unready": unready,
             "postgres_upgrade": begun_upgrade,
             "healthy_members": healthy_members,

@@ -131,3 +131,34 @@ def changed_counts(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     found = {f"{database}.{table}": rows for database, tables in after.items() for table, rows in tables.items()}
     differ = [name for name in sorted({*told, *found}) if told.get(name) != found.get(name)]
     return "; ".join(f"{name} had {told.get(name, 'no table')}, and has {found.get(name, 'no table')}" for name in differ)
+
+
+def quoted(name: str, mark: str = '"') -> str:
+    """Return a name in the form of SQL, or a text with the other mark."""
+    return mark + name.replace(mark, mark * 2) + mark
+
+
+def restore_plan(database: str, more: Iterable[str]) -> dict[str, Any]:
+    """Return how the dumps from before an upgrade are restored beside the databases, and then take their names.
+
+    :param database: The database of the backend store.
+    :param more: The additional databases.
+    :returns: C(databases), each with its C(present) name, its C(dump), and the names of the restored database (C(kept)) and of the one that it replaces
+        (C(failed)); C(size), the query of their bytes before the restore; C(end), which ends the sessions in all of them; C(switch), the
+        statements that change the names.
+    """
+    # PostgreSQL cuts names after 63 bytes, so a longer one could be that of another database.
+    dumps = {database: "before-upgrade.dump", **{name: name for name in more if name != database}}
+    databases = [{"present": name, "dump": dump, "kept": f"{name[:48]}_kept", "failed": f"{name[:48]}_failed_upgrade"} for name, dump in dumps.items()]
+
+    def listed(*kinds: str) -> str:
+        return ", ".join(quoted(one[kind], "'") for one in databases for kind in kinds)
+
+    renamed = (("present", "failed"), ("kept", "present"))
+    every = listed("present", "kept", "failed")
+    return {
+        "databases": databases,
+        "size": f"SELECT coalesce(sum(pg_database_size(datname)), 0) FROM pg_database WHERE datname IN ({listed('present')})",
+        "end": f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname IN ({every}) AND pid <> pg_backend_pid()",
+        "switch": [f"ALTER DATABASE {quoted(one[former])} RENAME TO {quoted(one[name])}" for one in databases for former, name in renamed],
+    }
