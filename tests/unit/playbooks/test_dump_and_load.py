@@ -84,7 +84,8 @@ def run(folder: Path, tasks: str, files: dict[str, str] | None = None, fails: tu
         "postgres_pgbouncer": False,
     }
     (folder / "hosts.json").write_text(json.dumps({"postgres": {"hosts": {"db": known}}}))
-    shown = "    - ansible.builtin.debug:\n        msg: 'older={{ postgres_dump_is_older | default() }} begun={{ postgres_rollback_begun | default() }}'\n"
+    shown = "    - ansible.builtin.debug:\n        msg: 'older={{ postgres_dump_is_older | default() }} begun={{ postgres_rollback_begun | default() }}"
+    shown += " changed={{ postgres_schema_changed | default() }}'\n"
     include = f"    - ansible.builtin.include_role:\n        name: atlas.mlflow.postgres\n        tasks_from: {tasks}\n"
     playbook = collection / "playbooks/test.yml"
     playbook.write_text(f"- hosts: postgres\n  gather_facts: false\n  tasks:\n{include}{shown}")
@@ -144,10 +145,19 @@ def test_a_long_name_is_not_cut_to_that_of_the_present_database() -> None:
     assert len({one["present"], one["kept"], one["failed"]}) == 3
 
 
-@pytest.mark.parametrize(("files", "begun"), [({"revision": "a", "rolling-back": ""}, "True"), ({"revision": "a"}, "False"), ({}, "False")])
-def test_a_rollback_that_was_interrupted_is_found(tmp_path: Path, files: dict[str, str], begun: str) -> None:
-    done = run(tmp_path, "dump_check", files, size="0")
-    assert done.status == 0 and f"begun={begun}" in done.text, done.text
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({"revision": "a", "rolling-back": ""}, "begun=True changed=False"),
+        ({"revision": "older", "rolling-back": ""}, "begun=True changed=True"),
+        ({"revision": "older"}, "begun=False changed=True"),
+        ({"revision": "a"}, "begun=False changed=False"),
+        ({}, "begun=False changed="),
+    ],
+)
+def test_what_an_interrupted_run_has_done_is_found(tmp_path: Path, files: dict[str, str], found: str) -> None:
+    done = run(tmp_path, "dump_check", files)
+    assert done.status == 0 and found in done.text, done.text
 
 
 @pytest.mark.parametrize(("free", "files", "enough"), [("10240", {}, True), ("10239", {}, False), ("0", {"revision": "a"}, True)])

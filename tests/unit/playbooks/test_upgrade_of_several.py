@@ -18,6 +18,7 @@ LOGGED = '- ansible.builtin.shell: echo "{{{{ inventory_hostname }}}} {step}" >>
 FAIL = "- ansible.builtin.fail:\n    msg: it fails\n  when: inventory_hostname ~ ' ' ~ mlflow_server_version in fails\n"
 STUBS = {
     "upgrade_preflight": "- ansible.builtin.meta: noop\n",
+    "kept_revision": "- ansible.builtin.meta: noop\n",
     "upgrade_from": "- ansible.builtin.set_fact: {mlflow_server_upgrade_wanted: '{{ wanted }}', mlflow_server_upgrade_reasons: '{{ reasons }}',"
     " mlflow_server_upgrade_from: '1', mlflow_server_upgrade_to: '{{ mlflow_server_version }}'}\n",
     "apply": LOGGED.format(step="{{ mlflow_server_version }}") + FAIL,
