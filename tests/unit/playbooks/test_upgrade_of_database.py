@@ -16,7 +16,7 @@ LOGGED = '- ansible.builtin.shell: echo "{{{{ inventory_hostname }}}} {step}" >>
 FAIL = "- ansible.builtin.fail: {{msg: '{step} fails'}}\n  when: inventory_hostname ~ ' {step}' in fails\n"
 FACTS = (
     "- ansible.builtin.set_fact: {mlflow_server_upgrade_wanted: true, mlflow_server_upgrade_reasons: [the schema changes], mlflow_server_upgrade_from: '1',"
-    " mlflow_server_upgrade_to: '2', mlflow_server_upgrade_rolls_back: '{{ mlflow_server_upgrade_roll_back | default(false) | bool }}'}\n"
+    " mlflow_server_upgrade_to: '2', mlflow_server_older_copy_is_taken: '{{ mlflow_server_upgrade_roll_back | default(false) | bool }}'}\n"
 )
 STUBS = {
     "mlflow_server": {
