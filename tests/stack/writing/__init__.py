@@ -5,6 +5,7 @@ The tests of a scenario share one writer and run in their order. Each adds a lin
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import time
@@ -40,12 +41,14 @@ class Fault:
     mended: float
     served: float = 0
     failed: list[dict[str, Any]] = field(default_factory=list)
+    #: Seconds of the longest time in which no request was acknowledged.
+    pause: float = 0
 
     @property
     def line(self) -> str:
         """Return its line of the table."""
         waited = max([entry["at"] - entry["began"] for entry in self.failed], default=0)
-        return f"{self.name:<62} {len(self.failed):>6} {waited:>7.1f} {self.served - self.mended:>7.1f}  {self.healed_by}"
+        return f"{self.name:<62} {len(self.failed):>6} {waited:>7.1f} {self.pause:>7.1f} {self.served - self.mended:>7.1f}  {self.healed_by}"
 
 
 @dataclass
@@ -60,6 +63,11 @@ class Stack:
         """Return the journal's lines that were written since a moment."""
         lines = map(json.loads, self.client.check_output("tail --lines 2000 %s", JOURNAL).splitlines())
         return [line for line in lines if line["at"] >= since]
+
+    def pause(self, since: float) -> float:
+        """Return the seconds of the longest time without an acknowledged request that ended after a moment."""
+        ends = [entry["at"] for entry in self.entries(0) if "done" in entry]
+        return max((end - former for former, end in itertools.pairwise(ends) if end >= since), default=0)
 
     def failed(self, since: float) -> list[dict[str, Any]]:
         """Return the requests that failed since a moment."""
@@ -91,7 +99,7 @@ class Stack:
         fault = Fault(name, healed_by, begun=time.time(), mended=time.time())
         yield fault
         fault.served = self.wait_served(time.time())
-        fault.failed = self.failed(fault.begun)
+        fault.failed, fault.pause = self.failed(fault.begun), self.pause(fault.begun)
         self.faults.append(fault)
         print(fault.line, sorted({entry["error"] for entry in fault.failed}), sep="\n")
         checked = self.check(fault.begun)
@@ -137,9 +145,12 @@ def finish(stack: Stack, name: str) -> tuple[str, list[str]]:
     stack.client.check_output("systemctl stop writer.service")
     checked = stack.check(0)
     failed = sum(len(fault.failed) for fault in stack.faults)
-    title = f"{'fault':<62} {'failed':>6} {'longest':>7} {'seconds':>7}  healed by"
+    title = f"{'fault':<62} {'failed':>6} {'longest':>7} {'pause':>7} {'seconds':>7}  healed by"
     total = f"{checked['runs']} runs were acknowledged and {failed} requests failed, which the client was told. Missing: {len(checked['missing'])}."
-    legend = "failed: requests, each an error that the client saw; longest: the longest of them; seconds: from what was done, or undone, to a whole run."
+    legend = (
+        "failed: requests, each an error that the client saw; longest: the longest of them; pause: the longest time without an acknowledged request; "
+        "seconds: from what was done, or undone, to a whole run."
+    )
     table = "\n".join([title, *(fault.line for fault in stack.faults), "", legend, total, ""])
     (ROOT / ".logs").mkdir(exist_ok=True)
     (ROOT / ".logs" / f"{name}.txt").write_text(table)
