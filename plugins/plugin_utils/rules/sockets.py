@@ -15,10 +15,10 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener, collide
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters, major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import LOOPBACK
 
 Network = IPv4Network | IPv6Network
 
-LOOPBACK = "127.0.0.1"
 #: Words for addresses in PostgreSQL's settings.
 WORDS = {"localhost": LOOPBACK, "*": "0.0.0.0"}
 #: The message for a store whose port belongs to its former service or container.
@@ -53,6 +53,11 @@ def networks_fault(name: str, clients: Iterable[Any]) -> str:
     return f"{name} has {', '.join(wrong)}. Give addresses or networks, such as 10.0.0.7 or 10.1.0.0/24." if wrong else ""
 
 
+def plain(address: Any) -> str:
+    """Return the IP address that a word for one means, and any other text as it is."""
+    return WORDS.get(str(address), str(address))
+
+
 def port_conflicts(listeners: Iterable[Mapping[str, Any]], address: str | list[str], port: int, own: Iterable[str]) -> list[str]:
     """Return in words the sockets that prevent a service from opening its socket, or that would take its traffic.
 
@@ -76,7 +81,7 @@ def _wanted(addresses: Iterable[str], port: int) -> list[Listener]:
     found = []
     for one in addresses:
         with contextlib.suppress(ValueError):
-            found.append(Listener(ip_address(WORDS.get(one, one)), int(port)))
+            found.append(Listener(ip_address(plain(one)), int(port)))
     return found
 
 
@@ -133,7 +138,7 @@ def mlflow_listens_on_an_address(given: RoleSettings) -> str:
 
 def mlflow_is_reached_by_proxies(given: RoleSettings) -> str:
     """The tracking server listens on more than loopback if a proxy is on another host."""
-    address = WORDS.get(given.text("mlflow_server_host"), given.text("mlflow_server_host"))
+    address = plain(given.text("mlflow_server_host"))
     elsewhere = [name for name in given.planned("proxies") or [] if name != given.host]
     if not elsewhere or not re.match(ADDRESS, address) or not ip_address(address).is_loopback:
         return ""
@@ -163,10 +168,10 @@ def postgres_listens_on_addresses(given: RoleSettings) -> str:
 def postgres_listens_for_its_clients(given: RoleSettings) -> str:
     """PostgreSQL listens where the tracking servers connect to it, and in a container where the role itself does."""
     name = "postgres_listen_addresses"
-    listed = [WORDS.get(str(address), str(address)) for address in given.items(name)]
+    listed = [plain(address) for address in given.items(name)]
     if any(re.match(ADDRESS, address) and ip_address(address).is_unspecified for address in listed):
         return ""
-    needed = [WORDS.get(str(address), str(address)) for address in given.planned(name) or []]
+    needed = [plain(address) for address in given.planned(name) or []]
     if not (given.in_container or given.planned("postgres_server_here")):
         needed = [address for address in needed if address != LOOPBACK]
     missing = [address for address in needed if address not in listed]

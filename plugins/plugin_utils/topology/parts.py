@@ -7,14 +7,14 @@ Rules compare them, because each role knows only its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.folders import folder_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import default_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import LOOPBACK
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import LOOPBACK, ArtifactStore, Service
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import Stack
 
 #: Settings of a tracking server that may name a folder outside of its folder of data.
@@ -46,14 +46,14 @@ class Port:
     addresses: tuple[str, ...]
 
 
-def _has(host: Host, services: list[Any]) -> bool:
+def _has(host: Host, services: Sequence[Service]) -> bool:
     """Return whether a host has one of these services."""
     return any(service.name == host.name for service in services)
 
 
 def _folders(stack: Stack, host: Host) -> Iterator[Folder]:
     """Yield the folders of the roles on a host."""
-    if _has(host, list(stack.servers)):
+    if _has(host, stack.servers):
         role = "mlflow_server"
         yield Folder(role, "mlflow_server_install_dir", host.text("mlflow_server_install_dir"), "always")
         yield Folder(role, "mlflow_server_uv_dir", host.text("mlflow_server_uv_dir"), "always", shared=True)
@@ -64,12 +64,11 @@ def _folders(stack: Stack, host: Host) -> Iterator[Folder]:
         if isinstance(environment, dict):
             places["MLFLOW_REGISTRY_STORE_URI of mlflow_server_environment"] = str(environment.get("MLFLOW_REGISTRY_STORE_URI") or "")
         yield from (Folder(role, name, folder) for name, place in places.items() if (folder := folder_of(place)))
-    if _has(host, list(stack.stores)):
+    if _has(host, stack.stores):
         yield Folder("minio", "minio_install_dir", host.text("minio_install_dir"), "always")
         if not host.in_container("minio"):
             name = "minio_drives" if host.items("minio_drives") else "minio_data_dir"
-            drives = [str(drive) for drive in host.items("minio_drives")] or [host.text("minio_data_dir")]
-            yield from (Folder("minio", name, drive, "with data") for drive in drives)
+            yield from (Folder("minio", name, drive, "with data") for drive in ArtifactStore(host).drives)
     if stack.is_member(host):
         yield Folder("postgres", "postgres_patroni_install_dir", host.text("postgres_patroni_install_dir"), "always")
         yield Folder("postgres", "postgres_uv_dir", host.text("postgres_uv_dir"), "always", shared=True)
@@ -83,7 +82,7 @@ def _ports(stack: Stack, host: Host) -> Iterator[Port]:
     def port(role: str, name: str, *addresses: str, number: int | None = None) -> Port:
         return Port(role, name, host.number(name) if number is None else number, addresses)
 
-    if _has(host, list(stack.servers)):
+    if _has(host, stack.servers):
         yield port("mlflow_server", "mlflow_server_port", host.text("mlflow_server_host"))
     for database in stack.databases:
         if database.name == host.name:
@@ -96,7 +95,7 @@ def _ports(stack: Stack, host: Host) -> Iterator[Port]:
                 yield port("postgres", "postgres_patroni_port", host.ip)
                 yield port("etcd", "etcd_client_port", host.ip, LOOPBACK)
                 yield port("etcd", "etcd_peer_port", host.ip)
-    if _has(host, list(stack.stores)):
+    if _has(host, stack.stores):
         listens = [stack.store_listen_address(host)]
         yield port("minio", "minio_port", *listens)
         yield port("minio", "minio_console_port", *listens)
@@ -126,7 +125,7 @@ def parts_plan(stack: Stack, host: Host) -> dict[str, Any]:
     :param stack: The services of the inventory.
     :param host: The host.
     """
-    accounts = [name for name, services in (("mlflow_server_os_user", stack.servers), ("minio_os_user", stack.stores)) if _has(host, list(services))]
+    accounts = [name for name, services in (("mlflow_server_os_user", stack.servers), ("minio_os_user", stack.stores)) if _has(host, services)]
     accounts += ["metrics_postgres_user"] if stack.exports_postgres(host) else []
     return {
         "folders": [asdict(folder) for folder in _folders(stack, host)],
