@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import restore_plan
 from playbook_forks import ansible_playbook, collection_with
 
@@ -55,7 +56,7 @@ def run(folder: Path, tasks: str, files: dict[str, str] | None = None, fails: tu
     :param said: What the programs of PostgreSQL and df say.
     """
     collection = collection_with(folder, "upgrade.yml")
-    for name in ("dump", "dump_done", "dump_check", "load"):
+    for name in ("dump", "dump_done", "dump_check", "dump_revision", "load"):
         # The programs run as the user of the test.
         text = re.sub(r"^ *become(_user)?: .*\n", "", (TASKS / f"{name}.yml").read_text(), flags=re.MULTILINE)
         start = "- name: Start PostgreSQL\n  ansible.builtin.meta: noop\n\n- name: Record the rollback"
@@ -77,6 +78,7 @@ def run(folder: Path, tasks: str, files: dict[str, str] | None = None, fails: tu
         "_postgres_remote_tmp": "/tmp",
         "_postgres_dump_dir": str(dumps),
         "_postgres_revision_query": "SELECT version_num FROM alembic_version",
+        "_postgres_dump_is_older": yaml.safe_load((ROOT / "roles/postgres/vars/main/login.yml").read_text())["_postgres_dump_is_older"],
         "_postgres_restore_plan": restore_plan("mlflow", ["users"]),
         "postgres_database": "mlflow",
         "postgres_more_databases": ["users"],
