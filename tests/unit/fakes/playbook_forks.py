@@ -29,10 +29,29 @@ from unittest import mock
 ROOT = Path(__file__).resolve().parents[3]
 #: A playbook without a task.
 NOTHING = "- hosts: all\n  gather_facts: false\n  tasks: []\n"
+#: Stands for a file of tasks of a role: writes to a log which host did what.
+LOGGED = '- ansible.builtin.shell: echo "{{{{ inventory_hostname }}}} {step}" >> {{{{ log }}}}\n  changed_when: true\n'
 #: Seconds after which a run is ended.
 LIMIT = 120
 #: Plugins of Ansible that each run loads, by their kinds. One filter and one test load all of theirs.
 PLUGINS = {"connection": "local", "shell": "sh", "become": "sudo", "strategy": "linear", "callback": "default", "filter": "to_json", "test": "truthy"}
+
+
+class Run(NamedTuple):
+    """What a run of a playbook did, by the log that its stubs wrote, and what it wrote itself."""
+
+    steps: list[str]
+    text: str
+    status: int
+
+    @classmethod
+    def of(cls, log: Path, done: subprocess.CompletedProcess[str]) -> Run:
+        """Return what a run that has ended did."""
+        return cls(log.read_text().splitlines(), " ".join((done.stdout + done.stderr).split()), done.returncode)
+
+    def did(self, step: str) -> set[str]:
+        """Return which hosts did a step."""
+        return {host for host, _space, did in (line.partition(" ") for line in self.steps) if did == step}
 
 
 def collection_with(folder: Path, playbook: str) -> Path:

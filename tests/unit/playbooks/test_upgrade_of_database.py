@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from playbook_forks import ansible_playbook, collection_with
+from playbook_forks import LOGGED, Run, ansible_playbook, collection_with
 
-#: Stand for the files of tasks of the roles: each writes to a log which host did what. A host that is not reached at a step fails there by its connection.
+#: Added to what stands for a file of tasks: a host that is not reached at a step fails there by its connection, and others by an error.
 REACHED = "- ansible.builtin.set_fact: {{ansible_connection: ssh}}\n  when: inventory_hostname ~ ' {step}' in unreached\n- ansible.builtin.raw: 'true'\n"
-LOGGED = '- ansible.builtin.shell: echo "{{{{ inventory_hostname }}}} {step}" >> {{{{ log }}}}\n  changed_when: true\n'
 FAIL = "- ansible.builtin.fail: {{msg: '{step} fails'}}\n  when: inventory_hostname ~ ' {step}' in fails\n"
 FACTS = (
     "- ansible.builtin.set_fact: {mlflow_server_upgrade_wanted: true, mlflow_server_upgrade_reasons: [the schema changes], mlflow_server_upgrade_from: '1',"
@@ -35,18 +34,6 @@ STUBS = {
         **dict.fromkeys(("dump_elsewhere", "load", "dump_done"), REACHED + LOGGED + FAIL),
     },
 }
-
-
-class Run(NamedTuple):
-    """What a run of the playbook did and wrote."""
-
-    steps: list[str]
-    text: str
-    status: int
-
-    def did(self, step: str) -> set[str]:
-        """Return which hosts did a step."""
-        return {host for host, _space, did in (line.partition(" ") for line in self.steps) if did == step}
 
 
 def run(folder: Path, *arguments: str, postgres: tuple[str, ...] = ("db",), **given: Any) -> Run:
@@ -84,7 +71,7 @@ def run(folder: Path, *arguments: str, postgres: tuple[str, ...] = ("db",), **gi
     (folder / "hosts.json").write_text(json.dumps({name: {"hosts": dict.fromkeys(hosts, common)} for name, hosts in groups.items() if hosts}))
     playbook, paths = collection / "playbooks/upgrade.yml", str(folder / "collections")
     done = ansible_playbook(folder, "-i", folder / "hosts.json", playbook, *arguments, modules_here=True, ANSIBLE_COLLECTIONS_PATH=paths)
-    return Run((folder / "log").read_text().splitlines(), " ".join((done.stdout + done.stderr).split()), done.returncode)
+    return Run.of(folder / "log", done)
 
 
 def test_the_databases_are_checked_before_the_stop_and_dumped_after_it(tmp_path: Path) -> None:

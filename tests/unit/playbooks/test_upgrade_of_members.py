@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from playbook_forks import ansible_playbook, collection_with
+from playbook_forks import LOGGED, Run, ansible_playbook, collection_with
 
 ROOT = Path(__file__).resolve().parents[3]
 TASKS = ROOT / "roles/postgres/tasks"
-#: Stand for the files of tasks of the roles: each writes to a log which host did what.
-LOGGED = '- ansible.builtin.shell: echo "{{{{ inventory_hostname }}}} {step}" >> {{{{ log }}}}\n  changed_when: true\n'
+#: Added to what stands for a file of tasks: it fails on some hosts.
 FAIL = "- ansible.builtin.fail: {{msg: it fails}}\n  when: inventory_hostname ~ ' {step}' in fails\n"
 FACTS = (
     "- ansible.builtin.set_fact: {postgres_upgrade_from: '15', postgres_upgrade_to: '17', postgres_upgrade_phase: '{{ phase }}',"
@@ -26,18 +25,6 @@ STEPS = (
     *("apply", "upgrade_collations", "upgrade_switched", "upgrade_back", "upgrade_done", "remove_older"),
 )
 MEMBERS = ("one", "two", "three")
-
-
-class Run(NamedTuple):
-    """What a run of the playbook did and wrote."""
-
-    steps: list[str]
-    text: str
-    status: int
-
-    def did(self, step: str) -> set[str]:
-        """Return which hosts did a step."""
-        return {host for host, _space, did in (line.partition(" ") for line in self.steps) if did == step}
 
 
 def run(folder: Path, *arguments: str, fails: tuple[str, ...] = (), phase: str = "", pg_upgrade: str = "/bin/true") -> Run:
@@ -79,7 +66,7 @@ def run(folder: Path, *arguments: str, fails: tuple[str, ...] = (), phase: str =
     playbook, paths = collection / "playbooks/upgrade_postgres.yml", str(folder / "collections")
     # In the inventory, as the playbook demands.
     done = ansible_playbook(folder, "-i", folder / "hosts.json", playbook, *arguments, modules_here=True, ANSIBLE_COLLECTIONS_PATH=paths)
-    return Run(log.read_text().splitlines(), " ".join((done.stdout + done.stderr).split()), done.returncode)
+    return Run.of(log, done)
 
 
 def test_all_is_checked_before_the_servers_stop_and_the_primary_has_the_data_before_others_start(tmp_path: Path) -> None:

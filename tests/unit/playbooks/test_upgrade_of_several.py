@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.schemas import schema_changes
-from playbook_forks import ansible_playbook, collection_with
+from playbook_forks import LOGGED, ansible_playbook, collection_with
 
 ROOT = Path(__file__).resolve().parents[3]
 RELEASES = {path.parent.name: json.loads(path.read_text()) for path in (ROOT / "roles/mlflow_server/files/releases").glob("*/options.json")}
-#: Stand for the files of tasks of the role: each writes to a log which host did what.
-LOGGED = '- ansible.builtin.shell: echo "{{{{ inventory_hostname }}}} {step}" >> {{{{ log }}}}\n  changed_when: true\n'
+#: Added to what stands for a file of tasks: it fails on some hosts.
 FAIL = "- ansible.builtin.fail:\n    msg: it fails\n  when: inventory_hostname ~ ' ' ~ mlflow_server_version in fails\n"
 STUBS = {
     "upgrade_preflight": "- ansible.builtin.meta: noop\n",
