@@ -65,7 +65,10 @@ class Api:
         return self._answer(method, path, query, body, headers)
 
     def _check_workspace(self) -> None:
-        """Refuse a workspace that the server does not have. A release without workspaces would ignore it, and answer about the things of all users."""
+        """Ask for the workspace. A release without workspaces would ignore its name, and answer about the things of all users.
+
+        :raises Refused: If the server does not have the workspace.
+        """
         self._workspace_checked = True
         path = f"{WORKSPACES}/{quote(self.workspace, safe='')}"
         answer = self._answer("GET", path)

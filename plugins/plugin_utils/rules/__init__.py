@@ -167,7 +167,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         sockets.postgres_port_is_free,
         sockets.ports_are_apart,
         postgres.no_upgrade_was_cut_short,
-        postgres.no_restore_was_cut_short,
+        postgres.no_restore_was_interrupted,
         postgres.data_are_of_this_role,
         postgres.data_are_of_the_version,
         postgres.version_is_known,

@@ -91,13 +91,13 @@ def no_upgrade_was_cut_short(given: RoleSettings) -> str:
     return "An upgrade of this host's PostgreSQL was cut short. Run upgrade_postgres.yml again, with the inventory that it was begun with."
 
 
-def no_restore_was_cut_short(given: RoleSettings) -> str:
+def no_restore_was_interrupted(given: RoleSettings) -> str:
     """No restore is unfinished on the host."""
     record = given.facts.get("postgres_restoring")
     if not record:
         return ""
     return (
-        f"A restore of this host's PostgreSQL to {record['to']} was cut short, and its data may be incomplete. Run restore.yml again, with backup_restore_to "
+        f"A restore of this host's PostgreSQL to {record['to']} was interrupted, and its data may be incomplete. Run restore.yml again, with backup_restore_to "
         f"set to {record['to']} or to another point. If PostgreSQL has been repaired in another way, remove /etc/atlas-mlflow/restoring.json on the host."
     )
 

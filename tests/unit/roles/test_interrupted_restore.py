@@ -1,4 +1,4 @@
-"""A restore of one host that failed or was cut short while PostgreSQL was stopped: what it records, and how the next one continues without PostgreSQL."""
+"""A restore of one host that failed or was interrupted while PostgreSQL was stopped: what it records, and how the next one continues without PostgreSQL."""
 
 from __future__ import annotations
 

@@ -543,7 +543,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "postgres",
         {"ansible_facts": {"postgres_restoring": {"to": "atlas-20260504T023000Z", "postgres": {}}}},
-        ["to atlas-20260504T023000Z was cut short", "Run restore.yml again, with backup_restore_to set to atlas-20260504T023000Z", "restoring.json"],
+        ["to atlas-20260504T023000Z was interrupted", "Run restore.yml again, with backup_restore_to set to atlas-20260504T023000Z", "restoring.json"],
     ),
     (
         "postgres",
