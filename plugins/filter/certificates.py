@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_name, own_is_current
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import authority_faults, certificate_name, own_is_current
 
 
 class FilterModule:
@@ -14,4 +14,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {"certificate_is_current": own_is_current, "certificate_name": certificate_name}
+        return {"authority_faults": authority_faults, "certificate_is_current": own_is_current, "certificate_name": certificate_name}

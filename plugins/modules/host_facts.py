@@ -62,6 +62,13 @@ ansible_facts:
       description: The CA file of the host's trust store.
       type: str
       sample: /etc/ssl/certs/ca-certificates.crt
+    certificates:
+      description:
+        - The first certificate of each file in the folder of the services' certificates, in PEM, those of authorities among them. Equal ones are there once.
+        - Empty without permissions of root.
+      type: list
+      elements: str
+      sample: ["-----BEGIN CERTIFICATE-----..."]
     default_ipv4:
       description: The source address of the default route, as C(address). Empty if there is no default route.
       type: dict
@@ -222,6 +229,9 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.os_release import ca_
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import read_all_listeners
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import read_stack
 
+#: Where the roles put the certificates of services, and a certificate in a PEM file (RFC 7468).
+TLS_FOLDER = Path("/etc/atlas-mlflow/tls")
+CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 #: What the role postgres adds to the settings of Enterprise Linux.
 INCLUDED = "include_dir = 'conf.d'  # atlas.mlflow"
 
@@ -238,6 +248,21 @@ def read_record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found
+
+
+def read_certificates(folder: Path) -> list[str]:
+    """Return the first certificate of each PEM file in a folder and in the folders directly in it, each certificate once.
+
+    :param folder: A folder that may not exist, or that only root may read.
+    """
+    found = set()
+    for path in (*folder.glob("*"), *folder.glob("*/*")):
+        try:
+            text = path.read_text(encoding="ascii")
+        except (OSError, ValueError):
+            continue
+        found.update(CERTIFICATE.findall(text)[:1])
+    return sorted(found)
 
 
 def default_address() -> str:
@@ -440,6 +465,7 @@ def main() -> None:
         "addresses": own_addresses(),
         "architecture": platform.machine(),
         "ca_file": ca_file_of(os_release),
+        "certificates": read_certificates(TLS_FOLDER),
         "default_ipv4": {"address": default_address()} if default_address() else {},
         "devices": {folder: device_of(folder) for folder in ("/", *module.params["drives"])},
         "distribution_id": os_release.get("ID", ""),

@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import topology_hosts
 
 # Importing cryptography takes long, and the rules of every role are loaded: import it only if there is a certificate.
 if TYPE_CHECKING:
     from cryptography import x509
+
+Hosts = Mapping[str, Mapping[str, Any]]
+#: The name of an inventory's own authority, as C(roles/common/tasks/certificates.yml) makes it.
+AUTHORITY = "Authority of an atlas.mlflow inventory"
 
 
 def covers(certificate: x509.Certificate, name: str) -> bool:
@@ -115,8 +120,73 @@ def certificate_name(path: str, names: list[str]) -> str:
     return next((name for name in names if covers(certificate, name)), names[0])
 
 
+def _subject(name: x509.Name) -> str:
+    """Return the common name in a certificate's subject or issuer, empty if it has none."""
+    from cryptography.x509.oid import NameOID
+
+    return next((str(part.value) for part in name.get_attributes_for_oid(NameOID.COMMON_NAME)), "")
+
+
+def _issued(certificate: x509.Certificate, authority: Path) -> bool:
+    """Return whether an authority issued a certificate. One without a file, or with a file that is no certificate, issued none."""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.read_bytes()))
+    except (OSError, ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def authority_faults(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str, left_out: Iterable[str] = (), now: datetime | None = None) -> list[str]:
+    """Return a sentence if this run would replace the inventory's own authority although nobody asked for it, or could not use it.
+
+    A folder with the former authority next to the present one, with the end C(.previous), asks for it.
+
+    :param hostvars: The variables of all hosts, with the facts of C(atlas.mlflow.host_facts).
+    :param groups: The groups of the inventory.
+    :param folder: The folder of the authority on the control node.
+    :param left_out: Hosts that C(--limit) leaves out.
+    :param now: The current time, for tests.
+    """
+    held = {host: (hostvars[host].get("ansible_facts") or {}).get("certificates") or [] for host in topology_hosts(groups)}
+    if not any(held.values()):
+        return []
+    from cryptography import x509
+
+    parsed = {host: [x509.load_pem_x509_certificate(pem.encode()) for pem in pems] for host, pems in held.items()}
+    issued = {host: own for host, found in parsed.items() if (own := [one for one in found if _subject(one.issuer) == AUTHORITY])}
+    place = Path(folder).expanduser()
+    authority, former = place / "authority.pem", place.with_name(f"{place.name}.previous") / "authority.pem"
+    # A service that is no longer on a host may have left a certificate of an earlier authority there.
+    others = [host for host, found in issued.items() if not any(_issued(one, authority) for one in found)]
+    asked = [host for host in others if any(_issued(one, former) for one in issued[host])]
+    unasked = [host for host in others if host not in asked]
+    outside = [host for host in issued if host in set(left_out)]
+    if unasked:
+        return [
+            f"{', '.join(unasked)} already {'has a certificate' if len(unasked) == 1 else 'have certificates'} of the inventory's own CA, and this "
+            f"control node {'has another CA' if authority.is_file() else 'does not have the CA'} in {folder}: all hosts would get new certificates, and "
+            "clients that trust the present CA would refuse them. Copy the folder from the control node that set up the stack, or set "
+            f"atlas_mlflow_secrets_dir to a folder that all control nodes share. To replace the CA, move the folder with the present one to {former.parent}."
+        ]
+    if asked and outside:
+        return [
+            f"{', '.join(asked)} would get a certificate of another CA, and --limit leaves out {', '.join(outside)}, which would not trust it. "
+            "Run this playbook without --limit."
+        ]
+    faults = certificate_faults(str(authority), str(place / "authority.key"), now=now) if issued and not asked else []
+    if not faults:
+        return []
+    return [
+        f"The inventory's own CA cannot issue certificates: {', '.join(faults)}. Copy the file from the control node that set up the stack. To replace the CA, "
+        f"move {folder} to {former.parent}, run site.yml, and give the new authority.pem to all clients."
+    ]
+
+
 def own_is_current(plan: Mapping[str, Any], renew_days: int, now: datetime | None = None) -> bool:
-    """Return whether ``playbooks/internal/certificates.yml`` has nothing to do for a host: keys and certificates exist and match.
+    """Return whether ``roles/common/tasks/certificates.yml`` has nothing to do for a host: keys and certificates exist and match.
 
     :param plan: The host's plan, with the paths on the control node (``tls_dir``, ``tls_authority``, ``tls_certificate``, ``tls_key``), the names
         in the certificate (``certificate_names``), and the roles in TLS that it is for (``certificate_usages``).
@@ -124,7 +194,6 @@ def own_is_current(plan: Mapping[str, Any], renew_days: int, now: datetime | Non
     :param now: The current time, for tests.
     """
     from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
 
     folder, until = Path(plan["tls_dir"]).expanduser(), (now or datetime.now(timezone.utc)) + timedelta(days=renew_days)
     pairs = [(plan["tls_authority"], str(folder / "authority.key")), (plan["tls_certificate"], plan["tls_key"])]
@@ -132,11 +201,12 @@ def own_is_current(plan: Mapping[str, Any], renew_days: int, now: datetime | Non
         return False
     if any(stat.S_IMODE(Path(path).expanduser().stat().st_mode) & 0o077 for path in (folder, *(key for _path, key in pairs))):
         return False
-    authority, certificate = (x509.load_pem_x509_certificate(Path(path).expanduser().read_bytes()) for path, _key in pairs)
+    certificate = x509.load_pem_x509_certificate(Path(plan["tls_certificate"]).expanduser().read_bytes())
     try:
-        certificate.verify_directly_issued_by(authority)
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+    except x509.ExtensionNotFound:
+        return False
+    if not _issued(certificate, Path(plan["tls_authority"]).expanduser()):
         return False
     if not set(plan["certificate_usages"]) <= usages(certificate):
         return False

@@ -14,7 +14,22 @@ import yaml
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.prometheus import ALERTS, prometheus_rules
 from stack.metrics.alerts import EXAMPLES, promtool_tests
 from stack.metrics.prometheus import firing, query, read
-from stack.support import PORT, ROOT, address_of, administrator, ask, assert_unchanged, connect, host_of, open_sockets, play, playbook, run_python, said
+from stack.support import (
+    PORT,
+    ROOT,
+    address_of,
+    administrator,
+    ask,
+    assert_unchanged,
+    connect,
+    host_of,
+    open_sockets,
+    play,
+    playbook,
+    run_python,
+    said,
+    secrets_folder,
+)
 from stack.writing import wait_for
 from testinfra.host import Host
 
@@ -22,6 +37,20 @@ FOLDER = "/etc/atlas-mlflow/prometheus"
 #: Beginnings of the names of metrics in a condition.
 METRIC = re.compile(r"\b(?:mlflow|haproxy|pg|node|minio|atlas_mlflow)_\w+|\bup\b")
 NODE, OF_POSTGRES, OF_HAPROXY = 9100, 9187, 8405
+#: Connects with TLS to a port, and prints as JSON whether each of the given authorities verifies the certificate. Runs on a host, for run_python.
+VERIFY = """
+import json, socket, ssl, sys
+address, port, authorities = json.load(sys.stdin)
+found = {}
+for name, authority in authorities.items():
+    try:
+        with socket.create_connection((address, port), timeout=10) as plain:
+            ssl.create_default_context(cadata=authority).wrap_socket(plain, server_hostname=address).close()
+        found[name] = "verified"
+    except ssl.SSLCertVerificationError as error:
+        found[name] = error.verify_message
+print(json.dumps(found))
+"""
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +67,14 @@ def metrics_in(expression: str) -> set[str]:
 def write(host: Host, path: str, text: str) -> None:
     """Write a file to a host."""
     run_python(host, "import json, sys; path, text = json.load(sys.stdin); print(open(path, 'w').write(text))", [path, text])
+
+
+@pytest.mark.parametrize("port", [443, NODE, OF_HAPROXY, 9000])
+def test_each_service_has_a_certificate_of_the_ca_that_replaced_the_former_one(server: Host, port: int) -> None:
+    authorities = {folder: (secrets_folder() / folder / "authority.pem").read_text(encoding="utf-8") for folder in ("tls", "tls.previous")}
+    found = run_python(server, VERIFY, [address_of(server), port, authorities])
+    assert found["tls"] == "verified"
+    assert re.search("signature failure|unable to get local issuer|self.signed", found["tls.previous"]), found
 
 
 def test_prometheus_reads_each_part_of_the_stack(prometheus: Host) -> None:

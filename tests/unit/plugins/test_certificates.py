@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults, client_faults, own_is_current
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import AUTHORITY, authority_faults, certificate_faults, client_faults, own_is_current
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -129,3 +129,80 @@ def test_an_own_certificate_that_is_not_current_is_told(own: dict[str, object], 
     else:
         (folder / "one.key" if broken == "open key" else folder).chmod(0o744)
     assert not own_is_current(own, 30, now=now)
+
+
+GROUPS = {"mlflow_servers": ["server"], "postgres": ["db"]}
+
+
+def make_authority(folder: Path, name: str = AUTHORITY) -> list[str]:
+    """Make an authority in a folder, and return in PEM what a host has of it: the authority, and a certificate."""
+    folder.mkdir()
+    keys = {part: write_key(folder / f"{part}.key") for part in ("authority", "host")}
+    pems = []
+    for part, key in keys.items():
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name if part == "authority" else part)])
+        issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key.public_key()).serial_number(1)
+        signed = builder.not_valid_before(NOW).not_valid_after(NOW + timedelta(days=3650)).sign(keys["authority"], SHA256())
+        (folder / f"{part}.pem").write_bytes(signed.public_bytes(Encoding.PEM))
+        pems.append(signed.public_bytes(Encoding.PEM).decode())
+    return pems
+
+
+def holding(server: list[str], db: list[str]) -> dict[str, dict[str, object]]:
+    """Return the variables of two hosts that have certificates, as facts have them."""
+    return {"server": {"ansible_facts": {"certificates": server}}, "db": {"ansible_facts": {"certificates": db}}}
+
+
+def test_the_own_ca_has_the_name_that_the_tasks_give_it() -> None:
+    tasks = Path(__file__).parents[3] / "roles/common/tasks/certificates.yml"
+    assert f"    common_name: {AUTHORITY}\n" in tasks.read_text()
+
+
+def test_a_control_node_with_the_ca_may_go_on(tmp_path: Path) -> None:
+    pems = make_authority(tmp_path / "tls")
+    assert authority_faults(holding(pems, pems[1:]), GROUPS, str(tmp_path / "tls"), now=NOW) == []
+    assert authority_faults(holding(pems, []), GROUPS, str(tmp_path / "tls"), ["db"], now=NOW) == []
+    assert authority_faults(holding([], []), GROUPS, str(tmp_path / "none"), now=NOW) == []
+
+
+@pytest.mark.parametrize(("folder", "seen"), [("none", "does not have the CA in"), ("other", "has another CA in")])
+def test_a_control_node_without_the_ca_is_refused(tmp_path: Path, folder: str, seen: str) -> None:
+    pems = make_authority(tmp_path / "tls")
+    make_authority(tmp_path / "other")
+    (fault,) = authority_faults(holding(pems, pems[1:]), GROUPS, str(tmp_path / folder), now=NOW)
+    assert fault.startswith("server, db already have certificates of the inventory's own CA, and this control node ")
+    assert seen in fault and "atlas_mlflow_secrets_dir" in fault and f"to {tmp_path / folder}.previous." in fault
+
+
+def test_a_host_that_no_play_reaches_and_a_certificate_of_a_company_do_not_count(tmp_path: Path) -> None:
+    ours, company = make_authority(tmp_path / "tls"), make_authority(tmp_path / "company", "A company")
+    assert authority_faults(holding(company, company), GROUPS, str(tmp_path / "none"), now=NOW) == []
+    (fault,) = authority_faults(holding(company, ours), GROUPS, str(tmp_path / "none"), now=NOW)
+    assert fault.startswith("db already has a certificate ")
+    assert authority_faults({"db": {}, **holding(ours, [])}, {"postgres": ["db"]}, str(tmp_path / "none"), now=NOW) == []
+
+
+def test_a_certificate_that_a_former_service_left_does_not_count(tmp_path: Path) -> None:
+    ours, older = make_authority(tmp_path / "tls"), make_authority(tmp_path / "older")
+    assert authority_faults(holding([*ours, *older], ours), GROUPS, str(tmp_path / "tls"), now=NOW) == []
+
+
+def test_a_ca_is_replaced_if_the_former_one_was_moved_aside(tmp_path: Path) -> None:
+    pems = make_authority(tmp_path / "tls.previous")
+    stack, folder = holding(pems, pems), str(tmp_path / "tls")
+    assert authority_faults(stack, GROUPS, folder, now=NOW) == []
+    (fault,) = authority_faults(stack, GROUPS, folder, ["db"], now=NOW)
+    assert fault.startswith("server, db would get a certificate of another CA, and --limit leaves out db")
+    new = make_authority(tmp_path / "tls")
+    assert authority_faults(stack, GROUPS, folder, now=NOW) == [] == authority_faults(holding(new, pems), GROUPS, folder, now=NOW)
+    assert authority_faults(holding(new, new), GROUPS, folder, ["db"], now=NOW) == []
+
+
+def test_a_ca_that_cannot_issue_is_told(tmp_path: Path) -> None:
+    pems, folder = make_authority(tmp_path / "tls"), tmp_path / "tls"
+    (fault,) = authority_faults(holding(pems, pems), GROUPS, str(folder), now=NOW + timedelta(days=3651))
+    assert f"cannot issue certificates: {folder}/authority.pem ended on 2036-05-29" in fault and f"move {folder} to {folder}.previous" in fault
+    (folder / "authority.key").unlink()
+    (fault,) = authority_faults(holding(pems, pems), GROUPS, str(folder), now=NOW)
+    assert f"cannot issue certificates: {folder}/authority.key is no file on the control node" in fault

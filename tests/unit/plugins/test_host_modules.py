@@ -472,3 +472,14 @@ def test_a_folder_with_something_else_is_not_removed(environment: dict[str, Any]
     (Path(environment["path"]) / "data").write_text("kept")
     said = run_module("uv_environment", **environment)
     assert said["failed"] is True and (Path(environment["path"]) / "data").read_text() == "kept"
+
+
+def test_certificates_are_read_once_and_no_key(tmp_path: Path) -> None:
+    first, second = (f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----" for text in ("Zmlyc3Q=", "c2Vjb25k"))
+    key = "-----BEGIN PRIVATE KEY-----\na2V5\n-----END PRIVATE KEY-----"
+    files = {"server.pem": f"{first}\n{second}\n", "server.key": key, "haproxy.pem": f"{key}\n{second}\n", "minio/public.crt": f"{first}\n", "none.pem": "é"}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="latin-1")
+    assert host_facts.read_certificates(tmp_path) == [first, second]
+    assert host_facts.read_certificates(tmp_path / "none") == []
