@@ -6,13 +6,13 @@ import json
 import os
 import shutil
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from fake_tracking import serving
 from playbook_forks import ansible_playbook
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -85,8 +85,7 @@ def update(folder: Path, running: dict[str, str], stuck: list[str]) -> tuple[dic
     sudo.write_text('#!/bin/sh\nwhile [ "$1" != /bin/sh ]; do shift; done\nexec "$@"\n')
     for program in (sudo, dpkg):
         program.chmod(0o755)
-    server = HTTPServer(("127.0.0.1", 0), Ready)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Ready)
     asked = [sys.executable, str(folder / "patroni.py")]
     given = {
         "_postgres_patroni_argv": asked,
@@ -113,7 +112,7 @@ def update(folder: Path, running: dict[str, str], stuck: list[str]) -> tuple[dic
     }
     (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": common, "hosts": dict.fromkeys(running, {})}}))
     (folder / "given.json").write_text(json.dumps(given))
-    try:
+    with serving(server):
         done = ansible_playbook(
             folder,
             "-i",
@@ -124,8 +123,6 @@ def update(folder: Path, running: dict[str, str], stuck: list[str]) -> tuple[dic
             modules_here=True,
             PATH=f"{dpkg.parent}:{os.environ['PATH']}",
         )
-    finally:
-        server.shutdown()
     return json.loads(state.read_text()), done.stdout + done.stderr
 
 
