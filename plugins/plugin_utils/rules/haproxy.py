@@ -95,31 +95,25 @@ def _variables_with(given: RoleSettings, port: int, stores: Sequence[str]) -> li
     return [name for name in ("haproxy_port", "haproxy_redirect_port", *passed) if given.number(name) == port]
 
 
-def minio_port_is_free(given: RoleSettings) -> str:
-    """The port for a pool of MinIO is valid, and no other service of the proxy or of MinIO on this host has it."""
+def minio_port_is_one(given: RoleSettings) -> str:
+    """The port for a pool of MinIO is valid, and no other variable of the proxy has it."""
     if not given.items("haproxy_minio_servers"):
         return ""
     port, own = given.number("haproxy_minio_port"), (given.number("haproxy_port"), given.number("haproxy_redirect_port"))
-    if not is_port(port) or port in own:
-        return f"haproxy_minio_port is {port}, and haproxy_port is {own[0]}. Set two different ports between 1 and 65535."
-    beside = [host for hosts in given.planned("minio_pools") or [] for host in hosts if host["name"] == given.host and host["port"] == port]
-    if not beside:
+    if is_port(port) and port not in own:
         return ""
-    return f"haproxy_minio_port and minio_port are {port}, and {given.host} has both services. Set haproxy_minio_port to another port for all proxies."
+    return f"haproxy_minio_port is {port}, and haproxy_port is {own[0]}. Set two different ports between 1 and 65535."
 
 
-def postgres_port_is_free(given: RoleSettings) -> str:
-    """The port for PostgreSQL is valid, the same on all proxies, and no other service of the proxy or of the host has it."""
+def postgres_port_is_one(given: RoleSettings) -> str:
+    """The port for PostgreSQL is valid, the same on all proxies, and no other variable of the proxy has it."""
     if not given.items("haproxy_postgres_servers"):
         return ""
     port = given.number("haproxy_postgres_port")
     own = _variables_with(given, port, ("haproxy_minio",))
-    members = [one["name"] for one in given.planned("postgres_members") or []]
-    beside = {"postgres_port": "postgres_port", "postgres_pgbouncer_port": "postgres_client_port"} if given.host in members else {}
-    own += [name for name, planned in beside.items() if given.planned(planned) == port][:1]
     if own or not is_port(port):
         seen = f", and so is {own[0]}" if own else ""
-        return f"haproxy_postgres_port is {port}{seen}. Set a port between 1 and 65535 that no other service of the host has, for all proxies."
+        return f"haproxy_postgres_port is {port}{seen}. Set a port between 1 and 65535 that no other variable of the proxy has, for all proxies."
     ports = {name: str(variables.get("haproxy_postgres_port", port)) for name, variables in given.hostvars.items() if name in (given.planned("proxies") or [])}
     if len(set(ports.values())) > 1:
         listed = ", ".join(f"{one} on {name}" for name, one in ports.items())
@@ -145,7 +139,7 @@ def metrics_address_is_one(given: RoleSettings) -> str:
 
 
 def metrics_port_is_free(given: RoleSettings) -> str:
-    """The port of the metrics is valid, and no other service of the proxy or of the host has it."""
+    """The port of the metrics is valid, no other variable of the proxy has it, and no other process listens there."""
     port = given.number("haproxy_metrics_port")
     if not port:
         return ""

@@ -30,18 +30,14 @@ def pgbouncer_is_of_packages(given: RoleSettings) -> str:
     )
 
 
-def pgbouncer_has_its_own_port(given: RoleSettings) -> str:
-    """The port of PgBouncer is valid, and nothing else has it."""
+def pgbouncer_port_is_free(given: RoleSettings) -> str:
+    """The port of PgBouncer is valid, and no other process listens there."""
     name = "postgres_pgbouncer_port"
     if not _wanted(given):
         return ""
     port = given.number(name)
-    others = ["postgres_port", *(["postgres_patroni_port", "postgres_etcd_port"] if given.items("postgres_members") else [])]
-    same = [other for other in others if given.number(other) == port]
     if fault := port_fault(name, port):
         return fault
-    if same:
-        return f"{name} and {same[0]} are {port}. Set another port."
     addresses = [str(address) for address in given.items("postgres_listen_addresses")]
     taken = port_conflicts(given.facts.get("listeners") or [], addresses, port, [UNIT])
     return f"{name} is {port}, and {'; '.join(taken)}. Stop that process, or set another port." if taken else ""

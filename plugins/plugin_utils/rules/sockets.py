@@ -24,15 +24,8 @@ WORDS = {"localhost": LOOPBACK, "*": "0.0.0.0"}
 #: The message for a store whose port belongs to its former service or container.
 STAY = "Data do not move between a service and a container by themselves"
 ADDRESS = r"^([0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$"
-#: Pairs of ports that other rules compare: those of HAProxy, MinIO and the exporters among each other, and these.
-COMPARED = (
-    {"haproxy_minio_port", "minio_port"},
-    {"haproxy_postgres_port", "postgres_port"},
-    {"haproxy_postgres_port", "postgres_pgbouncer_port"},
-    {"postgres_pgbouncer_port", "postgres_port"},
-    {"postgres_pgbouncer_port", "postgres_patroni_port"},
-    {"postgres_pgbouncer_port", "etcd_client_port"},
-)
+#: Roles whose own rules compare their ports with each other.
+COMPARED = ("haproxy", "minio", "metrics")
 #: A name or an address with a port, without scheme and path.
 HOST_AND_PORT = r"^([^/:]+|\[[0-9a-fA-F:.]+\]):[0-9]+$"
 
@@ -88,9 +81,8 @@ def _wanted(addresses: Iterable[str], port: int) -> list[Listener]:
 def ports_are_apart(given: RoleSettings) -> str:
     """No other service that the plan puts on the host has a port of the role on the same address."""
     for one, other in itertools.combinations(given.planned("ports") or [], 2):
-        names = {one["name"], other["name"]}
         roles = {one["role"], other["role"]}
-        if given.role not in roles or names in COMPARED or len(roles) == 1 and given.role in ("haproxy", "minio", "metrics"):
+        if given.role not in roles or len(roles) == 1 and given.role in COMPARED:
             continue
         sockets = itertools.product(_wanted(one["addresses"], one["number"]), _wanted(other["addresses"], other["number"]))
         if any(collide(*pair) for pair in sockets):

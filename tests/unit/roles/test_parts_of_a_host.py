@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -224,6 +225,22 @@ def test_two_services_of_a_host_with_one_port_are_refused(given: dict[str, Any],
 def test_containers_with_one_published_port_are_refused() -> None:
     told = said({"atlas_mlflow_deployment": "container", "mlflow_server_port": 9000}, CONTAINERS)
     assert "mlflow_server_port and minio_port are 9000" in told["mlflow_server"]
+
+
+@pytest.mark.parametrize(
+    ("given", "one", "other"),
+    [
+        ({}, "minio_port", "haproxy_minio_port"),
+        ({"haproxy_postgres_port": 5432, "haproxy_minio_port": 9001}, "postgres_port", "haproxy_postgres_port"),
+        ({"postgres_pgbouncer_port": 5432, "haproxy_minio_port": 9001}, "postgres_port", "postgres_pgbouncer_port"),
+        ({"postgres_pgbouncer_port": 2379, "haproxy_minio_port": 9001}, "postgres_pgbouncer_port", "etcd_client_port"),
+    ],
+)
+def test_the_ports_of_a_proxy_and_of_members_on_one_host_are_compared(given: dict[str, Any], one: str, other: str) -> None:
+    members = {"mlflow_servers": ["one"], "postgres": ["one", "two", "three"], "minio": ["one", "two", "three", "four"], "haproxy": ["one"]}
+    settings = {"atlas_mlflow_tls": True, "postgres_pgbouncer": True, "mlflow_server_postgres_route": "haproxy"}
+    told = " ".join(said({**settings, **given}, members).values())
+    assert re.search(rf"\b{one} and {other} are \d+, and one has both services", told), told
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,12 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
             ("postgres_port", "haproxy_metrics_port"),
             ("etcd_peer_port", "metrics_node_port"),
             ("postgres_port", "prometheus_port"),
+            ("postgres_port", "postgres_pgbouncer_port"),
+            ("postgres_patroni_port", "postgres_pgbouncer_port"),
+            ("postgres_pgbouncer_port", "etcd_client_port"),
+            ("minio_port", "haproxy_minio_port"),
+            ("postgres_port", "haproxy_postgres_port"),
+            ("postgres_pgbouncer_port", "haproxy_postgres_port"),
         )
         for role in {ROLE_OF[name.split("_")[0]]: True for name in names}
     ),
@@ -590,8 +596,6 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("postgres", member("case", stack={"backup": {"repository": "/backup", "secrets": {}}}), ["case has the backup of one host", "atlas-mlflow-backup.timer"]),
     ("postgres", {**CLUSTER, "postgres_rewind_password": "short"}, ["postgres_rewind_password has 5 characters"]),
     ("postgres", {**POOLER, "postgres_deployment": "container"}, ["postgres_pgbouncer is true, and postgres_deployment is container", "to systemd"]),
-    ("postgres", {**POOLER, "postgres_pgbouncer_port": 5432}, ["postgres_pgbouncer_port and postgres_port are 5432"]),
-    ("postgres", {**CLUSTER, **POOLER, "postgres_pgbouncer_port": 8008}, ["postgres_pgbouncer_port and postgres_patroni_port are 8008"]),
     ("postgres", {**POOLER, "postgres_pgbouncer_port": 70000}, ["postgres_pgbouncer_port is 70000"]),
     (
         "postgres",
@@ -742,30 +746,10 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("minio", pools_file("case", "two", "three", "four"), ["The host belongs to a pool of MinIO of the hosts case, two, three, four"]),
     ("minio", {**pool("/srv/disk1"), **pools_file("case", "two", "three", "four")}, ["with the drives /var/lib/minio"]),
     ("haproxy", {"haproxy_minio_servers": SERVERS, "haproxy_minio_port": 80}, ["haproxy_minio_port is 80, and haproxy_port is 80"]),
-    ("haproxy", {"haproxy_minio_servers": SERVERS, **pool()}, ["haproxy_minio_port and minio_port are 9000, and case has both"]),
     ("haproxy", {"haproxy_minio_servers": SERVERS, "haproxy_minio_port": TAKEN}, ["held by"]),
     ("haproxy", {"haproxy_postgres_servers": SERVERS, "haproxy_postgres_port": 80}, ["haproxy_postgres_port is 80, and so is haproxy_port"]),
     ("haproxy", {"haproxy_postgres_servers": SERVERS, "haproxy_postgres_port": TAKEN}, ["held by"]),
     ("haproxy", {"haproxy_postgres_servers": SERVERS, "haproxy_metrics_port": 6433}, ["haproxy_metrics_port is 6433, and so is haproxy_postgres_port"]),
-    (
-        "haproxy",
-        {
-            "haproxy_postgres_servers": SERVERS,
-            "haproxy_postgres_port": 5432,
-            "inventory_hostname": "case",
-            "_atlas_mlflow_plan": {"postgres_members": MEMBERS, "postgres_port": 5432},
-        },
-        ["haproxy_postgres_port is 5432, and so is postgres_port"],
-    ),
-    (
-        "haproxy",
-        {
-            "haproxy_postgres_servers": SERVERS,
-            "inventory_hostname": "case",
-            "_atlas_mlflow_plan": {"postgres_members": MEMBERS, "postgres_port": 5432, "postgres_client_port": 6433},
-        },
-        ["haproxy_postgres_port is 6433, and so is postgres_pgbouncer_port"],
-    ),
     (
         "haproxy",
         {
