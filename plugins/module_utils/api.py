@@ -20,6 +20,8 @@ MISSING = "RESOURCE_DOES_NOT_EXIST"
 #: The header that names the workspace of a request. Source: MLflow's C(mlflow/utils/workspace_utils.py).
 WORKSPACE_HEADER = "X-MLFLOW-WORKSPACE"
 WORKSPACES = "/api/3.0/mlflow/workspaces"
+#: The workspace that every server has, with what was there before workspaces were turned on. Requests that name no workspace are about it.
+DEFAULT_WORKSPACE = "default"
 NO_WORKSPACES = "this release of MLflow has no workspaces, or they are off: set mlflow_server_workspaces to true"
 
 #: The options by which a module reaches a tracking server. The fragments C(tracking_server) and C(tls) document them.

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.api import Api, Refused
+from ansible_collections.atlas.mlflow.plugins.module_utils.api import DEFAULT_WORKSPACE, Api, Refused
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API, SEARCH, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer
 
@@ -214,14 +214,20 @@ class Users(Api):
         return kind.older.listed if self._apart and kind.older else kind.resource
 
     def _given(self, name: str, present: dict[str, Any] | None) -> dict[str, dict[str, str]]:
-        """Return the permissions that a user has, by place and key."""
+        """Return the permissions that a user has, by place and key. Those on things of other workspaces do not count: a model there may have the same name."""
         if present is None:
             return {}
+
+        def here(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+            return [row for row in rows if (row.get("workspace") or DEFAULT_WORKSPACE) == DEFAULT_WORKSPACE]
+
         if self._apart:
             older = {kind.older for kind in KINDS if kind.older}
-            return {one.listed: {str(row[one.key]): row["permission"] for row in present[one.listed]} for one in older}
+            return {one.listed: {str(row[one.key]): row["permission"] for row in here(present[one.listed])} for one in older}
         own = f"__user_{present['id']}__"
-        roles = {row["role_id"] for row in (self._get(f"{GRANTS}/list", username=name) or {}).get("permissions", []) if row["role_name"] == own}
+        granted = (self._get(f"{GRANTS}/list", username=name) or {}).get("permissions", [])
+        # A user has such a role in each workspace.
+        roles = {row["role_id"] for row in here(granted) if row["role_name"] == own}
         rows = [row for role in roles for row in (self._get(f"{ROLE}/list", role_id=role) or {}).get("role_permissions", [])]
         self._numbers = {(row["resource_type"], row["resource_pattern"]): row["id"] for row in rows}
         words = {DENY: "NO_PERMISSIONS"}

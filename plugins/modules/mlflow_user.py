@@ -17,6 +17,7 @@ description:
   - Makes, changes and removes users of a tracking server that runs MLflow's basic-auth app, and gives them permissions on experiments,
     registered models, prompts and MCP servers, for a whole list of users at once.
   - A login checks whether a user has its password. Users that are not listed, and permissions on things that are not listed, are not changed.
+  - With C(mlflow_server_workspaces), the things are those of the workspace C(default). M(atlas.mlflow.mlflow_workspace) gives permissions in others.
   - Does not wait for the server.
 attributes:
   check_mode:

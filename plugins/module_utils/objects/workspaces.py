@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.api import NO_WORKSPACES, WORKSPACES, Api, Refused
+from ansible_collections.atlas.mlflow.plugins.module_utils.api import DEFAULT_WORKSPACE, NO_WORKSPACES, WORKSPACES, Api, Refused
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import ABSENT, Kind, every
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API as OLDER_API
 
 API = "/api/3.0/mlflow"
-#: The workspace that every server has, with what was there before workspaces were turned on.
-DEFAULT = "default"
 #: What a member may do in a whole workspace, and the word for none of it.
 MEMBER_PERMISSIONS = ("USE", "MANAGE")
 NONE = "NONE"
@@ -58,8 +56,8 @@ class Workspaces(Kind):
     def wanted(self, thing: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any]:
         """Return the state. What is not given stays as it is, also the members that are not named."""
         there = present or {}
-        if present is None and thing["name"] == DEFAULT:
-            raise Refused(f"the workspace {DEFAULT} is the server's own, and cannot be created")
+        if present is None and thing["name"] == DEFAULT_WORKSPACE:
+            raise Refused(f"the workspace {DEFAULT_WORKSPACE} is the server's own, and cannot be created")
         state: dict[str, Any] = {"state": "present"}
         for key in ("description", "default_artifact_root"):
             state[key] = there.get(key) or "" if thing.get(key) is None else thing[key]
@@ -73,8 +71,8 @@ class Workspaces(Kind):
 
     def check_removal(self, thing: Mapping[str, Any], present: dict[str, Any]) -> None:
         """Refuse to remove the server's own workspace, or to lose artifacts. Remember what is to happen to what is in the workspace."""
-        if thing["name"] == DEFAULT:
-            raise Refused(f"the workspace {DEFAULT} is the server's own, and cannot be removed")
+        if thing["name"] == DEFAULT_WORKSPACE:
+            raise Refused(f"the workspace {DEFAULT_WORKSPACE} is the server's own, and cannot be removed")
         if thing["on_removal"] == "move_to_default" and (bound := self._bound(thing["name"])):
             raise Refused(
                 f"the experiment {bound} of the workspace {thing['name']} has artifacts that MLflow opens to this workspace alone, so nobody could read them "
@@ -123,7 +121,7 @@ class Workspaces(Kind):
 
     def _own_roles(self, workspace: str) -> dict[str, int]:
         """Return the numbers of the roles with what single users may do with single things of a workspace, by the users' names."""
-        roles = {} if workspace == DEFAULT else self._roles[workspace]
+        roles = {} if workspace == DEFAULT_WORKSPACE else self._roles[workspace]
         return {user: roles[role] for number, user in self._names().items() if (role := OWN_ROLE.format(number)) in roles}
 
     def _read_roles(self, workspace: str) -> None:

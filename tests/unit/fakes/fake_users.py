@@ -33,6 +33,8 @@ class FakeUsers(ThreadingHTTPServer):
     def add(self, name: str, password: str, admin: bool = False) -> None:
         """Make a user."""
         self.users[name] = {"id": len(self.users) + 1, "password": password, "admin": admin, "given": {}}
+        # The permissions in another workspace.
+        self.users[name]["elsewhere"] = {}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -92,10 +94,17 @@ class Handler(BaseHTTPRequestHandler):
             fake.add(sent["username"], sent["password"])
             self.reply(200, {"user": {}})
         elif fake.roles and call == "roles/permissions/list":
-            self.reply(200, {"role_permissions": [one for user in fake.users.values() if user["id"] == int(sent["role_id"]) for one in numbered(user)]})
+            roles = {user["id"] + more: numbered(user, given) for user in fake.users.values() for given, more in (("given", 0), ("elsewhere", 1000))}
+            self.reply(200, {"role_permissions": roles[int(sent["role_id"])]})
         elif fake.roles and call == "roles/permissions/update":
-            (user, one) = next((user, one) for user in fake.users.values() for one in numbered(user) if one["id"] == sent["role_permission_id"])
-            user["given"][(one["resource_type"], one["resource_pattern"])] = sent["permission"]
+            (there, one) = next(
+                (user[given], one)
+                for user in fake.users.values()
+                for given in ("given", "elsewhere")
+                for one in numbered(user, given)
+                if one["id"] == sent["role_permission_id"]
+            )
+            there[(one["resource_type"], one["resource_pattern"])] = sent["permission"]
             self.reply(200, {})
         elif not user:
             self.missing("user")
@@ -114,7 +123,11 @@ class Handler(BaseHTTPRequestHandler):
             rows = [{"role_id": user["id"], "role_name": f"__user_{user['id']}__", **one} for one in numbered(user)]
             # What comes by a role that others have too is not the user's own.
             another = {"role_id": 99, "role_name": "all", "resource_type": "experiment", "resource_pattern": "7", "permission": "MANAGE"}
-            self.reply(200, {"permissions": [*rows, another]})
+            # So is what the user has in another workspace, by a role of the same name.
+            elsewhere = [
+                {"role_id": 1000 + user["id"], "role_name": f"__user_{user['id']}__", "workspace": "vision", **one} for one in numbered(user, "elsewhere")
+            ]
+            self.reply(200, {"permissions": [*({"workspace": "default", **row} for row in rows), {"workspace": "default", **another}, *elsewhere]})
         elif fake.roles and call in ("users/permissions/grant", "users/permissions/revoke"):
             place = sent["resource_type"], sent["resource_id"]
             if sent["resource_type"] not in TYPES:
@@ -141,17 +154,23 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(404, {"message": call})
 
 
-def numbered(user: dict[str, Any]) -> list[dict[str, Any]]:
+def numbered(user: dict[str, Any], given: str = "given") -> list[dict[str, Any]]:
     """Return a user's permissions as the newer way lists those of a role."""
     return [
-        {"id": 10_000 * user["id"] + sum(map(ord, kind + key)), "resource_type": kind, "resource_pattern": key, "permission": permission}
-        for (kind, key), permission in user["given"].items()
+        {"id": 10_000 * user["id"] + sum(map(ord, given + kind + key)), "resource_type": kind, "resource_pattern": key, "permission": permission}
+        for (kind, key), permission in user[given].items()
     ]
 
 
 def listed(user: dict[str, Any]) -> dict[str, Any]:
     """Return a user's permissions as the older way lists them with the user."""
     return {
-        f"{kind}_permissions": [{key: thing, "permission": permission} for (one, thing), permission in user["given"].items() if one == kind]
+        f"{kind}_permissions": [
+            # A number of an experiment is of one workspace alone, so these rows have no workspace.
+            {key: thing, "permission": permission, **({"workspace": space} if kind == "registered_model" else {})}
+            for given, space in (("given", "default"), ("elsewhere", "vision"))
+            for (one, thing), permission in user[given].items()
+            if one == kind
+        ]
         for kind, key in (("experiment", "experiment_id"), ("registered_model", "name"))
     }

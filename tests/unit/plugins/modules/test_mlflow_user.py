@@ -45,7 +45,7 @@ def test_users_are_made_with_their_permissions_and_a_second_run_changes_nothing(
     result = run(fake, [ADA, GRACE])
     assert result["changed"] is True
     assert result["users"] == {"ada": ["admin", "experiments", "password", "registered_models", "state"], "grace": ["admin", "password", "state"]}
-    assert fake.users["ada"] == {"id": 2, "password": ADA["password"], "admin": False, "given": {CHURN: "EDIT", MODEL: "READ"}}
+    assert fake.users["ada"] == {"id": 2, "password": ADA["password"], "admin": False, "given": {CHURN: "EDIT", MODEL: "READ"}, "elsewhere": {}}
     assert fake.users["grace"]["admin"] is True
     changes = list(fake.changes)
     again = run(fake, [ADA, GRACE])
@@ -83,6 +83,22 @@ def test_what_is_not_listed_is_left_alone(fake: FakeUsers) -> None:
     assert run(fake, [{"name": "ada"}])["changed"] is False
     assert fake.users["ada"]["given"] == {CHURN: "EDIT", MODEL: "READ"} and "grace" in fake.users
     assert run(fake, [])["changed"] is False
+
+
+@pytest.mark.parametrize("given", ["MANAGE", "READ"])
+def test_a_permission_on_a_model_of_the_same_name_in_another_workspace_stays(fake: FakeUsers, given: str) -> None:
+    """MLflow gives whoever creates a model the permission to manage it, in the workspace of the model."""
+    run(fake, [GRACE, {"name": "ada", "password": ADA["password"]}])
+    fake.users["ada"]["elsewhere"] = {MODEL: given}
+    wanted = [{"name": "ada", "registered_models": {"model": "READ"}}]
+    result = run(fake, wanted)
+    assert result["diff"]["before"]["ada"]["registered_models"] == {"model": "DEFAULT"} and result["users"] == {"ada": ["registered_models"]}
+    assert (fake.users["ada"]["given"], fake.users["ada"]["elsewhere"]) == ({MODEL: "READ"}, {MODEL: given})
+    assert run(fake, wanted)["changed"] is False
+    for permission in ("EDIT", "DEFAULT"):
+        wanted = [{"name": "ada", "registered_models": {"model": permission}}]
+        assert run(fake, wanted)["changed"] and run(fake, wanted)["changed"] is False
+    assert (fake.users["ada"]["given"], fake.users["ada"]["elsewhere"]) == ({}, {MODEL: given})
 
 
 def test_a_permission_is_taken_back_and_none_at_all_is_given(fake: FakeUsers) -> None:
