@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils.faults import fault
+from ansible_collections.atlas.mlflow.plugins.module_utils.faults import Fault, fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, uri_secrets
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, tls_context
@@ -94,7 +94,8 @@ class Api:
         except NoAnswer as failure:
             raise Refused(f"{failure.seen}. {fault(failure.fault).cause}") from None
         if answer.status == 401:
-            raise Refused(fault("login-refused", user=self.server.credentials[0] if self.server.credentials else "nobody").cause)
+            given = self.server.credentials
+            raise Refused(fault("login-refused", user=given[0]).cause if given else in_words(fault("login-missing")))
         return answer
 
     def get(self, path: str, unknown: str = "", **content: Any) -> dict[str, Any] | None:
@@ -104,7 +105,7 @@ class Api:
         :raises Refused: If the request fails.
         """
         answer = self.send("GET", path, **content)
-        if answer.status == 200:
+        if answer.status == 200 and answer.is_object:
             return answer.json()
         if answer.json().get("error_code") == MISSING:
             return None
@@ -128,14 +129,26 @@ class Api:
 
     def _changed(self, method: str, path: str, answer: Answer, unknown: str = "") -> dict[str, Any]:
         """Return what the server says of a change, if it took the change."""
-        if not 200 <= answer.status < 300:
+        if not (200 <= answer.status < 300 and (answer.is_object or not answer.body)):
             raise Refused(f"{method} {path} was answered by {answer.seen}{self._why(answer, unknown)}")
         return answer.json()
 
     @staticmethod
     def _why(answer: Answer, unknown: str) -> str:
         # A path that MLflow has is answered with an error code in JSON.
-        return f": {unknown}" if unknown and answer.status in (404, 405, 503) and not answer.json().get("error_code") else ""
+        if answer.json().get("error_code"):
+            return ""
+        if unknown and answer.status in (404, 405, 503):
+            return f": {unknown}"
+        if 300 <= answer.status < 400:
+            return f". {in_words(fault('redirected', target=answer.leads_to))}"
+        known = "not-mlflow" if answer.status < 300 else "path-unknown" if answer.status == 404 else ""
+        return f". {in_words(fault(known))}" if known else ""
+
+
+def in_words(found: Fault) -> str:
+    """Return the cause of a fault and its fix."""
+    return f"{found.cause} {found.fix}"
 
 
 def changed_keys(before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
@@ -162,4 +175,4 @@ def ended_by_refusal(module: AnsibleModule, server: TrackingServer, work: Callab
     try:
         return work()
     except Refused as refused:
-        module.fail_json(msg=f"{server.base.origin}: {refused}.")
+        module.fail_json(msg=f"{server.base.origin}: {str(refused).rstrip('.')}.")

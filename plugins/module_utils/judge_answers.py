@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import Fault, fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
@@ -51,8 +50,7 @@ def answer_fault(server: TrackingServer, response: Response) -> Fault:
     if status == 401:
         return login_fault(server.credentials[0]) if server.credentials else fault("login-missing")
     if 300 <= status < 400:
-        target = urlsplit(response.headers.get("location", ""))
-        return fault("redirected", target=f"{target.scheme}://{target.netloc}{target.path}")
+        return fault("redirected", target=response.leads_to)
     if status >= 500:
         health = server.attempt("GET", "/health")
         if isinstance(health, Answer) and health.status == 200:

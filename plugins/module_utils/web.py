@@ -75,11 +75,26 @@ class Answer:
 
     def json(self) -> dict[str, Any]:
         """Return the body's JSON object, empty if the body has none."""
+        return self._object() or {}
+
+    @property
+    def is_object(self) -> bool:
+        """Return whether the body is a JSON object, also an empty one."""
+        return self._object() is not None
+
+    def _object(self) -> dict[str, Any] | None:
         try:
             content = json.loads(self.body)
         except ValueError:
-            return {}
-        return content if isinstance(content, dict) else {}
+            return None
+        return content if isinstance(content, dict) else None
+
+    @property
+    def leads_to(self) -> str:
+        """Return where a redirect leads, without login and query."""
+        target = urlsplit(self.headers.get("location", ""))
+        scheme = f"{target.scheme}:" if target.scheme else ""
+        return scheme + (f"//{target.netloc.rpartition('@')[2]}" if target.netloc else "") + target.path
 
     @property
     def seen(self) -> str:

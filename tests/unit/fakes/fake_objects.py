@@ -33,6 +33,8 @@ class FakeObjects(ThreadingHTTPServer):
         self.new = True
         self.page = 200  # things in one answer to a search
         self.broken = ""  # a path's end that answers 500
+        self.strange: tuple[int, dict[str, str], bytes] | None = None  # status, headers and body of each answer, as another program gives them
+        self.changes_only = False  # whether only requests that change something get such an answer
 
     def add_version(self, name: str, tags: dict[str, str] | None = None) -> str:
         """Add a version of a model or a prompt, and return its number."""
@@ -81,6 +83,14 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length", 0))
         sent: dict[str, Any] = json.loads(self.rfile.read(length)) if length else dict(parse_qsl(url.query))
         call = url.path.partition("/mlflow/")[2]
+        if fake.strange and (self.command != "GET" or not fake.changes_only):
+            status, headers, body = fake.strange
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+            return
         if self.command != "GET":
             fake.changes.append(f"{self.command} {call.partition('/h')[0]}")
         if fake.broken and call.endswith(fake.broken):

@@ -97,6 +97,51 @@ def test_a_server_that_is_not_there_is_told(fake: FakeObjects, module: str) -> N
     assert message.startswith("http://127.0.0.1:1: connection refused (127.0.0.1:1).")
 
 
+@pytest.mark.parametrize("state", ["present", "absent"])
+@pytest.mark.parametrize("check_mode", [False, True])
+@EACH
+def test_another_program_is_not_taken_for_a_server_without_the_thing(fake: FakeObjects, module: str, check_mode: bool, state: str) -> None:
+    """A web page that is there for every path answers 200 to everything."""
+    for body in (b"<!doctype html><title>Welcome</title>", b"", b"[]", b'"text"'):
+        fake.strange = (200, {"Content-Type": "text/html"}, body)
+        result = run(fake, module, {**KINDS[module][1], "state": state}, check_mode=check_mode)
+        assert "was answered by 200 OK. Another program answers in the server's place" in result["msg"] and "changed" not in result
+    assert "Another program answers" in run(fake, "mlflow_info")["msg"]
+
+
+def test_a_change_that_another_program_takes_is_refused(fake: FakeObjects) -> None:
+    """A proxy may show a page of its own to requests that change something."""
+    fake.strange, fake.changes_only = (200, {"Content-Type": "text/html"}, b"<html>Welcome</html>"), True
+    message = run(fake, "mlflow_experiment", CHURN)["msg"]
+    assert "POST /api/2.0/mlflow/experiments/create was answered by 200 OK. Another program" in message
+
+
+@pytest.mark.parametrize(
+    ("location", "told"),
+    [
+        ("https://user:hidden@sso.example.org/login?token=hidden", "A proxy sends clients on to https://sso.example.org/login."),
+        ("/login?token=hidden", "A proxy sends clients on to /login."),
+        ("//other.example.org/", "A proxy sends clients on to //other.example.org/."),
+    ],
+)
+def test_a_redirect_is_told_without_its_secrets(fake: FakeObjects, location: str, told: str) -> None:
+    fake.strange = (302, {"Location": location}, b"")
+    message = run(fake, "mlflow_experiment", CHURN)["msg"]
+    assert f"was answered by 302 Found. {told} Give the URL at which the server really answers." in message and "hidden" not in message
+
+
+def test_a_path_that_is_missing_is_told(fake: FakeObjects) -> None:
+    fake.strange = (404, {"Content-Type": "text/html"}, b"<html>nothing here</html>")
+    assert "lacks the server's static prefix" in run(fake, "mlflow_experiment", CHURN)["msg"]
+
+
+def test_a_login_that_is_missing_is_told(fake: FakeObjects) -> None:
+    fake.strange = (401, {}, b"")
+    message = run(fake, "mlflow_experiment", CHURN)["msg"]
+    assert message == f"{fake.url}: The server asks for a login. Set username and password to those of a user."
+    assert "refuses the login of ada" in run(fake, "mlflow_experiment", CHURN, username="ada", password="adas-own-password")["msg"]
+
+
 # Experiments
 
 
