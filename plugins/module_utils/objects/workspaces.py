@@ -38,7 +38,9 @@ class Workspaces(Kind):
     def __init__(self, api: Api) -> None:
         """Take the API of the server."""
         super().__init__(api)
-        self._roles: dict[str, dict[str, int]] = {}
+        self._roles: dict[str, dict[str, dict[str, Any]]] = {}
+        #: The users that have a role of members, by workspace and permission.
+        self._assigned: dict[tuple[str, str], set[str]] = {}
         self._users: dict[int, str] = {}
 
     def read(self, name: str) -> dict[str, Any] | None:
@@ -97,7 +99,7 @@ class Workspaces(Kind):
         before = self.before[name].get("members", {})
         for user, permission in wanted.get("members", {}).items():
             if before.get(user, NONE) != permission:
-                self._set_member(name, user, before.get(user, NONE), permission)
+                self._set_member(name, user, permission)
 
     def _bound(self, workspace: str) -> str:
         """Return the name of an experiment whose artifacts MLflow opens to requests of its workspace alone, empty if there is none.
@@ -113,21 +115,36 @@ class Workspaces(Kind):
         self._read_roles(workspace)
         found = dict.fromkeys(self._own_roles(workspace), OWN)
         for permission in MEMBER_PERMISSIONS:
-            if number := self._roles[workspace].get(ROLES[permission]):
-                answer = self.api.get(f"{API}/roles/users/list", NO_ROLES, role_id=number) or {}
-                names = self._names()
-                found |= {names[one["user_id"]]: permission for one in answer.get("assignments") or () if one["user_id"] in names}
+            for user in self._with_role(workspace, permission):
+                if self._is_complete(workspace, permission):
+                    found[user] = permission
+                else:
+                    found.setdefault(user, OWN)
         return found
+
+    def _with_role(self, workspace: str, permission: str) -> set[str]:
+        """Return the users that have the role of members with a permission."""
+        if (workspace, permission) not in self._assigned:
+            self._read_roles(workspace)
+            role, names = self._roles[workspace].get(ROLES[permission]), self._names()
+            answer = (self.api.get(f"{API}/roles/users/list", NO_ROLES, role_id=role["id"]) or {}) if role else {}
+            self._assigned[workspace, permission] = {names[one["user_id"]] for one in answer.get("assignments") or () if one["user_id"] in names}
+        return self._assigned[workspace, permission]
+
+    def _is_complete(self, workspace: str, permission: str) -> bool:
+        """Return whether the role of members gives a permission. A run that was interrupted may have left one that gives none."""
+        given = self._roles[workspace][ROLES[permission]].get("permissions")
+        return given is None or any(row["resource_type"] == "workspace" and row["resource_pattern"] == "*" for row in given)
 
     def _own_roles(self, workspace: str) -> dict[str, int]:
         """Return the numbers of the roles with what single users may do with single things of a workspace, by the users' names."""
         roles = {} if workspace == DEFAULT_WORKSPACE else self._roles[workspace]
-        return {user: roles[role] for number, user in self._names().items() if (role := OWN_ROLE.format(number)) in roles}
+        return {user: roles[role]["id"] for number, user in self._names().items() if (role := OWN_ROLE.format(number)) in roles}
 
     def _read_roles(self, workspace: str) -> None:
         if workspace not in self._roles:
             answer = self.api.get(f"{API}/roles/list", NO_ROLES, workspace=workspace) or {}
-            self._roles[workspace] = {role["name"]: role["id"] for role in answer.get("roles") or ()}
+            self._roles[workspace] = {role["name"]: role for role in answer.get("roles") or ()}
 
     def _names(self) -> dict[int, str]:
         """Return the names of all users by their numbers."""
@@ -136,26 +153,35 @@ class Workspaces(Kind):
             self._users = {user["id"]: user["username"] for user in answer.get("users") or ()}
         return self._users
 
-    def _set_member(self, workspace: str, user: str, before: str, permission: str) -> None:
-        """Take the former role from a user, and give the wanted one. Whoever is taken out keeps nothing."""
+    def _open_role(self, workspace: str, permission: str) -> int:
+        """Return the number of the role of members with a permission, which is created or completed if needed."""
+        self._read_roles(workspace)
+        roles, name = self._roles[workspace], ROLES[permission]
+        if name not in roles:
+            made = self.api.change("POST", f"{API}/roles/create", NO_ROLES, workspace=workspace, name=name)
+            roles[name] = {"id": made["role"]["id"], "permissions": []}
+        number: int = roles[name]["id"]
+        if not self._is_complete(workspace, permission):
+            given = {"resource_type": "workspace", "resource_pattern": "*", "permission": permission}
+            self.api.change("POST", f"{API}/roles/permissions/add", role_id=number, **given)
+            roles[name]["permissions"] = [given]
+        return number
+
+    def _set_member(self, workspace: str, user: str, permission: str) -> None:
+        """Give a user the wanted role, and take others from the user. Whoever is taken out keeps nothing.
+
+        A user may have both roles, or the wanted one already, after a run that was interrupted.
+        """
         if self.api.only_look:
             return
-        self._read_roles(workspace)
-        roles = self._roles[workspace]
         if permission != NONE:
-            if ROLES[permission] not in roles:
-                made = self.api.change("POST", f"{API}/roles/create", NO_ROLES, workspace=workspace, name=ROLES[permission])
-                roles[ROLES[permission]] = made["role"]["id"]
-                self.api.change(
-                    "POST",
-                    f"{API}/roles/permissions/add",
-                    role_id=roles[ROLES[permission]],
-                    resource_type="workspace",
-                    resource_pattern="*",
-                    permission=permission,
-                )
-            self.api.change("POST", f"{API}/roles/assign", username=user, role_id=roles[ROLES[permission]])
-        if before in ROLES:
-            self.api.change("DELETE", f"{API}/roles/unassign", username=user, role_id=roles[ROLES[before]])
+            number = self._open_role(workspace, permission)
+            if user not in self._with_role(workspace, permission):
+                self.api.change("POST", f"{API}/roles/assign", username=user, role_id=number)
+                self._assigned[workspace, permission].add(user)
+        for other in MEMBER_PERMISSIONS:
+            if other != permission and user in self._with_role(workspace, other):
+                self.api.change("DELETE", f"{API}/roles/unassign", username=user, role_id=self._roles[workspace][ROLES[other]]["id"])
+                self._assigned[workspace, other].discard(user)
         if permission == NONE and (own := self._own_roles(workspace).get(user)):
             self.api.change("DELETE", f"{API}/roles/delete", role_id=own)

@@ -205,16 +205,20 @@ class Handler(BaseHTTPRequestHandler):
         fake = self.server
         role = next((one for one in fake.space_roles if str(one["id"]) == str(sent.get("role_id"))), {})
         if call == "list":
-            self.reply({"roles": [one for one in fake.space_roles if one["workspace"] == sent["workspace"]]})
+            self.reply({"roles": [shown_role(one) for one in fake.space_roles if one["workspace"] == sent["workspace"]]})
         elif call == "users/list":
             self.reply({"assignments": [{"user_id": fake.people[name], "role_id": role["id"]} for name in role["users"]]})
         elif call == "create":
             fake.space_roles.append({"id": next(fake.numbers), "workspace": sent["workspace"], "name": sent["name"], "users": [], "permissions": []})
-            self.reply({"role": fake.space_roles[-1]})
+            self.reply({"role": shown_role(fake.space_roles[-1])})
         else:
             if call == "delete":
                 fake.space_roles.remove(role)
+            elif call == "assign" and sent["username"] in role["users"]:
+                self.reply({"error_code": "RESOURCE_ALREADY_EXISTS", "message": "User role assignment already exists"}, 400)
+                return
             elif call == "permissions/add":
+                assert not role["permissions"]
                 role["permissions"].append((sent["resource_type"], sent["resource_pattern"], sent["permission"]))
             elif call == "assign":
                 role["users"].append(sent["username"])
@@ -242,6 +246,11 @@ class Handler(BaseHTTPRequestHandler):
 def shown_experiment(one: dict[str, Any]) -> dict[str, Any]:
     """Return an experiment as MLflow shows it."""
     return {**one, "tags": listed(one["tags"])}
+
+
+def shown_role(one: dict[str, Any]) -> dict[str, Any]:
+    """Return a role as MLflow shows it."""
+    return {**one, "permissions": [dict(zip(("resource_type", "resource_pattern", "permission"), row)) for row in one["permissions"]]}
 
 
 def shown_model(one: dict[str, Any]) -> dict[str, Any]:

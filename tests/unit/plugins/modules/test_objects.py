@@ -319,6 +319,31 @@ def test_a_member_with_rights_of_its_own_stays_a_member(fake: FakeObjects) -> No
     assert {one["name"]: one["users"] for one in fake.space_roles} == {"__user_2__": ["grace"], "members-manage": ["ada"], "members-use": ["grace"]}
 
 
+@pytest.mark.parametrize("permission", ["USE", "MANAGE"])
+def test_a_role_that_an_interrupted_run_left_without_its_permission_gets_it(fake: FakeObjects, permission: str) -> None:
+    name = f"members-{permission.lower()}"
+    wanted = {"name": "vision", "members": {"ada": permission, "grace": "USE"}}
+    run(fake, "mlflow_workspace", {"name": "vision"})
+    fake.space_roles.append({"id": 90, "workspace": "vision", "name": name, "users": ["ada"], "permissions": []})
+    planned = run(fake, "mlflow_workspace", wanted, check_mode=True)
+    assert planned["diff"]["before"]["vision"]["members"] == {"ada": "OWN", "grace": "NONE"} and fake.space_roles[0]["permissions"] == []
+    assert run(fake, "mlflow_workspace", wanted)["diff"] == planned["diff"]
+    assert fake.space_roles[0]["permissions"] == [("workspace", "*", permission)] and "ada" in fake.space_roles[0]["users"]
+    assert run(fake, "mlflow_workspace", wanted)["changed"] is False
+
+
+@pytest.mark.parametrize(("permission", "roles"), [("USE", ["members-use"]), ("MANAGE", ["members-manage", "members-use"]), ("NONE", [])])
+def test_whoever_an_interrupted_run_left_with_both_roles_becomes_what_is_wanted(fake: FakeObjects, permission: str, roles: list[str]) -> None:
+    run(fake, "mlflow_workspace", {**VISION, "members": {"ada": "MANAGE", "grace": "USE"}})
+    for role in fake.space_roles:
+        role["users"] = ["ada"]
+    wanted = {"name": "vision", "members": {"ada": permission}}
+    # The right to manage contains the right to use.
+    assert run(fake, "mlflow_workspace", wanted)["changed"] is (permission != "MANAGE")
+    assert [one["name"] for one in fake.space_roles if "ada" in one["users"]] == roles
+    assert run(fake, "mlflow_workspace", wanted)["changed"] is False
+
+
 @pytest.mark.parametrize("state", ["present", "absent"])
 def test_artifacts_that_nobody_could_read_are_not_moved(fake: FakeObjects, state: str) -> None:
     """A removed experiment can be restored, so it counts too."""
