@@ -55,8 +55,9 @@ options:
         description:
           - Users with their permission in the whole workspace. V(USE) lets a user create things and use those of others, V(MANAGE) lets the user also change
             everything and the members. Users that are not named stay what they are.
-          - V(NONE) takes the user out. The user then loses also the rights to what the user has created in the workspace, which MLflow gives to each user by
-            name. In the workspace C(default), these rights stay, because M(atlas.mlflow.mlflow_user) gives them there.
+          - V(NONE) takes the user out. The user then loses also other roles of the workspace, such as C(admin) and C(user), which MLflow creates with it, and
+            the rights to what the user has created in the workspace, which MLflow gives to each user by name. In the workspace C(default), other roles and
+            these rights stay, because M(atlas.mlflow.mlflow_user) gives the rights there.
         type: dict
       on_removal:
         description:

@@ -22,9 +22,11 @@ NONE = "NONE"
 ROLES = {permission: f"members-{permission.lower()}" for permission in MEMBER_PERMISSIONS}
 #: The role in which MLflow keeps what a user may do with single things of a workspace, such as those that the user created, by the number of the user. Source:
 #: C(_synthetic_user_role_name) in C(mlflow/server/auth/sqlalchemy_store.py).
-OWN_ROLE = "__user_{}__"
+OWN_ROLE, OWN_ROLES = "__user_{}__", "__user_"
 #: What a user has who is no member, and still has such a role.
 OWN = "OWN"
+#: What a user has who is no member, and to whom somebody gave another role of the workspace, such as those that MLflow creates with it.
+OTHER = "OTHER"
 #: How the location of artifacts begins that clients reach through the server.
 PASSED_ON = "mlflow-artifacts:"
 NO_ROLES = "members of a workspace need a release with roles, such as 3.17.2, and mlflow_server_auth: basic"
@@ -39,7 +41,7 @@ class Workspaces(Kind):
         """Take the API of the server."""
         super().__init__(api)
         self._roles: dict[str, dict[str, dict[str, Any]]] = {}
-        #: The users that have a role of members, by workspace and permission.
+        #: The users that have a role, by workspace and role.
         self._assigned: dict[tuple[str, str], set[str]] = {}
         self._users: dict[int, str] = {}
 
@@ -64,7 +66,7 @@ class Workspaces(Kind):
         for key in ("description", "default_artifact_root"):
             state[key] = there.get(key) or "" if thing.get(key) is None else thing[key]
         if thing.get("members"):
-            members = self._members(thing["name"]) if present else {}
+            members = self._members(thing["name"], NONE in thing["members"].values()) if present else {}
             if present is not None:
                 present["members"] = {user: members.get(user, NONE) for user in thing["members"]}
                 self.before[thing["name"]] = self.shown(present)
@@ -110,26 +112,38 @@ class Workspaces(Kind):
         return next((one["name"] for one in experiments if one["artifact_location"].startswith(PASSED_ON)), "")
 
     # -- members
-    def _members(self, workspace: str) -> dict[str, str]:
-        """Return the permission of each member of a workspace that a role of this collection keeps, and C(OWN) for users with rights of their own alone."""
+    def _members(self, workspace: str, others: bool) -> dict[str, str]:
+        """Return the permission of each member of a workspace that a role of this collection keeps, and C(OWN) for users with rights of their own alone.
+
+        :param others: Whether to look for users with other roles as well.
+        """
         self._read_roles(workspace)
         found = dict.fromkeys(self._own_roles(workspace), OWN)
+        for role in self._other_roles(workspace) if others else ():
+            for user in self._with_role(workspace, role):
+                found.setdefault(user, OTHER)
         for permission in MEMBER_PERMISSIONS:
-            for user in self._with_role(workspace, permission):
+            for user in self._with_role(workspace, ROLES[permission]):
                 if self._is_complete(workspace, permission):
                     found[user] = permission
                 else:
                     found.setdefault(user, OWN)
         return found
 
-    def _with_role(self, workspace: str, permission: str) -> set[str]:
-        """Return the users that have the role of members with a permission."""
-        if (workspace, permission) not in self._assigned:
+    def _other_roles(self, workspace: str) -> list[str]:
+        """Return the names of the roles of a workspace that are not for members and not for one user alone. Those of the server's own workspace stay as they are."""
+        if workspace == DEFAULT_WORKSPACE:
+            return []
+        return [role for role in self._roles[workspace] if role not in ROLES.values() and not role.startswith(OWN_ROLES)]
+
+    def _with_role(self, workspace: str, name: str) -> set[str]:
+        """Return the users that have a role of a workspace."""
+        if (workspace, name) not in self._assigned:
             self._read_roles(workspace)
-            role, names = self._roles[workspace].get(ROLES[permission]), self._names()
+            role, names = self._roles[workspace].get(name), self._names()
             answer = (self.api.get(f"{API}/roles/users/list", NO_ROLES, role_id=role["id"]) or {}) if role else {}
-            self._assigned[workspace, permission] = {names[one["user_id"]] for one in answer.get("assignments") or () if one["user_id"] in names}
-        return self._assigned[workspace, permission]
+            self._assigned[workspace, name] = {names[one["user_id"]] for one in answer.get("assignments") or () if one["user_id"] in names}
+        return self._assigned[workspace, name]
 
     def _is_complete(self, workspace: str, permission: str) -> bool:
         """Return whether the role of members gives a permission. A run that was interrupted may have left one that gives none."""
@@ -174,14 +188,16 @@ class Workspaces(Kind):
         """
         if self.api.only_look:
             return
+        self._read_roles(workspace)
         if permission != NONE:
             number = self._open_role(workspace, permission)
-            if user not in self._with_role(workspace, permission):
+            if user not in self._with_role(workspace, ROLES[permission]):
                 self.api.change("POST", f"{API}/roles/assign", username=user, role_id=number)
-                self._assigned[workspace, permission].add(user)
-        for other in MEMBER_PERMISSIONS:
-            if other != permission and user in self._with_role(workspace, other):
-                self.api.change("DELETE", f"{API}/roles/unassign", username=user, role_id=self._roles[workspace][ROLES[other]]["id"])
-                self._assigned[workspace, other].discard(user)
+                self._assigned[workspace, ROLES[permission]].add(user)
+        former = [ROLES[other] for other in MEMBER_PERMISSIONS if other != permission]
+        for role in former if permission != NONE else [*former, *self._other_roles(workspace)]:
+            if user in self._with_role(workspace, role):
+                self.api.change("DELETE", f"{API}/roles/unassign", username=user, role_id=self._roles[workspace][role]["id"])
+                self._assigned[workspace, role].discard(user)
         if permission == NONE and (own := self._own_roles(workspace).get(user)):
             self.api.change("DELETE", f"{API}/roles/delete", role_id=own)

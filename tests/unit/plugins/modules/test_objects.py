@@ -311,6 +311,28 @@ def test_whoever_is_taken_out_keeps_no_right_of_its_own(fake: FakeObjects) -> No
     assert run(fake, "mlflow_workspace", {"name": "default", "members": {"grace": "NONE"}})["changed"] is False and own[1] in fake.space_roles
 
 
+def test_whoever_is_taken_out_keeps_no_other_role_of_the_workspace(fake: FakeObjects) -> None:
+    """MLflow creates two roles with a workspace, which its page gives to users."""
+    run(fake, "mlflow_workspace", VISION)
+    for number, (space, name) in enumerate([("vision", "admin"), ("vision", "user"), ("vision", "readers"), ("default", "readers"), ("speech", "user")]):
+        fake.space_roles.append({"id": 80 + number, "workspace": space, "name": name, "users": ["ada", "grace"], "permissions": [("workspace", "*", "USE")]})
+    # Users that are not taken out keep these roles.
+    assert run(fake, "mlflow_workspace", VISION)["changed"] is False
+    out = {"name": "vision", "members": {"grace": "NONE", "ada": "USE"}}
+    planned = run(fake, "mlflow_workspace", out, check_mode=True)
+    assert planned["diff"]["before"]["vision"]["members"] == {"grace": "USE", "ada": "MANAGE"}
+    assert run(fake, "mlflow_workspace", out)["diff"] == planned["diff"]
+    grace = [(one["workspace"], one["name"]) for one in fake.space_roles if "grace" in one["users"]]
+    assert grace == [("default", "readers"), ("speech", "user")]
+    assert [one["name"] for one in fake.space_roles if "ada" in one["users"]] == ["members-use", "admin", "user", "readers", "readers", "user"]
+    assert run(fake, "mlflow_workspace", out)["changed"] is False
+    # Somebody gives one of them to a user who is no member.
+    fake.space_roles[3]["users"].append("grace")
+    assert run(fake, "mlflow_workspace", out)["diff"]["before"]["vision"]["members"]["grace"] == "OTHER"
+    assert run(fake, "mlflow_workspace", out)["changed"] is False
+    assert run(fake, "mlflow_workspace", {"name": "default", "members": {"grace": "NONE"}})["changed"] is False
+
+
 def test_a_member_with_rights_of_its_own_stays_a_member(fake: FakeObjects) -> None:
     run(fake, "mlflow_workspace", {"name": "vision"})
     fake.space_roles.append({"id": 90, "workspace": "vision", "name": "__user_2__", "users": ["grace"], "permissions": []})
