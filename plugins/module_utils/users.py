@@ -166,7 +166,7 @@ class Users(Api):
             before[kind.option], after[kind.option] = {}, dict(wanted)
             present_ones = given.setdefault(self._place(kind), {})
             for thing, permission in wanted.items():
-                key = self._experiment(thing) if kind.option == "experiments" else thing
+                key = self._key(kind, thing, permission)
                 has = present_ones.get(key, DEFAULT)
                 before[kind.option][thing] = has
                 if has != permission:
@@ -196,12 +196,25 @@ class Users(Api):
             return answer.status != 401
         raise Refused(f"a login of {user.name} was answered by {answer.seen}")
 
+    def _look_for_experiment(self, name: str) -> dict[str, Any]:
+        """Return an experiment, also a deleted one, empty if there is none."""
+        found: dict[str, Any] = self._get(f"{API}/experiments/get-by-name", experiment_name=name) or {}
+        return found.get("experiment") or {}
+
+    def _key(self, kind: Kind, thing: str, permission: str) -> str:
+        """Return what the server calls a thing. An experiment is needed only to give a permission, and not to take one back."""
+        if kind.option != "experiments":
+            return thing
+        if permission == DEFAULT and thing not in self._experiments:
+            return str(self._look_for_experiment(thing).get("experiment_id", thing))
+        return self._experiment(thing)
+
     def _experiment(self, name: str) -> str:
         """Return an experiment's number. An experiment that would be created, but may not be, has its name instead."""
         if name not in self._experiments:
-            found = self._get(f"{API}/experiments/get-by-name", experiment_name=name)
+            found = self._look_for_experiment(name)
             if found:
-                self._experiments[name] = found["experiment"]["experiment_id"]
+                self._experiments[name] = found["experiment_id"]
             elif self.make_experiments:
                 self._experiments[name] = self.change("POST", f"{API}/experiments/create", name=name).get("experiment_id", name)
             else:

@@ -79,7 +79,10 @@ options:
         type: dict
         default: {}
   missing_experiments:
-    description: Whether to fail if an experiment does not exist, or to create it.
+    description:
+      - Whether to fail if an experiment does not exist, or to create it. A deleted experiment that can be restored counts as one that exists,
+        and stays deleted.
+      - An experiment whose permission is V(DEFAULT) need not exist, and is not created.
     type: str
     choices: [fail, create]
     default: fail

@@ -131,7 +131,7 @@ class Workspaces(Kind):
         return found
 
     def _other_roles(self, workspace: str) -> list[str]:
-        """Return the names of the roles of a workspace that are not for members and not for one user alone. Those of the server's own workspace stay as they are."""
+        """Return the names of the roles of a workspace that are neither for members nor for one user. Those of the server's own workspace stay as they are."""
         if workspace == DEFAULT_WORKSPACE:
             return []
         return [role for role in self._roles[workspace] if role not in ROLES.values() and not role.startswith(OWN_ROLES)]

@@ -178,6 +178,16 @@ def test_a_missing_experiment_is_said_or_made(fake: FakeUsers) -> None:
     assert fake.users["ada"]["given"][("experiment", fake.experiments["forecast"])] == "READ"
 
 
+@pytest.mark.parametrize("missing", ["fail", "create"])
+def test_a_permission_is_taken_back_without_the_experiment(fake: FakeUsers, missing: str) -> None:
+    run(fake, [ADA])
+    fake.changes.clear()
+    wanted = [{"name": "ada", "experiments": {"churn": "DEFAULT", "never there": "DEFAULT"}}]
+    assert run(fake, wanted, missing_experiments=missing)["users"] == {"ada": ["experiments"]}
+    assert len(fake.changes) == 1 and CHURN not in fake.users["ada"]["given"] and list(fake.experiments) == ["churn"]
+    assert run(fake, wanted, missing_experiments=missing)["changed"] is False
+
+
 @pytest.mark.parametrize(
     ("users", "said"),
     [
