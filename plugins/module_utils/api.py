@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import Fault, fault
@@ -72,6 +73,8 @@ class Api:
         :raises Refused: If the server does not have the workspace.
         """
         self._workspace_checked = True
+        if not re.fullmatch(r"[A-Za-z0-9-]+", self.workspace):
+            raise Refused(f"{self.workspace!r} is no name of a workspace: it has lower-case letters, digits and hyphens alone")
         path = f"{WORKSPACES}/{quote(self.workspace, safe='')}"
         answer = self._answer("GET", path)
         if answer.status == 404 and answer.json().get("error_code") == MISSING:
@@ -166,6 +169,11 @@ def server_of(module: AnsibleModule) -> TrackingServer:
     except (ValueError, OSError) as error:
         # A parser's message quotes the part that it could not read: for a URL with a login, this is a part of the password.
         module.fail_json(msg=Redactor(uri_secrets(params["url"])).text(str(error)))
+    if bool(params["username"]) != bool(params["password"]):
+        given, missing = ("username", "password") if params["username"] else ("password", "username")
+        module.fail_json(msg=f"{given} is given without {missing}: set both, or neither for a server without users.")
+    if "@" in urlsplit(params["url"]).netloc:
+        module.fail_json(msg=f"The URL of {base.origin} has a login, which would not be used: take it out, and set username and password.")
     login = (params["username"], params["password"]) if params["username"] else None
     return TrackingServer(base, base.host_header(params["name"] or base.host), params["timeout"], login, tls)
 

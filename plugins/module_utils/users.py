@@ -104,7 +104,7 @@ class Users(Api):
     def __init__(self, server: TrackingServer, make_experiments: bool = False, only_look: bool = False) -> None:
         """Take the server, whether to create missing experiments, and whether to change nothing."""
         if not server.credentials:
-            raise AssertionError("The users are asked for by a login.")
+            raise Refused("users are set by an administrator: set username and password")
         super().__init__(server, only_look)
         self.make_experiments = make_experiments
         self.before: dict[str, Any] = {}

@@ -135,6 +135,31 @@ def test_a_path_that_is_missing_is_told(fake: FakeObjects) -> None:
     assert "lacks the server's static prefix" in run(fake, "mlflow_experiment", CHURN)["msg"]
 
 
+@EACH
+@pytest.mark.parametrize("empty", [None, ""])
+@pytest.mark.parametrize(("given", "missing"), [("username", "password"), ("password", "username")])
+def test_half_a_login_is_refused(fake: FakeObjects, module: str, given: str, missing: str, empty: str | None) -> None:
+    message = run(fake, module, KINDS[module][1], **{given: SECRET, missing: empty})["msg"]
+    assert message.startswith(f"{given} is given without {missing}: set both") and fake.changes == []
+
+
+def test_an_empty_login_is_none(fake: FakeObjects) -> None:
+    assert run(fake, "mlflow_experiment", CHURN, username="", password="")["changed"]
+
+
+@pytest.mark.parametrize("login", ["ada:sesame-open", "ada", ":sesame-open", "ada:sesame@open"])
+def test_a_login_in_the_url_is_refused_without_its_secret(fake: FakeObjects, login: str) -> None:
+    message = run(fake, "mlflow_experiment", CHURN, url=fake.url.replace("://", f"://{login}@"))["msg"]
+    assert message == f"The URL of {fake.url} has a login, which would not be used: take it out, and set username and password." and fake.changes == []
+
+
+@pytest.mark.parametrize("workspace", ["größe", "日本", "a/b", "a b", "../default", "new\nline"])
+def test_a_text_that_cannot_name_a_workspace_is_refused(fake: FakeObjects, workspace: str) -> None:
+    for check_mode in (False, True):
+        message = run(fake, "mlflow_experiment", CHURN, workspace=workspace, check_mode=check_mode)["msg"]
+        assert f"{workspace!r} is no name of a workspace" in message and fake.changes == []
+
+
 def test_a_login_that_is_missing_is_told(fake: FakeObjects) -> None:
     fake.strange = (401, {}, b"")
     message = run(fake, "mlflow_experiment", CHURN)["msg"]
