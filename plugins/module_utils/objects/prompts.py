@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.api import Refused
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.registered_models import IS_PROMPT, RegisteredModels
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.tags import pairs, rows
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API
@@ -26,10 +27,19 @@ class Prompts(RegisteredModels):
 
     @staticmethod
     def text(thing: Mapping[str, Any]) -> tuple[str, str] | None:
-        """Return the text of a template and its type, C(None) if no template is given. A chat is a list of messages."""
+        """Return the text of a template and its type, C(None) if no template is given. A chat is a list of messages.
+
+        :raises Refused: If the template is neither.
+        """
         template = thing.get("template")
         if template is None:
             return None
+        messages = template if isinstance(template, list) else []
+        if not isinstance(template, str) and not (messages and all(isinstance(one, dict) and {"role", "content"} <= one.keys() for one in messages)):
+            raise Refused(
+                f"the template of the prompt {thing['name']} is neither a text nor a list of messages, each with role and content: "
+                "put a number or a word such as yes in quotes"
+            )
         return (template, "text") if isinstance(template, str) else (json.dumps(template), "chat")
 
     def same_text(self, thing: Mapping[str, Any], present: dict[str, Any] | None) -> bool:

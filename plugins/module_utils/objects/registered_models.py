@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API
 IS_PROMPT = "mlflow.prompt.is_prompt"
 #: The word for the newest version in an alias.
 LATEST = "latest"
+NUMBER = re.compile(r"[0-9]+")
 #: The arguments of a registered model and of a prompt.
 OPTIONS: dict[str, dict[str, Any]] = {
     "description": {"type": "str"},
@@ -74,15 +76,24 @@ class RegisteredModels(Kind):
     def aliases(self, thing: Mapping[str, Any], newest: str) -> dict[str, str | None]:
         """Return the wanted aliases with numbers of versions.
 
-        :raises Refused: If an alias is for the newest version and there is none.
+        :raises Refused: If an alias is for a version that does not exist.
         """
         given: dict[str, str | None] = {}
         for alias, version in (thing.get("aliases") or {}).items():
             if version == LATEST and not newest:
                 raise Refused(f"the {self.word} {thing['name']} has no version for its alias {alias}")
-            if version is not None and version != LATEST and not str(version).isdecimal():
+            if version is None or version == LATEST:
+                given[str(alias)] = newest if version else None
+                continue
+            if not NUMBER.fullmatch(str(version)):
                 raise Refused(f"the alias {alias} of the {self.word} {thing['name']} is for {version}: give the number of a version, or {LATEST}")
-            given[str(alias)] = newest if version == LATEST else None if version is None else str(version)
+            # MLflow keeps a number, so 03 is 3 the next time.
+            given[str(alias)] = str(int(version))
+            if not 0 < int(version) <= int(newest or 0):
+                raise Refused(
+                    f"the alias {alias} of the {self.word} {thing['name']} is for version {version}, and "
+                    + (f"its newest version is {newest}" if newest else "there is no version")
+                )
         return given
 
     def wanted(self, thing: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any]:

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.api import Api, Refused
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import ABSENT, Kind, every
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API
+
+EVENT = re.compile(r"[a-z0-9_]+\.[a-z0-9_]+")
 
 
 class Webhooks(Kind):
@@ -51,7 +54,7 @@ class Webhooks(Kind):
     def wanted(self, thing: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any]:
         """Return the state. What is not given stays."""
         there = self.shown(present)
-        given = {"url": thing.get("url"), "events": sorted(set(thing.get("events") or ())) or None, "description": thing.get("description")}
+        given = {"url": thing.get("url"), "events": self.events(thing) or None, "description": thing.get("description")}
         if present is None and not (given["url"] and given["events"]):
             raise Refused(f"the webhook {thing['name']} is not there, and url and events are needed to create it")
         default = {"description": "", "active": True}
@@ -60,6 +63,17 @@ class Webhooks(Kind):
         if thing.get("secret") and (present is None or thing.get("update_secret") == "always"):
             after["secret"] = "as given"
         return after
+
+    def events(self, thing: Mapping[str, Any]) -> list[str]:
+        """Return the given events as the server shows them: in lower case, and each once.
+
+        :raises Refused: If one is no event. The server would take a part of it, or answer 500.
+        """
+        events = sorted({event.strip().lower() for event in thing.get("events") or ()})
+        for event in events:
+            if not EVENT.fullmatch(event):
+                raise Refused(f"the webhook {thing['name']} has the event {event!r}: an event is a thing, a dot and what happens to it, as in prompt.created")
+        return events
 
     def remove(self, present: dict[str, Any]) -> None:
         """Remove a webhook."""

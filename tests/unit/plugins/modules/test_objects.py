@@ -222,6 +222,32 @@ def test_aliases_follow_the_newest_version(fake: FakeObjects) -> None:
     assert "give the number of a version, or latest" in run(fake, "mlflow_registered_model", {"name": "model", "aliases": {"a": "newest"}})["msg"]
 
 
+@pytest.mark.parametrize("version", ["02", 2, "2", "latest"])
+def test_the_version_of_an_alias_is_a_number(fake: FakeObjects, version: Any) -> None:
+    run(fake, "mlflow_registered_model", {"name": "model"})
+    fake.add_version("model")
+    fake.add_version("model")
+    wanted = {"name": "model", "aliases": {"champion": version}}
+    assert run(fake, "mlflow_registered_model", wanted)["changed"] and fake.models["model"]["aliases"] == {"champion": "2"}
+    assert run(fake, "mlflow_registered_model", wanted)["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("version", "told"), [(3, "its newest version is 2"), (0, "its newest version is 2"), ("²", "give the number"), (1.5, "give the number")]
+)
+def test_an_alias_for_a_version_that_does_not_exist_is_refused_before_anything_changes(fake: FakeObjects, version: Any, told: str) -> None:
+    run(fake, "mlflow_registered_model", {"name": "model"})
+    fake.add_version("model")
+    fake.add_version("model")
+    fake.changes.clear()
+    for check_mode in (True, False):
+        wanted = {"name": "model", "description": "New.", "aliases": {"champion": version}}
+        assert told in run(fake, "mlflow_registered_model", wanted, check_mode=check_mode)["msg"] and fake.changes == []
+    assert "there is no version" in run(fake, "mlflow_registered_model", {"name": "empty", "aliases": {"champion": 1}})["msg"] and fake.changes == []
+    # The version that a prompt is about to get exists by then.
+    assert run(fake, "mlflow_prompt", {**SUMMARY, "aliases": {"first": 1}})["changed"]
+
+
 def test_versions_are_removed_only_if_that_is_said(fake: FakeObjects) -> None:
     run(fake, "mlflow_registered_model", {**MODEL, "aliases": {}})
     fake.add_version("model")
@@ -267,6 +293,15 @@ def test_a_chat_is_compared_by_its_messages(fake: FakeObjects) -> None:
 # Webhooks
 
 
+@pytest.mark.parametrize(
+    "template", [5, 1.5, True, {"role": "user", "content": "Hello"}, [], ["Hello"], [{"role": "user"}], [{"role": "user", "content": "a"}, 5]]
+)
+def test_a_template_that_is_no_text_and_no_chat_is_refused(fake: FakeObjects, template: Any) -> None:
+    for check_mode in (True, False):
+        message = run(fake, "mlflow_prompt", {"name": "summary", "template": template}, check_mode=check_mode)["msg"]
+        assert "the template of the prompt summary is neither a text nor a list of messages" in message and fake.changes == []
+
+
 def test_a_webhook_changes_in_what_differs(fake: FakeObjects) -> None:
     run(fake, "mlflow_webhook", HOOK)
     assert fake.hooks[0]["events"] == [{"entity": "MODEL_VERSION", "action": "CREATED"}, {"entity": "PROMPT", "action": "CREATED"}]
@@ -289,6 +324,19 @@ def test_a_webhook_needs_a_url_and_a_name_that_no_other_has(fake: FakeObjects) -
 def test_a_release_without_webhooks_says_so(fake: FakeObjects) -> None:
     fake.new = False
     assert "this release of MLflow has no webhooks" in run(fake, "mlflow_webhook", HOOK)["msg"]
+
+
+def test_events_are_compared_as_the_server_shows_them(fake: FakeObjects) -> None:
+    hook = {**HOOK, "events": ["Model_Version.Created", "PROMPT.CREATED", " prompt.created"]}
+    assert run(fake, "mlflow_webhook", hook)["changed"] and run(fake, "mlflow_webhook", hook)["changed"] is False
+    assert fake.hooks[0]["events"] == [{"entity": "MODEL_VERSION", "action": "CREATED"}, {"entity": "PROMPT", "action": "CREATED"}]
+    assert run(fake, "mlflow_webhook", HOOK)["changed"] is False
+
+
+@pytest.mark.parametrize("event", ["created", "model_version.created.twice", "", ".created", "prompt.", "model version.created"])
+def test_a_text_that_is_no_event_is_refused(fake: FakeObjects, event: str) -> None:
+    message = run(fake, "mlflow_webhook", {**HOOK, "events": ["prompt.created", event]})["msg"]
+    assert f"the webhook hook has the event {event!r}" in message and fake.changes == []
 
 
 # Workspaces
