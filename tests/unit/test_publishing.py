@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import importlib
 import re
 from pathlib import Path
@@ -53,6 +54,19 @@ def test_the_image_has_the_versions_that_the_tools_have() -> None:
     pinned = re.findall(r"^(ansible-core==\S+)", (ROOT / "tools/requirements.in").read_text(), re.MULTILINE)
     assert IMAGE["dependencies"]["ansible_core"]["package_pip"] == pinned[0]
     assert IMAGE["dependencies"]["galaxy"]["collections"] == [{"name": f"{GALAXY['namespace']}.{GALAXY['name']}", "version": GALAXY["version"]}]
+
+
+def test_secrets_and_inventories_of_a_checkout_are_not_published() -> None:
+    def is_left_out(path: str) -> bool:
+        # As ansible-galaxy compares a file and each folder above it.
+        parts = path.split("/")
+        return any(fnmatch.fnmatch("/".join(parts[:end]), pattern) for end in range(1, len(parts) + 1) for pattern in GALAXY["build_ignore"])
+
+    for folder in ("", "inventories/mine/", "inventories/one_host/", "inventories/teams/red/"):
+        assert is_left_out(f"{folder}.secrets/tls/authority.key"), folder
+    assert is_left_out("inventories/mine/hosts.yml") and is_left_out("inventories/mine/group_vars/all.yml")
+    shipped = sorted((ROOT / "inventories").glob("*/hosts.yml"))
+    assert [path.parent.name for path in shipped if is_left_out(str(path.relative_to(ROOT)))] in ([], ["mine"])
 
 
 def test_the_metadata_of_images_name_files_of_the_collection() -> None:

@@ -16,7 +16,8 @@ from .shell import BIN, ROOT, SELDOM, TestbedError, environment, say
 #: Parts that the built collection must contain, and the beginnings of names that only a checkout has.
 SHIPPED = ("roles/mlflow_server/tasks/main.yml", "plugins/modules/mlflow_probe.py", "playbooks/site.yml", "MANIFEST.json")
 NOT_SHIPPED = (".venv", ".git/", ".demo", ".logs", ".ansible/", "collections/", ".cache", "molecule/", "tests/unit/", "tests/stack/", "tools/")
-
+#: The name of the folders with generated secrets, which are next to an inventory.
+SECRETS = ".secrets"
 
 #: The path of the collection in a folder of collections.
 PLACE = Path("ansible_collections/atlas/mlflow")
@@ -155,6 +156,6 @@ def _build(folder: Path) -> tuple[str, str, float]:
 def contents(names: list[str]) -> str:
     """Return what is wrong with the files of a built collection, or an empty text."""
     missing = [name for name in SHIPPED if name not in names]
-    stray = [name for name in names if name.startswith(NOT_SHIPPED)]
+    stray = [name for name in names if name.startswith(NOT_SHIPPED) or SECRETS in Path(name).parts]
     complaints = [f"It lacks {', '.join(missing)}."] * bool(missing) + [f"It has {', '.join(stray[:5])}."] * bool(stray)
     return " ".join(complaints)

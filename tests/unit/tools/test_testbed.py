@@ -486,6 +486,7 @@ class TestChecks:
         assert checks.contents([*checks.SHIPPED, "README.md"]) == ""
         assert "lacks playbooks/site.yml" in checks.contents([name for name in checks.SHIPPED if name != "playbooks/site.yml"])
         assert ".venv/bin/python" in checks.contents([*checks.SHIPPED, ".venv/bin/python"])
+        assert "inventories/one_host/.secrets" in checks.contents([*checks.SHIPPED, "inventories/one_host/.secrets"])
 
     def test_each_unit_test_is_in_one_check(self):
         paths = [argv[4:] for name, argv in checks.commands().items() if name.startswith("unit tests")]
