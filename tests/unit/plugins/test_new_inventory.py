@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -96,3 +97,12 @@ def test_the_playbook_writes_one_and_replaces_none(tmp_path: Path) -> None:
     few = run("-e", "inventory_hosts=a", "-e", f"inventory_folder={tmp_path}/few")
     assert "has 1 hosts, and this topology needs 3" in few.stdout + few.stderr
     assert not (tmp_path / "few").exists()
+
+
+def test_the_playbook_writes_to_a_relative_folder_below_the_working_directory(tmp_path: Path) -> None:
+    given = {"topology": "one_host", "hosts": "a", "folder": "new ones/first"}
+    answers = ["-e", json.dumps({f"inventory_{name}": value for name, value in given.items()})]
+    done = ansible_playbook(tmp_path, "-i", "localhost,", ROOT / "playbooks/inventory.yml", *answers, ANSIBLE_INVENTORY_ENABLED="host_list", PWD=str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "new ones/first/hosts.yml").exists() and not (ROOT / "playbooks/new ones").exists()
+    assert f"ansible-playbook atlas.mlflow.site -i '{tmp_path}/new ones/first'" in " ".join(done.stdout.split()).replace("''", "'")
