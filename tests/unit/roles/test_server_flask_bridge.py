@@ -96,11 +96,15 @@ class Chunks:
         self.closed += 1
 
 
-def ask(bridge: ModuleType, answer: Chunks, headers: list[tuple[str, str]], pieces: tuple[bytes, ...] = (b"",), error: Any = None) -> Any:
-    """Send a request, and return what Flask saw and what the client got."""
+def ask(bridge: ModuleType, answer: Chunks, headers: list[tuple[str, str]], pieces: tuple[bytes, ...] = (b"",), error: Any = None, stays: bool = True) -> Any:
+    """Send a request, and return what Flask saw and what the client got.
+
+    :param stays: Whether the client sends the end of the body. Otherwise it leaves after the pieces.
+    """
     seen: dict[str, Any] = {}
     sent: list[dict[str, Any]] = []
-    waiting = [{"type": "http.request", "body": piece, "more_body": number < len(pieces) - 1} for number, piece in enumerate(pieces)]
+    waiting = [{"type": "http.request", "body": piece, "more_body": number < len(pieces) - stays} for number, piece in enumerate(pieces)]
+    waiting += [] if stays else [{"type": "http.disconnect"}]
 
     def flask(environ: dict[str, Any], start_response: Any) -> Chunks:
         seen.update(environ)
@@ -136,7 +140,7 @@ def body_of(sent: list[dict[str, Any]]) -> bytes:
 def test_a_short_answer_is_sent_in_one_piece(bridge: ModuleType) -> None:
     answer = Chunks([b"ab", b"", b"cd"])
     seen, sent, _raised = ask(bridge, answer, [("Content-Length", "4"), (" Content-Type ", " text/x ")], (b"one ", b"two"))
-    assert seen == {"PATH_INFO": "/api/x", "body": b"one two", "body is in memory": True}
+    assert seen == {"PATH_INFO": "/api/x", "body": b"one two", "body is in memory": True, "wsgi.input_terminated": True}
     assert sent[0] == {"type": "http.response.start", "status": 201, "headers": [(b"content-length", b"4"), (b"content-type", b"text/x")]}
     assert body_of(sent) == b"abcd"
     assert len(sent) == 2
@@ -158,6 +162,17 @@ def test_a_large_body_waits_on_the_disk(bridge: ModuleType, monkeypatch: pytest.
     assert (seen["body"], seen["body is in memory"]) == (b"abcdefgh", False)
     seen, _sent, _raised = ask(bridge, Chunks([]), [], (b"abc", b"de"))
     assert (seen["body"], seen["body is in memory"]) == (b"abcde", True)
+
+
+@pytest.mark.parametrize("pieces", [(), (b"ab",), (b"abc", b"defg")], ids=["at once", "in memory", "on the disk"])
+def test_a_request_whose_client_left_before_its_end_does_not_reach_flask(
+    bridge: ModuleType, monkeypatch: pytest.MonkeyPatch, pieces: tuple[bytes, ...]
+) -> None:
+    monkeypatch.setattr(bridge, "IN_MEMORY", 5)
+    seen, sent, raised = ask(bridge, Chunks([b"stored"]), [], pieces, stays=False)
+    assert seen == {} and raised is None
+    # Middleware of Starlette fails if there is no answer.
+    assert sent[0]["status"] == 400 and body_of(sent) == b""
 
 
 def test_an_answer_without_a_body_has_an_end(bridge: ModuleType) -> None:
