@@ -141,6 +141,22 @@ def test_ten_thousand_parts_are_enough_for_five_terabytes(transfers: ModuleType,
     assert transfers.part_size(5 * 2**40, 0) * transfers.MOST_PARTS >= 5 * 2**40
 
 
+def test_a_body_that_no_object_can_have_is_not_read(transfers: ModuleType, s3: FakeS3) -> None:
+    """Otherwise a client chooses the size of a part by the length that it announces, and fills the memory of the worker."""
+    read = []
+
+    async def body() -> AsyncIterator[bytes]:
+        for piece in (b"one", b"two"):
+            read.append(piece)
+            yield piece
+
+    with pytest.raises(ValueError, match="announced 5497558138881 bytes, and an object has 5497558138880 at most"):
+        store(transfers, s3, body(), 5 * 2**40 + 1)
+    assert not read and not s3.calls
+    with pytest.raises(transfers.TransferError, match="announced 5497558138880 bytes and sent 6"):
+        store(transfers, s3, body(), 5 * 2**40)
+
+
 def test_a_client_that_sends_little_takes_little_memory(transfers: ModuleType) -> None:
     """However long its body is to be."""
     for length in (None, 10**9):

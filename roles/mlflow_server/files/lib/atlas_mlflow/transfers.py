@@ -25,6 +25,8 @@ _logger = logging.getLogger(__name__)
 PART = 8 * 2**20
 #: The most parts that an upload may have (S3's limit).
 MOST_PARTS = 10_000
+#: The most bytes of an object (S3's limit). The size of a part follows from the announced length, and parts are in memory.
+MOST_BYTES = 5 * 2**40
 #: Parts of all uploads of a worker that are in memory to be sent. Each upload also fills one.
 PARTS_IN_FLIGHT = 4
 #: Seconds after an upload in which the memory of its parts is kept for the next one.
@@ -338,8 +340,11 @@ class Transfers:
         :param chunks: The body. An exception of it ends the upload.
         :param length: The bytes that the client announced, None if it did not.
         :raises TransferError: If the body has another length.
+        :raises ValueError: If the announced length is more than an object can have.
         :raises Exception: What boto3 raises. In any case nothing of the upload is left in the store, and a former object with its key stays as it was.
         """
+        if length is not None and length > MOST_BYTES:
+            raise ValueError(f"the client announced {length} bytes, and an object has {MOST_BYTES} at most")
         upload: _Multipart | None = None
         part = self._part(length, 0)
         total = 0
