@@ -107,6 +107,8 @@ def install_ensurepip(version: tuple[int, int]) -> None:
     package = f"python{version[0]}.{version[1]}-venv"
     if not shutil.which("apt-get"):
         raise BootstrapError(f"This Python has no `ensurepip`. Install it (Debian names the package {package}).")
+    if os.geteuid() and not shutil.which("sudo"):
+        raise BootstrapError(f"This Python has no `ensurepip`, and there is no sudo to install it with. Run as root: apt-get install {package}")
     print(f"      installs the package {package} with apt-get", flush=True)
     sudo = [] if os.geteuid() == 0 else ["sudo"]
     run([*sudo, "apt-get", "update"])

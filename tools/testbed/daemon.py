@@ -7,10 +7,12 @@ import subprocess
 import time
 from pathlib import Path
 
-from .shell import CACHE, TestbedError, apt_install, as_root, ask, run, say, step, which
+from .shell import CACHE, TestbedError, apt_install, as_root, ask, environment, run, say, step, which
 
 #: Seconds in which a started daemon must answer.
 START_TIMEOUT = 90
+#: Seconds after which its socket has its owner. A daemon that was just installed lets only root and the members of its group in.
+SETTLED = 5
 
 
 def answers() -> bool:
@@ -26,8 +28,8 @@ def ensure() -> None:
     if answers():
         say("Docker runs, and is left alone")
         return
-    if ask(["pgrep", "-x", "dockerd"]) and "permission denied" in _complaint():
-        raise TestbedError("Docker runs, but not for this user. Add the user to the group `docker`, or run this as root.")
+    if ask(["pgrep", "-x", "dockerd"]):
+        _check_permission()
     if not (which("docker") and which("dockerd")):
         with step("Docker is not installed"):
             apt_install("docker.io", "iptables")
@@ -71,9 +73,14 @@ def remove_owned(owner: str) -> None:
     remove(["docker", "network", "rm"], ["docker", "network", "ls", *mine])
 
 
-def _complaint() -> str:
-    """Return the error of the client."""
-    return subprocess.run(["docker", "version"], capture_output=True, text=True, check=False).stderr.lower()
+def _check_permission() -> None:
+    """Refuse a daemon that runs for other users only.
+
+    :raises TestbedError: If the client may not connect to it.
+    """
+    complaint = subprocess.run(["docker", "version"], capture_output=True, text=True, env=environment(), check=False).stderr.lower()
+    if "permission denied" in complaint:
+        raise TestbedError("Docker runs, but not for this user. Add the user to the group `docker` and log in again, or run this as root.")
 
 
 def _start() -> None:
@@ -92,8 +99,11 @@ def _start() -> None:
                 stderr=output,
                 start_new_session=True,
             )
-    deadline = time.monotonic() + START_TIMEOUT
+    begun = time.monotonic()
+    deadline = begun + START_TIMEOUT
     while not answers():
+        if time.monotonic() > begun + SETTLED:
+            _check_permission()
         if time.monotonic() > deadline or (daemon and daemon.poll() is not None):
             said = "\n".join(log.read_text(errors="replace").splitlines()[-20:]) if log else "See `journalctl -u docker`."
             raise TestbedError(f"The Docker daemon does not answer.\n{said}")

@@ -108,3 +108,11 @@ def test_tells_how_to_name_an_interpreter_where_none_will_do():
     done = subprocess.run([sys.executable, bootstrap.__file__, "--python", "/nowhere/python9"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "PYTHON=" in done.stderr
+
+
+def test_a_machine_without_ensurepip_and_without_sudo_says_what_root_must_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bootstrap.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda name: None if name == "sudo" else f"/usr/bin/{name}")
+    monkeypatch.setattr(bootstrap, "run", lambda command: pytest.fail(f"ran {command}"))
+    with pytest.raises(bootstrap.BootstrapError, match="Run as root: apt-get install python3.12-venv"):
+        bootstrap.install_ensurepip((3, 12))

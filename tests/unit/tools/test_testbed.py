@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from tools.testbed import __main__ as main
-from tools.testbed import checks, demo, images, minio, preparation, registry, scenarios, shell
+from tools.testbed import checks, daemon, demo, images, minio, preparation, registry, scenarios, shell
 from tools.testbed.callback import modules_kept
 from tools.testbed.shell import ROOT, TestbedError, ask, run
 
@@ -558,3 +558,21 @@ class TestShell:
         with pytest.raises(TestbedError), shell.step("Build"):
             raise TestbedError("no")
         assert capsys.readouterr().out == "==> Build\n"
+
+
+class TestDocker:
+    @pytest.mark.parametrize("runs", [True, False], ids=["it runs", "it was just started"])
+    def test_a_daemon_that_lets_this_user_not_in_is_named_as_such(self, monkeypatch, tmp_path, runs):
+        client = tmp_path / "docker"
+        client.write_text("#!/bin/sh\necho 'permission denied while trying to connect to the docker API' >&2\nexit 1\n")
+        client.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        monkeypatch.setattr(daemon, "ask", lambda command, timeout=0: "1" if runs and command[0] == "pgrep" else None)
+        monkeypatch.setattr(daemon, "which", lambda name: f"/usr/bin/{name}")
+        monkeypatch.setattr(daemon, "SETTLED", -1)
+        monkeypatch.setattr(daemon, "START_TIMEOUT", 2)
+        monkeypatch.setattr(daemon, "run", lambda command: None)
+        monkeypatch.setattr(daemon, "CACHE", tmp_path)
+        monkeypatch.setattr(daemon, "as_root", lambda _command: ["sleep", "3"])
+        with pytest.raises(shell.TestbedError, match="not for this user. Add the user to the group `docker` and log in again"):
+            daemon.ensure()
