@@ -88,3 +88,12 @@ def test_a_change_is_in_sections_of_the_changelog(path: Path) -> None:
     fragment = yaml.safe_load(path.read_text())
     assert fragment.keys() <= SECTIONS | {"release_summary", "trivial"}
     assert all(isinstance(texts, list) and all(isinstance(text, str) for text in texts) for name, texts in fragment.items() if name != "release_summary")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.name)
+def test_a_step_of_a_workflow_fails_if_a_command_before_a_pipe_fails(path: Path) -> None:
+    """GitHub's default shell has no pipefail; a shell that is named has."""
+    workflow = yaml.safe_load(path.read_text())
+    default = workflow.get("defaults", {}).get("run", {}).get("shell")
+    steps = [step for job in workflow["jobs"].values() for step in job.get("steps", []) if re.search(r"[^|]\|[^|]", step.get("run", ""))]
+    assert [step for step in steps if step.get("shell", default) != "bash"] == []
