@@ -136,7 +136,9 @@ def client(artifacts: ModuleType, s3: FakeS3) -> Client:
         ("GET", "/ajax-api/2.0/mlflow/logged-models/m-1/artifacts/files", False),
         ("GET", "/api/2.0/mlflow-artifacts/artifacts", None),
         ("GET", "/api/2.0/mlflow-artifacts/artifacts/", None),
-        ("HEAD", URL, None),
+        ("HEAD", URL, False),
+        ("HEAD", "/get-artifact", False),
+        ("HEAD", "/api/2.0/mlflow/artifacts/list", None),
         ("DELETE", URL, None),
         ("POST", "/api/2.0/mlflow-artifacts/mpu/create/0", None),
         ("PUT", "/get-artifact", None),
@@ -220,6 +222,13 @@ def test_a_range_is_answered(client: Client, s3: FakeS3) -> None:
     client.ask("GET", range="bytes=100-399")
     assert (client.status, client.body) == (206, content(1000)[100:400])
     assert (client.headers[b"content-range"], client.headers[b"content-length"]) == (b"bytes 100-399/1000", b"300")
+
+
+def test_a_request_for_the_headers_reads_no_more_than_the_first_chunk(client: Client, s3: FakeS3) -> None:
+    s3.objects["key"] = content(1000)
+    client.ask("HEAD", range="bytes=10-19")
+    assert (client.status, client.headers[b"content-length"], client.body, client.is_complete) == (200, b"1000", b"", True)
+    assert sum(s3.reads) <= 64 and [body.closed for body in s3.bodies] == [True]
 
 
 def test_a_range_behind_the_end_has_no_body(client: Client, artifacts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

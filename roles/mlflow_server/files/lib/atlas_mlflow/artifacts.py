@@ -65,6 +65,8 @@ class Exchange:
 
     #: Whether the client sends an artifact. Otherwise it asks for one.
     is_upload: bool
+    #: Whether the client asks for the headers alone.
+    is_head: bool = False
     #: The headers ``Range`` (None unless S3 can answer it) and ``If-Range``.
     byte_range: str | None = None
     if_range: str | None = None
@@ -88,10 +90,13 @@ def exchange_of(scope: Message) -> Exchange | None:
     path, method = scope["path"], scope["method"]
     if method == "PUT" and _CONTENT.search(path):
         return Exchange(is_upload=True)
-    if method == "GET" and (_CONTENT.search(path) or _SENT_FILE.search(path)):
+    # Flask answers HEAD by the handlers for GET, which would store the whole artifact in a temporary file.
+    if method in ("GET", "HEAD") and (_CONTENT.search(path) or _SENT_FILE.search(path)):
+        if method == "HEAD":
+            return Exchange(is_upload=False, is_head=True)
         headers = dict(scope["headers"])
         byte_range = transfers.single_range(headers.get(b"range", b"").decode("latin-1"))
-        return Exchange(False, byte_range, headers.get(b"if-range", b"").decode("latin-1"))
+        return Exchange(False, False, byte_range, headers.get(b"if-range", b"").decode("latin-1"))
     return None
 
 
@@ -239,7 +244,7 @@ class Bodies:
         if exchange.content_range:
             headers.append((b"content-range", exchange.content_range.encode("latin-1")))
         await send({**start, "headers": headers})
-        if not length or download is None:
+        if not length or download is None or exchange.is_head:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         gone = asyncio.ensure_future(_gone(receive))
