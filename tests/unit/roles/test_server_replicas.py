@@ -94,6 +94,27 @@ def test_a_connection_is_made_to_a_replica_that_follows(replicas: ModuleType, a:
     assert replicas._NEXT in record.info
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (SETTINGS, [("a", "1"), ("b", "2"), ("c", "3")]),
+        # SQLAlchemy gives the port of a URI with one host as a number.
+        ({"host": "a", "port": 5432}, [("a", "5432")]),
+        ({"host": "a"}, [("a", "")]),
+        ({"host": "a,b", "port": "1"}, [("a", "1"), ("b", "1")]),
+        ({"host": "a,b"}, [("a", ""), ("b", "")]),
+        ({}, [("", "")]),
+    ],
+)
+def test_a_uri_may_name_one_host_or_one_port(replicas: ModuleType, settings: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+    assert replicas.members(settings) == expected
+
+
+def test_a_uri_of_one_replica_is_used(replicas: ModuleType) -> None:
+    connection = replicas.connect(Dialect({"a": FOLLOWS}), SimpleNamespace(info={}), [], SETTINGS | {"host": "a", "port": 1})
+    assert connection.member == "a"
+
+
 def test_without_any_member_the_error_of_the_driver_is_raised(replicas: ModuleType) -> None:
     dialect = Dialect({})
     with pytest.raises(OperationalError, match="a: timeout expired\nb: timeout expired\nc: timeout expired"):

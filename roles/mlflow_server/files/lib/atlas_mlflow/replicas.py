@@ -47,6 +47,12 @@ def kind_of(connection: Any) -> int | None:
     return FOLLOWS if receives and late < LATE else APART
 
 
+def members(settings: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the hosts of a URI with their ports. As for libpq, one port is that of all hosts, and a URI may leave both to their defaults."""
+    hosts, ports = (str(settings.get(name) or "").split(",") for name in ("host", "port"))
+    return list(zip(hosts, ports if len(ports) > 1 else ports * len(hosts), strict=True))
+
+
 def connect(dialect: Any, record: Any, arguments: list[Any], settings: dict[str, Any]) -> Any:
     """Connect to the first replica that follows, else to the primary, else to any member.
 
@@ -56,7 +62,7 @@ def connect(dialect: Any, record: Any, arguments: list[Any], settings: dict[str,
     """
     found: dict[int, Any] = {}
     failed = []
-    for host, port in zip(settings["host"].split(","), settings["port"].split(","), strict=True):
+    for host, port in members(settings):
         try:
             connection = dialect.connect(*arguments, **{**settings, "host": host, "port": port, "target_session_attrs": "any"})
         except dialect.dbapi.OperationalError as error:
@@ -64,7 +70,7 @@ def connect(dialect: Any, record: Any, arguments: list[Any], settings: dict[str,
             continue
         kind = kind_of(connection)
         if kind is None:
-            failed.append(f"{host} does not answer")
+            failed.append(f"{host or 'the server'} does not answer")
         if kind is None or kind in found:
             connection.close()
             continue
