@@ -8,19 +8,21 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible.template import Templar
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.bundles import FORM
+from in_process import LOADER, role_variables, trusted
 from plays import tasks_of
 from test_preflight import preflight
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLES = sorted(path.parent.parent.name for path in ROOT.glob("roles/*/tasks/bundle.yml"))
 #: What the tasks of the role common install for containers.
-DOCKER = {"python3-requests", "docker.io", "iptables"}
+DOCKER = {"python3-requests", "docker.io", "docker-cli", "iptables"}
 PODMAN = {"podman", "catatonit", "netavark", "aardvark-dns", "nftables", "iptables"}
 #: Packages for Enterprise Linux, for which there are no bundles.
 EL = {"firewalld"}
 #: Words in the expressions that are no packages.
-OTHERS = {"docker-ce", "pgdg"}
+OTHERS = {"docker-ce", "pgdg", "trixie"}
 NAME = re.compile(r"[a-z0-9][a-z0-9.+-]{2,}")
 
 
@@ -80,3 +82,17 @@ def test_every_installation_takes_a_bundle() -> None:
     for module in ("atlas.mlflow.packages", "atlas.mlflow.uv_environment"):
         calls = [task[module] for task in tasks if module in task and task[module].get("state") != "absent"]
         assert calls and all(call["bundle"] == "{{ atlas_mlflow_bundle | default('') }}" for call in calls), module
+
+
+@pytest.mark.parametrize(("release", "programs"), [("trixie", {"docker.io", "docker-cli"}), ("bookworm", {"docker.io"}), ("noble", {"docker.io"})])
+def test_a_host_with_docker_gets_its_command(release: str, programs: set[str]) -> None:
+    """In Debian 13, docker.io only recommends the package with the command, and no recommended packages are installed."""
+    facts = {"ansible_facts": {"distribution_release": release, "packages": {}, "os_family": "Debian", "architecture": "x86_64"}}
+    (task,) = [task for task in tasks_of(yaml.safe_load((ROOT / "roles/common/tasks/docker.yml").read_text())) if "common_packages" in task.get("vars", {})]
+    installed = Templar(loader=LOADER, variables=facts).template(trusted(task["vars"]["common_packages"]))
+    assert {name for name in installed if name.startswith("docker")} == programs
+    plan = {"minio_drives": ["/var/lib/minio"], "server_is_alone": True}
+    for role in ("mlflow_server", "postgres", "minio"):
+        variables = {**role_variables(role, {f"{role}_deployment": "container"}), **facts, "_atlas_mlflow_plan": plan}
+        needed = Templar(loader=LOADER, variables=variables).template(trusted(needs_of(role)))
+        assert {name for name in needed if name.startswith("docker")} == programs, role
