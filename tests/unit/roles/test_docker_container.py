@@ -1,0 +1,47 @@
+"""The containers of Docker have what the settings say, and are recreated if that changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.template import Templar
+from in_process import LOADER, role_variables, trusted
+from plays import tasks_of
+
+ROOT = Path(__file__).resolve().parents[3]
+MODULE = "community.docker.docker_container"
+ROLES = ("mlflow_server", "postgres", "minio")
+#: What tasks find before the container is started.
+FOUND = {
+    "_atlas_mlflow_plan": {"server_is_alone": True, "minio_drives": ["/var/lib/minio"]},
+    "__mlflow_server_files": {"newest": 17},
+    "__postgres_settings": {"newest": 17},
+    "__minio_files": {"newest": 17},
+    "__minio_user": {"uid": 995, "group": 995},
+    "omit": "(omitted)",
+}
+
+
+def container(role: str, *names: str, **given: Any) -> list[Any]:
+    """Return arguments of the task that starts the container of a role."""
+    (task,) = [task[MODULE] for task in tasks_of(yaml.safe_load((ROOT / f"roles/{role}/tasks/service_container.yml").read_text())) if MODULE in task]
+    variables = {**role_variables(role, {f"{role}_deployment": "container", **given}), **FOUND}
+    return [Templar(loader=LOADER, variables=variables).template(trusted(task[name])) for name in names]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_another_limit_recreates_the_container(role: str) -> None:
+    """Docker changes the memory of a container only together with its swap, and the module does not see that a limit was removed."""
+
+    def of(memory: str, cpus: str) -> list[Any]:
+        return container(role, "memory", "cpus", "labels", **{f"{role}_container_memory": memory, f"{role}_container_cpus": cpus})
+
+    assert of("", "") == ["(omitted)", "(omitted)", {"atlas.mlflow.files": "17"}]
+    (*limits, label) = of("2g", "1.5")
+    assert limits == ["2g", "1.5"] and label["atlas.mlflow.files"].startswith("17 ")
+    labels = [str(of(memory, cpus)[2]) for memory in ("", "2g", "5g") for cpus in ("", "1.5", "2")]
+    assert len(set(labels)) == len(labels)
+    assert of("2g", "1.5")[2] == label
