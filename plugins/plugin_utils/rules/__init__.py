@@ -224,6 +224,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         images.limits_can_be_read,
         images.minio_image_is_pinned,
         images.minio_image_is_for_a_container,
+        images.minio_user_is_numbers,
         minio.download_is_pinned,
         minio.file_is_named,
         minio.file_is_the_one_asked_for,

@@ -142,6 +142,14 @@ def minio_image_is_pinned(given: RoleSettings) -> str:
     return f"minio_image is {image}, which may be another release tomorrow. Name a tag other than latest, or the digest."
 
 
+def minio_user_is_numbers(given: RoleSettings) -> str:
+    """The user of an image of MinIO is given as numbers."""
+    user = given.text("minio_container_user")
+    if re.match("^[0-9]+:[0-9]+$", user):
+        return ""
+    return f"minio_container_user is {user}. Give the image's user and group as numbers, such as 0:0."
+
+
 def minio_image_is_for_a_container(given: RoleSettings) -> str:
     """An image is only used for a container."""
     image = given.text("minio_image")

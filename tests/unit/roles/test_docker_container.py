@@ -45,3 +45,24 @@ def test_another_limit_recreates_the_container(role: str) -> None:
     labels = [str(of(memory, cpus)[2]) for memory in ("", "2g", "5g") for cpus in ("", "1.5", "2")]
     assert len(set(labels)) == len(labels)
     assert of("2g", "1.5")[2] == label
+
+
+@pytest.mark.parametrize(
+    ("given", "user", "owner"),
+    [
+        ({}, "995:995", {"owner": "minio", "group": "minio"}),
+        ({"minio_image": "minio/minio:1"}, "0:0", {"owner": "0", "group": "0"}),
+        ({"minio_image": "team/minio:1", "minio_container_user": "1001:0"}, "1001:0", {"owner": "1001", "group": "0"}),
+    ],
+)
+@pytest.mark.parametrize("deployment", ["container", "podman"])
+def test_minio_can_read_its_settings(deployment: str, given: dict[str, str], user: str, owner: dict[str, str], tmp_path: Path) -> None:
+    """The container has no capability, so its root cannot read a file that only another user may read."""
+    for name in ("cert", "key"):
+        (tmp_path / name).write_text(name)
+    tls = {"minio_tls_certificate": str(tmp_path / "cert"), "minio_tls_key": str(tmp_path / "key")}
+    variables = {**role_variables("minio", {"minio_deployment": deployment, **given, **tls}), **FOUND}
+    files = Templar(loader=LOADER, variables=variables).template(trusted("{{ _minio_container_files + _minio_tls_files }}"))
+    private = {file["path"]: {name: file[name] for name in ("owner", "group")} for file in files if file["mode"] == "0400"}
+    assert private == dict.fromkeys(["/etc/atlas-mlflow/minio.env", "/etc/atlas-mlflow/tls/minio/private.key"], owner)
+    assert container("minio", "user", **given) == [user]

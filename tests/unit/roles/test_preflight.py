@@ -535,6 +535,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("postgres", {"postgres_port": TAKEN}, ["postgres_port is", "held by", "pg_dump"]),
     ("minio", {"minio_image": "minio:RELEASE.2025"}, ["minio_deployment is systemd", "Set minio_deployment to container"]),
     ("minio", {"minio_deployment": "container", "minio_image": "minio:latest"}, ["another release tomorrow"]),
+    ("minio", {"minio_deployment": "container", "minio_image": "minio:1", "minio_container_user": "minio"}, ["as numbers, such as 0:0"]),
     ("minio", {"minio_port": TAKEN}, ["minio_port is", "held by", "mc mirror"]),
     (
         "postgres",

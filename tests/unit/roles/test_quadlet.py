@@ -85,7 +85,7 @@ def test_the_images_of_the_stores_have_their_registry() -> None:
     assert "\nUser=999:999\n" in unit_of("postgres")
     assert "\nImage=localhost/atlas-mlflow/silo:file-abcdef012345\n" in unit_of("minio") and "\nUser=995:995\n" in unit_of("minio")
     custom = unit_of("minio", minio_image="minio/minio:1")
-    assert "\nImage=docker.io/minio/minio:1\n" in custom and "\nUser=" not in custom
+    assert "\nImage=docker.io/minio/minio:1\n" in custom and "\nUser=0:0\n" in custom
 
 
 def test_a_backup_runs_on_the_image_with_pgbackrest() -> None:
