@@ -171,10 +171,12 @@ def read(path: str) -> str | None:
 
 
 def is_known(find: Callable[[str], object], name: str) -> bool:
-    """Return whether the host has a user or a group.
+    """Return whether the host has a user or a group. A number needs none: it may be a user of a container.
 
     :param find: Finds it by its name, or raises KeyError.
     """
+    if name.isdigit():
+        return True
     try:
         find(name)
     except KeyError:

@@ -79,6 +79,15 @@ def test_a_check_run_says_that_a_present_folder_gets_an_owner_who_does_not_exist
     assert run_module("files", files=[entry])["failed"] is True
 
 
+def test_a_check_run_knows_that_a_file_has_the_number_of_its_owner(tmp_path: Path) -> None:
+    """A user of a container is a number, which no user of the host has."""
+    file = tmp_path / "password"
+    entry = {"path": str(file), "content": "one\n", "mode": "0400", "owner": str(os.getuid()), "group": str(os.getgid())}
+    run_module("files", files=[entry])
+    assert run_module("files", check=True, files=[entry])["changed"] is False
+    assert run_module("files", check=True, files=[{**entry, "owner": "54321"}])["changed_paths"] == [str(file)]
+
+
 def test_files_are_made_and_a_second_run_changes_nothing(tmp_path: Path) -> None:
     assert run_files(tmp_path)["changed"] is True
     assert (tmp_path / "made" / "plain").read_text() == "one\n"
