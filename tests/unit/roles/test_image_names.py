@@ -1,0 +1,44 @@
+"""An image that Docker loads from an archive is the one that the settings name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.template import Templar
+from in_process import LOADER, role_variables, trusted
+from plays import tasks_of
+
+ROOT = Path(__file__).resolve().parents[3]
+MODULE = "community.docker.docker_image"
+
+
+def name_to_load(file: str, image: str, archive: str) -> str:
+    """Return the name that the module of Docker gets, which must be the one that Docker prints after the load."""
+    (task,) = [task[MODULE] for task in tasks_of(yaml.safe_load((ROOT / f"roles/common/tasks/{file}.yml").read_text())) if MODULE in task]
+    variables = role_variables("common", {"common_image": image, "common_image_archive": archive})
+    return str(Templar(loader=LOADER, variables=variables).template(trusted(task["name"])))
+
+
+@pytest.mark.parametrize("file", ["image", "bundled_image"])
+@pytest.mark.parametrize(
+    ("image", "printed"),
+    [
+        # The default images of PostgreSQL and of Python.
+        ("docker.io/library/postgres:17", "postgres:17"),
+        ("docker.io/library/python:3.13-slim-trixie", "python:3.13-slim-trixie"),
+        ("docker.io/minio/minio:1", "minio/minio:1"),
+        ("postgres:17", "postgres:17"),
+        ("ghcr.io/mlflow/mlflow:v3.17.2-full", "ghcr.io/mlflow/mlflow:v3.17.2-full"),
+        ("registry.example.com:5000/docker.io/library/postgres:17", "registry.example.com:5000/docker.io/library/postgres:17"),
+        ("dockerio/library:1", "dockerio/library:1"),
+    ],
+)
+def test_docker_loads_an_image_by_the_name_that_it_prints(file: str, image: str, printed: str) -> None:
+    """Docker prints names without its own registry, and the module refuses an archive that has other names."""
+    assert name_to_load(file, image, "/srv/image.tar") == printed
+
+
+def test_docker_pulls_an_image_by_its_full_name() -> None:
+    assert name_to_load("image", "docker.io/library/postgres:17", "") == "docker.io/library/postgres:17"
