@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,10 @@ def test_docker_loads_an_image_by_the_name_that_it_prints(file: str, image: str,
 
 def test_docker_pulls_an_image_by_its_full_name() -> None:
     assert name_to_load("image", "docker.io/library/postgres:17", "") == "docker.io/library/postgres:17"
+
+
+@pytest.mark.parametrize("recipe", sorted(ROOT.glob("roles/*/files/**/Dockerfile*")), ids=lambda path: f"{path.parts[-3]}-{path.name}")
+def test_the_history_of_an_image_has_no_url_of_a_package_index(recipe: Path) -> None:
+    """The history of an image has the arguments of its last stage, and such a URL may have a password."""
+    last = recipe.read_text().rpartition("\nFROM ")[2]
+    assert set(re.findall(r"(?m)^ARG (\w+)", last)) <= {"OWNER"}
