@@ -272,6 +272,11 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    if digests := [name for name in module.params["images"] if "@" in name]:
+        module.fail_json(
+            msg=f"An archive of an image has no digest, so hosts would not find {', '.join(digests)} in the bundle. Name images by a tag, in postgres_image, "
+            "minio_image or mlflow_server_image. The bundle has the checksums of their archives."
+        )
     maker, system = Maker(module), own_os_release()
     archive = os.path.join(maker.folder, maker.name(system))
     if module.check_mode:

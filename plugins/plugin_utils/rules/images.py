@@ -87,6 +87,34 @@ def mlflow_image_is_pinned(given: RoleSettings) -> str:
     )
 
 
+def _images(given: RoleSettings) -> dict[str, str]:
+    """Return the images that the host takes as the user names them, by their variables."""
+    names = (f"{given.role}_image",)
+    if given.role == "mlflow_server":
+        names = {"custom": names, "build": ("mlflow_server_image_base",)}.get(given.text("mlflow_server_image_source"), ())
+    return {name: given.text(name) for name in names} if given.in_container else {}
+
+
+def images_have_one_name(given: RoleSettings) -> str:
+    """An image in Docker has a tag or a digest: Ansible's modules do not find one that has both in its name."""
+    found = [f"{name} is {image}" for name, image in _images(given).items() if re.search(r":[^/:@]+@", image)]
+    if not found or given.deployment != "container":
+        return ""
+    more = ", and set postgres_version to its major version" if given.role == "postgres" else ""
+    return f"{found[0]}, with a tag and a digest. Docker keeps a pulled image by its digest alone: leave out the tag before the digest{more}."
+
+
+def images_are_archived_by_a_tag(given: RoleSettings) -> str:
+    """An image from an archive or a bundle has a tag, because archives have no digests."""
+    archive, bundle = given.text(f"{given.role}_image_archive"), str(given.variable("atlas_mlflow_bundle"))
+    # The image that is built on this base is in the bundle.
+    found = [f"{name} is {image}" for name, image in _images(given).items() if "@" in image and (archive or bundle and name != "mlflow_server_image_base")]
+    if not found:
+        return ""
+    seen = "atlas_mlflow_bundle is set" if bundle else f"{given.role}_image_archive is {archive}"
+    return f"{seen}, and {found[0]}: an archive of an image has no digest. Give the image a tag (docker tag) before you save it, and name this tag."
+
+
 def postgres_user_is_numbers(given: RoleSettings) -> str:
     """The user of the image is given as numbers."""
     user = given.text("postgres_container_user")

@@ -297,6 +297,15 @@ def test_an_image_is_saved_by_the_engine_that_has_it(tmp_path: Path, monkeypatch
     assert missing["failed"] is True and "No engine of containers on this host has the image postgres:18" in missing["msg"]
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_an_image_by_its_digest_is_refused_before_anything_is_downloaded(check: bool, tmp_path: Path) -> None:
+    """Docker and Podman save it without a name."""
+    named = f"postgres@sha256:{'0' * 64}"
+    made = run_module("bundle_make", check=check, folder=str(tmp_path), images=["postgres:17", named])
+    assert made["failed"] and f"hosts would not find {named} in the bundle" in made["msg"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_archive_is_read_by_tar(tmp_path: Path) -> None:
     """An operator may unpack it, and name the folder instead."""
     path, folder = write(tmp_path / "bundle.tar"), tmp_path / "unpacked"

@@ -191,6 +191,15 @@ def beside(outer: str, inner: str) -> dict[str, Any]:
 CONTAINERS: dict[str, dict[str, Any]] = {role: {f"{role}_deployment": "container"} for role in ("mlflow_server", "postgres", "minio")}
 CONTAINERS["postgres"] |= {"postgres_superuser_password": "long-enough-password"}
 
+#: The images that a user can name, with what else they need.
+DIGEST = f"sha256:{'0' * 64}"
+IMAGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("mlflow_server", "mlflow_server_image", {"mlflow_server_image_source": "custom"}),
+    ("mlflow_server", "mlflow_server_image_base", {"mlflow_server_image_source": "build"}),
+    ("postgres", "postgres_image", {"postgres_version": "17"}),
+    ("minio", "minio_image", {}),
+)
+
 #: The role of a variable, by the beginning of its name.
 ROLE_OF = {"mlflow": "mlflow_server", **{role: role for role in ("postgres", "etcd", "minio", "haproxy", "metrics", "prometheus")}}
 
@@ -535,6 +544,19 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("postgres", {"postgres_port": TAKEN}, ["postgres_port is", "held by", "pg_dump"]),
     ("minio", {"minio_image": "minio:RELEASE.2025"}, ["minio_deployment is systemd", "Set minio_deployment to container"]),
     ("minio", {"minio_deployment": "container", "minio_image": "minio:latest"}, ["another release tomorrow"]),
+    *(
+        (role, {**CONTAINERS[role], **given, variable: f"{image}:17@{DIGEST}"}, [f"{variable} is {image}:17@", "leave out the tag"])
+        for role, variable, given in IMAGES
+        for image in ("one", "registry.example.com:5000/team/one")
+    ),
+    *(
+        (role, {**CONTAINERS[role], **given, variable: f"one@{DIGEST}", **archived}, [f"{variable} is one@", seen, "has no digest"])
+        for role, variable, given in IMAGES
+        for archived, seen in (
+            ({f"{role}_image_archive": "/srv/one.tar"}, f"{role}_image_archive is /srv/one.tar"),
+            *([({"atlas_mlflow_bundle": "/srv/bundle.tar"}, "atlas_mlflow_bundle is set")] if variable != "mlflow_server_image_base" else []),
+        )
+    ),
     ("minio", {"minio_deployment": "container", "minio_image": "minio:1", "minio_container_user": "minio"}, ["as numbers, such as 0:0"]),
     ("minio", {"minio_port": TAKEN}, ["minio_port is", "held by", "mc mirror"]),
     (
@@ -1333,6 +1355,9 @@ NEWER = [
             for role in CONTAINERS
             for memory, cpus in (("512m", "1.5"), ("2G", "2"), ("2GiB", 2), (536870912, 0.5), ("1.5g", ""), ("", ".5"))
         ),
+        *((role, {**CONTAINERS[role], **given, variable: f"one@{DIGEST}"}) for role, variable, given in IMAGES),
+        *((role, {**CONTAINERS[role], **given, variable: "registry:5000/one:17"}) for role, variable, given in IMAGES),
+        *((role, {**CONTAINERS[role], **given, variable: "one:17", f"{role}_image_archive": "/srv/one.tar"}) for role, variable, given in IMAGES),
         # Nothing reads the limits of a service.
         ("minio", {"minio_container_memory": "two"}),
         ("metrics", {"metrics_schedule": "", "metrics_enabled": False}),
