@@ -123,6 +123,15 @@ def container_owners(given: RoleSettings) -> list[str]:
     return [UNITS[given.role]] if given.deployment == "podman" else [f"container {given.text(f'{given.role}_container_name')}"]
 
 
+def docker_serves_ipv4(given: RoleSettings) -> str:
+    """A port in Docker is published for IPv4: on ``::`` a service takes both families, and Docker publishes a port for IPv6 alone."""
+    name = {"mlflow_server": "mlflow_server_host", "minio": "minio_listen_address"}[given.role]
+    address = given.text(name)
+    if given.deployment != "container" or not re.match(ADDRESS, address) or ip_address(address) != ip_address("::"):
+        return ""
+    return f"{name} is {address}, which Docker publishes for IPv6 alone, and this stack connects by IPv4. Set 0.0.0.0, or an address of the host."
+
+
 def mlflow_listens_on_an_address(given: RoleSettings) -> str:
     """The tracking server listens on an IP address."""
     return address_fault("mlflow_server_host", given.text("mlflow_server_host"))
@@ -161,7 +170,8 @@ def postgres_listens_for_its_clients(given: RoleSettings) -> str:
     """PostgreSQL listens where the tracking servers connect to it, and in a container where the role itself does."""
     name = "postgres_listen_addresses"
     listed = [plain(address) for address in given.items(name)]
-    if any(re.match(ADDRESS, address) and ip_address(address).is_unspecified for address in listed):
+    # PostgreSQL and Docker take :: for IPv6 alone.
+    if "0.0.0.0" in listed:
         return ""
     needed = [plain(address) for address in given.planned(name) or []]
     if not (given.in_container or given.planned("postgres_server_here")):

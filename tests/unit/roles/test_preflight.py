@@ -387,6 +387,8 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         ["mlflow_server_deployment is podman, and minio_deployment is container on the same host", "do not reach each other", "to container or systemd"],
     ),
     ("mlflow_server", {**PODMAN, "mlflow_server_host": "::"}, ["mlflow_server_host is ::", "has no IPv6", "0.0.0.0"]),
+    ("mlflow_server", {**CONTAINERS["mlflow_server"], "mlflow_server_host": "::"}, ["mlflow_server_host is ::", "for IPv6 alone", "Set 0.0.0.0"]),
+    ("minio", {**CONTAINERS["minio"], "minio_listen_address": "0::0"}, ["minio_listen_address is 0::0", "for IPv6 alone"]),
     *(
         case
         for role, address, others in (("postgres", {"postgres_listen_addresses": ["::1"]}, "minio"), ("minio", {"minio_listen_address": "::"}, "postgres"))
@@ -709,6 +711,14 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
             "_atlas_mlflow_plan": {"postgres_listen_addresses": ["localhost", "10.0.0.7"]},
         },
         ["this stack connects to PostgreSQL at 127.0.0.1, 10.0.0.7. Add 127.0.0.1"],
+    ),
+    *(
+        (
+            "postgres",
+            {**given, "postgres_listen_addresses": ["::"], "_atlas_mlflow_plan": {"postgres_listen_addresses": ["localhost"], "postgres_server_here": True}},
+            ["postgres_listen_addresses has ::, and this stack connects to PostgreSQL at 127.0.0.1. Add 127.0.0.1"],
+        )
+        for given in ({}, CONTAINERS["postgres"])
     ),
     (
         "minio",
@@ -1358,6 +1368,11 @@ NEWER = [
         *((role, {**CONTAINERS[role], **given, variable: f"one@{DIGEST}"}) for role, variable, given in IMAGES),
         *((role, {**CONTAINERS[role], **given, variable: "registry:5000/one:17"}) for role, variable, given in IMAGES),
         *((role, {**CONTAINERS[role], **given, variable: "one:17", f"{role}_image_archive": "/srv/one.tar"}) for role, variable, given in IMAGES),
+        ("postgres", {"postgres_listen_addresses": ["::", "127.0.0.1"], "_atlas_mlflow_plan": {"postgres_listen_addresses": ["localhost"]}}),
+        ("postgres", {"postgres_listen_addresses": ["::", "*"], "_atlas_mlflow_plan": {"postgres_listen_addresses": ["localhost", "10.0.0.7"]}}),
+        ("mlflow_server", {"mlflow_server_host": "::"}),
+        ("mlflow_server", {**CONTAINERS["mlflow_server"], "mlflow_server_host": "fd00::7"}),
+        ("minio", {**CONTAINERS["minio"], "minio_listen_address": "fd00::7"}),
         # Nothing reads the limits of a service.
         ("minio", {"minio_container_memory": "two"}),
         ("metrics", {"metrics_schedule": "", "metrics_enabled": False}),
