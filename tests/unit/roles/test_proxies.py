@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from ansible.template import Templar
+from in_process import LOADER, role_variables, trusted
 from plays import tasks_of
 
 ROOT = Path(__file__).resolve().parents[3]
 FILES = sorted([*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("roles/*/handlers/*.yml"), *ROOT.glob("playbooks/**/*.yml")])
+PROXY = "http://proxy.example.com:3128"
+#: The names by which a server reaches itself.
+OWN = "localhost,127.0.0.1,::1,ml.example.com"
 ASKING = [path for path in FILES if "ansible.builtin.uri:" in path.read_text()]
 
 
@@ -39,3 +45,26 @@ def test_the_key_of_a_repository_comes_by_the_proxy_of_downloads() -> None:
     files = [path for path in FILES if "deb822_repository:" in path.read_text()]
     tasks = [task for path in files for task in tasks_of(yaml.safe_load(path.read_text())) if "ansible.builtin.deb822_repository" in task]
     assert tasks and all(task["environment"] == "{{ postgres_download_environment }}" for task in tasks)
+
+
+@pytest.mark.parametrize("deployment", ["systemd", "container", "podman"])
+@pytest.mark.parametrize(
+    ("given", "direct"),
+    [
+        ({}, None),
+        ({"mlflow_server_environment": {"MLFLOW_GATEWAY_URI": "http://x"}}, None),
+        ({"mlflow_server_environment": {"HTTPS_PROXY": PROXY}}, f"{OWN},10.0.0.9"),
+        ({"mlflow_server_environment": {"http_proxy": PROXY}}, f"{OWN},10.0.0.9"),
+        ({"mlflow_server_environment": {"ALL_PROXY": PROXY}}, f"{OWN},10.0.0.9"),
+        # An endpoint elsewhere may be behind the proxy.
+        ({"mlflow_server_environment": {"HTTPS_PROXY": PROXY}, "mlflow_server_s3_endpoint_url": "https://s3.example.com"}, OWN),
+        ({"mlflow_server_environment": {"HTTPS_PROXY": PROXY, "NO_PROXY": ".example.com"}}, ".example.com"),
+        ({"mlflow_server_environment": {"HTTPS_PROXY": PROXY, "no_proxy": ".example.com"}}, None),
+    ],
+)
+def test_the_server_reaches_itself_and_its_store_without_a_proxy(deployment: str, given: dict[str, Any], direct: str | None) -> None:
+    plan = {"server_is_alone": True, "s3_endpoint_url": "http://10.0.0.9:9000", "minio_host": "", "artifacts_destination": "s3://mlflow"}
+    secrets = {"mlflow_server_webhook_key": "", "mlflow_server_kek_passphrase": "", "mlflow_server_url": "https://ml.example.com/ml"}
+    variables = {**role_variables("mlflow_server", {"mlflow_server_deployment": deployment, **secrets, **given}), "_atlas_mlflow_plan": plan}
+    environment = Templar(loader=LOADER, variables=variables).template(trusted("{{ _mlflow_server_environment }}"))
+    assert environment.get("NO_PROXY") == direct
