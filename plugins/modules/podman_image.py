@@ -38,7 +38,7 @@ options:
     description: Folder on the host with a Dockerfile and what it needs. The base image must exist.
     type: path
   build_args:
-    description: Arguments of the build by their names. They are in no list of processes.
+    description: Arguments of the build by their names. They are in no list of processes, and passwords in URLs are not in the output of the module.
     type: dict
     default: {}
   build_network:
@@ -65,6 +65,7 @@ image:
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.images import full_image_name
+from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import uri_secrets
 
 #: The registry in the names of images that an archive of Docker has without one.
 LOCAL = "localhost/"
@@ -122,6 +123,8 @@ def main() -> None:
         mutually_exclusive=[("archive", "build_path")],
     )
     params = module.params
+    # A proxy or a package index may have a login in its URL, which neither the result nor its record of the arguments shows.
+    module.no_log_values.update(secret for value in params["build_args"].values() for secret in uri_secrets(str(value)) if secret)
     # In a check run, a bare host has no Podman.
     podman = module.get_bin_path("podman", required=not module.check_mode)
     if not podman:

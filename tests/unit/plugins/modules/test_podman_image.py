@@ -108,3 +108,15 @@ def test_a_failed_pull_tells_podmans_words(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_a_name_has_a_registry(name: str, full: str) -> None:
     assert full_image_name(name) == full
+
+
+def test_a_password_of_an_index_or_a_proxy_is_in_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = {"BASE": NAME, "PIP_INDEX_URL": "https://ci:canary-one@pypi.example.com/simple", "HTTPS_PROXY": "http://ci:canary-two@proxy:3128"}
+    podman = Podman(NAME)
+    built = bring(monkeypatch, podman, name="localhost/one:1", build_path="/build", build_args=arguments)
+    assert built["changed"] and "canary" not in json.dumps(built)
+    assert built["invocation"]["module_args"]["build_args"]["BASE"] == NAME
+    assert podman.environment == arguments
+    monkeypatch.setattr(Podman, "__call__", lambda *_arguments, **_more: (125, "", "Error: https://ci:canary-one@pypi.example.com/simple is not reached"))
+    failed = bring(monkeypatch, podman, name="localhost/two:1", build_path="/build", build_args=arguments)
+    assert failed["failed"] and "pypi.example.com" in failed["msg"] and "canary" not in json.dumps(failed)
