@@ -110,6 +110,12 @@ ansible_facts:
         command: [etcdctl, --endpoints=https://10.0.0.7:2379]
         healthy: true
         members: [{id: 8e9e05c52164694d, name: db1, url: "https://10.0.0.7:2380"}]
+    firewall:
+      description:
+        - What the rules of nftables of the role firewall open, as C(openings) in the form of C(firewall_allowed), without the ports of SSH. Empty if the host
+          has no such rules.
+      type: dict
+      sample: {openings: [{port: 5432, sources: [10.0.0.7]}]}
     fqdn:
       description: The host's full name.
       type: str
@@ -223,6 +229,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, read_publishers
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, python_of, read_stamp
 from ansible_collections.atlas.mlflow.plugins.module_utils.etcd import read_etcd
+from ansible_collections.atlas.mlflow.plugins.module_utils.firewall_rules import read_firewall
 from ansible_collections.atlas.mlflow.plugins.module_utils.haproxy import drained_servers
 from ansible_collections.atlas.mlflow.plugins.module_utils.interfaces import own_addresses
 from ansible_collections.atlas.mlflow.plugins.module_utils.os_release import ca_file_of, family_of, own_os_release
@@ -474,6 +481,7 @@ def main() -> None:
         "distribution_release": os_release.get("VERSION_CODENAME", ""),
         "drained_servers": drained_servers(),
         "etcd": read_members(module, listeners),
+        "firewall": read_firewall(),
         "fqdn": socket.getfqdn(),
         "getent_passwd": {user.pw_name: [str(field) for field in user[1:]] for user in pwd.getpwall()},
         "installed": read_installed(module.params["folders"]),

@@ -1,0 +1,162 @@
+"""The firewall of a running host opens what is new before other roles use it, as to hosts that join, and closes what is former at the end of a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.atlas.mlflow.plugins.filter.firewall import new_openings
+from ansible_collections.atlas.mlflow.plugins.module_utils.firewall_rules import RULES, read_firewall
+from playbook_forks import ansible_playbook
+
+from inventories import Case, Run
+
+ROOT = Path(__file__).resolve().parents[3]
+FORMER = {"openings": [{"port": 5432, "sources": ["10.0.0.1"]}]}
+NAMES = ("one", "Two.Example.com", "ml_three", "four", "five", "six", "seven", "eight", "nine")
+
+
+def stack(groups: dict[str, list[str]], **given: Any) -> Run:
+    """Return what a run with firewalls knows of a stack. A host has the same address in each stack."""
+    return Run(Case(groups, {name: {"atlas_mlflow_firewall": True, **given} for name in NAMES}), secrets={})
+
+
+def rules_of(run: Run, name: str, **kept: Any) -> str:
+    """Return the rules of a host, with those that are kept besides."""
+    text: str = run.value(name, "firewall", f"lookup('ansible.builtin.template', 'rules.nft.j2', template_vars={kept})")
+    return text
+
+
+def firewall(folder: Path, rules: str) -> dict[str, Any]:
+    """Return what the facts of a host with these rules say of its firewall."""
+    path = folder / RULES
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(rules)
+    return read_firewall(folder)
+
+
+def ports(openings: list[dict[str, Any]]) -> set[int]:
+    """Return the ports of openings."""
+    return {one["port"] for one in openings}
+
+
+SERVER, PROXY, POOL = ["one"], ["one"], ["Two.Example.com", "ml_three", "four", "five"]
+ONE_HOST = {"mlflow_servers": SERVER, "postgres": ["Two.Example.com"], "minio": ["Two.Example.com"]}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "host", "opened"),
+    [
+        # One host of PostgreSQL becomes the first of three: the others copy it, and all agree in etcd.
+        (ONE_HOST, {**ONE_HOST, "postgres": ["Two.Example.com", "ml_three", "four"]}, "Two.Example.com", {2379, 2380, 5432, 8008, 9000}),
+        # Three members become five.
+        ({"mlflow_servers": SERVER, "postgres": POOL[:3]}, {"mlflow_servers": SERVER, "postgres": [*POOL, "six"]}, "ml_three", {2379, 2380, 5432, 8008}),
+        # Another tracking server.
+        (ONE_HOST, {**ONE_HOST, "mlflow_servers": ["one", "six"], "haproxy": ["six"]}, "Two.Example.com", {5432, 9000}),
+        # Other hosts in a pool of MinIO.
+        (
+            {"mlflow_servers": SERVER, "haproxy": PROXY, "minio": POOL},
+            {"mlflow_servers": SERVER, "haproxy": PROXY, "minio": [*POOL, "six", "seven", "eight", "nine"]},
+            "four",
+            {9000},
+        ),
+        # Another proxy of a pool.
+        ({"mlflow_servers": SERVER, "haproxy": PROXY, "minio": POOL}, {"mlflow_servers": SERVER, "haproxy": ["one", "six"], "minio": POOL}, "four", {9000}),
+    ],
+)
+def test_a_running_host_opens_its_ports_to_hosts_that_join(
+    tmp_path: Path, before: dict[str, list[str]], after: dict[str, list[str]], host: str, opened: set[int]
+) -> None:
+    there = firewall(tmp_path, rules_of(stack(before), host))["openings"]
+    assert new_openings(stack(before).plans[host]["firewall_needed"], there) == []
+    assert ports(new_openings(stack(after).plans[host]["firewall_needed"], there)) == opened
+
+
+def test_another_port_is_new(tmp_path: Path) -> None:
+    there = firewall(tmp_path, rules_of(stack(ONE_HOST), "Two.Example.com"))["openings"]
+    assert ports(new_openings(stack(ONE_HOST, postgres_port=6432).plans["Two.Example.com"]["firewall_needed"], there)) == {6432}
+
+
+def test_all_kinds_of_openings_are_read_from_the_rules(tmp_path: Path) -> None:
+    known = stack({"mlflow_servers": SERVER, "haproxy": ["six", "seven"]}, haproxy_virtual_address="10.0.0.99/24")
+    more = [{"port": 70, "sources": ["10.1.0.0/16", "fd00::/64", "10.0.0.9"]}, {"port": 71, "sources": ["any"]}]
+    there = firewall(tmp_path, rules_of(known, "six", firewall_allowed=more))["openings"]
+    wanted = [*known.plans["six"]["firewall_needed"], *more]
+    assert {"protocol": "vrrp", "sources": [known.hosts["seven"]["atlas_mlflow_ip"]]} in wanted
+    assert new_openings(wanted, there) == [] and new_openings(there, wanted) == []
+    # SSH is open in any case.
+    assert 22 not in {one.get("port") for one in there}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "new"),
+    [
+        ({"port": 71, "sources": ["10.0.0.1"]}, False),
+        ({"port": 70, "sources": ["any"]}, True),
+        ({"port": 70, "sources": ["10.0.0.2"]}, True),
+        ({"port": 70, "sources": ["10.0.0.1", "10.0.0.2"]}, True),
+        ({"port": 70, "sources": []}, False),
+        ({"protocol": "vrrp", "sources": ["10.0.0.1"]}, True),
+        ({"protocol": "tcp", "port": 70, "sources": ["10.0.0.1"]}, False),
+    ],
+)
+def test_an_opening_is_new_if_a_source_cannot_connect(wanted: dict[str, Any], new: bool) -> None:
+    present = [{"port": 70, "sources": ["10.0.0.1"]}, {"port": 71, "sources": ["any"]}]
+    assert new_openings([wanted], present) == ([wanted] if new else [])
+
+
+def test_a_host_without_rules_has_no_firewall(tmp_path: Path) -> None:
+    assert read_firewall(tmp_path) == {}
+    assert firewall(tmp_path, "table inet atlas_mlflow {\n}\n") == {"openings": []}
+
+
+def test_what_is_open_stays_open_until_the_end() -> None:
+    rules = rules_of(stack(ONE_HOST, postgres_port=6432), "Two.Example.com", _firewall_kept=FORMER["openings"])
+    assert "ip saddr { 10.0.0.1 } tcp dport 5432 accept" in rules and "tcp dport 6432 accept" in rules
+    assert "dport 5432" not in rules_of(stack(ONE_HOST, postgres_port=6432), "Two.Example.com")
+
+
+@pytest.mark.parametrize(
+    ("present", "needed", "kept"),
+    [
+        (FORMER, [{"port": 6432, "sources": ["10.0.0.1"]}], FORMER["openings"]),
+        (FORMER, FORMER["openings"], None),
+        (FORMER, [], None),
+        ({"openings": []}, FORMER["openings"], []),
+        ({}, FORMER["openings"], None),
+        (None, FORMER["openings"], None),
+    ],
+)
+def test_the_rules_are_written_only_on_a_host_that_has_some_and_lacks_one(
+    tmp_path: Path, present: dict[str, Any] | None, needed: list[dict[str, Any]], kept: list[dict[str, Any]] | None
+) -> None:
+    (tmp_path / "open_new.yml").write_text((ROOT / "roles/firewall/tasks/open_new.yml").read_text())
+    (tmp_path / "apply.yml").write_text("- ansible.builtin.copy: {content: '{{ _firewall_kept | to_json }}', dest: '{{ playbook_dir }}/kept', mode: '0600'}\n")
+    given = {"firewall_needed": needed, "firewall_allowed": []}
+    facts = [] if present is None else [{"ansible.builtin.set_fact": {"firewall": present, "cacheable": True}}]
+    play = [{"hosts": "all", "gather_facts": False, "vars": given, "tasks": [*facts, {"ansible.builtin.import_tasks": "open_new.yml"}]}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
+    local = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": {"one": local}}}))
+    done = ansible_playbook(tmp_path, "-i", tmp_path / "hosts.json", tmp_path / "play.yml", modules_here=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (json.loads((tmp_path / "kept").read_text()) if (tmp_path / "kept").exists() else None) == kept
+
+
+def test_site_opens_what_is_new_before_any_role_uses_it() -> None:
+    plays = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())
+    used = [
+        (play["hosts"], next(iter(task.values()), {}).get("name"), next(iter(task.values())).get("tasks_from"))
+        for play in plays
+        for task in [{name: value for name, value in task.items() if name.endswith("_role")} for task in play.get("tasks", [])]
+        if task
+    ]
+    opens = [number for number, (_hosts, role, tasks) in enumerate(used) if role == "atlas.mlflow.firewall" and tasks == "open_new"]
+    others = [number for number, (_hosts, role, tasks) in enumerate(used) if role != "atlas.mlflow.firewall" and tasks == "apply"]
+    closes = [number for number, (_hosts, role, tasks) in enumerate(used) if role == "atlas.mlflow.firewall" and tasks == "apply"]
+    assert opens and opens[0] < others[0] and others[-1] < closes[-1]
+    assert used[opens[0]][0] == "{{ groups | atlas.mlflow.topology_hosts }}"
