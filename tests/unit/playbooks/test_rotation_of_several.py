@@ -21,6 +21,7 @@ STUBS = {
     "postgres/primary": "- ansible.builtin.set_fact: {postgres_primary: db}\n",
     "postgres/second_login": LOGGED.format(what="second"),
     "postgres/second_login_done": LOGGED.format(what="done"),
+    "minio/settle": LOGGED.format(what="settle {{ minio_root_password | default('new') }}"),
     "minio/second_login": LOGGED.format(what="second {{ minio_root_password | default('new') }}"),
     "minio/second_login_done": LOGGED.format(what="done"),
     "mlflow_server/apply": LOGGED.format(what=SERVER),
@@ -97,21 +98,22 @@ def run(folder: Path, *arguments: str, rotated: list[str] | None = None, under_w
 
 def test_the_servers_take_the_second_logins_before_the_first_ones_change(tmp_path: Path) -> None:
     done = run(tmp_path, rotated=["postgres_password", "minio_secret_key"])
-    assert done["order"] == ["db", "db", "store", "web", "web", "site", "db", "store"]
+    assert done["order"] == ["db", "db", "store", "other", "store", "web", "web", "site", "db", "store"]
     # PostgreSQL keeps its password until the servers have the second login.
-    assert done["db"] == ["apply former-postgres_password", "second", "done"] and done["store"] == ["second new", "done"]
+    assert done["db"] == ["apply former-postgres_password", "second", "done"] and done["store"] == ["settle new", "second new", "done"]
+    assert done["other"] == ["settle new"]
     assert done["web2"] == NEW
 
 
 def test_minio_is_asked_by_the_present_password_of_its_administrator(tmp_path: Path) -> None:
-    assert run(tmp_path)["store"] == ["second former-minio_root_password", "done"]
+    assert run(tmp_path)["store"] == ["settle former-minio_root_password", "second former-minio_root_password", "done"]
 
 
 @pytest.mark.parametrize(
     ("secret", "order", "server"),
     [
         ("postgres_password", ["db", "db", "web", "web", "site", "db"], f"{NEW[0].rpartition(' ')[0]} a-long-key-of-20-cha"),
-        ("minio_secret_key", ["store", "web", "web", "site", "store"], f"{STORES} a-long-key--rotation"),
+        ("minio_secret_key", ["store", "other", "store", "web", "web", "site", "store"], f"{STORES} a-long-key--rotation"),
     ],
 )
 def test_the_login_of_another_store_stays(tmp_path: Path, secret: str, order: list[str], server: str) -> None:
@@ -138,13 +140,14 @@ def test_a_rotation_that_was_interrupted_goes_on_with_its_former_password(tmp_pa
 @pytest.mark.parametrize("under_way", ['["minio_root_password"]', '["minio_root_password", "minio_secret_key"]'])
 def test_minio_is_asked_by_the_former_password_after_an_interrupted_rotation(tmp_path: Path, under_way: str, rotated: list[str] | None) -> None:
     """The control node has the new one, and MinIO gets it at the end."""
-    assert run(tmp_path, rotated=rotated, under_way=under_way)["store"] == ["second older", "done"]
+    done = run(tmp_path, rotated=rotated, under_way=under_way)
+    assert done["store"] == ["settle older", "second older", "done"] and done["other"] == ["settle older"]
 
 
 def test_the_second_logins_stay_if_a_server_failed(tmp_path: Path) -> None:
     """It may still run with them."""
     done = run(tmp_path, "-e", "fails=true", rotated=["postgres_password", "minio_secret_key"])
-    assert done["order"] == ["db", "db", "store", "web", "web", "site"]
+    assert done["order"] == ["db", "db", "store", "other", "store", "web", "web", "site"]
 
 
 def test_a_check_run_creates_no_login(tmp_path: Path) -> None:
