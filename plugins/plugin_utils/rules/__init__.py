@@ -203,6 +203,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         cluster.cluster_member_is_known,
         tls.certificate_has_its_key,
         cluster.etcd_ports_are_free,
+        cluster.etcd_stays_where_it_is_called,
         sockets.ports_are_apart,
     ),
     "minio": (

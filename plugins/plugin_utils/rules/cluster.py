@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults, client_faults
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.members import has_started, majority, named, size_fault, strangers
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.members import has_started, is_of, majority, named, size_fault, strangers
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import length_fault
@@ -239,6 +241,35 @@ def patroni_port_is_free(given: RoleSettings) -> str:
 def etcd_ports_are_free(given: RoleSettings) -> str:
     """Nothing else has the ports of etcd."""
     return _cluster_port_fault(given, ("etcd_client_port", "etcd_peer_port"), "etcd.service")
+
+
+def etcd_stays_where_it_is_called(given: RoleSettings) -> str:
+    """A member of etcd keeps the address and the port that the others call: they would lose it, and after the second one they have no majority."""
+    own = next((member for member in members(given) if member["name"] == given.host), None)
+    entry = next((entry for entry in _present(given) if own and is_of(entry, own)), None)
+    if not own or not entry or given.host in _leaving(given):
+        return ""
+    called, port = urlsplit(entry["url"]), given.number("etcd_peer_port")
+    if called.port != port:
+        return (
+            f"etcd_peer_port is {port}, and the members of the cluster call {given.host} at {entry['url']}. With another port, they would lose each other, and "
+            f"the cluster its majority. Set etcd_peer_port to {called.port}."
+        )
+    if not _is_address(called.hostname) or called.hostname == str(own["ip"]):
+        return ""
+    return (
+        f"The address of {given.host} is {own['ip']}, and the members of the cluster call it at {entry['url']}. With other addresses, they would lose each "
+        f"other, and the cluster its majority. Set atlas_mlflow_address of {given.host} to {called.hostname}. If the host no longer has that address, make "
+        f"this the change of one host at a time, by replace_postgres_member.yml -e postgres_member={given.host}."
+    )
+
+
+def _is_address(host: str | None) -> bool:
+    """Return whether the host of a URL is an address and no name."""
+    try:
+        return bool(ip_address(host or ""))
+    except ValueError:
+        return False
 
 
 def _cluster_port_fault(given: RoleSettings, names: Sequence[str], unit: str) -> str:

@@ -645,6 +645,22 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         ["two has data of etcd (/var/lib/etcd/atlas-mlflow), and case form a cluster that it does not belong to", "/var/lib/postgresql/15/main"],
     ),
     (
+        "etcd",
+        {**member(**OTHERS, stack=JOINED), **present("case", "two", "three"), "etcd_peer_port": 2390},
+        ["etcd_peer_port is 2390", "call two at https://192.0.2.8:2380", "Set etcd_peer_port to 2380"],
+    ),
+    (
+        "etcd",
+        {**member(of=[MEMBERS[0], {**MEMBERS[1], "address": "10.0.0.8", "ip": "10.0.0.8"}, MEMBERS[2]], **OTHERS, stack=JOINED), **present("case", "two")},
+        ["The address of two is 10.0.0.8", "call it at https://192.0.2.8:2380", "Set atlas_mlflow_address of two to 192.0.2.8", "postgres_member=two"],
+    ),
+    # The same with a name, to which the IP address of the host does not belong any more.
+    (
+        "etcd",
+        {**member(of=[MEMBERS[0], {**MEMBERS[1], "address": "two.lan", "ip": "10.0.0.8"}, MEMBERS[2]], **OTHERS, stack=JOINED), **present("case", "two")},
+        ["The address of two is 10.0.0.8"],
+    ),
+    (
         "postgres",
         {**member("case", stack=JOINED), **present("case", "two", "three", "four")},
         ["four belongs to the cluster, and is not in the group postgres", "remove_postgres_member.yml or replace_postgres_member.yml", "=four"],
@@ -1350,6 +1366,19 @@ NEWER = [
         # A new member, and one that was set up again from nothing and is about to be removed from etcd.
         *((role, {**member(**OTHERS), **present("case", "three")}) for role in ("postgres", "etcd")),
         ("etcd", {**member(**OTHERS), **present("case", "two", "three", postgres_member="two", postgres_member_replaced=True)}),
+        # Members that are called where they are, one of them by a name now, and one that gets another address by its replacement.
+        ("etcd", {**member(**OTHERS, stack=JOINED), **present("case", "two", "three")}),
+        (
+            "etcd",
+            {**member(of=[MEMBERS[0], {**MEMBERS[1], "address": "two.lan"}, MEMBERS[2]], **OTHERS, stack=JOINED), **present("case", "two", "three")},
+        ),
+        (
+            "etcd",
+            {
+                **member(of=[MEMBERS[0], {**MEMBERS[1], "address": "10.0.0.8", "ip": "10.0.0.8"}, MEMBERS[2]], **OTHERS, stack=JOINED),
+                **present("case", "two", "three", postgres_member="two", postgres_member_replaced=True),
+            },
+        ),
         # A member that is about to be replaced, and one that was replaced.
         ("postgres", {**member("case", stack=JOINED), **present("case", "two", "four", postgres_member="four", postgres_member_replaced=True)}),
         ("postgres", {**member("case", MEMBERS[:2] + [{**MEMBERS[2], "name": "four"}], stack=JOINED), **present("case", "two")}),
