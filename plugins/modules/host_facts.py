@@ -212,6 +212,10 @@ ansible_facts:
       type: list
       elements: str
       sample: [mlflow-gc.timer]
+    watchdog:
+      description: Whether the host has C(/dev/watchdog), by which Patroni resets a host that cannot stop PostgreSQL in time.
+      type: bool
+      sample: false
 """
 
 import json
@@ -496,6 +500,7 @@ def main() -> None:
         "python3": os.path.realpath(python) if python else "",
         "stack": read_stack(containers=read_containers(module), podman=read_podman_data(lambda volume: volume_folder(module, volume))),
         "timers": sorted(path.name for path in Path("/etc/systemd/system").glob("*.timer")),
+        "watchdog": Path("/dev/watchdog").is_char_device(),
     }
     program, arguments, read = RPM if family == "RedHat" else DPKG
     path = module.get_bin_path(program)

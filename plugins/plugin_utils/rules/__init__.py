@@ -148,6 +148,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         cluster.cluster_has_no_backup_of_one_host,
         cluster.replication_passwords_are_long,
         cluster.patroni_port_is_free,
+        cluster.required_watchdog_is_there,
         pgbouncer.pgbouncer_is_of_packages,
         pgbouncer.pgbouncer_port_is_free,
         pgbouncer.pgbouncer_is_no_other_s,

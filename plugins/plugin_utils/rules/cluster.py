@@ -233,6 +233,16 @@ def replication_passwords_are_long(given: RoleSettings) -> str:
     return length_fault(given, "postgres_replication_password") or length_fault(given, "postgres_rewind_password")
 
 
+def required_watchdog_is_there(given: RoleSettings) -> str:
+    """A member that must have a watchdog has one: without it, Patroni ends a primary, and makes no other one."""
+    if not members(given) or given.text("postgres_watchdog") != "required" or given.facts.get("watchdog", True):
+        return ""
+    return (
+        f"postgres_watchdog is required, and {given.host} has no /dev/watchdog: Patroni would not let it be the primary. Load the driver of one on each "
+        "member, such as softdog (`modprobe softdog`, and its name in a file in /etc/modules-load.d), or set postgres_watchdog to automatic."
+    )
+
+
 def patroni_port_is_free(given: RoleSettings) -> str:
     """Nothing else has the port of Patroni's API."""
     return _cluster_port_fault(given, ("postgres_patroni_port",), "patroni.service")

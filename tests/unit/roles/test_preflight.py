@@ -636,6 +636,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         ["max_connections 30", "PgBouncer may open 40", "smaller postgres_pgbouncer_pool_size"],
     ),
     ("postgres", {**CLUSTER, "postgres_patroni_port": 0}, ["postgres_patroni_port is 0"]),
+    (
+        "postgres",
+        {**CLUSTER, "postgres_watchdog": "required", "ansible_facts": {**FACTS, "watchdog": False}},
+        ["postgres_watchdog is required, and case has no /dev/watchdog", "modprobe softdog", "automatic"],
+    ),
     ("etcd", {**CLUSTER, "ansible_facts": {"listeners": [{**FACTS["listeners"][0], "address": "192.0.2.7", "port": 2380}]}}, ["etcd_peer_port is 2380, and"]),
     ("etcd", member(**OTHERS), ["two has no data of etcd, and case already form a cluster", "does not answer with a majority"]),
     ("etcd", {**member(**OTHERS), **present("case", "two", "three")}, ["case know it as a member that has", "replace_postgres_member.yml", "=two"]),
@@ -1366,6 +1371,10 @@ NEWER = [
         # A new member, and one that was set up again from nothing and is about to be removed from etcd.
         *((role, {**member(**OTHERS), **present("case", "three")}) for role in ("postgres", "etcd")),
         ("etcd", {**member(**OTHERS), **present("case", "two", "three", postgres_member="two", postgres_member_replaced=True)}),
+        # A watchdog that is there, one that need not be, and one host, which has no use for it.
+        ("postgres", {**CLUSTER, "postgres_watchdog": "required", "ansible_facts": {**FACTS, "watchdog": True}}),
+        ("postgres", {**CLUSTER, "postgres_watchdog": "automatic", "ansible_facts": {**FACTS, "watchdog": False}}),
+        ("postgres", {"postgres_watchdog": "required", "ansible_facts": {**FACTS, "watchdog": False}}),
         # Members that are called where they are, one of them by a name now, and one that gets another address by its replacement.
         ("etcd", {**member(**OTHERS, stack=JOINED), **present("case", "two", "three")}),
         (
