@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack
 from ansible_collections.atlas.mlflow.plugins.module_utils.interfaces import read_addresses
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import read_stack
+from plays import tasks_of
 
 from inventories import Case, Run
 
@@ -177,3 +179,11 @@ def test_a_host_tells_whose_keepalived_it_has(tmp_path: Path) -> None:
     assert kept_of_stack(ours, []) == {}
     path.write_text("vrrp_instance other {\n}\n")
     assert read_stack(tmp_path)["haproxy"] == {"keepalived": "other", "virtual_address": "", "secrets": {}}
+
+
+@pytest.mark.parametrize("name", ["service", "virtual_address"])
+def test_proxies_restart_one_after_another(name: str) -> None:
+    """The others serve, and have the address, meanwhile."""
+    tasks = tasks_of(yaml.safe_load((ROOT / f"roles/haproxy/tasks/{name}.yml").read_text()))
+    (starts,) = [task for task in tasks if "restarted" in str(task.get("ansible.builtin.systemd_service", ""))]
+    assert starts["throttle"] == 1
