@@ -143,6 +143,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         cluster.cluster_authority_is_a_file,
         cluster.cluster_settings_are_alike,
         cluster.cluster_keeps_its_members,
+        cluster.cluster_member_keeps_its_name,
         cluster.cluster_overwrites_nothing,
         cluster.cluster_takes_over_its_data,
         cluster.cluster_has_no_backup_of_one_host,

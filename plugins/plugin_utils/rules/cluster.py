@@ -148,6 +148,19 @@ def cluster_keeps_its_members(given: RoleSettings) -> str:
     return ""
 
 
+def cluster_member_keeps_its_name(given: RoleSettings) -> str:
+    """A member keeps its name in the inventory, by which Patroni calls it: a run would not find the primary by another name, and would change no database."""
+    present = _seen(given, given.host)
+    if not members(given) or not present or given.host in present or given.host in _leaving(given):
+        return ""
+    former = [name for name in present if name not in {member["name"] for member in members(given)}]
+    return (
+        f"{given.host} belongs to the cluster of {', '.join(present)}, where Patroni calls it by another name. Restore its name in the inventory"
+        f"{' (' + former[0] + ')' if len(former) == 1 else ''}, and give another address by ansible_host or atlas_mlflow_address. If it is another host with a "
+        f"copy of such a disk, run `systemctl disable --now patroni etcd` there, and move /etc/patroni/config.yml away."
+    )
+
+
 def cluster_member_is_known(given: RoleSettings) -> str:
     """A host has the data of etcd if and only if etcd knows it as a member: otherwise it has lost what it has agreed to, or it was removed."""
     others = [member["name"] for member in members(given) if member["name"] != given.host and _seen(given, member["name"])]

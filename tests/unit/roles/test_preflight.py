@@ -650,6 +650,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         ["two has data of etcd (/var/lib/etcd/atlas-mlflow), and case form a cluster that it does not belong to", "/var/lib/postgresql/15/main"],
     ),
     (
+        "postgres",
+        {**member("new", [MEMBERS[0], {**MEMBERS[1], "name": "new"}, MEMBERS[2]], **OTHERS, stack=JOINED), **present("case", "two", "three")},
+        ["new belongs to the cluster of case, three, two", "Restore its name in the inventory (two)", "atlas_mlflow_address"],
+    ),
+    (
         "etcd",
         {**member(**OTHERS, stack=JOINED), **present("case", "two", "three"), "etcd_peer_port": 2390},
         ["etcd_peer_port is 2390", "call two at https://192.0.2.8:2380", "Set etcd_peer_port to 2380"],
