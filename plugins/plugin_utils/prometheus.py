@@ -59,6 +59,14 @@ ALERTS = (
     Alert("ProxyWithoutServers", "haproxy_backend_active_servers{proxy='mlflow_servers'} == 0", "1m", "critical", "The proxy of HOST has no tracking server."),
     Alert("ProxyDown", "up{job='haproxy'} == 0", "2m", "critical", "The proxy of HOST does not answer."),
     Alert("MinioDown", "up{job='minio'} == 0", "2m", "critical", "MinIO of HOST does not answer."),
+    Alert(
+        "MinioDriveLost",
+        # Each host of a pool counts the drives of all.
+        "max(minio_cluster_drive_offline_total) > 0",
+        "10m",
+        "critical",
+        "MinIO misses drives: {{ $value }}. In the place of a lost one, mount an empty disk, and run site.yml.",
+    ),
     Alert("PostgresDown", "up{job='postgres'} == 0 or pg_up == 0", "2m", "critical", "PostgreSQL of HOST, or its exporter, does not answer."),
     Alert(
         "PostgresNearlyOutOfConnections",

@@ -76,6 +76,15 @@ EXAMPLES = [
         {"instance": "one", "job": "minio"},
     ),
     Example(
+        "MinioDriveLost",
+        "critical",
+        {'minio_cluster_drive_offline_total{instance="one"}': "1x15", 'minio_cluster_drive_offline_total{instance="two"}': "0x15"},
+        {'minio_cluster_drive_offline_total{instance="one"}': "0x15", 'minio_cluster_drive_online_total{instance="one"}': "4x15"},
+        "15m",
+        "MinIO misses drives: 1. In the place of a lost one, mount an empty disk, and run site.yml.",
+        {},
+    ),
+    Example(
         "HostDown",
         "critical",
         {up("node"): "0x5"},

@@ -146,3 +146,10 @@ def test_prometheus_gets_its_settings_and_no_secret_in_them() -> None:
     assert found.value("ml_three", "prometheus", "_prometheus_secrets") == {
         "/etc/atlas-mlflow/prometheus/minio.token": minio_token("canary-of-metrics", "atlas-metrics")
     }
+
+
+def test_a_lost_drive_is_told_although_its_host_answers() -> None:
+    rules = {rule["alert"]: rule for rule in prometheus_rules()["groups"][0]["rules"]}
+    # Once for all hosts of a pool, which count the same drives.
+    assert rules["MinioDriveLost"]["expr"] == "max(minio_cluster_drive_offline_total) > 0"
+    assert "$labels" not in rules["MinioDriveLost"]["annotations"]["summary"]
