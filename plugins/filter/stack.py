@@ -7,8 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import matches, matching
+from ansible_collections.atlas.mlflow.plugins.module_utils.uris import read_uri
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, defaults_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import SECRETS
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import Hosts, aliases, stack_of
@@ -70,7 +72,7 @@ def given(hostvars: Hosts, groups: Mapping[str, list[str]], name: str, host: str
 
 
 def rotations_under_way(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str) -> list[str]:
-    """Return the secrets that an interrupted rotation replaced on the control node, but not on all hosts.
+    """Return the secrets that an interrupted rotation replaced on the control node, or was about to replace, but not on all hosts.
 
     :param hostvars: The variables of all hosts, with the facts of C(atlas.mlflow.host_facts).
     :param groups: The groups of the inventory.
@@ -79,8 +81,28 @@ def rotations_under_way(hostvars: Hosts, groups: Mapping[str, list[str]], folder
     found = []
     for name in VARIABLES:
         value, former = read_file(folder, name), read_file(folder, f"{name}.previous")
-        if value and former and value != former and any(matches(former, mark) for mark in holders(hostvars, groups, name).values()):
+        if former and value != former and any(matches(former, mark) for mark in holders(hostvars, groups, name).values()):
             found.append(name)
+    return found
+
+
+def second_logins(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str) -> list[str]:
+    """Return the present secrets of the control node with which a tracking server logs in by the second login of an interrupted rotation.
+
+    :param hostvars: The variables of all hosts, with the facts of C(atlas.mlflow.host_facts) and the plan.
+    :param groups: The groups of the inventory.
+    :param folder: The folder of the generated secrets on the control node.
+    """
+    found = []
+    for name in OF_A_STORE:
+        value = read_file(folder, name)
+        for host, mark in holders(hostvars, groups, name).items():
+            plan = hostvars[host].get("_atlas_mlflow_plan") or {}
+            owner = unquote(read_uri(str(plan.get("backend_store") or "")).user)
+            second = f"{owner}_rotation" if name == "postgres_password" else f"{str(plan.get('s3_access_key_id') or '')[:11]}-rotation"
+            if (stack_of(hostvars[host], "mlflow_server").get("logins") or {}).get(name) == second and matches(value, mark):
+                found.append(name)
+                break
     return found
 
 
@@ -194,4 +216,9 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {"secret_faults": secret_faults, "rotations_under_way": rotations_under_way, "kept_of_stack": kept_of_stack}
+        return {
+            "kept_of_stack": kept_of_stack,
+            "rotations_under_way": rotations_under_way,
+            "second_logins": second_logins,
+            "secret_faults": secret_faults,
+        }

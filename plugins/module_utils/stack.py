@@ -168,6 +168,8 @@ def read_server(root: Path) -> dict[str, Any]:
     seen = recall(root / SEEN)
     return {
         "secrets": secrets,
+        # Who logs in at the stores with which secret.
+        "logins": {"postgres_password": unquote(read_uri(uri).user), "minio_secret_key": str(environment.get("AWS_ACCESS_KEY_ID") or "")},
         "stores": {name: store for name, store in stores.items() if store.get("kind")},
         "seen": f"{seen['at']}: {words(seen)}" if seen else "",
     }

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 LOGGED = '- ansible.builtin.shell: echo "{{{{ inventory_hostname }}}} {what}" >> {{{{ log }}}}\n  changed_when: true\n'
 SERVER = "{{ _atlas_mlflow_plan.backend_store | default('-') }} {{ _atlas_mlflow_plan.read_replica_store }} {{ _atlas_mlflow_plan.s3_access_key_id }}"
 STUBS = {
-    "postgres/apply": LOGGED.format(what="apply {{ postgres_password }}"),
+    "postgres/apply": LOGGED.format(what="apply {{ postgres_password | default('present') }}"),
     "postgres/primary": "- ansible.builtin.set_fact: {postgres_primary: db}\n",
     "postgres/second_login": LOGGED.format(what="second"),
     "postgres/second_login_done": LOGGED.format(what="done"),
@@ -30,7 +30,11 @@ STUBS = {
 FILTERS = """
 class FilterModule:
     def filters(self):
-        return {"rotations_under_way": lambda hostvars, groups, folder: UNDER_WAY, "backup_hosts": lambda groups: []}
+        return {
+            "rotations_under_way": lambda hostvars, groups, folder: UNDER_WAY,
+            "second_logins": lambda hostvars, groups, folder: SECOND,
+            "backup_hosts": lambda groups: [],
+        }
 """
 SETTINGS = """
 from ansible.plugins.action import ActionBase
@@ -57,7 +61,9 @@ STORES = f"{PLAN['backend_store']} {PLAN['read_replica_store']}"
 NEW = [f"{STORES.replace('%40x@', '%40x_rotation@')} a-long-key--rotation"]
 
 
-def run(folder: Path, *arguments: str, rotated: list[str] | None = None, under_way: str = "[]", servers: int = 2, **of_db: str) -> dict[str, list[str]]:
+def run(
+    folder: Path, *arguments: str, rotated: list[str] | None = None, under_way: str = "[]", second: str = "[]", servers: int = 2, **of_db: str
+) -> dict[str, list[str]]:
     """Run the playbook with stubs of the roles, and return what was done for each host in its order, the servers as one."""
     collection, secrets = folder / "collections/ansible_collections/atlas/mlflow", folder / "secrets"
     for name in ("playbooks/internal", "plugins/filter", "plugins/action", *(f"roles/{stub.partition('/')[0]}/tasks" for stub in STUBS)):
@@ -69,8 +75,8 @@ def run(folder: Path, *arguments: str, rotated: list[str] | None = None, under_w
     for name, text in STUBS.items():
         role, _slash, task = name.partition("/")
         (collection / f"roles/{role}/tasks/{task}.yml").write_text(text)
-    (collection / "plugins/filter/stubs.py").write_text(FILTERS.replace("UNDER_WAY", under_way))
-    for name in ("rotations_under_way", "backup_hosts"):
+    (collection / "plugins/filter/stubs.py").write_text(FILTERS.replace("UNDER_WAY", under_way).replace("SECOND", second))
+    for name in ("rotations_under_way", "second_logins", "backup_hosts"):
         shutil.copy(ROOT / f"plugins/filter/{name}.yml", collection / "plugins/filter")
     (collection / "plugins/action/settings.py").write_text(SETTINGS)
     secrets.mkdir()
@@ -134,6 +140,16 @@ def test_a_password_of_the_inventory_is_not_replaced_by_a_former_file(tmp_path: 
 def test_a_rotation_that_was_interrupted_goes_on_with_its_former_password(tmp_path: Path) -> None:
     done = run(tmp_path, rotated=["postgres_password"], under_way='["postgres_password"]')
     assert done["db"] == ["apply older", "second", "done"]
+
+
+def test_servers_with_second_logins_of_an_interrupted_rotation_keep_them_until_its_end(tmp_path: Path) -> None:
+    """Other secrets of the second logins would lock the servers out until their restart."""
+    names = ["postgres_password", "minio_secret_key"]
+    done = run(tmp_path, rotated=names, second=json.dumps(names))
+    assert done["order"] == ["db", "db", "store", "other", "store", "web", "web", "site", "db", "store"]
+    assert done["db"] == ["apply present", "second", "done"] and done["web2"] == NEW
+    assert {name: (tmp_path / "secrets" / name).read_text() for name in names} == {name: f"former-{name}\n" for name in names}
+    assert not list((tmp_path / "secrets").glob("*.previous"))
 
 
 @pytest.mark.parametrize("rotated", [None, ["minio_secret_key"], ["minio_secret_key", "minio_root_password"]])

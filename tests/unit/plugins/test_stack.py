@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.filter.minio import minio_pools
-from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack, rotations_under_way, secret_faults
+from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack, rotations_under_way, second_logins, secret_faults
 from ansible_collections.atlas.mlflow.plugins.filter.systemd import systemd_argv, systemd_environment
 from ansible_collections.atlas.mlflow.plugins.module_utils import stack
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import store_changes
@@ -46,6 +46,7 @@ ENVIRONMENT = {
     "MLFLOW_BACKEND_STORE_URI": "postgresql+psycopg2://mlflow:p%40ss%2Fw%22o%24rd%3Acanary@10.0.0.7:5432/mlflow?connect_timeout=10",
     "MLFLOW_ARTIFACTS_DESTINATION": "proxied-s3://mlflow/team",
     "MLFLOW_S3_ENDPOINT_URL": "http://10.0.0.8:9000",
+    "AWS_ACCESS_KEY_ID": "mlflow-rotation",
     "AWS_SECRET_ACCESS_KEY": PASSWORD,
     "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": "k" * 42 + "A=",
 }
@@ -72,6 +73,7 @@ def test_a_server_tells_its_stores_and_no_secret(tmp_path: Path, deployment: str
         "artifacts": {"kind": "s3", "host": "10.0.0.8", "port": "9000", "name": "mlflow/team"},
         "users": {"kind": "postgresql", "host": "", "port": "", "name": "mlflow_auth", "login": "basic"},
     }
+    assert found["mlflow_server"]["logins"] == {"postgres_password": "mlflow", "minio_secret_key": "mlflow-rotation"}
     marks = {name: mark for section in found.values() for name, mark in section["secrets"].items()}
     secrets = {"postgres_password": PASSWORD, "minio_secret_key": PASSWORD, "mlflow_webhook_key": "k" * 42, "mlflow_admin_password": "100%canary"}
     secrets |= {"minio_root_password": "root-canary", "postgres_superuser_password": "super-canary", "backup_passphrase": "pass-canary"}
@@ -186,9 +188,34 @@ def test_a_folder_with_other_secrets_is_refused_and_a_rotation_is_not(tmp_path: 
     keep(tmp_path, postgres_password__previous="first-password")
     assert secret_faults(hosts(**STACK), GROUPS, str(tmp_path)) == []
     assert rotations_under_way(hosts(**STACK), GROUPS, str(tmp_path)) == ["postgres_password"]
+    # The rotation was interrupted before it generated the new one.
     (tmp_path / "postgres_password").unlink()
     assert secret_faults(hosts(**STACK), GROUPS, str(tmp_path)) == []
+    assert rotations_under_way(hosts(**STACK), GROUPS, str(tmp_path)) == ["postgres_password"]
+    keep(tmp_path, postgres_password="first-password")
     assert rotations_under_way(hosts(**STACK), GROUPS, str(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("logins", "files", "found"),
+    [
+        ({"postgres_password": "m@l_rotation", "minio_secret_key": "a-long-key--rotation"}, STACK, ["postgres_password", "minio_secret_key"]),
+        ({"postgres_password": "m@l", "minio_secret_key": "a-long-key-of-20-cha"}, STACK, []),
+        ({"postgres_password": "m@l_rotation", "minio_secret_key": "a-long-key-of-20-cha"}, STACK, ["postgres_password"]),
+        # A user of one's own with such a name.
+        ({"postgres_password": "other_rotation", "minio_secret_key": "other-rotation"}, STACK, []),
+        # The control node has other secrets since.
+        ({"postgres_password": "m@l_rotation", "minio_secret_key": "a-long-key--rotation"}, dict.fromkeys(STACK, "a-later-password"), []),
+        # Facts of an older release do not tell.
+        (None, STACK, []),
+    ],
+)
+def test_servers_with_the_second_logins_of_a_rotation_are_known(tmp_path: Path, logins: dict[str, str] | None, files: dict[str, str], found: list[str]) -> None:
+    hostvars = hosts(**STACK)
+    hostvars["server"]["ansible_facts"]["stack"]["mlflow_server"] |= {} if logins is None else {"logins": logins}
+    hostvars["server"]["_atlas_mlflow_plan"] = {"backend_store": "postgresql+psycopg2://m%40l@db/mlflow", "s3_access_key_id": "a-long-key-of-20-cha"}
+    assert second_logins(hostvars, GROUPS, keep(tmp_path, **files)) == found
+    assert second_logins(hostvars, GROUPS, str(tmp_path / "none")) == []
 
 
 def test_a_secret_that_the_inventory_gives_is_its_own_to_change(tmp_path: Path) -> None:
