@@ -14,7 +14,9 @@ NEEDED = (4, 9)
 #: The Podman of supported distributions in which it is too old, by the name in os-release(5) and the release.
 OLDER = {("debian", "12"): "4.3.1", ("ubuntu", "22.04"): "3.4.4"}
 #: The name of a volume. Quadlet takes one that ends with .volume for a unit of its own.
-VOLUME = r"[A-Za-z0-9][A-Za-z0-9_.-]*(?<!\.volume)"
+VOLUMES = {"podman": r"[A-Za-z0-9][A-Za-z0-9_.-]*(?<!\.volume)", "container": r"[A-Za-z0-9][A-Za-z0-9_.-]+"}
+#: Variables of mlflow_server_environment that name folders.
+FOLDERS = ("MLFLOW_REGISTRY_STORE_URI", "TMPDIR", "PROMETHEUS_MULTIPROC_DIR")
 #: Characters of a path that Quadlet or systemd read as something else.
 SPECIAL = re.compile(r"[\s:,\"'\\$%]")
 
@@ -75,11 +77,14 @@ def minio_listens_on_ipv4(given: RoleSettings) -> str:
 
 
 def volume_is_a_name(given: RoleSettings) -> str:
-    """The data of a store are on a volume, and not in a folder of this path: Podman would mount the folder, and nobody would remove or look for it."""
+    """The data of a store are on a volume, and not in a folder: Podman would mount the folder, and nobody would remove or look for it. Docker refuses it."""
     name = f"{given.role}_container_volume"
-    if given.deployment != "podman" or re.fullmatch(VOLUME, given.text(name)):
+    if not given.in_container or re.fullmatch(VOLUMES[given.deployment], given.text(name)):
         return ""
-    return f"{name} is {given.text(name)}. Set a name of letters, digits, and the characters _ . - after the first."
+    return (
+        f"{name} is {given.text(name)}. Set the name of a volume, of letters, digits, and the characters _ . - after the first. To have the data on another "
+        "disk, create a volume there before."
+    )
 
 
 def mlflow_folders_are_plain(given: RoleSettings) -> str:
@@ -89,7 +94,7 @@ def mlflow_folders_are_plain(given: RoleSettings) -> str:
     environment = given.table("mlflow_server_environment")
     names = ("mlflow_server_data_dir", "mlflow_server_backend_store_uri", "mlflow_server_artifacts_destination", "mlflow_server_auth_store_uri")
     places = {name: given.text(name) for name in names}
-    places |= {f"{name} of mlflow_server_environment": str(environment.get(name) or "") for name in ("MLFLOW_REGISTRY_STORE_URI", "TMPDIR")}
+    places |= {f"{name} of mlflow_server_environment": str(environment.get(name) or "") for name in FOLDERS}
     special = [f"{name} has the folder {folder}" for name, place in places.items() for folder in named_folders({name: place}) if SPECIAL.search(folder)]
     if not special:
         return ""

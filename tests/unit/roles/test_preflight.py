@@ -407,7 +407,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
             (
                 role,
                 {f"{role}_deployment": "podman", f"{role}_container_volume": "/srv/data"},
-                [f"{role}_container_volume is /srv/data", "Set a name of letters"],
+                [f"{role}_container_volume is /srv/data", "Set the name of a volume"],
             ),
             (
                 role,
@@ -420,6 +420,16 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
                 [f"{role}_deployment is container", f"the Podman volume atlas-{role}-data", f"{role}_allow_data_change"],
             ),
         )
+    ),
+    *(
+        (role, {**CONTAINERS[role], f"{role}_container_volume": volume}, [f"{role}_container_volume is {volume}", "Set the name of a volume"])
+        for role in ("postgres", "minio")
+        for volume in ("/srv/data", "./data", "a b", "x")
+    ),
+    (
+        "mlflow_server",
+        {**PODMAN, "mlflow_server_environment": {"PROMETHEUS_MULTIPROC_DIR": "/srv/the metrics"}},
+        ["PROMETHEUS_MULTIPROC_DIR of mlflow_server_environment has the folder /srv/the metrics"],
     ),
     ("mlflow_server", {**PODMAN, "mlflow_server_data_dir": "/srv/all runs"}, ["mlflow_server_data_dir has the folder /srv/all runs", "without spaces"]),
     (
@@ -1411,6 +1421,7 @@ NEWER = [
         *((role, {**CONTAINERS[role], **given, variable: f"one@{DIGEST}"}) for role, variable, given in IMAGES),
         *((role, {**CONTAINERS[role], **given, variable: "registry:5000/one:17"}) for role, variable, given in IMAGES),
         *((role, {**CONTAINERS[role], **given, variable: "one:17", f"{role}_image_archive": "/srv/one.tar"}) for role, variable, given in IMAGES),
+        *((role, {**CONTAINERS[role], f"{role}_container_volume": "data.volume"}) for role in ("postgres", "minio")),
         ("postgres", {"postgres_listen_addresses": ["::", "127.0.0.1"], "_atlas_mlflow_plan": {"postgres_listen_addresses": ["localhost"]}}),
         ("postgres", {"postgres_listen_addresses": ["::", "*"], "_atlas_mlflow_plan": {"postgres_listen_addresses": ["localhost", "10.0.0.7"]}}),
         ("mlflow_server", {"mlflow_server_host": "::"}),
