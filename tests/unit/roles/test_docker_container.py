@@ -28,7 +28,7 @@ FOUND = {
 def container(role: str, *names: str, **given: Any) -> list[Any]:
     """Return arguments of the task that starts the container of a role."""
     (task,) = [task[MODULE] for task in tasks_of(yaml.safe_load((ROOT / f"roles/{role}/tasks/service_container.yml").read_text())) if MODULE in task]
-    variables = {**role_variables(role, {f"{role}_deployment": "container", **given}), **FOUND}
+    variables = {**role_variables(role, {f"{role}_deployment": "container", **given}), **FOUND, **given}
     return [Templar(loader=LOADER, variables=variables).template(trusted(task[name])) for name in names]
 
 
@@ -53,6 +53,10 @@ def test_another_limit_recreates_the_container(role: str) -> None:
         ({}, "995:995", {"owner": "minio", "group": "minio"}),
         ({"minio_image": "minio/minio:1"}, "0:0", {"owner": "0", "group": "0"}),
         ({"minio_image": "team/minio:1", "minio_container_user": "1001:0"}, "1001:0", {"owner": "1001", "group": "0"}),
+        # A rollback to the image of the role, and to another one.
+        ({"minio_image": "minio/minio:1", "_minio_server": "atlas-mlflow/silo:1"}, "995:995", {"owner": "minio", "group": "minio"}),
+        ({"minio_image": "minio/minio:1", "_minio_server": "localhost/atlas-mlflow/silo:1"}, "995:995", {"owner": "minio", "group": "minio"}),
+        ({"minio_image": "minio/minio:2", "_minio_server": "minio/minio:1"}, "0:0", {"owner": "0", "group": "0"}),
     ],
 )
 @pytest.mark.parametrize("deployment", ["container", "podman"])
@@ -61,7 +65,7 @@ def test_minio_can_read_its_settings(deployment: str, given: dict[str, str], use
     for name in ("cert", "key"):
         (tmp_path / name).write_text(name)
     tls = {"minio_tls_certificate": str(tmp_path / "cert"), "minio_tls_key": str(tmp_path / "key")}
-    variables = {**role_variables("minio", {"minio_deployment": deployment, **given, **tls}), **FOUND}
+    variables = {**role_variables("minio", {"minio_deployment": deployment, **given, **tls}), **FOUND, **given}
     files = Templar(loader=LOADER, variables=variables).template(trusted("{{ _minio_container_files + _minio_tls_files }}"))
     private = {file["path"]: {name: file[name] for name in ("owner", "group")} for file in files if file["mode"] == "0400"}
     assert private == dict.fromkeys(["/etc/atlas-mlflow/minio.env", "/etc/atlas-mlflow/tls/minio/private.key"], owner)
