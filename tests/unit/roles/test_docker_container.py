@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.template import Templar
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.images import MEMORY
 from in_process import LOADER, role_variables, trusted
 from plays import tasks_of
 
@@ -70,3 +73,14 @@ def test_minio_can_read_its_settings(deployment: str, given: dict[str, str], use
     private = {file["path"]: {name: file[name] for name in ("owner", "group")} for file in files if file["mode"] == "0400"}
     assert private == dict.fromkeys(["/etc/atlas-mlflow/minio.env", "/etc/atlas-mlflow/tls/minio/private.key"], owner)
     assert container("minio", "user", **given) == [user]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    ("memory", "size"),
+    [("2g", 2 << 30), ("2gb", 2 << 30), ("2GB", 2 << 30), ("2GiB", 2 << 30), ("2 gib", 2 << 30), ("1.5Gi", 3 << 29), ("512M", 1 << 29), (1 << 29, 1 << 29)],
+)
+def test_a_limit_that_the_rules_accept_can_be_read_by_the_module(role: str, memory: str | int, size: int) -> None:
+    (given,) = container(role, "memory", **{f"{role}_container_memory": memory})
+    assert human_to_bytes(given) == size
+    assert re.fullmatch(MEMORY, str(memory), re.IGNORECASE)
