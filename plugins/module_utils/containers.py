@@ -16,6 +16,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.processes import CGRO
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import IPAddress
 from ansible_collections.atlas.mlflow.plugins.module_utils.units import Unit
 
+#: The beginning of the labels that the roles give to their containers.
+OWN_LABEL = "atlas.mlflow."
 PROXY = "docker-proxy"  # Docker's process for a published port on the host
 #: The processes that hold a published port on the host: those of Docker and of root's Podman.
 PUBLISHERS = (PROXY, "conmon")
@@ -78,3 +80,9 @@ def read_publishers(listed: str) -> dict[tuple[str, int], str]:
             for port in range(int(first), int(last or first) + 1):
                 publishers[(str(ip_address(address.strip("[]"))), port)] = name
     return publishers
+
+
+def foreign_names(listed: str) -> list[str]:
+    """Return the names of containers without a label of this collection, from lines of C(docker ps) or C(podman ps): a name, then its labels."""
+    lines = (line.partition(" ") for line in listed.splitlines())
+    return sorted(name.split(",")[0] for name, _space, labels in lines if name and OWN_LABEL not in labels)

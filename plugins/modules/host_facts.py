@@ -116,6 +116,10 @@ ansible_facts:
           has no such rules.
       type: dict
       sample: {openings: [{port: 5432, sources: [10.0.0.7]}]}
+    foreign_containers:
+      description: The names of containers of C(docker) and C(podman) that these roles did not make. Empty without permissions of root.
+      type: dict
+      sample: {docker: [registry], podman: []}
     fqdn:
       description: The host's full name.
       type: str
@@ -230,7 +234,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import MARKS, read_podman_data
-from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, read_publishers
+from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, foreign_names, read_publishers
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, python_of, read_stamp
 from ansible_collections.atlas.mlflow.plugins.module_utils.etcd import read_etcd
 from ansible_collections.atlas.mlflow.plugins.module_utils.firewall_rules import read_firewall
@@ -436,6 +440,19 @@ def read_containers(module: AnsibleModule) -> str:
     return described if code == 0 else "[]"
 
 
+def read_foreign_containers(module: AnsibleModule, docker_runs: bool) -> dict[str, list[str]]:
+    """Return the names of containers that these roles did not make, by the program that runs them.
+
+    :param docker_runs: Whether Docker runs. A question would start a Docker that is stopped.
+    """
+    found = {}
+    for engine, is_asked in (("docker", docker_runs), ("podman", True)):
+        program = module.get_bin_path(engine) if is_asked else None
+        code, listed, _error = module.run_command([program, "ps", "--all", "--format", "{{.Names}} {{.Labels}}"]) if program else (1, "", "")
+        found[engine] = foreign_names(listed) if code == 0 else []
+    return found
+
+
 def volume_folder(module: AnsibleModule, volume: str) -> str:
     """Return the folder of a volume of root's Podman, empty if there is no such volume."""
     podman = module.get_bin_path("podman")
@@ -486,6 +503,7 @@ def main() -> None:
         "drained_servers": drained_servers(),
         "etcd": read_members(module, listeners),
         "firewall": read_firewall(),
+        "foreign_containers": read_foreign_containers(module, os.path.exists("/run/docker.pid")),
         "fqdn": socket.getfqdn(),
         "getent_passwd": {user.pw_name: [str(field) for field in user[1:]] for user in pwd.getpwall()},
         "installed": read_installed(module.params["folders"]),

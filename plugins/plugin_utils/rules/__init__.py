@@ -67,6 +67,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         options.mlflow_lists_are_lists,
         podman.podman_is_new_enough,
         podman.containers_have_one_engine,
+        images.container_is_the_role_s,
         podman.mlflow_listens_on_ipv4,
         podman.mlflow_folders_are_plain,
         images.mlflow_has_no_folder_of_releases,
@@ -157,6 +158,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         pgbouncer.pgbouncer_clients_have_addresses,
         podman.podman_is_new_enough,
         podman.containers_have_one_engine,
+        images.container_is_the_role_s,
         podman.postgres_listens_on_ipv4,
         podman.volume_is_a_name,
         data.postgres_keeps_its_data,
@@ -211,6 +213,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "minio": (
         podman.podman_is_new_enough,
         podman.containers_have_one_engine,
+        images.container_is_the_role_s,
         podman.minio_listens_on_ipv4,
         podman.volume_is_a_name,
         data.minio_keeps_its_data,

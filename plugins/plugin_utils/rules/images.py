@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import image_version
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings, defaults_of
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, RoleSettings, defaults_of
 
 #: An image that does not change: with a tag other than latest, or with its digest.
 PINNED = r"[^@]*(:(?!latest$)[^:/@]+|@sha256:[0-9a-f]{64})$"
@@ -28,6 +28,18 @@ def limits_can_be_read(given: RoleSettings) -> str:
     if given.text(cpus) and not re.fullmatch(CPUS, given.text(cpus)):
         return f"{cpus} is {given.text(cpus)}. Set a number of cores, such as 2 or 1.5."
     return ""
+
+
+def container_is_the_role_s(given: RoleSettings) -> str:
+    """No container of others has the name of the role's container, which would take its place and remove it."""
+    variable = f"{given.role}_container_name"
+    others = (given.facts.get("foreign_containers") or {}).get(CONTAINERS.get(given.deployment, "")) or []
+    if given.text(variable) not in others:
+        return ""
+    return (
+        f"{variable} is {given.text(variable)}, and the host has a container of this name that this role did not make: the role would remove it. Set another "
+        f"name, or rename that container ({CONTAINERS[given.deployment]} rename)."
+    )
 
 
 def mlflow_has_no_folder_of_releases(given: RoleSettings) -> str:
@@ -89,7 +101,7 @@ def mlflow_image_is_pinned(given: RoleSettings) -> str:
 
 def _images(given: RoleSettings) -> dict[str, str]:
     """Return the images that the host takes as the user names them, by their variables."""
-    names = (f"{given.role}_image",)
+    names: tuple[str, ...] = (f"{given.role}_image",)
     if given.role == "mlflow_server":
         names = {"custom": names, "build": ("mlflow_server_image_base",)}.get(given.text("mlflow_server_image_source"), ())
     return {name: given.text(name) for name in names} if given.in_container else {}

@@ -492,3 +492,24 @@ def test_certificates_are_read_once_and_no_key(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text, encoding="latin-1")
     assert host_facts.read_certificates(tmp_path) == [first, second]
     assert host_facts.read_certificates(tmp_path / "none") == []
+
+
+def test_only_engines_that_run_are_asked_for_containers_of_others() -> None:
+    asked: list[str] = []
+
+    class Module:
+        """A host with both engines."""
+
+        def get_bin_path(self, name: str) -> str:
+            """Return a path."""
+            return f"/usr/bin/{name}"
+
+        def run_command(self, command: list[str]) -> tuple[int, str, str]:
+            """Answer with one container of others."""
+            asked.append(command[0])
+            return 0, "web \n", ""
+
+    module: Any = Module()
+    assert host_facts.read_foreign_containers(module, docker_runs=True) == {"docker": ["web"], "podman": ["web"]}
+    assert host_facts.read_foreign_containers(module, docker_runs=False) == {"docker": [], "podman": ["web"]}
+    assert asked == ["/usr/bin/docker", "/usr/bin/podman", "/usr/bin/podman"]

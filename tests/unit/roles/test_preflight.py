@@ -422,6 +422,12 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         )
     ),
     *(
+        (role, {**CONTAINERS[role], f"{role}_container_name": "db", "ansible_facts": {"foreign_containers": {"docker": ["db"], "podman": []}}}, [seen])
+        for role in CONTAINERS
+        for seen in (f"{role}_container_name is db", "the role would remove it. Set another name, or rename that container (docker rename)")
+    ),
+    ("minio", {"minio_deployment": "podman", "ansible_facts": {"foreign_containers": {"podman": ["atlas-minio"]}}}, ["(podman rename)"]),
+    *(
         (role, {**CONTAINERS[role], f"{role}_container_volume": volume}, [f"{role}_container_volume is {volume}", "Set the name of a volume"])
         for role in ("postgres", "minio")
         for volume in ("/srv/data", "./data", "a b", "x")
@@ -1421,6 +1427,11 @@ NEWER = [
         *((role, {**CONTAINERS[role], **given, variable: f"one@{DIGEST}"}) for role, variable, given in IMAGES),
         *((role, {**CONTAINERS[role], **given, variable: "registry:5000/one:17"}) for role, variable, given in IMAGES),
         *((role, {**CONTAINERS[role], **given, variable: "one:17", f"{role}_image_archive": "/srv/one.tar"}) for role, variable, given in IMAGES),
+        *(
+            (role, {**given, "ansible_facts": {"foreign_containers": {"docker": ["db"], "podman": [f"atlas-{role}", "atlas-mlflow-server"]}}})
+            for role in CONTAINERS
+            for given in (CONTAINERS[role], {})
+        ),
         *((role, {**CONTAINERS[role], f"{role}_container_volume": "data.volume"}) for role in ("postgres", "minio")),
         ("postgres", {"postgres_listen_addresses": ["::", "127.0.0.1"], "_atlas_mlflow_plan": {"postgres_listen_addresses": ["localhost"]}}),
         ("postgres", {"postgres_listen_addresses": ["::", "*"], "_atlas_mlflow_plan": {"postgres_listen_addresses": ["localhost", "10.0.0.7"]}}),

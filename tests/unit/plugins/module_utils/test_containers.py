@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, Container, parse_container, read_publishers
+from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, Container, foreign_names, parse_container, read_publishers
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
 from ansible_collections.atlas.mlflow.plugins.module_utils.judge_sockets import judge_container
 from ansible_collections.atlas.mlflow.plugins.module_utils.processes import describe
@@ -139,3 +139,12 @@ def test_who_has_a_port_is_named(address: str, port: int, own: list[str], taken:
         {"address": "127.0.0.1", "port": 9000, "pid": 0, "process": "", "group": ""},
     ]
     assert port_conflicts(listeners, address, port, own) == taken
+
+
+def test_containers_of_others_have_no_label_of_the_collection() -> None:
+    docker = (
+        "atlas-postgres atlas.mlflow.files=17,org.opencontainers.image.version=24.04\npostgres com.docker.compose.project=atlas,x=1\nplain \nweb,db/web a=b\n"
+    )
+    assert foreign_names(docker) == ["plain", "postgres", "web"]
+    assert foreign_names("atlas-minio map[PODMAN_SYSTEMD_UNIT:atlas-minio.service atlas.mlflow.image:4711]\nother map[]\n") == ["other"]
+    assert foreign_names("") == []
