@@ -371,7 +371,8 @@ UPGRADE: dict[str, tuple[Rule, ...]] = {
 }
 #: The rules before the files of a role are removed. Only what would remove more than the role's own is refused.
 REMOVAL: dict[str, tuple[Rule, ...]] = dict.fromkeys(
-    ("mlflow_server", "postgres", "minio"), (folders.removed_folders_are_no_system_s, folders.removal_takes_no_other_folder)
+    ("mlflow_server", "postgres", "minio"),
+    (folders.removed_folders_are_no_system_s, folders.removal_takes_no_other_folder, images.container_is_the_role_s),
 )
 #: What a run reports about a role whose settings keep all rules, and what it warns of.
 NEWS: dict[str, tuple[Rule, ...]] = {

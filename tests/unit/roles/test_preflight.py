@@ -1346,6 +1346,14 @@ REMOVALS: list[tuple[str, dict[str, Any], list[str]]] = [
         )
         for role, outer in (("mlflow_server", "mlflow_server_uv_dir"), ("minio", "minio_install_dir"), ("postgres", "postgres_uv_dir"))
     ),
+    *(
+        (
+            role,
+            {**CONTAINERS[role], f"{role}_container_name": "db", "ansible_facts": {"foreign_containers": {"docker": ["db"]}}},
+            [f"{role}_container_name is db", "the role would remove it"],
+        )
+        for role in CONTAINERS
+    ),
 ]
 
 
