@@ -50,3 +50,14 @@ def test_the_history_of_an_image_has_no_url_of_a_package_index(recipe: Path) -> 
     """The history of an image has the arguments of its last stage, and such a URL may have a password."""
     last = recipe.read_text().rpartition("\nFROM ")[2]
     assert set(re.findall(r"(?m)^ARG (\w+)", last)) <= {"OWNER"}
+
+
+@pytest.mark.parametrize(("changed", "again"), [(["/var/lib/atlas-mlflow-images/one.tar.loaded"], True), ([], False)])
+def test_docker_loads_an_archive_again_that_was_not_loaded(changed: list[str], again: bool) -> None:
+    """tests/unit/playbooks/test_image_archive.py runs the same tasks with a stand-in for Podman."""
+    tasks = list(tasks_of(yaml.safe_load((ROOT / "roles/common/tasks/image.yml").read_text())))
+    (task,) = [task for task in tasks if MODULE in task]
+    given = {"common_image": "one:1", "common_image_archive": "/srv/one.tar", "__common_archive_loaded": {"changed_paths": changed}}
+    variables = role_variables("common", given)
+    assert Templar(loader=LOADER, variables=variables).template(trusted(task[MODULE]["force_source"])) is again
+    assert tasks.index(task) < [task["name"] for task in tasks].index("Write which archive was loaded")
