@@ -84,3 +84,22 @@ def test_a_limit_that_the_rules_accept_can_be_read_by_the_module(role: str, memo
     (given,) = container(role, "memory", **{f"{role}_container_memory": memory})
     assert human_to_bytes(given) == size
     assert re.fullmatch(MEMORY, str(memory), re.IGNORECASE)
+
+
+@pytest.mark.parametrize(
+    ("packages", "missing"),
+    [
+        (["docker.io", "python3-requests"], False),
+        (["docker-ce", "python3-requests"], False),
+        # A Docker that was there before.
+        (["docker-ce"], True),
+        (["docker.io"], True),
+        (["python3-requests"], True),
+        ([], True),
+    ],
+)
+def test_a_check_run_asks_docker_only_if_its_modules_can(packages: list[str], missing: bool) -> None:
+    facts = {"ansible_facts": {"packages": dict.fromkeys(packages, [])}}
+    for check in (True, False):
+        variables = {**role_variables("common", facts), "ansible_check_mode": check}
+        assert Templar(loader=LOADER, variables=variables).template(trusted("{{ _common_docker_is_missing }}")) is (check and missing)
