@@ -16,11 +16,21 @@ LOG_FAULTS = (
     ("database-permission-denied", r"permission denied for (schema|table|relation|sequence)|may not make tables in"),
     ("database-password-not-encoded", r"password in a store's URI is not percent-encoded"),
     ("s3-untrusted-certificate", r"SSL validation failed for .*certificate verify failed"),
-    ("database-wrong-password", r"password authentication failed"),
+    (
+        "database-wrong-password",
+        r"(password|Peer|Ident|GSSAPI|PAM|LDAP|RADIUS|certificate|SASL) authentication failed|no password supplied|Access denied for user",
+    ),
+    # A driver says that the connection failed before it says why, and our server says that a store did not answer.
+    ("database-access-refused", r"no pg_hba\.conf entry|FATAL:\s+login rejected|no authentication method is found|permission denied for database"),
+    ("database-missing", r'database "[^"]*" does not exist|Unknown database'),
+    (
+        "database-name-unresolved",
+        r"could not translate host name|failed to resolve host|(backend store|store of users).*(service not known|failure in name resolution)",
+    ),
     ("database-schema-new", r"Can't locate revision|which this release does not know"),
     ("database-schema-old", r"out-of-date database schema|and this release needs"),
     ("s3-bucket-missing", r"there is no such bucket|NoSuchBucket"),
-    ("s3-wrong-key", r"key or its policy does not let|InvalidAccessKeyId|SignatureDoesNotMatch"),
+    ("s3-wrong-key", r"key or its policy does not let|InvalidAccessKeyId|SignatureDoesNotMatch|Unable to locate credentials|Partial credentials found"),
     ("database-down", r"(backend store|store of users).* did not answer|could not connect to server|connection to server at .* failed"),
     ("s3-down", r"artifact store, .* did not answer|Could not connect to the endpoint"),
     ("port-taken", r"[Aa]ddress already in use|port is already allocated|Connection in use: \("),

@@ -26,7 +26,7 @@ KEY = "atlas-mlflow-diagnosis"  # of an upload that is started and aborted, so t
 
 #: Texts in a database driver's error, by the outcome that they mean.
 DATABASE_ERRORS = (
-    ("wrong-password", r"password authentication failed|SASL authentication failed|no password supplied|Access denied for user"),
+    ("wrong-password", r"authentication failed for user|SASL authentication failed|no password supplied|Access denied for user"),
     ("no-slots", r"remaining connection slots are reserved|too many (clients|connections)|Too many connections|no more connections allowed"),
     ("denied", r"permission denied for (schema|table|relation|sequence)|(INSERT|CREATE|SELECT) command denied"),
     ("refused", r"no pg_hba.conf entry|login rejected|no authentication method is found|is not allowed to connect|permission denied for database"),
@@ -45,6 +45,9 @@ DATABASE_ERRORS = (
 S3_CODES = {
     "InvalidAccessKeyId": "wrong-key",
     "SignatureDoesNotMatch": "wrong-key",
+    "ExpiredToken": "wrong-key",
+    "InvalidToken": "wrong-key",
+    "InvalidTokenId": "wrong-key",
     "NoSuchBucket": "missing",
     "AccessDenied": "denied",
     "RequestTimeTooSkewed": "clock",
@@ -162,6 +165,8 @@ def classify_s3(error: BaseException) -> tuple[str, str]:
         return "untrusted", text
     if re.search(r"HTTP request to an HTTPS server|(?i:wrong.version.number)|record layer failure|packet length too long|SSL: HTTP_REQUEST", text):
         return "wrong-scheme", text
+    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+        return "wrong-key", text
     if code in S3_CODES:
         return S3_CODES[code], text
     if response and response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 400 and code in ("400", "BadRequest", ""):

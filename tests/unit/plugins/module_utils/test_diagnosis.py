@@ -283,6 +283,7 @@ def test_where_a_server_sends_its_clients_is_read(argv: list[str], environment: 
         ("FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute", "no-slots"),
         ("FATAL:  sorry, too many clients already", "no-slots"),
         ('FATAL:  too many connections for role "mlflow"', "no-slots"),
+        ('FATAL:  Peer authentication failed for user "mlflow"', "wrong-password"),
         # Of PgBouncer.
         ("FATAL:  SASL authentication failed", "wrong-password"),
         ("FATAL:  login rejected", "refused"),
@@ -311,6 +312,10 @@ def test_what_s3_says_is_understood() -> None:
     assert stores.classify_s3(ClientError("400", 400))[0] == "wrong-scheme"
     assert stores.classify_s3(Exception("SSL validation failed for https://s3 [SSL: WRONG_VERSION_NUMBER]"))[0] == "wrong-scheme"
     assert stores.classify_s3(EndpointConnectionError("Could not connect"))[0] == "down"
+    for name in ("NoCredentialsError", "PartialCredentialsError"):
+        assert stores.classify_s3(type(name, (Exception,), {})("Unable to locate credentials"))[0] == "wrong-key"
+    for code in ("ExpiredToken", "InvalidToken", "InvalidTokenId"):
+        assert stores.classify_s3(ClientError(code, 400))[0] == "wrong-key"
     for said in (
         "self-signed certificate",
         "unable to get local issuer certificate",
@@ -342,6 +347,37 @@ def test_an_artifact_store_is_asked_with_as_much_trust_as_the_server_has(setting
 def test_an_artifact_store_is_found_behind_the_proxy_scheme() -> None:
     assert stores.s3_target({"MLFLOW_ARTIFACTS_DESTINATION": "proxied-s3://b/a/b/"}, "") == ("b", "a/b")
     assert stores.s3_target({}, "/var/lib/mlflow") is None
+
+
+DATABASE = "The database of the backend store, postgresql+psycopg2://mlflow:***@db:5432/mlflow, did not answer:"
+REFUSED = 'connection to server at "10.0.0.5", port 5432 failed:'
+
+
+@pytest.mark.parametrize(
+    ("line", "known"),
+    [
+        (f"{DATABASE} {REFUSED} Connection refused", "database-down"),
+        (f'{DATABASE} {REFUSED} FATAL:  database "mlflow" does not exist', "database-missing"),
+        (f'psycopg2.OperationalError: {REFUSED} FATAL:  database "mlflow" does not exist', "database-missing"),
+        (f'{DATABASE} {REFUSED} FATAL:  no pg_hba.conf entry for host "10.0.0.9", user "mlflow", database "mlflow"', "database-access-refused"),
+        (f'{DATABASE} {REFUSED} FATAL:  password authentication failed for user "mlflow"', "database-wrong-password"),
+        (f'{DATABASE} {REFUSED} FATAL:  Peer authentication failed for user "mlflow"', "database-wrong-password"),
+        (f"{DATABASE} {REFUSED} FATAL:  SASL authentication failed", "database-wrong-password"),
+        (f"{DATABASE} {REFUSED} FATAL:  login rejected", "database-access-refused"),
+        (f"{DATABASE} {REFUSED} FATAL:  sorry, too many clients already", "database-connections-exhausted"),
+        (f"{DATABASE} {REFUSED} FATAL:  the database system is starting up", "database-down"),
+        (f'{DATABASE} could not translate host name "db" to address: Name or service not known', "database-name-unresolved"),
+        (f"{DATABASE} [Errno -3] Temporary failure in name resolution", "database-name-unresolved"),
+        (f"{DATABASE} connection timeout expired", "database-down"),
+        ("The artifact store, bucket mlflow at Amazon S3, did not answer: Unable to locate credentials", "s3-wrong-key"),
+        ('The artifact store, bucket mlflow at http://s3:9000, did not answer: Could not connect to the endpoint URL: "http://s3:9000/mlflow"', "s3-down"),
+        ('relation "runs" does not exist', None),
+        ("Token authentication failed for user ada", None),
+    ],
+)
+def test_the_last_line_of_a_log_is_the_fault_that_it_tells_of(line: str, known: str | None) -> None:
+    found = logs.log_fault(f"Starting\n{line}\n")
+    assert (found and found["fault"]) == known
 
 
 def test_no_secret_of_a_log_is_shown() -> None:
