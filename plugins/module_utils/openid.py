@@ -101,7 +101,10 @@ def check_login(base: Base, tls: ssl.SSLContext | None, described: dict[str, Any
     sent = {name: values[0] for name, values in parse_qs(urlsplit(target).query).items()}
     there = target.split("?", 1)[0]
     seen = f"{answer.seen} {there} as {sent.get('client_id', 'nobody')}, and back to {sent.get('redirect_uri', 'nowhere')}" if there else answer.seen
-    if (there, sent.get("client_id"), sent.get("redirect_uri")) != (described["authorization_endpoint"], client.client_id, client.redirect_uri):
+    # The endpoint may have a query of its own, to which the server adds what it asks for.
+    endpoint, _sign, own = str(described["authorization_endpoint"]).partition("?")
+    kept = all(sent.get(name) == values[0] for name, values in parse_qs(own).items())
+    if not kept or (there, sent.get("client_id"), sent.get("redirect_uri")) != (endpoint, client.client_id, client.redirect_uri):
         found = name_fault([host]) if answer.status == 403 else fault("provider-unknown-to-server")
         return [Finding("login", expected, seen, found)]
     taken = attempt("GET", target, timeout)

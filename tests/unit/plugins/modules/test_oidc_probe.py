@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(403, "Invalid Host header")
         elif url.path == "/mlflow/login":
             query = urlencode({"client_id": fake.client_id, "redirect_uri": REDIRECT, "state": "x"})
-            self.reply(fake.login_answer, location=f"{fake.url}{fake.sent_to}?{query}" if fake.login_answer == 302 else "")
+            self.reply(fake.login_answer, location=f"{fake.url}{fake.sent_to}{'&' if '?' in fake.sent_to else '?'}{query}" if fake.login_answer == 302 else "")
         elif url.path == "/authorize":
             known = parse_qs(url.query)["redirect_uri"][0] in fake.registered
             if fake.refuses_by_redirect:
@@ -195,6 +195,17 @@ def test_a_server_that_sends_people_elsewhere_is_named(fake: Fake) -> None:
     fake.sent_to = "/other"
     check, seen, _fault = only(probe(fake))
     assert check == "login" and f"{fake.url}/other as mlflow" in seen
+
+
+@pytest.mark.parametrize(
+    ("sent_to", "told"), [("/authorize?p=sign-in", ""), ("/authorize?p=other", "login"), ("/authorize", "login"), ("/other?p=sign-in", "login")]
+)
+def test_an_endpoint_may_have_a_query_of_its_own(fake: Fake, sent_to: str, told: str) -> None:
+    """As that of Azure AD B2C, whose query names the policy."""
+    fake.described["authorization_endpoint"] += "?p=sign-in"
+    fake.sent_to = sent_to
+    result = probe(fake)
+    assert [finding["check"] for finding in result["findings"]] == ([told] if told else [])
 
 
 def test_a_server_that_does_not_know_its_provider_is_named(fake: Fake) -> None:
