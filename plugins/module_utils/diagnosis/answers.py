@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.arguments import option
-from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import SEARCH, TrackingServer
+from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import INVALID_HOST, SEARCH, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
 
 
@@ -28,8 +28,13 @@ def ask_names(
         except NoAnswer as failure:
             facts.append({"host": host, "api": 0, "health": 0, "error": failure.seen})
             break
-        facts.append({"host": host, "api": api.status, "health": health.status})
+        facts.append({"host": host, "api": api.status, "health": health.status, **name_refusal(api)})
     return facts
+
+
+def name_refusal(answer: Answer) -> dict[str, bool]:
+    """Return for a refusal whether the server refuses the name. Otherwise, something in front of the server refuses the request, or the user may not do it."""
+    return {"host_refused": INVALID_HOST in answer.text} if answer.status == 403 else {}
 
 
 def answers_below(base: Base, host: str, argv: list[str], timeout: float, tls: ssl.SSLContext | None = None) -> str | None:
@@ -50,7 +55,8 @@ def see_as_client(
         place = replace(base, host=name)
         one: dict[str, Any] = {"name": name, "host": place.host_header(name), "kind": "", "connected": True, "error": "", "api": 0}
         try:
-            one["api"] = TrackingServer(place, one["host"], timeout, credentials, tls).ask("GET", *SEARCH).status
+            api = TrackingServer(place, one["host"], timeout, credentials, tls).ask("GET", *SEARCH)
+            one.update(api=api.status, **name_refusal(api))
         except NoAnswer as failure:
             one.update(kind=failure.kind, connected=failure.connected, error=failure.seen)
         facts["names"].append(one)

@@ -23,7 +23,7 @@ def check_answers(diagnosis: Diagnosis) -> None:
         seen = "no socket yet" + (f"; its log ends with: {said}" if said else "")
         diagnosis.note("process", "a server that has opened its port", seen, fault("server-starting", log=diagnosis.log), follows=bool(diagnosis.faults))
         return
-    refused = [one["host"] for one in names if one["api"] == 403 and one["health"] == 200]
+    refused = [one["host"] for one in names if one["api"] == 403 and one["health"] == 200 and one.get("host_refused", True)]
     seen = ", ".join(f"{one['host']}: API {one['api'] or one.get('error', 'no answer')}, health {one['health'] or 'no answer'}" for one in names)
     if refused:
         diagnosis.note("Host header", "every name is answered", f"403 for {', '.join(refused)}, health 200", name_fault(refused))
@@ -32,12 +32,12 @@ def check_answers(diagnosis: Diagnosis) -> None:
         diagnosis.note("static prefix", diagnosis.wanted.get("static_prefix") or "/", elsewhere or "/", "static-prefix")
     failing = [one for one in names if one["api"] != 200]
     if names and not refused and elsewhere is None:
-        closed = {one["api"] for one in failing} == {401}
+        closed, denied = ({one["api"] for one in failing} == {status} for status in (401, 403))
         diagnosis.note(
             "login" if closed else "API",
             "200 by every name",
             seen,
-            _closed(diagnosis) if closed else "api-fails" if failing else "",
+            _closed(diagnosis) if closed else "request-refused" if denied else "api-fails" if failing else "",
             follows=bool(diagnosis.faults),
         )
 
@@ -88,7 +88,8 @@ def check_client(diagnosis: Diagnosis) -> None:
                 "network", f"{who} gets an answer", one["error"], "firewall-drop" if rejected else "client-cannot-connect", follows=bool(diagnosis.faults)
             )
         else:
-            known = {200: None, 401: _closed(diagnosis), 403: name_fault([one.get("host") or one["name"]])}
+            denied = name_fault([one.get("host") or one["name"]]) if one.get("host_refused", True) else "request-refused"
+            known = {200: None, 401: _closed(diagnosis), 403: denied}
             diagnosis.note("API", f"200 for {who}", str(one["api"]), known.get(one["api"], "api-fails"), follows=bool(diagnosis.faults))
     _artifacts(diagnosis)
 

@@ -196,6 +196,17 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         changed(UNIT, names=[UNIT["names"][0], {"host": "mlflow:5001", "api": 403, "health": 200}]),
         changed(CLIENT, names=[{**CLIENT["names"][0], "api": 403}]),
     ),
+    (
+        "host-header-refused",
+        changed(UNIT, names=[UNIT["names"][0], {"host": "mlflow:5001", "api": 403, "health": 200, "host_refused": True}]),
+        changed(CLIENT, names=[{**CLIENT["names"][0], "api": 403, "host_refused": True}]),
+    ),
+    ("request-refused", UNIT, changed(CLIENT, names=[{**CLIENT["names"][0], "api": 403, "host_refused": False}])),
+    (
+        "request-refused",
+        changed(UNIT, names=[{"host": "localhost:5001", "api": 403, "health": 200, "host_refused": False}]),
+        changed(CLIENT, names=[{**CLIENT["names"][0], "api": 403, "host_refused": False}]),
+    ),
     ("login-refused", changed(UNIT, logs_in=True, names=CLOSED), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 401}])),
     (
         "static-prefix",

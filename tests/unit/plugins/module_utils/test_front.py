@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import front, judge
-from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.answers import ask_names
+from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.answers import ask_names, see_as_client
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base
 from ansible_collections.atlas.mlflow.plugins.modules import mlflow_diagnose
 from fake_tracking import FakeTracking, serving
@@ -50,6 +50,8 @@ class Passing(BaseHTTPRequestHandler):
             return self.send_error(413)
         if way == "gone":
             return self.send_error(502)
+        if way == "denied":
+            return self.send_error(403)
         if way == "path" and not self.path.startswith("/app"):
             return self.send_error(404)
         host = "upstream" if way == "host" else self.headers["Host"]
@@ -108,6 +110,21 @@ def test_what_a_proxy_does_to_requests_is_named(fake: FakeTracking, way: str, fa
     else:
         assert found == fault, checks
         assert any(("nginx" in check.seen or process in check.seen) and "(pid 7)" in check.seen for check in checks)
+
+
+def test_a_refusal_of_the_name_differs_from_another_one(fake: FakeTracking) -> None:
+    """A proxy or a firewall for web applications answers 403 too, with a page of its own."""
+    base = Base("http", "127.0.0.1", fake.port)
+    client = see_as_client(base, ["127.0.0.1"], "", 5)
+    assert "host_refused" not in ask_names(base, ["127.0.0.1"], 5)[0] and "host_refused" not in client["names"][0]
+    fake.allowed = {"other"}
+    assert ask_names(base, ["127.0.0.1"], 5)[0]["host_refused"] and see_as_client(base, ["127.0.0.1"], "", 5)["names"][0]["host_refused"]
+    proxy = Proxy(fake.port, "denied")
+    with serving(proxy):
+        base = Base("http", "127.0.0.1", proxy.port)
+        (seen,) = ask_names(base, ["127.0.0.1"], 5)
+        assert (seen["api"], seen["host_refused"]) == (403, False)
+        assert see_as_client(base, ["127.0.0.1"], "", 5)["names"][0]["host_refused"] is False
 
 
 def test_another_tracking_server_on_the_port_is_no_proxy(fake: FakeTracking, monkeypatch: pytest.MonkeyPatch) -> None:
