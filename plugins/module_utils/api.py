@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import Fault, fault
+from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, uri_secrets
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import TrackingServer
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, tls_context
@@ -164,7 +165,7 @@ def server_of(module: AnsibleModule) -> TrackingServer:
     """Return the tracking server that a module's options name. End the module if they are not usable."""
     params = module.params
     try:
-        base = replace(Base.parse(params["url"]), tls_name=params["tls_name"] or "")
+        base = replace(Base.parse(params["url"]), tls_name=canonical_name(params["tls_name"] or ""))
         tls = tls_context(params["ca_path"], params["validate_certs"]) if base.scheme == "https" else None
     except (ValueError, OSError) as error:
         # A parser's message quotes the part that it could not read: for a URL with a login, this is a part of the password.

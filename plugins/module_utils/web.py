@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import bracketed, canonical_host, canonical_name
 
@@ -39,7 +39,9 @@ class Base:
         parts: SplitResult = urlsplit(url)
         if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
             raise ValueError(f"{parts.scheme}://{parts.hostname or ''} is not an http or https URL with a host")
-        return cls(parts.scheme, canonical_name(parts.hostname), parts.port or DEFAULT_PORTS[parts.scheme], parts.path.rstrip("/"))
+        # As a browser and requests send it: what is encoded stays, and what cannot be sent is encoded.
+        path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
+        return cls(parts.scheme, canonical_name(parts.hostname), parts.port or DEFAULT_PORTS[parts.scheme], path)
 
     @property
     def origin(self) -> str:

@@ -89,6 +89,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding, readable
+from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
 from ansible_collections.atlas.mlflow.plugins.module_utils.openid import Client, check_client, check_login, discover
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, tls_context
 
@@ -112,7 +113,7 @@ def main() -> None:
     findings: list[Finding] = []
     described: dict[str, Any] = {}
     try:
-        base = replace(Base.parse(params["url"]), tls_name=params["tls_name"] or "")
+        base = replace(Base.parse(params["url"]), tls_name=canonical_name(params["tls_name"] or ""))
         tls = tls_context(params["ca_path"], validate=True) if base.scheme == "https" else None
         described, findings = discover(params["discovery_url"], params["timeout"])
         if described:

@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from ansible_collections.atlas.mlflow.plugins.module_utils.api import server_of
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, NoAnswer, ask, tls_context
 from fake_tracking import FakeTracking, serving
 
@@ -37,6 +39,26 @@ def fixture_fake() -> Iterator[FakeTracking]:
 )
 def test_a_host_header_has_the_port_that_a_client_would_send(url: str, name: str, header: str) -> None:
     assert Base.parse(url).host_header(name) == header
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [("", ""), ("/", ""), ("/ml/", "/ml"), ("/größe pfad/", "/gr%C3%B6%C3%9Fe%20pfad"), ("/gr%C3%B6%C3%9Fe", "/gr%C3%B6%C3%9Fe"), ("/a-b_c.d~e", "/a-b_c.d~e")],
+)
+def test_a_path_is_sent_in_the_form_that_http_has(path: str, sent: str) -> None:
+    with serving(FakeTracking()) as fake:
+        assert isinstance(fake, FakeTracking)
+        base = Base.parse(fake.url + path)
+        assert base.path == sent
+        ask(base, "GET", base.path + "/health", timeout=5)
+        assert fake.paths == [f"GET {sent}/health"]
+
+
+@pytest.mark.parametrize("name", ["Straße.Example.org", "straße.example.org.", "xn--strae-oqa.example.org"])
+def test_a_certificate_is_checked_for_the_name_that_clients_send(name: str) -> None:
+    """Python's TLS converts names by another rule, as which this one is strasse.example.org."""
+    given = {"url": "https://127.0.0.1", "ca_path": None, "validate_certs": True, "tls_name": name, "name": None, "timeout": 5, "username": "", "password": ""}
+    assert server_of(SimpleNamespace(params=given)).base.tls_name == "xn--strae-oqa.example.org"
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:5001", "ftp://host", "http://", "http://host:port"])
