@@ -10,6 +10,9 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis.checks impo
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import Fault, fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.judge_answers import GATEWAY_STATUS, login_fault, name_fault
 
+#: Failures of a client that is connected to what answers there, with a fault of their own.
+OF_KIND = {"tls": "tls-fails", "protocol": "not-http"}
+
 
 def check_answers(diagnosis: Diagnosis) -> None:
     """Check how the API answers by each name."""
@@ -84,9 +87,8 @@ def check_client(diagnosis: Diagnosis) -> None:
         elif one["kind"]:
             # A fault in the server's own layers explains it.
             rejected = bool(rules) and one["kind"] == "refused" and works
-            diagnosis.note(
-                "network", f"{who} gets an answer", one["error"], "firewall-drop" if rejected else "client-cannot-connect", follows=bool(diagnosis.faults)
-            )
+            found = "firewall-drop" if rejected else OF_KIND.get(one["kind"], "client-cannot-connect")
+            diagnosis.note("network", f"{who} gets an answer", one["error"], found, follows=bool(diagnosis.faults))
         else:
             denied = name_fault([one.get("host") or one["name"]]) if one.get("host_refused", True) else "request-refused"
             known = {200: None, 401: _closed(diagnosis), 403: denied}

@@ -225,6 +225,9 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("artifact-root-on-clients", changed(UNIT, artifact_root={"kind": "path", "where": "/mlartifacts"}), CLIENT),
     ("api-fails", changed(UNIT, names=[{"host": "localhost:5001", "api": 500, "health": 200}]), changed(CLIENT, names=[{**CLIENT["names"][0], "api": 500}])),
     ("client-cannot-connect", UNIT, changed(CLIENT, names=[UNHEARD])),
+    ("client-cannot-connect", UNIT, changed(CLIENT, names=[{**UNHEARD, "kind": "reset", "connected": True}])),
+    ("tls-fails", UNIT, changed(CLIENT, names=[{**UNHEARD, "kind": "tls", "connected": True, "error": "TLS failed: self-signed certificate"}])),
+    ("not-http", UNIT, changed(CLIENT, names=[{**UNHEARD, "kind": "protocol", "connected": True, "error": "an answer that is not HTTP"}])),
 ]
 
 
