@@ -296,7 +296,8 @@ class Server(find.Finder):
                 device, room = os.stat(path).st_dev, os.statvfs(path)
             except OSError:
                 continue
-            if room.f_blocks:
+            # An image that is mounted to be read, such as the root of a host that is updated as a whole, never has room.
+            if room.f_blocks and not room.f_flag & os.ST_RDONLY:
                 inodes = room.f_favail if room.f_files else 1
                 disks.setdefault(
                     (device, room.f_blocks), {"path": path, "free": room.f_bavail * room.f_frsize, "size": room.f_blocks * room.f_frsize, "inodes": inodes}

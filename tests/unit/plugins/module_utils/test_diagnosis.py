@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -361,6 +362,16 @@ def test_an_artifact_store_is_asked_with_as_much_trust_as_the_server_has(setting
 def test_an_artifact_store_is_found_behind_the_proxy_scheme() -> None:
     assert stores.s3_target({"MLFLOW_ARTIFACTS_DESTINATION": "proxied-s3://b/a/b/"}, "") == ("b", "a/b")
     assert stores.s3_target({}, "/var/lib/mlflow") is None
+
+
+@pytest.mark.parametrize(("flag", "full"), [(0, True), (os.ST_RDONLY, False), (os.ST_NOSUID, True), (os.ST_RDONLY | os.ST_NOSUID, False)])
+def test_an_image_that_is_only_read_is_no_full_disk(flag: int, full: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the root of a host that is updated as a whole (composefs, squashfs), which has no free block."""
+    room = SimpleNamespace(f_blocks=1000, f_frsize=4096, f_bavail=0, f_files=0, f_favail=0, f_flag=flag)
+    monkeypatch.setattr(os, "statvfs", lambda _path: room)
+    server = collect.Server(lambda _command: (1, "", ""), {"unit": "x", "container": "x", "port": 5001}, tmp_path)
+    checks = judge.diagnose(WANTED, changed(UNIT, disks=server._disks()), CLIENT)
+    assert any(check.fault == "disk-full" for check in checks) is full
 
 
 DATABASE = "The database of the backend store, postgresql+psycopg2://mlflow:***@db:5432/mlflow, did not answer:"
