@@ -19,6 +19,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import Track
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, tls_context
 
 MISSING = "RESOURCE_DOES_NOT_EXIST"
+#: The code with which a server whose workspaces are off refuses a request that names one.
+DISABLED = "FEATURE_DISABLED"
 #: The header that names the workspace of a request. Source: MLflow's C(mlflow/utils/workspace_utils.py).
 WORKSPACE_HEADER = "X-MLFLOW-WORKSPACE"
 WORKSPACES = "/api/3.0/mlflow/workspaces"
@@ -82,7 +84,7 @@ class Api:
             # On a fresh server in check mode, the task before may be the one that creates the workspace.
             if not self.only_look:
                 raise Refused(f"there is no workspace {self.workspace}: create it with mlflow_workspace")
-        elif answer.status in (404, 405, 503):
+        elif answer.status in (404, 405, 503) or answer.json().get("error_code") == DISABLED:
             raise Refused(f"GET {path} was answered by {answer.seen}: {NO_WORKSPACES}")
 
     def _answer(

@@ -32,6 +32,9 @@ class Experiments(Kind):
     def wanted(self, thing: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any]:
         """Return the state. An experiment keeps the location that it was created with."""
         there, location = present or {}, thing.get("artifact_location")
+        if location and ":" not in location and not location.startswith("/"):
+            # The server would complete it by its own folder, so it would be another one the next time.
+            raise Refused(f"the artifact_location of the experiment {thing['name']} is {location}: give a URI, or a path that begins with a slash")
         if present is not None and location and location.rstrip("/") != there.get("artifact_location", "").rstrip("/"):
             raise Refused(
                 f"the experiment {thing['name']} keeps its artifacts in {there.get('artifact_location')}, and MLflow cannot change that to {location}: "

@@ -199,6 +199,15 @@ def test_another_location_is_refused(fake: FakeObjects) -> None:
     assert "new" not in fake.experiments
 
 
+@pytest.mark.parametrize("location", ["artifacts/churn", "./churn", "churn"])
+def test_a_location_that_depends_on_the_folder_of_the_server_is_refused(fake: FakeObjects, location: str) -> None:
+    for check_mode in (True, False):
+        message = run(fake, "mlflow_experiment", {"name": "churn", "artifact_location": location}, check_mode=check_mode)["msg"]
+        assert f"is {location}: give a URI, or a path that begins with a slash" in message and fake.changes == []
+    for number, place in enumerate(("/srv/churn", "s3://bucket/churn", "file:/srv/churn", "mlflow-artifacts:/churn")):
+        assert run(fake, "mlflow_experiment", {"name": f"e{number}", "artifact_location": place})["changed"]
+
+
 def test_a_release_that_cannot_remove_a_tag_says_so(fake: FakeObjects) -> None:
     fake.new = False
     run(fake, "mlflow_experiment", CHURN)
@@ -474,6 +483,12 @@ def test_a_release_without_workspaces_does_not_ignore_one(fake: FakeObjects, mod
     things = [CHURN] if module == "mlflow_experiment" else []
     assert "this release of MLflow has no workspaces" in run(fake, module, *things, workspace="vision")["msg"]
     assert fake.changes == [] and fake.experiments == {}
+
+
+def test_a_server_whose_workspaces_are_off_does_not_ignore_one(fake: FakeObjects) -> None:
+    """MLflow 3.17.2 refuses each request that names a workspace."""
+    fake.strange = (500, {}, json.dumps({"error_code": "FEATURE_DISABLED", "message": "workspaces are not enabled on this server"}).encode())
+    assert "they are off: set mlflow_server_workspaces to true" in run(fake, "mlflow_experiment", CHURN, workspace="vision")["msg"]
 
 
 def test_what_a_workspace_has_is_removed_only_if_that_is_said(fake: FakeObjects) -> None:
