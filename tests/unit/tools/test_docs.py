@@ -233,7 +233,7 @@ def test_a_page_shows_its_files_as_they_are(page: Path) -> None:
 
 def test_the_playbook_writes_the_inventory_that_the_pages_name() -> None:
     (play,) = yaml.safe_load((ROOT / "playbooks/inventory.yml").read_text())
-    assert "~ '/inventories/mine'" in play["vars"]["__folder"]
+    assert "default('inventories/mine', true)" in play["vars"]["__folder"]
 
 
 def test_the_page_of_symptoms_is_what_the_catalogue_gives() -> None:
