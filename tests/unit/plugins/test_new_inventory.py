@@ -60,11 +60,29 @@ def test_this_machine_is_not_asked_over_ssh() -> None:
         ("one_host", {"hosts": ["a b"]}, "have 'a b', which is no name and no address"),
         ("one_host", {"hosts": "a", "names": "x:\n"}, "have 'x:', which is no name and no address"),
         ("cluster", {"hosts": [f"h{number}" for number in range(11)]}, "inventory_address is empty: set it to an unused address"),
+        (
+            "cluster",
+            {"hosts": [f"h{number}" for number in range(11)], "address": "10.0.0.9/240"},
+            "inventory_address is 10.0.0.9/240: set it to an unused address",
+        ),
+        ("cluster", {"hosts": [f"h{number}" for number in range(11)], "address": "proxies"}, "inventory_address is proxies: set it to an unused address"),
     ],
 )
 def test_what_makes_no_inventory_is_refused(topology: str, given: dict[str, Any], complaint: str) -> None:
     with pytest.raises(AnsibleFilterError, match=re.escape(complaint)):
         new_inventory(EXAMPLES[topology], **given)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.9", "10.0.0.9/24", "::5", "fd00::9/64"])
+def test_the_shared_address_may_have_the_length_of_its_network(address: str) -> None:
+    written = yaml.safe_load(new_inventory(EXAMPLES["cluster"], [f"h{number}" for number in range(11)], address=address))
+    assert written["haproxy"]["vars"]["haproxy_virtual_address"] == address
+
+
+@pytest.mark.parametrize("name", ["123", "010", "12.50", "0x1f", "yes", "null", "2001:db8::1", "10.0.0.5", "ml01"])
+def test_a_host_is_called_as_it_was_given(name: str) -> None:
+    written = yaml.safe_load(new_inventory(EXAMPLES["one_host"], name))
+    assert hosts_of(written) == {"mlflow_servers": [name], "postgres": [name], "minio": [name]}
 
 
 @pytest.mark.parametrize("topology", [name for name, hosts in TOPOLOGIES.items() if hosts > 1])
