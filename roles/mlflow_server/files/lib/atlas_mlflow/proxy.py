@@ -142,11 +142,14 @@ class ProxiedS3ArtifactRepository(artifact_repo.ArtifactRepository, *_STREAMS): 
         """Download a file or a folder, and return its local path.
 
         :raises Found: If the body of this request is carried, and the artifact is a file. MLflow's handler then ends here.
-        :raises mlflow.exceptions.MlflowException: If the artifact cannot be read.
+        :raises mlflow.exceptions.MlflowException: If the artifact cannot be read, or if it is a folder and the body of this request is carried.
         """
         exchange = EXCHANGE.get()
         if exchange is not None and not exchange.is_upload and artifact_path:
             self._open(exchange, artifact_path)
+            # MLflow would copy the whole folder to the disk of the server, and then fail to send it.
+            if self._is_directory(artifact_path):
+                raise MlflowException.invalid_parameter_value(f"The artifact {artifact_path} is a folder, and not a file.")
         path: str = super().download_artifacts(artifact_path, dst_path)
         return path
 
