@@ -375,3 +375,20 @@ def test_each_worker_streams_artifacts(artifacts: ModuleType, monkeypatch: pytes
     assert module.create_app() is chosen.app and calls == [(chosen.app, "flask")]
     monkeypatch.setenv("ATLAS_MLFLOW_APPLICATION", "chosen:other")
     assert module.create_app() is other and len(calls) == 1
+
+
+def test_a_worker_asks_for_the_login_before_it_keeps_a_large_body(artifacts: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("atlas_mlflow.app")
+    server, auth = ModuleType("mlflow.server"), ModuleType("mlflow.server.auth")
+    auth.__dict__.update(app=FakeApplication())
+    server.app = "flask"  # type: ignore[attr-defined]
+    for name, value in (("mlflow", ModuleType("mlflow")), ("mlflow.server", server), ("mlflow.server.auth", auth)):
+        monkeypatch.setitem(sys.modules, name, value)
+    for part in (module.artifacts, module.middleware, module.login_memory_basic):
+        monkeypatch.setattr(part, "install", lambda *_given: None)
+    monkeypatch.setattr(module.flask_bridge, "wrong_login", lambda *given: given)
+    installed: list[Any] = []
+    monkeypatch.setattr(module.flask_bridge, "install", lambda *given: installed.append(given))
+    monkeypatch.setenv("ATLAS_MLFLOW_APPLICATION", "mlflow.server.auth:app")
+    module.create_app()
+    assert [given[2] for given in installed] == [("flask", auth)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import sys
 import time
@@ -96,10 +97,19 @@ class Chunks:
         self.closed += 1
 
 
-def ask(bridge: ModuleType, answer: Chunks, headers: list[tuple[str, str]], pieces: tuple[bytes, ...] = (b"",), error: Any = None, stays: bool = True) -> Any:
+def ask(
+    bridge: ModuleType,
+    answer: Chunks,
+    headers: list[tuple[str, str]],
+    pieces: tuple[bytes, ...] = (b"",),
+    error: Any = None,
+    stays: bool = True,
+    refuse: Any = None,
+) -> Any:
     """Send a request, and return what Flask saw and what the client got.
 
     :param stays: Whether the client sends the end of the body. Otherwise it leaves after the pieces.
+    :param refuse: The bridge's function for a wrong login.
     """
     seen: dict[str, Any] = {}
     sent: list[dict[str, Any]] = []
@@ -121,7 +131,7 @@ def ask(bridge: ModuleType, answer: Chunks, headers: list[tuple[str, str]], piec
         sent.append(message)
 
     async def run() -> None:
-        await bridge.FlaskBridge(lambda _scope: flask, WSGIMiddleware(flask))(SCOPE, receive, send)
+        await bridge.FlaskBridge(lambda _scope: flask, WSGIMiddleware(flask), refuse)(SCOPE, receive, send)
 
     try:
         asyncio.run(run())
@@ -173,6 +183,55 @@ def test_a_request_whose_client_left_before_its_end_does_not_reach_flask(
     assert seen == {} and raised is None
     # Middleware of Starlette fails if there is no answer.
     assert sent[0]["status"] == 400 and body_of(sent) == b""
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_large_body_with_a_wrong_login_is_not_read(bridge: ModuleType, monkeypatch: pytest.MonkeyPatch, is_right: bool) -> None:
+    monkeypatch.setattr(bridge, "IN_MEMORY", 5)
+    written: list[bytes] = []
+    write = bridge._write_to_disk
+    monkeypatch.setattr(bridge, "_write_to_disk", lambda body, chunk: written.append(chunk) or write(body, chunk))
+    asked: list[str] = []
+
+    def unauthorized(_environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("401 UNAUTHORIZED", [("Content-Length", "2")])
+        return [b"no"]
+
+    def refuse(environ: dict[str, Any]) -> Any:
+        asked.append(environ["PATH_INFO"])
+        return None if is_right else unauthorized
+
+    seen, sent, _raised = ask(bridge, Chunks([b"ok"]), [("Content-Length", "2")], (b"abc", b"def", b"ghi"), refuse=refuse)
+    assert asked == ["/api/x"], "the login is checked once"
+    if is_right:
+        assert (seen["body"], sent[0]["status"], body_of(sent)) == (b"abcdefghi", 201, b"ok")
+    else:
+        assert (seen, written, sent[0]["status"], body_of(sent)) == ({}, [], 401, b"no")
+    ask(bridge, Chunks([]), [], (b"abc", b"de"), refuse=refuse)
+    assert len(asked) == 1, "a small body is left to MLflow"
+
+
+def test_the_login_is_checked_as_mlflow_checks_it(bridge: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Response:
+        """An answer of Flask."""
+
+    monkeypatch.setitem(sys.modules, "werkzeug", types.ModuleType("werkzeug"))
+    monkeypatch.setitem(sys.modules, "werkzeug.wrappers", SimpleNamespace(Response=Response))
+    contexts: list[dict[str, Any]] = []
+
+    @contextlib.contextmanager
+    def request_context(environ: dict[str, Any]) -> Iterator[None]:
+        contexts.append(environ)
+        environ["werkzeug.request"] = "kept"
+        yield
+
+    answers: list[Any] = [SimpleNamespace(username="ada"), Response()]
+    auth = SimpleNamespace(authenticate_request=lambda: answers[len(contexts) - 1])
+    refuse = bridge.wrong_login(SimpleNamespace(request_context=request_context), auth)
+    environ = {"PATH_INFO": "/x"}
+    assert refuse(environ) is None
+    assert refuse(environ) is answers[1]
+    assert environ == {"PATH_INFO": "/x"}
 
 
 def test_an_answer_without_a_body_has_an_end(bridge: ModuleType) -> None:

@@ -65,7 +65,8 @@ def create_app() -> Any:
     # A plugin may have an application of another kind.
     if hasattr(application, "add_exception_handler"):
         flask_application = importlib.import_module("mlflow.server").app
-        middleware.install(application, flask_bridge.install(application, flask_application))
+        refuse = flask_bridge.wrong_login(flask_application, importlib.import_module(_WITH_USERS)) if module == _WITH_USERS else None
+        middleware.install(application, flask_bridge.install(application, flask_application, refuse))
         artifacts.install(application, flask_application)
     clients = os.environ.get(_METRICS_CLIENTS)
     return metrics.Guard(application, clients.split(",")) if clients else application

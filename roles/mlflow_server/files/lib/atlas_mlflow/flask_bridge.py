@@ -3,7 +3,8 @@
 Most routes of MLflow are Flask's. MLflow calls Flask through Starlette's ``WSGIResponder``, which starts a task for each request and goes from the thread
 to the event loop for the headers, for each chunk and for the end of an answer, and waits each time. This bridge gives an answer to the event loop in one
 piece if its length is known and it is small. Other answers are sent chunk by chunk while they are made. Threads, their limit, and what Flask is told about a
-request stay as they are. A large body of a request waits in a temporary file, and not in memory.
+request stay as they are. A large body of a request waits in a temporary file, and not in memory. MLflow looks at the login of a request when its body is
+there, so the bridge asks for the login before it fills the disk.
 
 FastAPI compares each request with all of its own routes before it comes to Flask. The bridge remembers for which methods and paths none of them was
 chosen: routes are chosen by nothing else.
@@ -80,20 +81,37 @@ class _Answer:
         return [end] if is_started or self._start is None else [self._start, end]
 
 
+#: A WSGI application.
+Wsgi = Callable[..., Iterable[bytes]]
+
+
+class _RefusedError(Exception):
+    """A request with a large body whose login is wrong.
+
+    :param answer: What is answered.
+    """
+
+    def __init__(self, answer: Wsgi) -> None:
+        super().__init__()
+        self.answer = answer
+
+
 class FlaskBridge:
     """A Flask application as an ASGI application.
 
     :param application: Returns Flask's application, as a request needs it.
     :param former: The bridge that was there, for what is no HTTP request.
+    :param refuse: Returns the answer to a request whose login is wrong, by its environment, else None. It is asked about requests with a large body.
     """
 
-    def __init__(self, application: Callable[[Message], Callable[..., Iterable[bytes]]], former: Application) -> None:
+    def __init__(self, application: Callable[[Message], Wsgi], former: Application, refuse: Callable[[dict[str, Any]], Wsgi | None] | None = None) -> None:
         import anyio.from_thread
         import anyio.to_thread
         from starlette.middleware.wsgi import build_environ
 
         self._application = application
         self._former = former
+        self._refuse = refuse
         self._to_thread: Any = anyio.to_thread.run_sync
         self._from_thread: Any = anyio.from_thread.run
         self._environ = build_environ
@@ -110,18 +128,22 @@ class FlaskBridge:
         # A proxy may add a prefix, without which the path is compared with the routes.
         if not scope.get("root_path"):
             self.known.add((scope["method"], scope["path"]))
-        body = await self._body_of(receive)
+        environ = self._environ(scope, b"")
+        try:
+            body = await self._body_of(receive, environ)
+            application = self._application(scope)
+        except _RefusedError as refused:
+            body, application = io.BytesIO(), refused.answer
         if body is None:
             # Nobody reads this answer, but middleware waits for one.
             await send({"type": "http.response.start", "status": 400, "headers": [(b"content-length", b"0")]})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
             return
         try:
-            environ = self._environ(scope, b"")
             environ["wsgi.input"] = body
             # The body is complete. Without this, Flask takes a body whose length no header announces for an empty one, and MLflow stores it as such.
             environ["wsgi.input_terminated"] = True
-            answer = _Answer(self._application(scope), lambda message: self._from_thread(send, message))
+            answer = _Answer(application, lambda message: self._from_thread(send, message))
             for message in await self._to_thread(answer.make, environ):
                 await send(message)
         finally:
@@ -129,8 +151,11 @@ class FlaskBridge:
         if answer.error is not None:
             raise answer.error[1].with_traceback(answer.error[2])
 
-    async def _body_of(self, receive: Receive) -> IO[bytes] | None:
-        """Return the body of a request, in memory if it is small, otherwise in a temporary file. None if the client left before its end."""
+    async def _body_of(self, receive: Receive, environ: dict[str, Any]) -> IO[bytes] | None:
+        """Return the body of a request, in memory if it is small, otherwise in a temporary file. None if the client left before its end.
+
+        :raises _RefusedError: If the body is large, and the login of the request is wrong.
+        """
         body: IO[bytes] = io.BytesIO()
         length = 0
         more = True
@@ -144,6 +169,9 @@ class FlaskBridge:
             if length <= IN_MEMORY:
                 body.write(chunk)
             else:
+                answer = await self._to_thread(self._refuse, environ) if self._refuse and isinstance(body, io.BytesIO) else None
+                if answer is not None:
+                    raise _RefusedError(answer)
                 body = await self._to_thread(_write_to_disk, body, chunk)
             more = message.get("more_body", False)
         body.seek(0)
@@ -182,13 +210,32 @@ def first_route(mount: Any, known: set[tuple[str, str]]) -> Any:
     return KnownPaths(mount.path, app=mount.app)
 
 
-def install(application: Any, flask_application: Any) -> set[tuple[str, str]]:
+def wrong_login(flask_application: Any, auth: Any) -> Callable[[dict[str, Any]], Wsgi | None]:
+    """Return a function from the environment of a request to MLflow's answer if its login is wrong, None if it is right.
+
+    Paths that need no login have no use for a large body, so they are no exception.
+
+    :param auth: `mlflow.server.auth`, which checks the login in the same way before it handles a request.
+    """
+    from werkzeug.wrappers import Response
+
+    def refuse(environ: dict[str, Any]) -> Wsgi | None:
+        # Flask keeps what it has read of a request in its environment.
+        with flask_application.request_context({**environ}):
+            answer = auth.authenticate_request()
+        return answer if isinstance(answer, Response) else None
+
+    return refuse
+
+
+def install(application: Any, flask_application: Any, refuse: Callable[[dict[str, Any]], Wsgi | None] | None = None) -> set[tuple[str, str]]:
     """Put the bridge in the place of MLflow's own, and return the methods and paths that are known to be Flask's, a set that grows.
 
     Call this in each worker, before its first request.
 
     :param application: The FastAPI application of the server.
     :param flask_application: MLflow's Flask application, which the other one contains.
+    :param refuse: As for `FlaskBridge`.
     """
     routes = getattr(getattr(application, "router", None), "routes", [])
     for route in routes:
@@ -199,7 +246,7 @@ def install(application: Any, flask_application: Any) -> set[tuple[str, str]]:
         # It is of the former's class too, by which the plugin knows the route of Flask.
         kind = type(FlaskBridge.__name__, (FlaskBridge, type(former)), {})
         try:
-            route.app = kind(flask, former)
+            route.app = kind(flask, former, refuse)
         except ImportError as error:
             _logger.warning("Flask is called as MLflow calls it: %s", error)
             break
