@@ -145,6 +145,23 @@ def test_a_postgres_that_is_down_is_not_restarted_for_new_settings() -> None:
     assert [known.value("db", "backup", state) for known in (before, after)] == ["restarted", "omitted"]
 
 
+@pytest.mark.parametrize(
+    ("changed", "command", "restarts"),
+    [
+        (["/etc/postgresql/17/main/conf.d/atlas-mlflow-backup.conf"], "(disabled)", True),
+        # An earlier run was interrupted between the files and the restart.
+        ([], "(disabled)", True),
+        ([], ARCHIVING["archive_command"], False),
+        # A command of one's own, which a restart would not change.
+        ([], "cp %p /srv/log/%f", False),
+    ],
+)
+def test_postgres_is_restarted_until_it_archives_its_log(changed: list[str], command: str, restarts: bool) -> None:
+    known = role("systemd", {"query_result": [{**ANSWERS["systemd"], "archive_command": command}]})
+    known.hosts["db"]["__backup_files"] = {"changed_paths": changed}
+    assert runs(known, "Restart PostgreSQL with log archiving") is restarts
+
+
 def test_settings_of_an_earlier_release_make_no_record(restore: Any) -> None:
     """The next restore would write settings of it that are wrong."""
     given = settings(set_up("systemd"))
