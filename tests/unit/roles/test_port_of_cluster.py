@@ -38,6 +38,10 @@ def test_the_present_port_is_that_of_the_postgresql_of_patroni(listeners: list[d
     assert known(listeners).value("one", "postgres", "_postgres_present_port") == port
 
 
+def test_an_upgrade_starts_postgresql_at_the_wanted_port() -> None:
+    assert known([RUNS], postgres_upgrade_from="16").value("one", "postgres", "_postgres_present_port") == 5433
+
+
 def test_the_users_of_the_members_are_changed_at_the_present_port() -> None:
     tasks = yaml.safe_load((TASKS / "patroni_users.yml").read_text())
     ports = [arguments["login_port"] for task in tasks for name, arguments in task.items() if name.startswith("community.postgresql.")]
