@@ -1,4 +1,4 @@
-"""A run pauses a cluster of PostgreSQL while Patroni restarts. If the run is interrupted, the next one resumes the cluster, and keeps the pause of an operator."""
+"""A run pauses a cluster of PostgreSQL while Patroni restarts. If it is interrupted, the next run resumes the cluster, and keeps the pause of an operator."""
 
 from __future__ import annotations
 
