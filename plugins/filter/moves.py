@@ -62,7 +62,6 @@ def store_moves(section: Mapping[str, Any], wanted: Mapping[str, str], hostvars:
             for former, present in changes.values()
             if former[0] == present[0] == "s3" and (former[1] in groups.get("minio", []) or former[1:3] == present[1:3])
         ],
-        "ports": {former[1]: int(former[2]) for former, _present in changes.values() if former[2].isdigit()},
         "foreign": False,
     }
 
@@ -84,7 +83,7 @@ def take_over(section: Mapping[str, Any], given: Mapping[str, Any], wanted: Mapp
     targets = {name: artifacts(wanted[name], wanted.get("endpoint", "")) if name == "artifacts" else database(wanted[name]) for name in sources}
     lines = [f"The {STORES[name]}: from {_place(source)}, which others have set up, to {_place(targets[name])}" for name, source in sources.items()]
     earlier = json.loads(record) if record else {}
-    found = {"stores": {}, "lines": [], "faults": [], "serves": bool(section.get("stores")), "buckets": [], "ports": {}, "foreign": True}
+    found = {"stores": {}, "lines": [], "faults": [], "serves": bool(section.get("stores")), "buckets": [], "foreign": True}
     if not first or (earlier.get("lines") == lines and earlier.get("done")):
         return found
     faults = [fault for fault in (_source_fault(name, source, targets[name]) for name, source in sources.items()) if fault]

@@ -45,7 +45,6 @@ def test_the_embedded_stores_move_together() -> None:
         "faults": [],
         "serves": True,
         "buckets": [],
-        "ports": {},
         "foreign": False,
     }
 
@@ -56,7 +55,7 @@ def test_artifacts_move_alone() -> None:
 
 
 def test_nothing_moves_from_a_host_without_a_server_or_with_these_stores() -> None:
-    nothing = {"stores": {}, "lines": [], "faults": [], "serves": False, "buckets": [], "ports": {}, "foreign": False}
+    nothing = {"stores": {}, "lines": [], "faults": [], "serves": False, "buckets": [], "foreign": False}
     assert moves({}) == nothing
     nothing["serves"] = True
     assert moves(served(), backend="sqlite:////data/mlflow.db", users="sqlite:////data/auth.db", artifacts="/data/artifacts", deployment="container") == nothing
@@ -93,7 +92,6 @@ def test_a_bucket_moves_to_the_pool_that_takes_its_place() -> None:
     for former in ("former", "127.0.0.1", "db"):
         found = store_moves(bucket(former), wanted, hosts, groups, "app")
         assert (found["stores"], found["faults"]) == ({"artifacts": "s3://mlflow/runs"}, [])
-        assert found["ports"] == {"app" if former == "127.0.0.1" else former: 9000}
     # The proxy of the pool is on the host of the former MinIO.
     same = store_moves(bucket("db"), {**wanted, "endpoint": "http://db:9010", "artifacts": "s3://mlflow/runs"}, hosts, groups, "app")
     assert same["lines"] == ["The artifact store: from the bucket mlflow/runs on db:9000 to the bucket mlflow/runs on db:9010"]

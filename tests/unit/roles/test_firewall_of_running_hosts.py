@@ -147,16 +147,27 @@ def test_the_rules_are_written_only_on_a_host_that_has_some_and_lacks_one(
     assert (json.loads((tmp_path / "kept").read_text()) if (tmp_path / "kept").exists() else None) == kept
 
 
-def test_site_opens_what_is_new_before_any_role_uses_it() -> None:
-    plays = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())
-    used = [
-        (play["hosts"], next(iter(task.values()), {}).get("name"), next(iter(task.values())).get("tasks_from"))
-        for play in plays
-        for task in [{name: value for name, value in task.items() if name.endswith("_role")} for task in play.get("tasks", [])]
-        if task
-    ]
-    opens = [number for number, (_hosts, role, tasks) in enumerate(used) if role == "atlas.mlflow.firewall" and tasks == "open_new"]
-    others = [number for number, (_hosts, role, tasks) in enumerate(used) if role != "atlas.mlflow.firewall" and tasks == "apply"]
-    closes = [number for number, (_hosts, role, tasks) in enumerate(used) if role == "atlas.mlflow.firewall" and tasks == "apply"]
-    assert opens and opens[0] < others[0] and others[-1] < closes[-1]
-    assert used[opens[0]][0] == "{{ groups | atlas.mlflow.topology_hosts }}"
+def uses(play: dict[str, Any]) -> str:
+    """Return what a play does: the role of its first task and the tasks of the role, or the playbook that it imports."""
+    for task in play.get("tasks", []):
+        for name, given in task.items():
+            if name.endswith("_role"):
+                return f"{given['name'].rpartition('.')[2]} {given.get('tasks_from')}"
+    return str(play.get("ansible.builtin.import_playbook", ""))
+
+
+def test_a_run_opens_what_is_new_before_any_role_uses_it_and_closes_what_is_former_at_the_end() -> None:
+    (play,) = yaml.safe_load((ROOT / "playbooks/internal/open_firewalls.yml").read_text())
+    assert uses(play) == "firewall open_new" and play["hosts"] == "{{ groups | atlas.mlflow.topology_hosts }}"
+    found = [uses(one) for one in yaml.safe_load((ROOT / "playbooks/site.yml").read_text())]
+    others = [number for number, used in enumerate(found) if used.endswith(" apply") and not used.startswith("firewall")]
+    closes = [number for number, used in enumerate(found) if used == "firewall apply"]
+    assert found.index("internal/open_firewalls.yml") < others[0] and others[-1] < closes[-1]
+
+
+def test_a_move_opens_the_new_stores_to_the_servers_and_leaves_the_former_ones_open() -> None:
+    plays = yaml.safe_load((ROOT / "playbooks/move_stores.yml").read_text())
+    found = [uses(one) for one in plays]
+    assert found.index("internal/open_firewalls.yml") < found.index("postgres {{ item }}") < found.index("site.yml")
+    assert plays[found.index("internal/open_firewalls.yml")]["when"] == "groups.moving is defined"
+    assert "firewall apply" not in found and "firewall" not in str(plays[found.index("postgres {{ item }}") :])
