@@ -44,6 +44,7 @@ class ActionModule(ActionBase):
         return {"changed": False}
 """
 NOTHING = "- hosts: all\n  gather_facts: false\n  tasks: []\n"
+INTERNAL = "- hosts: db\n  gather_facts: false\n  tasks:\n    - ansible.builtin.file: {{path: '{{{{ log }}}}.{0}', state: touch, mode: '0600'}}\n"
 SITE = (
     "- hosts: web1\n  gather_facts: false\n  tasks:\n    "
     + LOGGED.format(what="site").replace("\n ", "\n     ")
@@ -71,6 +72,8 @@ def run(
     shutil.copy(ROOT / "playbooks/rotate_secrets.yml", collection / "playbooks")
     for name in ("facts", "preflight"):
         (collection / f"playbooks/internal/{name}.yml").write_text(NOTHING)
+    for name in ("certificates", "open_firewalls"):
+        (collection / f"playbooks/internal/{name}.yml").write_text(INTERNAL.format(name))
     (collection / "playbooks/site.yml").write_text(SITE)
     for name, text in STUBS.items():
         role, _slash, task = name.partition("/")
@@ -105,6 +108,8 @@ def run(
 def test_the_servers_take_the_second_logins_before_the_first_ones_change(tmp_path: Path) -> None:
     done = run(tmp_path, rotated=["postgres_password", "minio_secret_key"])
     assert done["order"] == ["db", "db", "store", "other", "store", "web", "web", "site", "db", "store"]
+    # Hosts that the stores got since the last run have certificates, and are let in.
+    assert {path.suffix for path in tmp_path.glob("log.*")} == {".certificates", ".open_firewalls"}
     # PostgreSQL keeps its password until the servers have the second login.
     assert done["db"] == ["apply former-postgres_password", "second", "done"] and done["store"] == ["settle new", "second new", "done"]
     assert done["other"] == ["settle new"]
@@ -131,6 +136,7 @@ def test_one_server_and_secrets_of_the_servers_need_no_second_login(tmp_path: Pa
     for number, given in enumerate(({"servers": 1}, {"rotated": ["mlflow_flask_secret_key"]})):
         (tmp_path / str(number)).mkdir()
         assert run(tmp_path / str(number), **given)["order"] == ["site"]  # type: ignore[arg-type]
+        assert not list((tmp_path / str(number)).glob("log.*"))
 
 
 def test_a_password_of_the_inventory_is_not_replaced_by_a_former_file(tmp_path: Path) -> None:
