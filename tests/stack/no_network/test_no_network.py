@@ -6,7 +6,8 @@ from testinfra.host import Host
 
 
 def test_the_packages_are_those_of_the_distribution(server: Host) -> None:
-    for name in ("postgresql-15", "python3-venv", "nftables", "pgbackrest", "rclone"):
+    (version,) = server.check_output("ls /usr/lib/postgresql").split()
+    for name in (f"postgresql-{version}", "python3-venv", "nftables", "pgbackrest", "rclone"):
         assert server.package(name).is_installed, name
 
 
