@@ -8,7 +8,17 @@ from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.images import full_image_name
 from ansible_collections.atlas.mlflow.plugins.module_utils.quadlet import quadlet_file
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.files import as_files, binds, owned_by, published_ports, socket_address, under
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.files import (
+    as_files,
+    binds,
+    container_limits,
+    docker_memory,
+    has_docker,
+    owned_by,
+    published_ports,
+    socket_address,
+    under,
+)
 
 
 class FilterModule:
@@ -21,6 +31,9 @@ class FilterModule:
             "files_under": under,
             "owned_by": owned_by,
             "binds": binds,
+            "container_limits": container_limits,
+            "docker_memory": docker_memory,
+            "has_docker": has_docker,
             "full_image_name": full_image_name,
             "published_ports": published_ports,
             "quadlet_file": quadlet_file,

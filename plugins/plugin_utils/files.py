@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -53,6 +54,27 @@ def binds(sources: Iterable[str | tuple[str, str]], **attributes: Any) -> list[d
     """
     pairs = [(source, source) if isinstance(source, str) else tuple(source) for source in sources]
     return [{"type": "bind", "source": source, "target": target, **attributes} for source, target in pairs]
+
+
+def container_limits(memory: Any, cpus: Any) -> str:
+    """Return the limits of a container as a part of its label, so that other limits recreate it. Empty without limits.
+
+    Docker refuses to change the memory of a container that exists without its swap.
+
+    :param memory: The memory, empty for no limit.
+    :param cpus: The number of cores, empty for no limit.
+    """
+    return "".join(f" {name}={value}" for name, value in (("memory", memory), ("cpus", cpus)) if value)
+
+
+def docker_memory(memory: Any) -> str:
+    """Return a size of memory in Docker's own form. Ansible's module does not read 2gb and 2GiB, which the rules accept."""
+    return re.sub(r"(?i)(?<=[kmgtp])i?b?$", "", str(memory))
+
+
+def has_docker(packages: Mapping[str, Any]) -> bool:
+    """Return whether a host has Docker, from the fact C(packages) of C(atlas.mlflow.host_facts): that of the distribution or that of Docker itself."""
+    return bool({"docker.io", "docker-ce"} & packages.keys())
 
 
 def published_ports(addresses: str | Iterable[str], port: Any, inner: Any) -> list[str]:
