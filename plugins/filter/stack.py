@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import matches, matching
 from ansible_collections.atlas.mlflow.plugins.module_utils.uris import read_uri
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, defaults_of
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import SECRETS
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import SECRETS, second_account, second_user
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import Hosts, aliases, stack_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import topology_hosts
 
@@ -99,7 +99,7 @@ def second_logins(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str)
         for host, mark in holders(hostvars, groups, name).items():
             plan = hostvars[host].get("_atlas_mlflow_plan") or {}
             owner = unquote(read_uri(str(plan.get("backend_store") or "")).user)
-            second = f"{owner}_rotation" if name == "postgres_password" else f"{str(plan.get('s3_access_key_id') or '')[:11]}-rotation"
+            second = second_user(owner) if name == "postgres_password" else second_account(str(plan.get("s3_access_key_id") or ""))
             if (stack_of(hostvars[host], "mlflow_server").get("logins") or {}).get(name) == second and matches(value, mark):
                 found.append(name)
                 break

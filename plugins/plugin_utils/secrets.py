@@ -28,6 +28,16 @@ class Secret:
     end: str = ""
 
 
+def second_user(user: str) -> str:
+    """Return the user of the second login in PostgreSQL, which a rotation of the password creates beside the owner of the databases."""
+    return f"{user}_rotation"
+
+
+def second_account(access_key: str) -> str:
+    """Return the access key of the second account in MinIO, whose names have at most 20 characters."""
+    return f"{access_key[:11]}-rotation"
+
+
 #: The secrets by the names of their files.
 SECRETS = {
     "postgres_password": Secret("postgres_password", "postgres_host"),

@@ -14,6 +14,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.checksums import file
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.pools import PARITY_SETTING, Layout, layout
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import LENGTH, SERVICE_SECRET, too_long_fault
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import second_account
 
 #: With this setting, MinIO takes a drive for one of the root file system if it is not larger.
 ROOT_DRIVE_SETTING = "MINIO_ROOTDRIVE_THRESHOLD_SIZE"
@@ -104,7 +105,7 @@ def metrics_account_is_one_of_minio(given: RoleSettings) -> str:
 def accounts_have_names_of_their_own(given: RoleSettings) -> str:
     """Further accounts have different names of 3 to 20 characters, and none is the administrator or the tracking server's account."""
     account = given.text("minio_access_key")
-    taken = [given.text("minio_root_user"), given.text("minio_metrics_access_key"), account, f"{account[:11]}-rotation"]
+    taken = [given.text("minio_root_user"), given.text("minio_metrics_access_key"), account, second_account(account)]
     names = [str(account["access_key"]) for account in given.items("minio_accounts")]
     wrong = [name for name in names if not re.match("^[A-Za-z0-9._-]{3,20}$", name) or names.count(name) > 1 or name in taken]
     if not wrong:

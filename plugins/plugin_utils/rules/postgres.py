@@ -15,6 +15,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clust
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.cluster import quorum
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import LENGTH
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import second_user
 
 #: Names of databases and users, as they can stand in pg_hba.conf.
 NAME = "^[A-Za-z_][A-Za-z0-9_-]*$"
@@ -189,7 +190,7 @@ def owner_has_a_name_of_its_own(given: RoleSettings) -> str:
 def users_have_names_of_their_own(given: RoleSettings) -> str:
     """All users have different names, and none has the name of a user of this collection."""
     names = [str(user["name"]) for user in given.items("postgres_users")]
-    taken = {*_taken(given), given.text("postgres_user"), f"{given.text('postgres_user')}_rotation"}
+    taken = {*_taken(given), given.text("postgres_user"), second_user(given.text("postgres_user"))}
     wrong = [name for name in names if not re.match(NAME, name) or names.count(name) > 1 or name in taken or name.startswith("pg_")]
     if not wrong:
         return ""
