@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +13,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.members import has_st
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import length_fault
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import port_conflicts, port_fault
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import network_of, port_conflicts, port_fault
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.tls import authority_fault
 
 #: Settings of the role postgres that all members of a cluster share.
@@ -278,21 +277,13 @@ def etcd_stays_where_it_is_called(given: RoleSettings) -> str:
             f"etcd_peer_port is {port}, and the members of the cluster call {given.host} at {entry['url']}. With another port, they would lose each other, and "
             f"the cluster its majority. Set etcd_peer_port to {called.port}."
         )
-    if not _is_address(called.hostname) or called.hostname == str(own["ip"]):
+    if not network_of(called.hostname or "") or called.hostname == str(own["ip"]):
         return ""
     return (
         f"The address of {given.host} is {own['ip']}, and the members of the cluster call it at {entry['url']}. With other addresses, they would lose each "
         f"other, and the cluster its majority. Set atlas_mlflow_address of {given.host} to {called.hostname}. If the host no longer has that address, make "
         f"this the change of one host at a time, by replace_postgres_member.yml -e postgres_member={given.host}."
     )
-
-
-def _is_address(host: str | None) -> bool:
-    """Return whether the host of a URL is an address and no name."""
-    try:
-        return bool(ip_address(host or ""))
-    except ValueError:
-        return False
 
 
 def _cluster_port_fault(given: RoleSettings, names: Sequence[str], unit: str) -> str:

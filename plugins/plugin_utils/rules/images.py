@@ -127,12 +127,13 @@ def images_are_archived_by_a_tag(given: RoleSettings) -> str:
     return f"{seen}, and {found[0]}: an archive of an image has no digest. Give the image a tag (docker tag) before you save it, and name this tag."
 
 
-def postgres_user_is_numbers(given: RoleSettings) -> str:
+def container_user_is_numbers(given: RoleSettings) -> str:
     """The user of the image is given as numbers."""
-    user = given.text("postgres_container_user")
+    name = f"{given.role}_container_user"
+    user = given.text(name)
     if re.match("^[0-9]+:[0-9]+$", user):
         return ""
-    return f"postgres_container_user is {user}. Give the image's user and group as numbers, such as 999:999."
+    return f"{name} is {user}. Give the image's user and group as numbers, such as {defaults_of(given.role)[name]}."
 
 
 def postgres_user_is_the_images(given: RoleSettings) -> str:
@@ -180,14 +181,6 @@ def minio_image_is_pinned(given: RoleSettings) -> str:
     if not image or re.match(PINNED, image):
         return ""
     return f"minio_image is {image}, which may be another release tomorrow. Name a tag other than latest, or the digest."
-
-
-def minio_user_is_numbers(given: RoleSettings) -> str:
-    """The user of an image of MinIO is given as numbers."""
-    user = given.text("minio_container_user")
-    if re.match("^[0-9]+:[0-9]+$", user):
-        return ""
-    return f"minio_container_user is {user}. Give the image's user and group as numbers, such as 0:0."
 
 
 def minio_image_is_for_a_container(given: RoleSettings) -> str:
