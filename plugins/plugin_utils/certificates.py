@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import Hosts
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import topology_hosts
 
 # Importing cryptography takes long, and the rules of every role are loaded: import it only if there is a certificate.
 if TYPE_CHECKING:
     from cryptography import x509
 
-Hosts = Mapping[str, Mapping[str, Any]]
 #: The name of an inventory's own authority, as C(roles/common/tasks/certificates.yml) makes it.
 AUTHORITY = "Authority of an atlas.mlflow inventory"
 
