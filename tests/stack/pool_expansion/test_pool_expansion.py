@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import testinfra
-from stack.support import address_of, ask, assert_unchanged, host_of, hosts_of, play, playbook, said
+from stack.support import address_of, ask, assert_unchanged, connect, host_of, hosts_of, play, playbook, said
 from stack.writing import Stack, finish, start, wait_for
 from testinfra.host import Host
 
@@ -46,9 +46,9 @@ def objects(name: str) -> set[str]:
 
 
 def spares_one(name: str) -> bool:
-    """Say whether a host of MinIO sees that each pool can lose a host."""
+    """Say whether a host of MinIO sees that each pool can lose a host. The firewall lets the proxy ask."""
     address = address_of(testinfra.get_host(f"docker://{name}"))
-    return ask(host_of("clients"), f"https://{address}:9000/minio/health/cluster?maintenance=true").status == 200
+    return ask(host_of("haproxy"), f"https://{address}:9000/minio/health/cluster?maintenance=true").status == 200
 
 
 def wait_whole(names: list[str]) -> None:
@@ -78,6 +78,13 @@ def test_a_second_pool_joins(stack: Stack, site: list[str], capsys: pytest.Captu
     # The writer deletes nothing, and MinIO moves nothing from one pool to another.
     assert all(before[name] <= objects(name) for name in names)
     assert stack.check(0)["missing"] == []
+
+
+def test_the_firewalls_let_only_the_stack_in(client: Host) -> None:
+    front = host_of("haproxy")
+    for name in (hosts_of("minio")[0], hosts_of("spares")[0]):
+        member = testinfra.get_host(f"docker://{name}")
+        assert (connect(front, member, 9000), connect(client, member, 9000)) == (["open"], ["dropped"])
 
 
 def test_new_artifacts_go_to_both_pools(stack: Stack) -> None:
