@@ -89,7 +89,8 @@ def patroni_release(client: Host, name: str) -> str:
 def other_primary(former: str) -> str:
     """Wait until another host has the primary, and return the host."""
     rest = [name for name in hosts_of("postgres") if name != former]
-    wait_for(lambda: primaries(rest), lambda: f"no other primary than {former}: {said(rest[0], 'journalctl -u patroni --lines 20 --no-pager')}")
+    journal = "journalctl --unit patroni --lines 20 --no-pager"
+    wait_for(lambda: primaries(rest), lambda: "\n".join([f"no other primary than {former}", *(f"{name}: {said(name, journal)}" for name in rest)]))
     return primaries(rest)[0]
 
 

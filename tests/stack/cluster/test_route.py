@@ -33,7 +33,7 @@ from parts import (
     synchronous,
     wait_whole,
 )
-from stack.support import address_of, changed, diagnosis, hosts_of, play, playbook
+from stack.support import address_of, changed, diagnosis, hosts_of, play, playbook, said
 from stack.writing import Stack, finish, start, wait_for
 from testinfra.host import Host
 
@@ -50,6 +50,9 @@ def stack(client: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
     site("hosts", tmp_path_factory.mktemp("hosts"))
     yield start(client, f"https://{SHARED}", retries=1)
     client.run("systemctl stop writer.service")
+    # The tests that follow find the settings of the inventory.
+    done = play(playbook("site", {}, tmp_path_factory.mktemp("inventory")), patience=900)
+    assert done.returncode == 0, said(done)
 
 
 def lead_apart(client: Host) -> None:
