@@ -591,7 +591,9 @@ FAULTS: dict[str, Fault] = {
             "cluster",
             "No member of the cluster is the primary, so the database accepts no writes, and the tracking servers cannot log in.",
             "Wait half a minute, in which Patroni makes a replica the primary. If it does not, start patroni on all members, so that the one with the last "
-            "writes is among them, and see journalctl -u patroni and patronictl list there.",
+            "writes is among them, and see journalctl -u patroni and patronictl list there. If the former primary was lost some seconds after it became the "
+            "primary, no replica takes over by itself: start that host. Only if it is lost for good, let patronictl failover make the replica with the highest "
+            "Receive LSN in patronictl list the primary. It lacks writes, and the data of the lost host must not join it: patronictl reinit.",
         ),
         Fault(
             "cluster-two-primaries",

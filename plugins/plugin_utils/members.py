@@ -117,18 +117,20 @@ def primary_of(rows: Iterable[Row]) -> str:
     return next((str(row["Member"]) for row in rows if row.get("Role") == "Leader" and row.get("State") in MEMBER_RUNS), "")
 
 
-def next_primary(rows: Sequence[Row], leaving: Iterable[str]) -> str:
+def next_primary(rows: Sequence[Row], leaving: Iterable[str], synchronous: bool = False) -> str:
     """Return the member that becomes the primary if the primary leaves, empty if none can.
 
-    With synchronous replication, only the synchronous replica has all writes. Otherwise it is the one with the least lag.
+    With synchronous replication, only the synchronous replica has all writes. Otherwise it is the one with the least lag. After each change of the primary,
+    there is no synchronous replica for some seconds: Patroni records it in etcd after PostgreSQL has it, and until then Patroni lets no replica take over.
 
     :param rows: The output of `patronictl list`.
     :param leaving: The members that leave.
+    :param synchronous: Whether the replication of the cluster is synchronous.
     """
     replicas = [row for row in rows if row.get("Role") in ("Sync Standby", "Replica") and row.get("State") in MEMBER_RUNS]
     stays = [row for row in replicas if row["Member"] not in set(leaving)]
-    synchronous = [row for row in replicas if row["Role"] == "Sync Standby"]
-    usable = [row for row in stays if row in synchronous] if synchronous else stays
+    chosen = [row for row in replicas if row["Role"] == "Sync Standby"]
+    usable = [row for row in stays if row in chosen] if chosen or synchronous else stays
     ranked = sorted(usable, key=lambda row: row["Receive Lag"] if isinstance(row.get("Receive Lag"), int) else 1 << 30)
     return str(ranked[0]["Member"]) if ranked else ""
 

@@ -86,12 +86,14 @@ class Host:
         tls = tls_context(None, validate=False)
         own, error = self._ask(base, "/patroni", tls)
         cluster, _unanswered = self._ask(base, "/cluster", tls)
+        config, _unanswered = self._ask(base, "/config", tls)
         return {
             "name": settings["name"],
             **self._service("patroni.service"),
             "patroni": {name: own.get(name) for name in ("state", "role", "timeline")} if own else {},
             "error": error,
             "paused": bool(cluster.get("pause")),
+            "synchronous": bool(config.get("synchronous_mode")),
             "listed": [{name: one.get(name) for name in ("name", "role", "state", "lag", "timeline")} for one in cluster.get("members") or []],
             "postgres": self._postgres(settings["postgresql"]),
         }

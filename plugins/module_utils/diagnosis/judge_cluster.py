@@ -20,6 +20,8 @@ LAG_BYTES = 1024**2
 LAG_SECONDS = 10
 #: Patroni's words for the role of a primary, in its releases up to 3 and from 4 on, and in its list of members.
 PRIMARY = ("master", "primary", "leader")
+#: Patroni's words for a replica that it lets take over in a cluster with synchronous replication.
+TAKES_OVER = ("sync_standby", "quorum_standby")
 #: Patroni's words for the state of a member that will run.
 STARTS = ("starting", "creating replica", "running custom bootstrap script", "initializing new cluster", "restarting")
 
@@ -149,4 +151,8 @@ def check_replicas(stack: Stack) -> None:
             late.append(name)
     seen = f"from {primaries[0]}: " + "; ".join(words)
     stack.note("cluster", "each replica streams", seen, "replica-not-streaming" if apart else None)
+    if stack.facts(primaries[0], "member").get("synchronous") and not apart and not any(listed(stack, name).get("role") in TAKES_OVER for name in replicas):
+        # Patroni records the replica in etcd some seconds after PostgreSQL has it, and until then lets none take over.
+        unrecorded = "Patroni has recorded no synchronous replica, as for some seconds after a change of the primary"
+        stack.note("cluster", "a replica can take over", unrecorded, UNKNOWN)
     stack.note("cluster", f"within {LAG_BYTES} bytes or {LAG_SECONDS} s", seen, "replica-lags" if late else None)

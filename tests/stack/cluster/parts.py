@@ -177,6 +177,9 @@ def missing(client: Host, members: Sequence[str] = ()) -> list[str]:
     if len(first) == 1:
         streaming = sql(first[0], REPLICAS)
         found += [f"{streaming} replicas of {len(members) - 1} stream, and are synchronous"] if streaming != f"{len(members) - 1} 1" else []
+        # Patroni lets no replica take over before it has recorded the synchronous one in etcd, seconds after PostgreSQL has it.
+        known = ask(client, f"https://{address_of(host(first[0]))}:8008/cluster").body
+        found += [] if "sync_standby" in known else [f"Patroni has recorded no synchronous replica: {known}"]
     found += [f"the terms of etcd are {led}"] if [leads for leads, _term in led].count(True) != 1 or 0 in [term for _leads, term in led] else []
     return found
 

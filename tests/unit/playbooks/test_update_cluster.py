@@ -17,7 +17,8 @@ from playbook_forks import ansible_playbook
 
 ROOT = Path(__file__).resolve().parents[3]
 TASKS = ROOT / "roles/postgres/tasks"
-#: Stands for patronictl and psql: a cluster in a file. A restarted replica follows the primary after the second look.
+#: Stands for patronictl and psql: a cluster in a file. A restarted replica follows the primary after the second look, and after a switch-over Patroni records a
+#: synchronous replica after the third.
 PROGRAM = """
 import json, pathlib, sys
 state = pathlib.Path(__file__).with_name("state.json")
@@ -27,8 +28,12 @@ if action == "version":
     print(members[given[0]]["version"])
 elif action == "list":
     listed = []
+    follow = [name for name, member in members.items() if name != seen["primary"] and member["state"] == "streaming"]
+    recorded = follow[:1] if seen["unrecorded"] <= 0 else []
+    seen["unrecorded"] -= 1
     for name, member in members.items():
-        listed.append({"Member": name, "Role": "Leader" if name == seen["primary"] else "Replica", "State": "running" if name == seen["primary"] else member["state"]})
+        role = "Leader" if name == seen["primary"] else "Sync Standby" if name in recorded else "Replica"
+        listed.append({"Member": name, "Role": role, "State": "running" if name == seen["primary"] else member["state"]})
         if member["state"] == "starting":
             member["state"] = member.pop("next", "starting")
         elif member["state"] == "stopped":
@@ -43,6 +48,7 @@ else:
         members[name]["state"] = "stopped" if action == "restart" else "streaming"
     if action == "switchover":
         seen["primary"] = next(name for name in members if name != seen["primary"])
+        seen["unrecorded"] = 3
     print("Successfully switched over" if action == "switchover" else "Success: restart on member " + given[1])
 # Members are asked for their versions side by side.
 if action != "version":
@@ -76,7 +82,7 @@ def update(folder: Path, running: dict[str, str], stuck: list[str]) -> tuple[dic
         shutil.copy(ROOT / f"roles/postgres/vars/main/{name}.yml", folder / f"{name}.yml")
     members = {name: {"version": version, "state": "streaming"} for name, version in running.items()}
     state = folder / "state.json"
-    state.write_text(json.dumps({"members": members, "primary": next(iter(running)), "installed": "17.9", "stuck": stuck, "did": []}))
+    state.write_text(json.dumps({"members": members, "primary": next(iter(running)), "installed": "17.9", "stuck": stuck, "did": [], "unrecorded": 0}))
     (folder / "patroni.py").write_text(PROGRAM)
     dpkg = folder / "bin/dpkg-query"
     dpkg.parent.mkdir()
@@ -93,6 +99,8 @@ def update(folder: Path, running: dict[str, str], stuck: list[str]) -> tuple[dic
         "_postgres_patroni_url": f"http://127.0.0.1:{server.server_port}",
         "_postgres_remote_tmp": "/tmp",
         "postgres_version": "17",
+        "postgres_synchronous_mode": True,
+        "_postgres_leaving": [],
         "postgres_members": [{"name": name, "address": name, "ip": name} for name in running],
         "_postgres_authority_file": "/etc/ssl/certs/ca-certificates.crt",
     }
@@ -140,6 +148,8 @@ def test_replicas_are_updated_one_after_another_and_the_primary_by_a_switch_over
     assert found["did"] == did, said
     assert {member["version"] for member in found["members"].values()} == {"17.9"}
     assert "failed=1" not in said
+    # The switch-over has seen the synchronous replica.
+    assert found["unrecorded"] < 0
 
 
 def test_a_member_that_still_runs_the_older_version_is_named(tmp_path: Path) -> None:

@@ -184,6 +184,11 @@ def test_the_next_primary_loses_no_write(said: list[dict[str, Any]], leaves: str
     assert next_primary(said, list(leaves)) == name
 
 
+def test_no_replica_takes_over_before_patroni_has_recorded_a_synchronous_one() -> None:
+    assert [next_primary(rows("a", "bc"), [], synchronous) for synchronous in (False, True)] == ["b", ""]
+    assert next_primary(rows("a", "c", "b"), [], True) == "b"
+
+
 @pytest.mark.parametrize(("member", "slot"), [("pg-1.Example.com", "pg_1_example_com"), ("pg1", "pg1"), ("a@b", "au0064b")])
 def test_a_slot_has_the_name_that_patroni_makes(member: str, slot: str) -> None:
     assert slot_of(member) == slot

@@ -68,18 +68,19 @@ def test_a_member_is_asked_as_the_role_has_set_it_up(tmp_path: Path, asked: Aske
     asked.answers |= {
         "/patroni": (503, {"state": "running", "role": "replica", "timeline": 3, "xlog": {"x": 1}}),
         "/cluster": (200, {"members": [{"name": "one", "role": "replica", "state": "running", "host": "h", "lag": 7, "timeline": 3}], "pause": True}),
+        "/config": (200, {"synchronous_mode": True, "ttl": 20}),
         "/health": (200, {"health": "true"}),
         "/v3/cluster/member_list": (200, {"members": [{"name": "one", "ID": "1"}, {"name": "Two.Example.com"}, {"peerURLs": ["https://x"]}]}),
     }
     asked.sql = (0, json.dumps({"recovery": True, "receives": True, "seconds": 0, "replicas": []}), "")
     host, address = clusters.Host(asked.run, 2, tmp_path), known.hosts["one"]["atlas_mlflow_address"]
     member, etcd = host.member(), host.etcd()
-    assert member["patroni"] == {"state": "running", "role": "replica", "timeline": 3} and member["paused"] is True
+    assert member["patroni"] == {"state": "running", "role": "replica", "timeline": 3} and (member["paused"], member["synchronous"]) == (True, True)
     assert member["listed"] == [{"name": "one", "role": "replica", "state": "running", "lag": 7, "timeline": 3}]
     assert (member["state"], member["log"], member["postgres"]["recovery"]) == ("active/running", "journalctl -u patroni.service", True)
     assert (etcd["healthy"], etcd["members"], etcd["error"]) == (True, ["one", "Two.Example.com", ""], "")
     assert asked.urls == [
-        *(f"GET https://{address}:8008{path}" for path in ("/patroni", "/cluster")),
+        *(f"GET https://{address}:8008{path}" for path in ("/patroni", "/cluster", "/config")),
         f"GET https://{address}:2379/health",
         f"POST https://{address}:2379/v3/cluster/member_list",
     ]

@@ -38,7 +38,14 @@ SILENT_SQL = {"error": "connection to server on socket failed"}
 
 def member(role: str, postgres: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """Return the facts of a member of the cluster."""
-    own = {"patroni": {"state": "running", "role": role, "timeline": 2}, "error": "", "paused": False, "listed": LISTED, "postgres": postgres}
+    own = {
+        "patroni": {"state": "running", "role": role, "timeline": 2},
+        "error": "",
+        "paused": False,
+        "synchronous": True,
+        "listed": LISTED,
+        "postgres": postgres,
+    }
     return {**UP, **own, **changes}
 
 
@@ -232,6 +239,15 @@ def test_a_member_that_is_still_created_is_no_fault() -> None:
 def test_a_pause_is_told() -> None:
     (check,) = [check for check in stack_diagnosis(WANTED, seen(db2__member__paused=True)) if check["verdict"] != "ok"]
     assert (check["verdict"], check["seen"]) == ("unknown", "an operator has paused it (patronictl resume)")
+
+
+@pytest.mark.parametrize(("synchronous", "told"), [(True, ["a replica can take over"]), (False, [])])
+def test_no_recorded_synchronous_replica_is_told(synchronous: bool, told: list[str]) -> None:
+    """As for some seconds after each change of the primary."""
+    unrecorded = [{**one, "role": one["role"].replace("sync_standby", "replica")} for one in LISTED]
+    checks = stack_diagnosis(WANTED, seen(**every(MEMBERS, "member__listed", unrecorded), **every(MEMBERS, "member__synchronous", synchronous)))
+    assert [check["expected"] for check in checks if check["verdict"] == "unknown"] == told
+    assert not [check for check in checks if check["verdict"] == "fault"]
 
 
 def test_a_replica_with_many_bytes_for_a_moment_is_not_late() -> None:
