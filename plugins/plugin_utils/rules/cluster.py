@@ -16,8 +16,10 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import len
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import network_of, port_conflicts, port_fault
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.tls import authority_fault
 
-#: Settings of the role postgres that all members of a cluster share.
+#: Settings that all members of a cluster share.
 SHARED = (
+    "etcd_client_port",
+    "etcd_peer_port",
     "postgres_database",
     "postgres_more_databases",
     "postgres_user",
@@ -84,12 +86,11 @@ def cluster_authority_is_a_file(given: RoleSettings) -> str:
 
 
 def cluster_settings_are_alike(given: RoleSettings) -> str:
-    """The members of a cluster have the same settings, because each of them may become the primary."""
+    """The members of a cluster have the same settings, because each of them may become the primary, and all call each other at the same ports."""
     first = members(given)[0]["name"] if members(given) else given.host
     if first == given.host or first not in given.hostvars:
         return ""
     there = given.hostvars[first]
-    differ = [name for name in SHARED if name in there and there[name] != given.variable(name, None)]
     version, wanted = (
         major_version(str(text or ""), facts)
         for text, facts in (
@@ -102,11 +103,22 @@ def cluster_settings_are_alike(given: RoleSettings) -> str:
             f"{given.host} has PostgreSQL {version} and {first} has {wanted}: a replica must have the major version of its primary. Set postgres_version for "
             "the group postgres, or use the same release of the distribution on all its hosts."
         )
+    differ = _different(given, first)
     return (
-        f"{', '.join(differ)} differ between {given.host} and {first}, and each member of a cluster may become the primary. Set them for the group postgres."
+        f"{', '.join(differ)} differ between {given.host} and {first}. Each member of a cluster may become the primary, and all call each other at the same "
+        "ports: set them for the group postgres."
         if differ
         else ""
     )
+
+
+def _different(given: RoleSettings, first: str) -> list[str]:
+    """Return the shared settings that a member does not have as the first one has them. A setting that the inventory does not give is the default."""
+    if given.hosts is None:
+        return []
+    pairs = {name: (given.hosts(first).value(name), given.hosts(given.host).value(name)) for name in SHARED}
+    # A number may be given as text.
+    return [name for name, (one, other) in pairs.items() if one != other and str(one) != str(other)]
 
 
 def _seen(given: RoleSettings, name: str) -> Sequence[str]:

@@ -14,7 +14,7 @@ from ansible_collections.atlas.mlflow.plugins.action.preflight import ActionModu
 from ansible_collections.atlas.mlflow.plugins.plugin_utils import rules
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import SECRETS
-from in_process import act, facts_of_this_machine, role_variables
+from in_process import act, facts_of_this_machine, role_variables, trusted
 from playbook_forks import ansible_playbook
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -620,7 +620,17 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         (role, {**CLUSTER, "atlas_mlflow_tls": False, f"{role}_tls_authority": "/no/such.pem"}, [f"{role}_tls_authority is /no/such.pem, which is no file"])
         for role in ("postgres", "etcd")
     ),
-    ("postgres", member(there={"postgres_database": "other"}), ["postgres_database differ between two and case", "for the group postgres"]),
+    # On the first host alone, on a later one alone, and on both.
+    *(
+        ("postgres", {**member(there=there), **here}, [f"{name} differ between two and case", "for the group postgres"])
+        for name, one, other in (
+            ("postgres_database", "other", "third"),
+            ("postgres_settings", {"max_connections": 300}, {"max_connections": 400}),
+            ("etcd_client_port", 3379, 4379),
+            ("etcd_peer_port", 3380, 4380),
+        )
+        for there, here in (({name: one}, {}), ({}, {name: one}), ({name: one}, {name: other}))
+    ),
     (
         "postgres",
         {**member(there={"ansible_facts": {"distribution_release": "trixie"}}), "postgres_version": ""},
@@ -1192,8 +1202,11 @@ class Seen(NamedTuple):
 
 
 def variables(role: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Return all variables of a case."""
-    return role_variables(role, {**GOOD[role], **given, "ansible_facts": {**FACTS, **given.get("ansible_facts", {})}})
+    """Return all variables of a case. The inventory gives the good settings to all hosts, and the others to the host of the case."""
+    own = {**GOOD[role], **given, "ansible_facts": {**FACTS, **given.get("ansible_facts", {})}}
+    found = role_variables(role, own)
+    of_hosts = {found["inventory_hostname"]: trusted(own), **found["hostvars"]}
+    return {**found, "hostvars": {name: {**trusted(GOOD[role]), **of_host} for name, of_host in of_hosts.items()}}
 
 
 def preflight(role: str, given: dict[str, Any], **arguments: Any) -> Seen:
@@ -1393,6 +1406,8 @@ NEWER = [
     [
         *((role, {}) for role in GOOD),
         *((role, CLUSTER) for role in ("postgres", "etcd")),
+        # A default that is repeated on a later member alone, as text and as a number.
+        *(("postgres", {**member(), "postgres_database": "mlflow", "etcd_client_port": port}) for port in (2379, "2379")),
         ("postgres", member("case", stack={"backup": {"repository": "/backup", "of_cluster": True, "secrets": {}}})),
         ("postgres", member("case", postgres_clusters=[{**FORMER, "version": "17", "data": "/var/lib/postgresql/17/main", "start": "auto"}])),
         ("postgres", member(postgres_clusters=[{**FORMER, "version": "17", "start": "disabled"}])),
