@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,6 +41,15 @@ def client_command(root: Path) -> list[str]:
     ]
 
 
+def client_port(command: Sequence[str]) -> int:
+    """Return the port at which a command asks the etcd of a host, 0 if there is none.
+
+    :param command: What C(client_command) returns.
+    """
+    endpoints = [word.partition("=")[2] for word in command if word.startswith("--endpoints=")]
+    return (urlsplit(endpoints[0]).port or 0) if endpoints else 0
+
+
 def read_members(text: str) -> list[dict[str, str]]:
     """Return the members in the output of C(etcdctl member list --write-out=json).
 
@@ -60,7 +69,7 @@ def read_etcd(run: Run, ports: Collection[int], root: Path = Path("/")) -> dict[
     :param root: Where the host's files are, for tests.
     """
     command = client_command(root)
-    if not command or urlsplit(command[2].partition("=")[2]).port not in ports:
+    if not command or client_port(command) not in ports:
         return {}
     code, listed = run([*command, "member", "list", "--write-out=json"])
     try:

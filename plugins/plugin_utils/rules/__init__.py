@@ -208,6 +208,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         tls.certificate_has_its_key,
         cluster.etcd_ports_are_free,
         cluster.etcd_stays_where_it_is_called,
+        cluster.etcd_keeps_its_client_port,
         sockets.ports_are_apart,
     ),
     "minio": (

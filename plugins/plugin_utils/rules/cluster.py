@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.etcd import client_port
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults, client_faults
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.members import has_started, is_of, majority, named, size_fault, strangers
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import major_version
@@ -295,6 +296,20 @@ def etcd_stays_where_it_is_called(given: RoleSettings) -> str:
         f"The address of {given.host} is {own['ip']}, and the members of the cluster call it at {entry['url']}. With other addresses, they would lose each "
         f"other, and the cluster its majority. Set atlas_mlflow_address of {given.host} to {called.hostname}. If the host no longer has that address, make "
         f"this the change of one host at a time, by replace_postgres_member.yml -e postgres_member={given.host}."
+    )
+
+
+def etcd_keeps_its_client_port(given: RoleSettings) -> str:
+    """A running etcd keeps the port for its clients: Patroni would lose etcd on one member after the other, and with it the primary."""
+    if not members(given):
+        return ""
+    port = given.number("etcd_client_port")
+    seen = client_port((given.facts.get("etcd") or {}).get("command") or [])
+    if seen in (0, port):
+        return ""
+    return (
+        f"etcd_client_port is {port}, and the etcd that runs on {given.host} serves Patroni at {seen}. With another port, Patroni would lose etcd on one "
+        f"member after the other, and the cluster its primary. Set etcd_client_port to {seen}."
     )
 
 

@@ -128,6 +128,9 @@ def member(name: str = "two", of: list[dict[str, Any]] | None = None, there: dic
 #: What a host of a cluster that exists has.
 JOINED = {"postgres": {"members": ["case", "three", "two"]}, "etcd": {"member": True}}
 
+#: What the facts of a host say of its etcd.
+ASKED = {"command": ["etcdctl", "--command-timeout=10s", "--endpoints=https://192.0.2.8:2379", "--cacert=/authority.pem"], "members": [], "healthy": True}
+
 
 def present(*names: str, **more: Any) -> dict[str, Any]:
     """Return the plan of a cluster whose etcd has members, and other variables."""
@@ -684,6 +687,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         "etcd",
         {**member(**OTHERS, stack=JOINED), **present("case", "two", "three"), "etcd_peer_port": 2390},
         ["etcd_peer_port is 2390", "call two at https://192.0.2.8:2380", "Set etcd_peer_port to 2380"],
+    ),
+    (
+        "etcd",
+        {**member(**OTHERS, stack=JOINED, etcd=ASKED), **present("case", "two", "three"), "etcd_client_port": 2390},
+        ["etcd_client_port is 2390", "the etcd that runs on two serves Patroni at 2379", "Set etcd_client_port to 2379"],
     ),
     (
         "etcd",
@@ -1420,7 +1428,9 @@ NEWER = [
         ("postgres", {**CLUSTER, "postgres_watchdog": "automatic", "ansible_facts": {**FACTS, "watchdog": False}}),
         ("postgres", {"postgres_watchdog": "required", "ansible_facts": {**FACTS, "watchdog": False}}),
         # Members that are called where they are, one of them by a name now, and one that gets another address by its replacement.
-        ("etcd", {**member(**OTHERS, stack=JOINED), **present("case", "two", "three")}),
+        ("etcd", {**member(**OTHERS, stack=JOINED, etcd=ASKED), **present("case", "two", "three")}),
+        # Ports of a cluster that does not exist yet.
+        ("etcd", {**member(), "etcd_client_port": 2390, "etcd_peer_port": 2391}),
         (
             "etcd",
             {**member(of=[MEMBERS[0], {**MEMBERS[1], "address": "two.lan"}, MEMBERS[2]], **OTHERS, stack=JOINED), **present("case", "two", "three")},
