@@ -261,6 +261,8 @@ def test_a_running_member_gets_a_new_copy(stack: Stack, members: list[str], tmp_
     with keeps(stack, f"primary replaced by a new copy: {name}", members):
         succeed(replace, "-e", f"postgres_member={name}")
     assert primaries(members) != [name] and len(said(name, KEPT).split()) == 2
+    # It has left the cluster, and so it makes no backup until the next run of backup.yml.
+    assert not any(host(name).file(path).exists for path in ("/etc/atlas-mlflow/backup.json", "/etc/systemd/system/atlas-mlflow-backup.timer"))
     assert_settled(site)
 
 
