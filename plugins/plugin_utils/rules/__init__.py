@@ -339,6 +339,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         backup.endpoint_has_tls,
         backup.repository_has_an_account,
         backup.endpoint_is_of_a_bucket,
+        backup.members_share_the_bucket,
         backup.repository_is_not_the_artifacts,
         backup.authority_is_a_file,
         backup.times_are_one_or_more,

@@ -83,6 +83,17 @@ def endpoint_is_of_a_bucket(given: RoleSettings) -> str:
     return f"{ENDPOINT} is {endpoint}, and {REPOSITORY} is the folder {given.text(REPOSITORY)}. Set {REPOSITORY} to s3://BUCKET/PREFIX, or remove the endpoint."
 
 
+def members_share_the_bucket(given: RoleSettings) -> str:
+    """All members of a cluster have the bucket of the first one, because any of them may make a backup."""
+    first = next((str(member["name"]) for member in given.planned("postgres_members") or []), given.host)
+    if given.hosts is None or not of_postgres(given) or first == given.host:
+        return ""
+    there, here = (place.rstrip("/") for place in (given.hosts(first).given_text(REPOSITORY), given.text(REPOSITORY)))
+    if not there.startswith("s3://") or here == there:
+        return ""
+    return f"{REPOSITORY} is {here} on {given.host} and {there} on {first}, and any member of a cluster may make a backup. Set it for the group postgres."
+
+
 def repository_is_not_the_artifacts(given: RoleSettings) -> str:
     """The repository is in another bucket than the artifacts."""
     place = given.text(REPOSITORY)

@@ -229,14 +229,18 @@ def cluster_takes_over_its_data(given: RoleSettings) -> str:
 
 
 def cluster_has_no_backup_of_one_host(given: RoleSettings) -> str:
-    """The backup of one host is not left to fail: it archives what that host writes, and the primary of a cluster may be another one."""
+    """The backup of one host is not left to fail: it archives what that host writes, and the primary of a cluster may be another one.
+
+    With a repository in a bucket, site.yml sets up the backup of the cluster.
+    """
     backup = (given.facts.get("stack") or {}).get("backup")
-    if not members(given) or not backup or backup.get("of_cluster"):
+    if not members(given) or not backup or backup.get("of_cluster") or given.planned("backup_joins"):
         return ""
     return (
-        f"{given.host} has the backup of one host (/etc/atlas-mlflow/backup.json), and a cluster is backed up in another way. Disable "
-        "atlas-mlflow-backup.timer on the host and move that file away, and run this playbook again. Then set backup_repository to a place that all members "
-        "reach (s3://BUCKET/PREFIX, or the folder of a share) and run backup.yml. The former backups stay: only one host can be restored from them."
+        f"{given.host} has the backup of one host (/etc/atlas-mlflow/backup.json), and a cluster is backed up in another way. Set backup_repository of all "
+        "members to s3://BUCKET/PREFIX, and this playbook sets up their backup. For the folder of a share that all members mount, disable "
+        "atlas-mlflow-backup.timer on the host and move that file away, run this playbook again, and then backup.yml. The former backups stay: only one host "
+        "can be restored from them."
     )
 
 

@@ -124,6 +124,7 @@ def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "postgres_more_databases": stack.users_databases,
         "postgres_members": [{"name": member.name, "address": member.host.address, "ip": member.host.ip} for member in stack.cluster],
         "etcd_present": stack.etcd_present,
+        "backup_joins": stack.backup_joins,
         "postgres_client_port": database.client_port if database else 0,
         "proxied_databases": stack.proxied_databases,
         "database_names": stack.database_names,

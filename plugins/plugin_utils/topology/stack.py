@@ -80,6 +80,18 @@ class Stack:
         answers = [member.host.facts.get("etcd") or {} for member in self.cluster]
         return next((list(answer["members"]) for answer in answers if answer.get("healthy")), [])
 
+    @property
+    def backup_joins(self) -> bool:
+        """Return whether the run sets up the backup on the members of a cluster, because some have a backup and not all have that of the cluster.
+
+        That is so if one host with backups becomes the first member, or if members join a cluster with backups. All members reach a bucket. A folder may be
+        the disk of one host, so a user sets up its backup.
+        """
+        if not self.cluster or not self.cluster[0].host.given_text("backup_repository").startswith("s3://"):
+            return False
+        backups = [(member.host.facts.get("stack") or {}).get("backup") or {} for member in self.cluster]
+        return any(backups) and not all(backup.get("of_cluster") for backup in backups)
+
     def is_member(self, host: Host) -> bool:
         """Return whether a host is a member of the database's cluster."""
         return any(member.name == host.name for member in self.cluster)

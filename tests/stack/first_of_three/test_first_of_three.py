@@ -93,13 +93,21 @@ def test_two_hosts_are_no_cluster(first: Host, content: list[str], tmp_path: Pat
     assert seen(first) == content
 
 
-def test_the_backup_of_one_host_is_not_left_to_fail(first: Host, content: list[str], site: list[str]) -> None:
-    """The message says what to do, and the test does it."""
-    done = play(site, patience=LONG)
+def test_the_backup_of_one_host_is_not_left_to_fail(first: Host, members: dict[str, Host], content: list[str], tmp_path: Path) -> None:
+    """Nobody knows that all members mount a folder from one share."""
+    of_a_disk = {"backup_repository": "/var/backups/atlas-mlflow", "backup_repository_s3_endpoint_url": ""}
+    done = play(playbook("site", {"postgres": {"hosts": dict.fromkeys(members, of_a_disk)}}, tmp_path), patience=LONG)
     assert done.returncode and "has the backup of one host" in said(done), done.stdout[-5000:]
-    assert "Disable atlas-mlflow-backup.timer on the host and move that file away, and run this playbook again" in said(done), done.stdout[-5000:]
-    assert seen(first) == content
-    first.check_output("systemctl disable --now atlas-mlflow-backup.timer && mv /etc/atlas-mlflow/backup.json /root")
+    assert "Set backup_repository of all members to s3://BUCKET/PREFIX, and this playbook sets up their backup" in said(done), done.stdout[-5000:]
+    assert seen(first) == content and first.service("atlas-mlflow-backup.timer").is_running
+
+
+def test_a_bucket_of_the_first_host_alone_is_refused(first: Host, members: dict[str, Host], content: list[str], tmp_path: Path) -> None:
+    *_others, last = members
+    over = {"postgres": {"hosts": {**dict.fromkeys(members, {}), last: {"backup_repository": "s3://elsewhere/atlas"}}}}
+    done = play(playbook("site", over, tmp_path), patience=LONG)
+    assert done.returncode and f"backup_repository is s3://elsewhere/atlas on {last} and" in said(done), done.stdout[-5000:]
+    assert seen(first) == content and not any(host.file("/etc/patroni/config.yml").exists for host in members.values())
 
 
 def test_a_check_run_changes_nothing(first: Host, members: dict[str, Host], content: list[str], site: list[str]) -> None:
@@ -107,6 +115,7 @@ def test_a_check_run_changes_nothing(first: Host, members: dict[str, Host], cont
     done = play(site, "--check", patience=LONG)
     assert done.returncode == 0, done.stdout[-5000:]
     assert query(first, "SELECT pg_postmaster_start_time()") == before and seen(first) == content
+    assert kinds({"first": first}) == [("full", OLD)]
     assert not any(host.file("/etc/patroni/config.yml").exists or host.file("/var/lib/etcd/atlas-mlflow").exists for host in members.values())
 
 
@@ -120,6 +129,14 @@ def test_one_host_becomes_the_first_of_three(server: Host, first: Host, members:
     assert {query(host, identifier) for host in members.values()} == {before}, "the data are those of the one host"
     assert [seen(host) for host in members.values()] == [content] * 3
     assert_kept_run(server)
+
+
+def test_the_same_run_has_set_up_the_backup_of_the_cluster_in_the_same_repository(members: dict[str, Host]) -> None:
+    assert kinds(members) == [("full", OLD), ("dump", OLD)]
+    assert all("the same as in the source" in host.check_output(f"{BACKUP} check") for host in members.values())
+    assert all(host.service("atlas-mlflow-backup.timer").is_running for host in members.values())
+    # Nobody would remove the log of a backup of one host.
+    assert {query(host, "SHOW archive_mode") for host in members.values()} == {"off"}
 
 
 def test_a_second_run_changes_nothing(site: list[str]) -> None:
@@ -157,15 +174,6 @@ def test_one_host_is_not_made_of_a_cluster(first: Host, content: list[str], tmp_
     done = play(playbook("site", {}, tmp_path), patience=LONG)
     assert done.returncode and "A cluster does not become one host" in said(done), done.stdout
     assert seen(first) == content
-
-
-def test_the_cluster_makes_its_backups_in_the_same_repository(members: dict[str, Host], over: dict[str, object], tmp_path: Path) -> None:
-    done = play(playbook("backup", over, tmp_path), patience=LONG)
-    assert done.returncode == 0 and "the same as in the source" in said(done), done.stdout[-5000:]
-    assert kinds(members) == [("full", OLD), ("dump", OLD)]
-    assert all("the same as in the source" in host.check_output(f"{BACKUP} check") for host in members.values())
-    # Nobody would remove the log of a backup of one host.
-    assert {query(host, "SHOW archive_mode") for host in members.values()} == {"off"}
 
 
 def test_the_backup_of_the_one_host_is_not_restored_to_the_cluster(

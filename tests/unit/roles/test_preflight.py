@@ -139,6 +139,11 @@ def present(*names: str, **more: Any) -> dict[str, Any]:
     return {"_atlas_mlflow_plan": {**CLUSTER["_atlas_mlflow_plan"], "etcd_present": listed}, **more}
 
 
+def joins(variables: dict[str, Any]) -> dict[str, Any]:
+    """Return the variables of a case whose run sets up the backup of a cluster."""
+    return {**variables, "_atlas_mlflow_plan": {**variables["_atlas_mlflow_plan"], "backup_joins": True}}
+
+
 #: The first host belongs to a cluster.
 OTHERS = {"there": {"ansible_facts": {"stack": JOINED}}}
 
@@ -647,7 +652,16 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("postgres", member("case", [], stack=JOINED), ["case is a member of the cluster of case, three, two, and the group postgres has case"]),
     ("postgres", {**member(postgres_clusters=[{**FORMER, "version": "17"}])}, ["two has a PostgreSQL of its own", "pg_dropcluster --stop 17 main"]),
     ("postgres", member("case", postgres_clusters=[{**FORMER, "version": "17", "data": "/srv/pg"}]), ["are in /srv/pg", "/var/lib/postgresql/17/main"]),
-    ("postgres", member("case", stack={"backup": {"repository": "/backup", "secrets": {}}}), ["case has the backup of one host", "atlas-mlflow-backup.timer"]),
+    (
+        "postgres",
+        member("case", stack={"backup": {"repository": "/backup", "secrets": {}}}),
+        ["case has the backup of one host", "Set backup_repository of all members to s3://BUCKET/PREFIX", "atlas-mlflow-backup.timer"],
+    ),
+    (
+        "backup",
+        {**member(there={"backup_repository": "s3://kept/atlas"}), "backup_postgres_port": 5432},
+        ["backup_repository is /var/backups/atlas-mlflow on two and s3://kept/atlas on case", "Set it for the group postgres"],
+    ),
     ("postgres", {**CLUSTER, "postgres_rewind_password": "short"}, ["postgres_rewind_password has 5 characters"]),
     ("postgres", {**POOLER, "postgres_deployment": "container"}, ["postgres_pgbouncer is true, and postgres_deployment is container", "to systemd"]),
     ("postgres", {**POOLER, "postgres_pgbouncer_port": 70000}, ["postgres_pgbouncer_port is 70000"]),
@@ -1417,6 +1431,10 @@ NEWER = [
         # A default that is repeated on a later member alone, as text and as a number.
         *(("postgres", {**member(), "postgres_database": "mlflow", "etcd_client_port": port}) for port in (2379, "2379")),
         ("postgres", member("case", stack={"backup": {"repository": "/backup", "of_cluster": True, "secrets": {}}})),
+        # The backup of one host, in whose place the run sets up that of the cluster, and a member with the bucket of the first one, or with its folder.
+        ("postgres", joins(member("case", stack={"backup": {"repository": "s3://kept/atlas", "secrets": {}}}))),
+        ("backup", {**member(there={"backup_repository": "s3://kept/atlas/"}), **ON_S3, "backup_postgres_port": 5432}),
+        ("backup", {**member(there={"backup_repository": "/mnt/one"}), "backup_repository": "/mnt/other", "backup_postgres_port": 5432}),
         ("postgres", member("case", postgres_clusters=[{**FORMER, "version": "17", "data": "/var/lib/postgresql/17/main", "start": "auto"}])),
         ("postgres", member(postgres_clusters=[{**FORMER, "version": "17", "start": "disabled"}])),
         *((role, member(there={"ansible_facts": {"stack": JOINED}}, stack=JOINED)) for role in ("postgres", "etcd")),
