@@ -383,7 +383,7 @@ NEWS: dict[str, tuple[Rule, ...]] = {
     "mlflow_server": (memory.arithmetic,),
     "haproxy": (memory.arithmetic,),
 }
-WARNINGS: tuple[Rule, ...] = (memory.shortage, firewall.firewalld_closes_the_ports)
+WARNINGS: tuple[Rule, ...] = (memory.shortage, firewall.firewalld_closes_the_ports, cluster.backup_was_turned_off)
 
 
 def faults(given: RoleSettings) -> list[str]:

@@ -16,6 +16,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import length_fault
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import network_of, port_conflicts, port_fault
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.tls import authority_fault
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import BACKUP_TIMER
 
 #: Settings that all members of a cluster share.
 SHARED = (
@@ -241,6 +242,17 @@ def cluster_has_no_backup_of_one_host(given: RoleSettings) -> str:
         "members to s3://BUCKET/PREFIX, and this playbook sets up their backup. For the folder of a share that all members mount, disable "
         "atlas-mlflow-backup.timer on the host and move that file away, run this playbook again, and then backup.yml. The former backups stay: only one host "
         "can be restored from them."
+    )
+
+
+def backup_was_turned_off(given: RoleSettings) -> str:
+    """A cluster that grew from one host, whose backup was turned off for that, has a backup again."""
+    timer, backup = BACKUP_TIMER in (given.facts.get("timers") or []), (given.facts.get("stack") or {}).get("backup")
+    if given.role != "postgres" or not members(given) or not timer or backup or given.planned("backup_joins"):
+        return ""
+    return (
+        f"{given.host} has {BACKUP_TIMER} without the settings of a backup: the backup of one host was turned off, and {given.host} makes none as a member of "
+        f"the cluster. Run backup.yml. If you want no backups, remove /etc/systemd/system/{BACKUP_TIMER} there."
     )
 
 

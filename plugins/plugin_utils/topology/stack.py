@@ -25,6 +25,8 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services imp
     TrackingServer,
 )
 
+#: The timer of the role backup.
+BACKUP_TIMER = "atlas-mlflow-backup.timer"
 #: Stands for all clients in the list of a port's clients.
 ANYBODY = "any"
 
@@ -89,8 +91,11 @@ class Stack:
         """
         if not self.cluster or not self.cluster[0].host.given_text("backup_repository").startswith("s3://"):
             return False
-        backups = [(member.host.facts.get("stack") or {}).get("backup") or {} for member in self.cluster]
-        return any(backups) and not all(backup.get("of_cluster") for backup in backups)
+        facts = [member.host.facts for member in self.cluster]
+        backups = [(known.get("stack") or {}).get("backup") or {} for known in facts]
+        # For one host with backups, an earlier release of the collection asked the user to disable the timer and to move the settings away.
+        known_before = any(backups) or any(BACKUP_TIMER in (known.get("timers") or []) for known in facts)
+        return known_before and not all(backup.get("of_cluster") for backup in backups)
 
     def is_member(self, host: Host) -> bool:
         """Return whether a host is a member of the database's cluster."""

@@ -14,9 +14,10 @@ PLAYBOOKS = Path(__file__).resolve().parents[3] / "playbooks"
 MEMBERS = ("one", "ml_three", "10.9.0.4")
 BUCKET = "s3://kept/atlas"
 TIMER = "atlas-mlflow-backup.timer"
-#: What the facts of a host say of its backup: that of one host, that of a cluster, and none.
+#: What the facts of a host say of its backup: that of one host, that of a cluster, none, and one that the user disabled.
 ALONE, OF_CLUSTER = ({"stack": {"backup": {"repository": BUCKET, "of_cluster": of_cluster, "secrets": {}}}, "timers": [TIMER]} for of_cluster in (False, True))
 NONE: dict[str, Any] = {"stack": {}, "timers": ["postgres-maintenance.timer"]}
+DISABLED = {"stack": {}, "timers": [TIMER]}
 
 
 def joins(*facts: dict[str, Any], repository: str = BUCKET) -> set[bool]:
@@ -34,6 +35,8 @@ def joins(*facts: dict[str, Any], repository: str = BUCKET) -> set[bool]:
     "facts",
     [
         (ALONE, NONE, NONE),
+        # As an earlier release asked for, before backup.yml was run.
+        (DISABLED, NONE, NONE),
         # A run was interrupted, and a member joined or took the place of another one.
         (OF_CLUSTER, NONE, NONE),
         (OF_CLUSTER, OF_CLUSTER, NONE),

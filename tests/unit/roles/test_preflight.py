@@ -1621,6 +1621,16 @@ def test_a_closed_firewall_of_enterprise_linux_is_told() -> None:
     assert all("warnings" not in preflight("firewall", given).words for given in ({**closed, "firewall_enabled": True}, on_el(firewall_enabled=False)))
 
 
+def test_a_backup_that_was_turned_off_for_a_cluster_is_told() -> None:
+    off = member("case", timers=["atlas-mlflow-backup.timer"])
+    (warning,) = json.loads(preflight("postgres", off).words)["warnings"]
+    assert "case makes none as a member of the cluster. Run backup.yml" in warning
+    backup = {"backup": {"repository": "/mnt", "of_cluster": True, "secrets": {}}}
+    silent = [joins(off), member("case", timers=["atlas-mlflow-backup.timer"], stack=backup), member("case"), {"ansible_facts": off["ansible_facts"]}]
+    assert all("warnings" not in preflight("postgres", given).words for given in silent)
+    assert "warnings" not in preflight("etcd", off).words
+
+
 def test_memory_that_is_not_known_is_not_told() -> None:
     found = preflight("mlflow_server", {"_atlas_mlflow_plan": {"memory": PARTS[1:]}})
     assert found.passed and "emory" not in found.words
