@@ -8,8 +8,8 @@ import os
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible.plugins.loader import lookup_loader
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.bundles import Bundle, merged
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.control_files import ControlFiles
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import NEWS, REMOVAL, RULES, UPGRADE, WARNINGS, faults, told
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import host_reader
@@ -31,11 +31,8 @@ class ActionModule(ActionBase):
         # A value that is resolved here replaces its template, for this task only.
         variables = dict(task_vars or {})
         templar = self._templar.copy_with_new_env(available_variables=variables)
-
-        def read(path: str) -> str:
-            return str(lookup_loader.get("ansible.builtin.file", loader=self._loader, templar=templar).run([path], variables=variables)[0])
-
-        given = RoleSettings(arguments["role"], variables, templar.template, read, host_reader(self._templar, task_vars or {}, inventory_only=True))
+        files = ControlFiles(self._loader, templar, variables)
+        given = RoleSettings(arguments["role"], variables, templar.template, files, host_reader(self._templar, task_vars or {}, inventory_only=True))
         only = UPGRADE if arguments["upgrade"] else REMOVAL if arguments["removal"] else {}
         wrong = told(only[given.role], given) if only else faults(given) or self._faults_of_bundle(given, templar)
         result.update(changed=False, failed=bool(wrong))

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.control_files import UnreadableFile, own_text
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import Hosts
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import topology_hosts
 
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
 
 #: The name of an inventory's own authority, as C(roles/common/tasks/certificates.yml) makes it.
 AUTHORITY = "Authority of an atlas.mlflow inventory"
+#: Returns the text of a file on the control node, or raises C(UnreadableFile).
+Reader = Callable[[str], str]
+
+
+def _parsed(text: str) -> x509.Certificate:
+    """Return the first certificate in a text.
+
+    :raises ValueError: If there is none.
+    """
+    from cryptography import x509
+
+    return x509.load_pem_x509_certificate(text.encode(errors="surrogateescape"))
 
 
 def covers(certificate: x509.Certificate, name: str) -> bool:
@@ -53,39 +66,43 @@ def usages(certificate: x509.Certificate) -> set[str]:
     return {words[usage] for usage in found if usage in words}
 
 
-def client_faults(path: str) -> list[str]:
+def client_faults(path: str, read: Reader = own_text) -> list[str]:
     """Return in words what prevents a service from logging in to another one with a certificate.
 
     :param path: PEM file on the control node.
+    :param read: Reads the file.
     """
-    from cryptography import x509
-
-    found = usages(x509.load_pem_x509_certificate(Path(path).expanduser().read_bytes()))
+    found = usages(_parsed(read(path)))
     return [] if "clientAuth" in found else [f"{path} is not for clients (its extended key usage has no clientAuth)"]
 
 
-def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now: datetime | None = None) -> list[str]:
+def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now: datetime | None = None, read: Reader = own_text) -> list[str]:
     """Return in words what prevents a server from using a certificate, or its clients from trusting it.
 
     :param path: PEM file on the control node. Certificates after the first one lead to the authority. An empty path has no faults.
     :param key_path: PEM file with its key.
     :param names: Names and IP addresses by which clients call the server.
     :param now: The current time, for tests.
+    :param read: Reads the two files.
     """
     if not path or not key_path:
         return []
-    from cryptography import x509
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    faults = [f"{one} is no file on the control node" for one in (path, key_path) if not Path(one).expanduser().is_file()]
+    texts, faults = {}, []
+    for one in (path, key_path):
+        try:
+            texts[one] = read(one)
+        except UnreadableFile as fault:
+            faults.append(str(fault))
     if faults:
         return faults
     try:
-        certificate = x509.load_pem_x509_certificate(Path(path).expanduser().read_bytes())
+        certificate = _parsed(texts[path])
     except ValueError:
         return [f"{path} holds no certificate in PEM"]
     try:
-        key = load_pem_private_key(Path(key_path).expanduser().read_bytes(), password=None)
+        key = load_pem_private_key(texts[key_path].encode(errors="surrogateescape"), password=None)
     except TypeError:
         return [f"the key {key_path} is protected by a passphrase, which no service can enter"]
     except ValueError:
@@ -103,18 +120,16 @@ def certificate_faults(path: str, key_path: str, names: Iterable[str] = (), now:
     return faults
 
 
-def certificate_name(path: str, names: list[str]) -> str:
+def certificate_name(text: str | None, names: list[str]) -> str:
     """Return the first of the names that a certificate is for, or the first name if it is for none, or is not there or not one.
 
-    :param path: PEM file on the control node.
+    :param text: The certificate in PEM.
     :param names: Names and IP addresses, at least one.
     """
-    if len(names) < 2 or not path or not Path(path).expanduser().is_file():
+    if len(names) < 2 or not text:
         return names[0]
-    from cryptography import x509
-
     try:
-        certificate = x509.load_pem_x509_certificate(Path(path).expanduser().read_bytes())
+        certificate = _parsed(text)
     except ValueError:
         return names[0]
     return next((name for name in names if covers(certificate, name)), names[0])

@@ -14,6 +14,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.validation import check_type_int
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.control_files import ControlFiles
 
 #: The deployments that run a service in a container, each with the program that runs it.
 CONTAINERS = {"container": "docker", "podman": "podman"}
@@ -51,23 +52,30 @@ class RoleSettings:
     """
 
     def __init__(
-        self, role: str, variables: dict[str, Any], resolve: Callable[[Any], Any], lookup: Callable[[str], str], hosts: Callable[[str], Any] | None = None
+        self, role: str, variables: dict[str, Any], resolve: Callable[[Any], Any], files: ControlFiles | None = None, hosts: Callable[[str], Any] | None = None
     ) -> None:
         """Take the variables of a task.
 
         :param role: The role's name.
         :param variables: All variables, with their templates. A resolved value replaces its template there, so that other templates do not resolve it again.
         :param resolve: Resolves the templates in a value with these variables.
-        :param lookup: Returns the content of a file on the control node, with Ansible's file look-up.
+        :param files: The files on the control node, for rules that read files.
         :param hosts: Returns a host of the stack by its name, for rules that compare hosts.
         """
         self.role = role
         self.options = options_of(role)
         self.variables = variables
-        self.read = lookup
+        self._files = files
         self.hosts = hosts
         self._resolve = resolve
         self._resolved: dict[str, Any] = {}
+
+    @property
+    def files(self) -> ControlFiles:
+        """Return the files on the control node."""
+        if self._files is None:
+            raise TypeError("no rule that reads files is checked here")
+        return self._files
 
     def variable(self, name: str, default: Any = "") -> Any:
         """Return any variable with its templates resolved, or the default if it is undefined."""

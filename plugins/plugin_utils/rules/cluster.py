@@ -76,7 +76,7 @@ def cluster_certificate_is_for_clients(given: RoleSettings) -> str:
     if not members(given) or not certificate or certificate == given.planned("tls_certificate"):
         return ""
     own = [str(member["address"]) for member in members(given) if member["name"] == given.host]
-    faults = certificate_faults(certificate, key, own) or client_faults(certificate)
+    faults = certificate_faults(certificate, key, own, read=given.files.read) or client_faults(certificate, given.files.read)
     return (
         f"{name} and {given.role}_tls_key do not fit: {'; '.join(faults)}. Members of the cluster log in to each other with it. Give others." if faults else ""
     )

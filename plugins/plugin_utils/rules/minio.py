@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.folders import COLLECTION, folder_faults
@@ -54,13 +53,13 @@ def file_is_the_one_asked_for(given: RoleSettings) -> str:
     path, wanted = given.text("minio_file"), given.text("minio_file_sha256")
     if given.text("minio_install_method") != "file" or not path:
         return ""
-    file = Path(path).expanduser()
-    if not (file.is_file() and os.access(file, os.R_OK)):
+    found = given.files.find(path)
+    if not found or not os.access(found, os.R_OK):
         return f"minio_file is {path}, which is not there. Give the path of an executable on the control node."
     # Reading the whole file takes a second, and the role reads it anyway.
-    if not wanted or (found := file_sha256(path)) == wanted:
+    if not wanted or (present := file_sha256(found)) == wanted:
         return ""
-    return f"minio_file is {path}, with the sha256 {found}. Give the path of an executable on the control node, and the sha256 it has in minio_file_sha256."
+    return f"minio_file is {path}, with the sha256 {present}. Give the path of an executable on the control node, and the sha256 it has in minio_file_sha256."
 
 
 def source_is_of_minio(given: RoleSettings) -> str:

@@ -56,7 +56,7 @@ def lock_lacks(given: RoleSettings, package: str) -> bool:
     :param package: A pattern for the package's name.
     """
     lock = given.text("mlflow_server_lock_file")
-    return bool(lock) and not re.search(f"(?mi)^{package}==", given.read(lock))
+    return bool(lock) and not re.search(f"(?mi)^{package}==", given.files.read(lock))
 
 
 def release_can_be_installed(given: RoleSettings) -> str:

@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.control_files import UnreadableFile
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import host_names
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 
@@ -58,7 +58,7 @@ def certificate_fits(given: RoleSettings) -> str:
     certificate, key = given.text(name), given.text(f"{given.role}_tls_key")
     if not certificate or certificate == given.planned(OWN.get(given.role, "tls_certificate")):
         return ""
-    faults = certificate_faults(certificate, key, called_names(given))
+    faults = certificate_faults(certificate, key, called_names(given), read=given.files.read)
     behind = given.role == "mlflow_server" and given.planned("proxies")
     way = "Give others. The proxies of the group haproxy check each server by its name in the inventory." if behind else CALLED_BY[given.role]
     return f"{name} and {given.role}_tls_key do not fit: {'; '.join(faults)}. {way}" if faults else ""
@@ -68,14 +68,27 @@ def authority_fault(given: RoleSettings, name: str) -> str:
     """Return what is wrong with a CA file, or an empty text. The inventory's own is made after the preflight."""
     path = given.text(name)
     is_made = given.switch("atlas_mlflow_tls") and path == given.planned("tls_authority")
-    if not path or is_made or Path(path).expanduser().is_file():
+    if not path or is_made:
         return ""
-    return f"{name} is {path}, which is no file on the control node. Correct the path."
+    try:
+        given.files.read(path)
+    except UnreadableFile as fault:
+        return f"{name} is {path}, which {fault.reason}. Correct the path{', or give the Vault password' if given.files.is_encrypted(path) else ''}."
+    return ""
 
 
 def mlflow_authority_is_a_file(given: RoleSettings) -> str:
-    """The CA file of the tracking server and its stores exists."""
-    return authority_fault(given, "mlflow_server_tls_authority")
+    """The CA file of the tracking server and its stores exists. The probe and the diagnosis on the control node read it too."""
+    name = "mlflow_server_tls_authority"
+    if fault := authority_fault(given, name):
+        return fault
+    path = given.text(name)
+    if not path or not given.files.is_encrypted(path):
+        return ""
+    return (
+        f"{name} is {path}, which is encrypted by Ansible Vault, and the probe on the control node reads it as it is. A CA file is no secret: decrypt it with "
+        "`ansible-vault decrypt`."
+    )
 
 
 def minio_authority_is_a_file(given: RoleSettings) -> str:

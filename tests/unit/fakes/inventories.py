@@ -292,7 +292,7 @@ class Run:
         """Return what a rule says of a role's settings on a host."""
         self.value(name, role, "role_path")
         templar = self._templars[name, role]
-        return rule(RoleSettings(role, dict(templar.available_variables), templar.template, lambda path: path))
+        return rule(RoleSettings(role, dict(templar.available_variables), templar.template))
 
     def value(self, name: str, role: str, expression: str) -> Any:
         """Return the value of an expression as a task of a role has it on a host."""
