@@ -15,6 +15,7 @@ from ansible.module_utils.common.validation import check_type_int
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.control_files import ControlFiles
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import null_fault
 
 #: The deployments that run a service in a container, each with the program that runs it.
 CONTAINERS = {"container": "docker", "podman": "podman"}
@@ -175,6 +176,9 @@ class RoleSettings:
         known = {name: option for name, option in self.options.items() if name in self.variables}
         given = [name for name, option in known.items() if "choices" in option or self.variables[name] != defaults.get(name)]
         values = {name: self._option(name, self.options[name].get("type", "str")) for name in given}
+        # Ansible's validation accepts null for every option.
+        if nulls := [fault for name in given if (fault := null_fault(name, self.options[name], values[name]))]:
+            return nulls
         result = ArgumentSpecValidator({name: self.options[name] for name in given}).validate(values)
         return [str(fault) for fault in result.error_messages]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,8 +93,8 @@ def value_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
     """
     kind, shown = option.get("type", "str"), "a value" if option.get(SECRET) else repr(value)
     wanted = WORDS.get(kind, "")
-    if value is None:
-        return "" if "default" not in option else f"{name} is empty (null). Remove it, or give it a value."
+    if fault := null_fault(name, option, value):
+        return fault
     if kind in ("list", "dict"):
         if isinstance(value, (list, tuple) if kind == "list" else Mapping):
             return _deep_fault(name, option, value)
@@ -117,6 +117,36 @@ def value_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
     if isinstance(value, float) and name.endswith("version"):
         return f"{name} is the number {value}, from which a zero at its end is lost. Put it in quotes."
     return _deep_fault(name, option, value)
+
+
+def null_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
+    """Return what is wrong with a value that is null, or has null in an entry or a key of its specification, with the fix, or an empty string.
+
+    No option means anything by null: it replaces the default of the role, and a role may read it as text, as a number, or as nothing.
+
+    :param name: The variable.
+    :param option: Its option in the specification.
+    :param value: The value, with its templates resolved.
+    """
+    place, kind = next(_nulls(name, option, value), ("", ""))
+    if not place:
+        return ""
+    empty = {"str": '""', "path": '""', "list": "[]", "dict": "{}"}.get(kind)
+    nothing = f", such as {empty} for none" if empty else ""
+    return f"{place} is empty (null). Remove the line to get the default, or give it a value{nothing}."
+
+
+def _nulls(place: str, option: Mapping[str, Any], value: Any) -> Iterator[tuple[str, str]]:
+    """Return each place of a value where it is null, with its type. Keys without a specification, such as those of an environment, may be null."""
+    if value is None:
+        yield place, option.get("type", "str")
+    elif isinstance(value, (list, tuple)) and "elements" in option:
+        for number, item in enumerate(value):
+            yield from _nulls(f"{place}[{number}]", {**option, "type": option["elements"], "elements": ""}, item)
+    elif isinstance(value, Mapping):
+        for key, part in (option.get("options") or {}).items():
+            if key in value:
+                yield from _nulls(f"{place}.{key}", part, value[key])
 
 
 def _deep_fault(name: str, option: Mapping[str, Any], value: Any) -> str:

@@ -60,6 +60,12 @@ def test_every_option_takes_text_that_spells_its_type() -> None:
     assert {(name, str(value)): value_fault(name, OPTIONS[name], value) for name, value in cases if value_fault(name, OPTIONS[name], value)} == {}
 
 
+def test_every_option_refuses_null() -> None:
+    """A role's default is the only way to leave an option unset. Keys that the specification does not name, such as those of an environment, may be null."""
+    assert [name for name, option in OPTIONS.items() if not value_fault(name, option, None).startswith(f"{name} is empty (null)")] == []
+    assert value_fault("mlflow_server_environment", OPTIONS["mlflow_server_environment"], {"HTTP_PROXY": None}) == ""
+
+
 def test_a_secret_is_not_shown() -> None:
     for name, option in OPTIONS.items():
         if option.get("no_log"):
@@ -73,7 +79,10 @@ def test_a_secret_is_not_shown() -> None:
         ("mlflow_server_names", "a.example", ["mlflow_server_names is 'a.example'", '-e \'{"mlflow_server_names"']),
         ("mlflow_server_version", 3.1, ["3.1", "quotes"]),
         ("postgres_password", 123456789012, ["postgres_password", "quotes"]),
-        ("postgres_port", None, ["postgres_port is empty (null)"]),
+        ("postgres_port", None, ["postgres_port is empty (null)", "Remove the line to get the default", "or give it a value."]),
+        ("postgres_tls_certificate", None, ["postgres_tls_certificate is empty (null)", 'such as "" for none']),
+        ("mlflow_server_names", ["a.example", None], ["mlflow_server_names[1] is empty (null)"]),
+        ("mlflow_server_users", [{"name": "ada", "password": None}], ["mlflow_server_users[0].password is empty (null)"]),
         ("atlas_mlflow_tls", "ture", ["atlas_mlflow_tls is 'ture'", "true or false"]),
     ],
 )

@@ -879,6 +879,9 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
             (AUTHORITY, AUTHORITY, ["authority.pem holds no private key in PEM"]),
         ]
     ),
+    ("mlflow_server", {"mlflow_server_workers": None}, ["mlflow_server_workers is empty (null). Remove the line to get the default"]),
+    ("postgres", {"postgres_tls_certificate": None, "postgres_tls_key": None}, ["postgres_tls_certificate is empty (null)", "postgres_tls_key is empty"]),
+    ("postgres", {"postgres_users": [{**OTHER, "clients": None}]}, ["postgres_users[0].clients is empty (null)"]),
     ("minio", {"minio_tls_authority": "/no/such.pem"}, ["minio_tls_authority is /no/such.pem"]),
     # Only the inventory's own CA file is made later.
     ("minio", {"atlas_mlflow_tls": True, "minio_tls_authority": "/no/such.pem"}, ["minio_tls_authority is /no/such.pem"]),
