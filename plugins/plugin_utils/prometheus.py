@@ -8,9 +8,13 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import value_fault
 
 #: The files that the configuration names, in the folder of the configuration.
 RULES, TOKEN, AUTHORITY = "rules.yml", "minio.token", "authority.pem"
@@ -34,20 +38,22 @@ class Alert:
     def rule(self, change: Mapping[str, Any]) -> dict[str, Any]:
         """Return the rule for Prometheus.
 
-        :param change: What the inventory changes: C(expr), C(for) and C(severity).
+        :param change: What the inventory changes: C(expr), C(for) and C(severity), as text or as numbers.
         """
         summary = self.summary.replace("HOST", "{{ $labels.instance }}").replace("DURATION", "{{ $value | humanizeDuration }}")
         return {
             "alert": self.name,
-            "expr": change.get("expr", self.expr),
-            "for": change.get("for", self.wait),
-            "labels": {"severity": change.get("severity", self.severity)},
+            "expr": str(change.get("expr", self.expr)),
+            "for": str(change.get("for", self.wait)),
+            "labels": {"severity": str(change.get("severity", self.severity))},
             "annotations": {"summary": summary},
         }
 
 
-#: What an inventory may change of an alert.
-CHANGES = ("enabled", "expr", "for", "severity")
+#: What an inventory may change of an alert, with the type of each.
+CHANGES = {"enabled": "bool", "expr": "str", "for": "str", "severity": "str"}
+#: The units of a duration in the order in which Prometheus takes them, and the seconds of each.
+UNITS = {"y": 365 * 86400, "w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
 _FAILED = "sum by (instance) (rate(mlflow_http_request_total{status=~'5..'}[5m]))"
 _ASKED = "sum by (instance) (rate(mlflow_http_request_total[5m]))"
 _PROXY_FAILED = "sum by (instance) (rate(haproxy_backend_http_responses_total{proxy='mlflow_servers',code='5xx'}[5m]))"
@@ -131,19 +137,44 @@ def prometheus_rules(changes: Mapping[str, Mapping[str, Any]] | None = None) -> 
     :param changes: What the inventory changes, by the name of the alert.
     """
     given = changes or {}
-    rules = [alert.rule(given.get(alert.name) or {}) for alert in ALERTS if (given.get(alert.name) or {}).get("enabled", True)]
+    rules = [alert.rule(change) for alert in ALERTS if boolean((change := given.get(alert.name) or {}).get("enabled", True), strict=False)]
     return {"groups": [{"name": "atlas_mlflow", "rules": rules}]}
 
 
+def duration(text: str) -> float | None:
+    """Return the seconds of a duration as Prometheus writes it, such as C(1h30m), None if the text is not one.
+
+    :param text: The text.
+    """
+    found = re.fullmatch("".join(rf"(?:(\d+){unit})?" for unit in UNITS), text)
+    if text == "0" or not text or not found:
+        return 0 if text == "0" else None
+    return sum(int(number or 0) * seconds for number, seconds in zip(found.groups(), UNITS.values(), strict=True))
+
+
 def alert_faults(changes: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with changes of alerts."""
+    """Return a sentence for each thing that is wrong with changes of alerts."""
     names = [alert.name for alert in ALERTS]
-    faults = [f"{name} is no alert: the alerts are {', '.join(names)}" for name in changes if name not in names]
+    faults = []
     for name, change in changes.items():
-        unknown = sorted(set(change) - set(CHANGES)) if isinstance(change, Mapping) else ["no dictionary"]
-        if name in names and unknown:
-            faults.append(f"{name} has {', '.join(unknown)}: set {', '.join(CHANGES)}")
+        if name not in names:
+            faults.append(f"prometheus_alerts: {name} is no alert: the alerts are {', '.join(names)}.")
+        elif not isinstance(change, Mapping):
+            faults.append(f"prometheus_alerts: {name} has no dictionary: set {', '.join(CHANGES)}.")
+        elif unknown := sorted(set(change) - set(CHANGES)):
+            faults.append(f"prometheus_alerts: {name} has {', '.join(unknown)}: set {', '.join(CHANGES)}.")
+        else:
+            faults += [fault for key, value in change.items() if (fault := _change_fault(f"prometheus_alerts.{name}.{key}", key, value))]
     return faults
+
+
+def _change_fault(place: str, key: str, value: Any) -> str:
+    """Return what is wrong with one change of an alert, or an empty text."""
+    if fault := value_fault(place, {"type": CHANGES[key]}, value):
+        return fault
+    if key == "for" and duration(str(value)) is None:
+        return f"{place} is {value}. Set a number with a unit, such as 5m or 1h30m, or 0 for no wait."
+    return f"{place} is an empty text. Remove the line to get the default, or give it a value." if not str(value).strip() else ""
 
 
 def scrape_config(target: Mapping[str, str], folder: str, has_authority: bool) -> dict[str, Any]:

@@ -58,11 +58,12 @@ OF_MINIO = {
 }
 
 
-def invalid_settings(settings: Mapping[str, Any], refused: Mapping[str, str] | None = None) -> list[str]:
+def invalid_settings(settings: Mapping[str, Any], refused: Mapping[str, str] | None = None, null_is_left_out: bool = False) -> list[str]:
     """Return a part of a sentence for each fault in a dictionary of settings, without the values: a value may be a secret.
 
     :param settings: Names and values.
     :param refused: Names that are not allowed, each with the fix.
+    :param null_is_left_out: Whether a setting that is null is left out, and may be.
     """
     faults = []
     for name, value in settings.items():
@@ -72,12 +73,14 @@ def invalid_settings(settings: Mapping[str, Any], refused: Mapping[str, str] | N
             faults.append(f"{name}: {refused[name]}")
         elif isinstance(value, (list, tuple, Mapping)):
             faults.append(f"{name}: its value is a list or a dictionary, and must be a string, a number or a boolean")
+        elif value is None and not null_is_left_out:
+            faults.append(f"{name}: its value is empty (null). Remove the line, or give it a value")
     return faults
 
 
-def _table_fault(given: RoleSettings, name: str, refused: Mapping[str, str] | None = None) -> str:
+def _table_fault(given: RoleSettings, name: str, refused: Mapping[str, str] | None = None, null_is_left_out: bool = False) -> str:
     """Return what is wrong in a dictionary of settings, or an empty text."""
-    faults = invalid_settings(given.table(name), refused)
+    faults = invalid_settings(given.table(name), refused, null_is_left_out)
     return f"{name} has {'; '.join(faults)}" if faults else ""
 
 
@@ -90,14 +93,14 @@ def no_name_is_misspelled(given: RoleSettings) -> str:
 def mlflow_environment_is_passed_on(given: RoleSettings) -> str:
     """The environment has only variables that MLflow reads, and none that the role has its own variable for."""
     environment = given.table("mlflow_server_environment")
-    faults = invalid_settings(environment, OF_MLFLOW)
+    faults = invalid_settings(environment, OF_MLFLOW, null_is_left_out=True)
     faults += environment_faults(environment, options_facts(given), known_version(given), given.text("mlflow_server_data_dir"))
     return f"mlflow_server_environment has {'; '.join(faults)}" if faults else ""
 
 
-def mlflow_download_environment_is_one(given: RoleSettings) -> str:
+def download_environment_is_one(given: RoleSettings) -> str:
     """The environment of downloads is valid."""
-    return _table_fault(given, "mlflow_server_download_environment")
+    return _table_fault(given, f"{given.role}_download_environment")
 
 
 def mlflow_lists_are_lists(given: RoleSettings) -> str:
@@ -125,9 +128,4 @@ def postgres_settings_are_passed_on(given: RoleSettings) -> str:
 
 def minio_environment_is_passed_on(given: RoleSettings) -> str:
     """The role has no own variable for any variable of MinIO's environment."""
-    return _table_fault(given, "minio_environment", OF_MINIO)
-
-
-def minio_download_environment_is_one(given: RoleSettings) -> str:
-    """The environment of downloads is valid."""
-    return _table_fault(given, "minio_download_environment")
+    return _table_fault(given, "minio_environment", OF_MINIO, null_is_left_out=True)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.prometheus import alert_faults
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.prometheus import alert_faults, duration
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import HOST_AND_PORT, address_fault, port_fault, port_taken
 
@@ -25,15 +25,14 @@ def prometheus_port_is_free(given: RoleSettings) -> str:
 
 
 def durations_are_durations(given: RoleSettings) -> str:
-    """Durations have a number and a unit."""
-    wrong = [f"{name} is {given.text(name)}" for name in DURATIONS if not re.match("^([1-9][0-9]*(ms|[smhdwy]))+$", given.text(name))]
+    """Durations are those of Prometheus, and longer than nothing."""
+    wrong = [f"{name} is {given.text(name)}" for name in DURATIONS if not duration(given.text(name))]
     return f"{', '.join(wrong)}. Set a number with a unit, such as 30d or 15s." if wrong else ""
 
 
 def alerts_are_known(given: RoleSettings) -> str:
-    """Changes are changes of alerts that exist."""
-    faults = alert_faults(given.table("prometheus_alerts"))
-    return f"prometheus_alerts: {'; '.join(faults)}." if faults else ""
+    """Changes are changes of alerts that exist, to values that Prometheus takes."""
+    return " ".join(alert_faults(given.table("prometheus_alerts")))
 
 
 def alertmanagers_have_ports(given: RoleSettings) -> str:

@@ -27,3 +27,5 @@ def test_what_is_wrong_in_a_dictionary_is_said_without_its_value() -> None:
         "a.b: its value is a list or a dictionary, and must be a string, a number or a boolean",
     ]
     assert invalid_settings({"work_mem": "8MB", "checks": True}) == []
+    assert invalid_settings({"work_mem": None}) == ["work_mem: its value is empty (null). Remove the line, or give it a value"]
+    assert invalid_settings({"HTTP_PROXY": None}, null_is_left_out=True) == []

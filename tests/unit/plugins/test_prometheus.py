@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.prometheus import ALERTS, alert_faults, minio_token, prometheus_rules, prometheus_scrapes
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.prometheus import ALERTS, alert_faults, duration, minio_token, prometheus_rules, prometheus_scrapes
 
 from inventories import Case, Run
 
@@ -119,6 +119,30 @@ def test_an_inventory_changes_an_alert_or_leaves_it_out() -> None:
     assert len(rules) == len(ALERTS) - 1 and "ProxyDown" not in rules
     assert rules["MlflowServerDown"]["for"] == "5s" and rules["MlflowServerDown"]["labels"] == {"severity": "page"}
     assert rules["MlflowServerDown"]["annotations"] == {"summary": "The tracking server of {{ $labels.instance }} does not answer."}
+
+
+def test_changes_have_their_types_however_they_came() -> None:
+    """A line in an INI inventory and `-e` have only text."""
+    (group,) = prometheus_rules({"ProxyDown": {"enabled": "false"}, "HostDown": {"enabled": "yes", "for": 0, "severity": 1}})["groups"]
+    rules = {rule["alert"]: rule for rule in group["rules"]}
+    assert "ProxyDown" not in rules
+    assert rules["HostDown"]["for"] == "0" and rules["HostDown"]["labels"] == {"severity": "1"}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("0", 0),
+        ("0s", 0),
+        ("1y", 31536000),
+        ("1500ms", 1.5),
+        *((text, None) for text in ("", "5", "5 m", "30m1h", "-5m", "1.5h")),
+    ],
+)
+def test_durations_of_prometheus(text: str, seconds: float | None) -> None:
+    assert duration(text) == seconds
 
 
 @pytest.mark.parametrize(

@@ -748,6 +748,9 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_environment": {"MLFLOW_ARGS": ["a", "b"]}}, ["MLFLOW_ARGS: its value is a list or a dictionary"]),
     ("mlflow_server", {"mlflow_server_environment": ["MLFLOW_ARGS=1"]}, ["mlflow_server_environment", "dict"]),
     ("mlflow_server", {"mlflow_server_download_environment": {"HTTPS-PROXY": "http://proxy:3128"}}, ["HTTPS-PROXY"]),
+    ("postgres", {"postgres_download_environment": {"HTTPS_PROXY": ["proxy:3128"]}}, ["postgres_download_environment has HTTPS_PROXY: its value is a list"]),
+    ("backup", {"backup_download_environment": {"HTTPS_PROXY": None}}, ["backup_download_environment has HTTPS_PROXY: its value is empty (null)"]),
+    ("postgres", {"postgres_settings": {"work_mem": None}}, ["postgres_settings has work_mem: its value is empty (null). Remove the line"]),
     ("postgres", {"postgres_settings": {"max connections": 200}}, ["postgres_settings has max connections: this is no name"]),
     ("postgres", {"postgres_settings": {"max_connections": {"value": 200}}}, ["max_connections: its value is a list"]),
     ("postgres", {"postgres_settings": {"listen_addresses": "*"}}, ["listen_addresses: Set postgres_listen_addresses"]),
@@ -973,6 +976,19 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("prometheus", {"prometheus_port": 0}, ["prometheus_port is 0", "between 1 and 65535"]),
     ("prometheus", {"prometheus_retention": "30"}, ["prometheus_retention is 30", "such as 30d"]),
     ("prometheus", {"prometheus_alerts": {"ServerDown": {"for": "5m"}}}, ["prometheus_alerts: ServerDown is no alert", "MlflowServerDown"]),
+    (
+        "prometheus",
+        {"prometheus_alerts": {"ProxyDown": {"enabled": "maybe", "for": 5, "severity": None}, "HostDown": {"for": "5 m", "expr": " ", "severity": ["page"]}}},
+        [
+            "prometheus_alerts.ProxyDown.enabled is 'maybe', which is not a boolean",
+            "prometheus_alerts.ProxyDown.for is 5. Set a number with a unit",
+            "prometheus_alerts.ProxyDown.severity is empty (null)",
+            "prometheus_alerts.HostDown.for is 5 m.",
+            "prometheus_alerts.HostDown.expr is an empty text",
+            "prometheus_alerts.HostDown.severity is ['page'], which is not text",
+        ],
+    ),
+    ("prometheus", {"prometheus_scrape_interval": "0s", "prometheus_retention": "1h2d"}, ["prometheus_retention is 1h2d, prometheus_scrape_interval is 0s"]),
     ("prometheus", {"prometheus_alertmanagers": ["http://alerts:9093"]}, ["prometheus_alertmanagers has http://alerts:9093", "HOST:PORT"]),
     (
         "mlflow_server",
@@ -1495,6 +1511,8 @@ NEWER = [
         # Nothing reads the limits of a service.
         ("minio", {"minio_container_memory": "two"}),
         ("metrics", {"metrics_schedule": "", "metrics_enabled": False}),
+        ("prometheus", {"prometheus_alerts": {"ProxyDown": {"enabled": "false"}, "HostDown": {"for": 0, "expr": "up == 0", "severity": 1, "enabled": 1}}}),
+        ("prometheus", {"prometheus_retention": "1y2w3d4h5m6s7ms"}),
         ("metrics", {"metrics_backup_check_schedule": "", "metrics_enabled": True}),
         ("backup", {"backup_schedule": "", "backup_repository": "/mnt/my backups"}),
         ("backup", {"backup_schedule": "Sat,Sun 04:00 Europe/Berlin", "backup_repository": "/mnt/team@host/backups_1.2", "backup_postgres_port": 5432}),
