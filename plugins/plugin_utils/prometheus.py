@@ -18,6 +18,8 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import value
 
 #: The files that the configuration names, in the folder of the configuration.
 RULES, TOKEN, AUTHORITY = "rules.yml", "minio.token", "authority.pem"
+#: The seconds of a day.
+DAY = 86400
 #: When the login at MinIO ends, as a Unix time: in the year 2100. A rotation of the key ends it earlier.
 TOKEN_ENDS = 4102444800
 
@@ -32,18 +34,23 @@ class Alert:
     #: How long the condition must hold.
     wait: str
     severity: str
-    #: What is wrong, for a person. C(HOST) stands for the host, and C(DURATION) for the value in seconds.
+    #: What is wrong, for a person. C(HOST) stands for the host, C(DURATION) for the value in seconds, and C(LIMIT) for the limit.
     summary: str
+    #: Seconds that the expression must exceed, and more if what it measures has a schedule with longer gaps. 0 if the expression is a condition.
+    limit: int = 0
 
-    def rule(self, change: Mapping[str, Any]) -> dict[str, Any]:
+    def rule(self, change: Mapping[str, Any], needed: int = 0) -> dict[str, Any]:
         """Return the rule for Prometheus.
 
         :param change: What the inventory changes: C(expr), C(for) and C(severity), as text or as numbers.
+        :param needed: The least limit that the schedule allows.
         """
-        summary = self.summary.replace("HOST", "{{ $labels.instance }}").replace("DURATION", "{{ $value | humanizeDuration }}")
+        limit = max(self.limit, needed)
+        days = "a day" if limit == DAY else f"{limit / DAY:.3g} days"
+        summary = self.summary.replace("HOST", "{{ $labels.instance }}").replace("DURATION", "{{ $value | humanizeDuration }}").replace("LIMIT", days)
         return {
             "alert": self.name,
-            "expr": str(change.get("expr", self.expr)),
+            "expr": str(change.get("expr", f"{self.expr} > {limit}" if limit else self.expr)),
             "for": str(change.get("for", self.wait)),
             "labels": {"severity": str(change.get("severity", self.severity))},
             "annotations": {"summary": summary},
@@ -53,7 +60,7 @@ class Alert:
 #: What an inventory may change of an alert, with the type of each.
 CHANGES = {"enabled": "bool", "expr": "str", "for": "str", "severity": "str"}
 #: The units of a duration in the order in which Prometheus takes them, and the seconds of each.
-UNITS = {"y": 365 * 86400, "w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
+UNITS = {"y": 365 * DAY, "w": 7 * DAY, "d": DAY, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
 _FAILED = "sum by (instance) (rate(mlflow_http_request_total{status=~'5..'}[5m]))"
 _ASKED = "sum by (instance) (rate(mlflow_http_request_total[5m]))"
 _PROXY_FAILED = "sum by (instance) (rate(haproxy_backend_http_responses_total{proxy='mlflow_servers',code='5xx'}[5m]))"
@@ -108,11 +115,12 @@ ALERTS = (
     Alert(
         "BackupTooOld",
         # In a cluster, each member sees the same backups. Without a backup, the time is 0.
-        "time() - max(atlas_mlflow_backup_last_timestamp_seconds) > 86400",
+        "time() - max(atlas_mlflow_backup_last_timestamp_seconds)",
         # The time that the next backup takes.
         "2h",
         "critical",
-        "The last backup is older than a day: DURATION.",
+        "The last backup is older than LIMIT: DURATION.",
+        limit=DAY,
     ),
     Alert(
         "BackupNotReadable",
@@ -123,21 +131,24 @@ ALERTS = (
     ),
     Alert(
         "MetricsTooOld",
-        "time() - node_textfile_mtime_seconds{file=~'.*/atlas_mlflow.prom'} > 1800",
+        "time() - node_textfile_mtime_seconds{file=~'.*/atlas_mlflow.prom'}",
         "5m",
         "warning",
         "HOST no longer reports the age of backups and the end of certificates. See the journal of atlas-mlflow-metrics.service.",
+        limit=1800,
     ),
 )
 
 
-def prometheus_rules(changes: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+def prometheus_rules(changes: Mapping[str, Mapping[str, Any]] | None = None, limits: Mapping[str, int] | None = None) -> dict[str, Any]:
     """Return the alerts as a file of rules for Prometheus.
 
     :param changes: What the inventory changes, by the name of the alert.
+    :param limits: The value C(alert_limits) of the plan: the least limit that a schedule allows, by the name of the alert.
     """
-    given = changes or {}
-    rules = [alert.rule(change) for alert in ALERTS if boolean((change := given.get(alert.name) or {}).get("enabled", True), strict=False)]
+    given, needed = changes or {}, limits or {}
+    kept = {alert: change for alert in ALERTS if boolean((change := given.get(alert.name) or {}).get("enabled", True), strict=False)}
+    rules = [alert.rule(change, needed.get(alert.name, 0)) for alert, change in kept.items()]
     return {"groups": [{"name": "atlas_mlflow", "rules": rules}]}
 
 

@@ -17,7 +17,7 @@ from ansible.template import trust_as_template
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, ROLES, defaults_of
 
 #: The roles whose settings the topology uses.
-SERVICES = ("mlflow_server", "postgres", "etcd", "minio", "haproxy", "metrics", "prometheus")
+SERVICES = ("mlflow_server", "postgres", "etcd", "minio", "haproxy", "metrics", "prometheus", "backup")
 #: The variable in which playbooks/internal/facts.yml stores the plan of each host.
 PLAN = "_atlas_mlflow_plan"
 #: A function that takes a host's variables and returns a function that resolves templates with them.

@@ -9,6 +9,8 @@ from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import bracketed
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import name_in
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.prometheus import DAY
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.schedules import longest_gap
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import LOOPBACK, Service
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import Stack
@@ -61,14 +63,31 @@ def _exporter(stack: Stack, job: str, host: Host, port: int) -> Target:
     return Target(job, host.name, _place(address, port), "https" if tls else "http", server_name=host.name if tls and is_own else "")
 
 
+def _hosts(stack: Stack) -> dict[str, Host]:
+    """Return the hosts that have metrics, by their names."""
+    services = [*stack.servers, *stack.databases, *stack.stores, *stack.proxies]
+    hosts = {service.name: service.host for service in services} | {host.name: host for host in stack.prometheus}
+    return {name: host for name, host in hosts.items() if stack.has_metrics(host)}
+
+
+def alert_limits(stack: Stack) -> dict[str, int]:
+    """Return the least limits in seconds that the schedules of the hosts allow, by the names of alerts. An alert with a longer limit keeps it.
+
+    :param stack: The services of the inventory.
+    """
+    hosts = _hosts(stack)
+    written = max((longest_gap(host.text("metrics_schedule")) or 0 for host in hosts.values()), default=0)
+    backup = max((longest_gap(hosts[name].text("backup_schedule")) or 0 for name in stack.backup_hosts if name in hosts), default=0)
+    # A backup is seen when the metrics are written next. The alert itself waits long enough if this is within an hour.
+    return {"BackupTooOld": max(backup, DAY) + (written if written > DAY // 24 else 0), "MetricsTooOld": written}
+
+
 def targets(stack: Stack) -> list[Target]:
     """Return all targets, those of the hosts first.
 
     :param stack: The services of the inventory.
     """
-    services = [*stack.servers, *stack.databases, *stack.stores, *stack.proxies]
-    hosts = {service.name: service.host for service in services} | {host.name: host for host in stack.prometheus}
-    chosen = {name: host for name, host in hosts.items() if stack.has_metrics(host)}
+    chosen = _hosts(stack)
     found = [_exporter(stack, "node", host, host.number("metrics_node_port")) for host in chosen.values()]
     found += [_target(stack, "mlflow", server, server.port, stack.serves_tls(server.host)) for server in stack.servers if server.name in chosen]
     for proxy in stack.proxies:

@@ -129,6 +129,50 @@ def test_changes_have_their_types_however_they_came() -> None:
     assert rules["HostDown"]["for"] == "0" and rules["HostDown"]["labels"] == {"severity": "1"}
 
 
+def alerts(found: Run, name: str = "ml_three") -> dict[str, tuple[str, str]]:
+    """Return the condition and the summary of each alert, as the role writes them."""
+    files = {entry["path"]: entry for entry in found.value(name, "prometheus", "_prometheus_files")}
+    rules = yaml.safe_load(str(files["/etc/atlas-mlflow/prometheus/rules.yml"]["content"]))["groups"][0]["rules"]
+    return {rule["alert"]: (rule["expr"], rule["annotations"]["summary"]) for rule in rules}
+
+
+@pytest.mark.parametrize(
+    ("given", "backup", "days", "written"),
+    [
+        ({}, 86400, "a day", 1800),
+        ({"backup_schedule": "hourly", "metrics_schedule": "minutely"}, 86400, "a day", 1800),
+        ({"backup_schedule": "Sun *-*-* 02:30:00"}, 7 * 86400, "7 days", 1800),
+        ({"backup_schedule": "Mon..Fri 22:30", "metrics_schedule": "*:0/30"}, 3 * 86400, "3 days", 1800),
+        ({"metrics_schedule": "*-*-* 00/6:00:00"}, 86400 + 6 * 3600, "1.25 days", 6 * 3600),
+        ({"backup_schedule": "weekly", "metrics_schedule": "*-*-* 00/6:00:00"}, 7 * 86400 + 6 * 3600, "7.25 days", 6 * 3600),
+        # Backups that something else makes, and one that runs once.
+        ({"backup_schedule": ""}, 86400, "a day", 1800),
+        ({"backup_schedule": "2030-01-01"}, 86400, "a day", 1800),
+    ],
+)
+def test_alerts_of_age_wait_for_the_schedules(given: dict[str, Any], backup: int, days: str, written: int) -> None:
+    found = alerts(run(**given))
+    assert found["BackupTooOld"][0] == f"time() - max(atlas_mlflow_backup_last_timestamp_seconds) > {backup}"
+    assert found["BackupTooOld"][1].startswith(f"The last backup is older than {days}: ")
+    assert found["MetricsTooOld"][0] == f"time() - node_textfile_mtime_seconds{{file=~'.*/atlas_mlflow.prom'}} > {written}"
+
+
+def test_schedules_of_hosts_without_metrics_or_without_the_backup_do_not_count() -> None:
+    rare = {"backup_schedule": "monthly", "metrics_schedule": "daily"}
+    hosts: dict[str, dict[str, Any]] = {"one": {"backup_schedule": "monthly"}, "Two.Example.com": {}, "ml_three": {}}
+    found = alerts(Run(Case(GROUPS, hosts), secrets={}))
+    assert found["BackupTooOld"][0].endswith("> 86400")
+    # Without the group postgres, the first tracking server makes the backups.
+    groups = {"mlflow_servers": ["one", "two"], "prometheus": ["ml_three"]}
+    found = alerts(Run(Case(groups, {"one": {"backup_schedule": "weekly"}, "two": {**rare, "atlas_mlflow_metrics": False}, "ml_three": {}}), secrets={}))
+    assert found["BackupTooOld"][0].endswith(f"> {7 * 86400}") and found["MetricsTooOld"][0].endswith("> 1800")
+
+
+def test_an_expression_of_the_inventory_has_no_limit_added() -> None:
+    found = alerts(run(backup_schedule="weekly", prometheus_alerts={"BackupTooOld": {"expr": "up == 2"}}))
+    assert found["BackupTooOld"][0] == "up == 2"
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [

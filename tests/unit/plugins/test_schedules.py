@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import shutil
 import subprocess
+from datetime import datetime
 
 import pytest
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.schedules import is_schedule
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.schedules import is_schedule, longest_gap
 
 #: Events of systemd.time(7), and those of the documentation.
 EVENTS = (
@@ -78,3 +81,51 @@ def test_systemd_reads_the_events_and_not_the_nonsense() -> None:
     # The form with a T is read since systemd 250.
     assert [text for text in EVENTS if not read[text] and "T1" not in text] == []
     assert [text for text in NONSENSE if read[text]] == []
+
+
+#: Events, each with its longest gap in hours.
+GAPS: dict[str, float | None] = {
+    "minutely": 1 / 60,
+    "hourly": 1,
+    "daily": 24,
+    "daily UTC": 24,
+    "weekly": 7 * 24,
+    "monthly": 31 * 24,
+    "quarterly": 92 * 24,
+    "yearly": 366 * 24,
+    "*:0/5": 1 / 12,
+    "*-*-* 02:30:00": 24,
+    "Sun *-*-* 06:00": 7 * 24,
+    "Mon..Fri 22:30": 3 * 24,
+    "Sat,Sun 04:00": 6 * 24,
+    "Wed, 17:48": 7 * 24,
+    "*-*-01,15 05:00:00": 17 * 24,
+    "*-*-* 00/6:00:00": 6,
+    "*-*-* 8..18:00": 14,
+    "12..14:10,20,30": 21 + 40 / 60,
+    "Mon..Wed,Fri 4:00": 3 * 24,
+    "*-*~01 03:00": 31 * 24,
+    "*-*~07/1 04:00": 25 * 24,
+    "*-*~07/3 04:00": 25 * 24,
+    "Mon *-*-1..7 04:00": 35 * 24,
+    "*-1/2-1 3:00": 62 * 24,
+    "2026-12-24 18:00": None,
+    "@1395716396": None,
+    "": None,
+    "nightly": None,
+}
+
+
+@pytest.mark.parametrize(("text", "hours"), GAPS.items())
+def test_the_longest_gap_of_a_schedule(text: str, hours: float | None) -> None:
+    assert longest_gap(text) == (None if hours is None else round(hours * 3600))
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="this machine has no systemd")
+@pytest.mark.parametrize("text", [text for text, hours in GAPS.items() if hours])
+def test_systemd_runs_a_schedule_with_the_same_gaps(text: str) -> None:
+    options = ["--iterations=100", "--base-time=2027-12-31 23:59:59 UTC"]
+    said = subprocess.run(["systemd-analyze", "calendar", *options, text], check=True, capture_output=True, text=True, env={"TZ": "UTC"}).stdout
+    runs = [datetime.strptime(found, "%Y-%m-%d %H:%M:%S") for found in re.findall(r"(?:Next elapse|Iter(?:ation|\.) #\d+): \w+ (\S+ \S+) UTC", said)]
+    assert len(runs) == 100
+    assert max(later - earlier for earlier, later in itertools.pairwise(runs)).total_seconds() == longest_gap(text)
