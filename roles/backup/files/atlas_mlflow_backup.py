@@ -228,8 +228,8 @@ class Files:
             if self.names("artifacts"):
                 raise BackupError(f"The folder of the artifacts, {self.folder}, is missing, and the backup has artifacts of it. Mount it, or restore it.")
             return 0
-        set_aside = ["--backup-dir", f"repository:removed/{point}"]
-        self.rclone("sync", self.source, "repository:artifacts", *set_aside, "--use-server-modtime", "--fast-list")
+        # Size and time tell whether a file changed. A bucket's own time is that of the copying, so rclone asks for the time that it recorded.
+        self.rclone("sync", self.source, "repository:artifacts", "--backup-dir", f"repository:removed/{point}", "--fast-list")
         return int(json.loads(self.rclone("size", "--json", "repository:artifacts"))["count"]) if "artifacts" in self.names("") else 0
 
     def bring_back(self, point: str) -> None:

@@ -84,10 +84,35 @@ class Remote:
         self.folder = folder
         self.spoil: Callable[[Path], None] = lambda _path: None
         self.missing: type[Exception] = Exception
+        #: Folders that stand for buckets. A bucket has a time of its own for each object, that of the copying, beside the time that rclone records.
+        self.buckets: list[Path] = []
+        self.copied: list[str] = []
 
     def path(self, name: str) -> Path:
         """Return the path that a name stands for."""
         return self.folder / name.removeprefix("repository:") if name.startswith("repository:") else Path(name)
+
+    def time(self, path: Path, given: tuple[str, ...]) -> float:
+        """Return the time of a file that rclone compares."""
+        bucket = any(bucket in path.parents for bucket in self.buckets)
+        return path.stat().st_ctime if bucket and "--use-server-modtime" in given else path.stat().st_mtime
+
+    def sync(self, source: Path, target: Path, aside: Path, given: tuple[str, ...]) -> None:
+        """Copy the files whose size or time differs, and move those that are replaced or gone."""
+        here, there = ({path.relative_to(side): path for path in side.rglob("*") if path.is_file()} for side in (source, target))
+        same = {
+            name
+            for name in here.keys() & there.keys()
+            if (here[name].stat().st_size, self.time(here[name], given)) == (there[name].stat().st_size, self.time(there[name], given))
+        }
+        for name in there.keys() - same:
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            there[name].rename(aside / name)
+        self.copied = sorted(str(name) for name in here.keys() - same)
+        for name in self.copied:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / name, target / name)
+            os.utime(target / name, (0, self.time(source / name, given)))
 
     def __call__(self, action: str, *given: str, stdin: str | None = None) -> str:
         """Do what rclone does."""
@@ -109,6 +134,8 @@ class Remote:
             assert where[1].exists(), "rclone finds no folder"
             return "".join(f"hash {path}\n" for path in where[1].rglob("*") if path.is_file())
         elif action == "sync":
+            self.sync(*where[:3], given)
+        elif action == "copy":
             shutil.copytree(*where[:2], dirs_exist_ok=True)
         elif action == "size":
             return json.dumps({"count": sum(path.is_file() for path in where[0].rglob("*"))})
@@ -374,6 +401,28 @@ def test_a_folder_of_artifacts_that_has_gone_is_an_error(program: ModuleType, em
     shutil.rmtree(folder)
     with pytest.raises(program.BackupError, match="artifacts, is missing, and the backup has artifacts of it|is missing, and the backup has artifacts"):
         embedded.start().back_up()
+
+
+@pytest.mark.parametrize("bucket", ["artifacts", "repository", "both", "none"])
+def test_a_mirror_copies_what_is_new_or_changed(embedded: Any, bucket: str) -> None:
+    """A bucket has another time for an object than its source, also for an object that a restore has copied back."""
+    files, folder = embedded.start().files, embedded.data / "artifacts"
+    embedded.remote.buckets += [folder] * (bucket in ("artifacts", "both")) + [embedded.remote.folder] * (bucket in ("repository", "both"))
+    folder.mkdir()
+    for name, time in (("same", 1_700_000_000), ("changed", 1_700_000_001), ("deleted", 1_700_000_002)):
+        (folder / name).write_text("first")
+        os.utime(folder / name, (time, time))
+    assert files.mirror("atlas-1") == 3 and embedded.remote.copied == ["changed", "deleted", "same"]
+    assert files.mirror("atlas-2") == 3 and embedded.remote.copied == []
+    assert files.names("removed") == [], "a mirror of the same files keeps no second copy"
+    (folder / "changed").write_text("other")
+    (folder / "new").write_text("new")
+    (folder / "deleted").unlink()
+    assert files.mirror("atlas-3") == 3 and embedded.remote.copied == ["changed", "new"]
+    shutil.rmtree(folder)
+    files.bring_back("atlas-2")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"same": "first", "changed": "first", "deleted": "first", "new": "new"}
+    assert files.mirror("atlas-4") == 4 and embedded.remote.copied == ["changed", "deleted"], "what a restore has brought back is not copied again"
 
 
 def test_a_repository_without_any_file_is_read_back(embedded: Any) -> None:
