@@ -407,8 +407,8 @@ class Postgres:
         self.pgbackrest("stanza-upgrade" if self.backups() else "stanza-create")
         full = [backup["timestamp"]["stop"] for backup in self.backups() if backup["type"] == "full"]
         kind = "incr" if full and time.time() - max(full) < self.full_every * 86400 else "full"
-        # After a change of the major version, pgBackRest always makes a full backup.
-        self.pgbackrest(f"--type={kind}", "backup")
+        # After a change of the major version, pgBackRest always makes a full backup. By default, it would now remove old backups, before this one is compared.
+        self.pgbackrest(f"--type={kind}", "--no-expire-auto", "backup")
         made = self.backups()[-1]
         before = self.count()
         self.psql(f"SELECT pg_create_restore_point('{point}')")
@@ -527,7 +527,8 @@ class Postgres:
             time.sleep(0.2)
 
     def kept(self, points: Rows, recent: Rows) -> Rows:
-        """Return the points that are kept: those whose backup pgBackRest has kept, and of the points of SQLite and of a cluster the recent ones."""
+        """Let pgBackRest remove its old backups, and return the points that stay: those whose backup it keeps, and recent ones of SQLite and of a cluster."""
+        self.pgbackrest("expire")
         labels = {backup["label"] for backup in self.backups()}
         return [point for point in points if (point["backup"] in labels if "backup" in point else point in recent)]
 
@@ -1152,8 +1153,13 @@ class Repository:
         artifacts = self.files.mirror(name)
         unknown, listed = self.elsewhere()
         point |= {"artifacts": artifacts, "elsewhere": unknown + listed}
-        points = self.kept([*self.read(), point])
-        self.files.expire(points[0]["name"])
+        # Nothing of an earlier point is removed before the list has this one.
+        self.write([*self.read(), point])
+        try:
+            points = self.kept(self.read())
+            self.files.expire(points[0]["name"])
+        except BackupError as error:
+            raise BackupError(f"Made the backup {name}, but older backups that are no longer kept could not be removed. {error}") from error
         told = [f"Made the backup {name} ({point['kind']}). {len(points)} can be restored.", *describe(point)]
         told += [f"Not in it, as backup_artifacts_elsewhere says: {line}" for line in listed]
         if unknown:
@@ -1161,7 +1167,7 @@ class Repository:
         return "\n".join(told)
 
     def kept(self, points: Rows) -> Rows:
-        """Write and return the points that are kept, and remove the copies and dumps of the other points.
+        """Return the points that are kept, and remove the copies and dumps of the other points.
 
         While these are removed, the list has their points with a mark: nobody restores them, and the next backup continues if this one is interrupted.
         """
@@ -1169,10 +1175,10 @@ class Repository:
         recent = present[-self.keep :]
         kept = self.postgres.kept(present, recent) if self.postgres else recent
         expired = [{**point, "expired": True} for point in points if point not in kept]
-        self.write([*expired, *kept])
-        for point in expired:
-            self.files.remove(point)
         if expired:
+            self.write([*expired, *kept])
+            for point in expired:
+                self.files.remove(point)
             self.write(kept)
         return kept
 

@@ -932,6 +932,69 @@ def test_pgbackrest_decides_how_long_its_own_backups_stay(mixed: Any) -> None:
     assert repository.points[:-1] == points[1:]
 
 
+@pytest.fixture
+def pgbackrest(program: ModuleType, embedded: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a repository of pgBackRest that keeps one full backup, with the points that the list had when a backup was removed."""
+    counts = {"backend": {"schema revision": "c0ffee", "runs": 3}}
+    given = {"service": "", "version": "17", "port": 5432, "databases": {"backend": "mlflow"}, "test_restore": True}
+    seen = SimpleNamespace(labels=[], restored=counts, listed=[], remote=embedded.remote, database=embedded.database, fails="")
+    seen.start = lambda **more: embedded.start(**{"sqlite": {}, **more}, postgres=given, full_every_days=0)
+    embedded.remote.folder.mkdir()
+    numbers = iter(range(1, 50))
+
+    def run(_self: Any, *argv: str) -> str:
+        if "info" in argv:
+            return json.dumps([{"backup": [{"label": label, "type": "full", "timestamp": {"stop": 0}} for label in seen.labels]}])
+        if seen.fails and seen.fails in argv:
+            raise program.BackupError(f"pgbackrest {seen.fails} ended with 1")
+        if "backup" in argv:
+            seen.labels.append(f"F{next(numbers)}")
+        if "expire" in argv or "backup" in argv and "--no-expire-auto" not in argv:
+            seen.listed = [point["backup"] for point in seen.start().points]
+            del seen.labels[:-1]
+        return ""
+
+    monkeypatch.setattr(program.Postgres, "pgbackrest", run)
+    monkeypatch.setattr(program.Postgres, "count", lambda _self, _socket="", _databases=None: counts)
+    monkeypatch.setattr(program.Postgres, "psql", lambda *_given, **_more: "f")
+    monkeypatch.setattr(program.Postgres, "restored_counts", lambda _self, _point, _label: seen.restored)
+    monkeypatch.setattr(program.Repository, "elsewhere", lambda _self: ([], []))
+    seconds = iter(range(10, 60))
+    monkeypatch.setattr(program, "stamp", lambda: f"20261127T0430{next(seconds)}Z")
+    return seen
+
+
+def test_pgbackrest_removes_an_old_backup_after_the_new_point_is_in_the_list(pgbackrest: Any) -> None:
+    assert "1 can be restored" in pgbackrest.start().back_up()
+    assert "1 can be restored" in pgbackrest.start().back_up()
+    assert (pgbackrest.labels, pgbackrest.listed) == (["F2"], ["F1", "F2"])
+
+
+@pytest.mark.parametrize("failing", ["comparison", "artifacts"])
+def test_a_backup_that_fails_removes_no_old_one(program: ModuleType, pgbackrest: Any, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    def fail(_self: Any, _point: str) -> int:
+        raise program.BackupError("rclone sync ended with 1: the bucket does not answer")
+
+    pgbackrest.start().back_up()
+    if failing == "comparison":
+        pgbackrest.restored = {"backend": {"schema revision": "c0ffee", "runs": 2}}
+    else:
+        monkeypatch.setattr(program.Files, "mirror", fail)
+    with pytest.raises(program.BackupError, match=r"runs: 2 stored, 3 in the source|the bucket does not answer"):
+        pgbackrest.start().back_up()
+    assert pgbackrest.labels[0] == "F1" and [point["backup"] for point in pgbackrest.start().points] == ["F1"]
+
+
+def test_a_backup_stays_if_an_old_one_cannot_be_removed(program: ModuleType, pgbackrest: Any) -> None:
+    pgbackrest.start().back_up()
+    pgbackrest.fails = "expire"
+    with pytest.raises(program.BackupError, match=r"Made the backup atlas-.*, but older backups .* could not be removed. pgbackrest expire ended with 1"):
+        pgbackrest.start().back_up()
+    assert [point["backup"] for point in pgbackrest.start().points] == ["F1", "F2"] == pgbackrest.labels
+    pgbackrest.fails = ""
+    assert "1 can be restored" in pgbackrest.start().back_up()
+
+
 @pytest.mark.parametrize(
     ("present", "wanted", "message"),
     [
