@@ -891,15 +891,18 @@ def count_copy(copy: Path, name: str) -> Counts:
 
 
 def put(copy: Path, path: Path) -> None:
-    """Put a database in its place, and keep the existing one next to it."""
+    """Put a database in its place, and keep the existing one next to it, with the files of its last transactions.
+
+    SQLite finds these by the database's name. Next to the restored database, they would damage it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     owner = path.parent.stat()
     os.chown(copy, owner.st_uid, owner.st_gid)
     copy.chmod(0o640)
-    if path.exists():
-        path.rename(f"{path}.before-{stamp()}")
-    for leftover in ("-wal", "-shm", "-journal"):
-        Path(f"{path}{leftover}").unlink(missing_ok=True)
+    former = f"{path}.before-{stamp()}"
+    for ending in ("", "-wal", "-shm", "-journal"):
+        with suppress(FileNotFoundError):
+            Path(f"{path}{ending}").rename(f"{former}{ending}")
     shutil.move(copy, path)
 
 

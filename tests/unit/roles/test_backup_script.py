@@ -207,6 +207,45 @@ def test_what_the_service_has_is_backed_up_and_comes_back(embedded: Any) -> None
     assert [read(path) for path in embedded.data.glob("tracking.db.before-*")] == ["later"]
 
 
+@pytest.mark.parametrize(("mode", "ending", "value"), [("wal", "-wal", "last"), ("delete", "-journal", "kept")])
+def test_the_former_database_keeps_its_last_transactions(embedded: Any, mode: str, ending: str, value: str) -> None:
+    """A tracking server that was killed leaves them in a file of their own, or a journal by which a transaction that did not end is taken back."""
+    repository = embedded.start()
+    repository.back_up()
+    change(embedded.database, "CREATE TABLE later (name)", *["INSERT INTO later VALUES ('kept' || hex(zeroblob(2000)))"] * 100)
+    killed = (
+        "import os, sqlite3, sys\n"
+        "database = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "database.execute(f'PRAGMA journal_mode = {sys.argv[2]}')\n"
+        "database.execute('PRAGMA cache_size = 1')\n"
+        "database.execute('BEGIN')\n"
+        "database.execute('UPDATE later SET name = ? || hex(zeroblob(2000))', ['last'])\n"
+        "if sys.argv[2] == 'wal': database.execute('COMMIT')\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(embedded.database), mode], check=True)
+    assert Path(f"{embedded.database}{ending}").stat().st_size > 0
+    repository.restore("latest")
+    assert [path.name for path in embedded.data.glob("tracking.db-*")] == [], "nothing of another database is beside the restored one"
+    (former,) = (path for path in embedded.data.glob("tracking.db.before-*Z"))
+    with closing(sqlite3.connect(former)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        assert database.execute("SELECT DISTINCT substr(name, 1, 4) FROM later").fetchall() == [(value,)]
+    with closing(sqlite3.connect(embedded.database)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    assert read(embedded.database) == "kept"
+
+
+def test_what_is_left_of_a_lost_database_is_kept_beside_the_restored_one(embedded: Any) -> None:
+    repository = embedded.start()
+    repository.back_up()
+    embedded.database.rename(embedded.data / "elsewhere.db")
+    Path(f"{embedded.database}-wal").write_text("transactions")
+    repository.restore("latest")
+    assert read(embedded.database) == "kept"
+    assert [path.read_text() for path in embedded.data.glob("tracking.db.before-*-wal")] == ["transactions"]
+
+
 def test_a_missing_database_is_an_error_and_is_not_made(program: ModuleType, embedded: Any) -> None:
     embedded.database.unlink()
     with pytest.raises(program.BackupError, match=r"tracking\.db, which the tracking server's settings name, is missing"):
