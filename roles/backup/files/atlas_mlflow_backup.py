@@ -25,6 +25,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -121,6 +122,17 @@ def run(argv: list[str], user: str = "", environment: dict[str, str] | None = No
         said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise BackupError(f"{Path(argv[0]).name} {argv[1] if len(argv) > 1 else ''} ended with {done.returncode}:\n{said}")
     return done.stdout
+
+
+@contextmanager
+def temporary(folder: Path) -> Iterator[Path]:
+    """Make a folder that only root may read, and remove it afterwards. A process that was killed may have left it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -348,6 +360,8 @@ class Postgres:
         self.test_restore = given["test_restore"]
         self.full_every = settings["full_every_days"]
         self.version = str(given["version"])
+        #: The backup that this process has made.
+        self.made = ""
         #: What PostgreSQL answered when the backup was set up.
         self.answer: dict[str, Any] = given.get("answer") or {}
         #: The folder of PostgreSQL's programs on a host.
@@ -410,6 +424,7 @@ class Postgres:
         # After a change of the major version, pgBackRest always makes a full backup. By default, it would now remove old backups, before this one is compared.
         self.pgbackrest(f"--type={kind}", "--no-expire-auto", "backup")
         made = self.backups()[-1]
+        self.made = made["label"]
         before = self.count()
         self.psql(f"SELECT pg_create_restore_point('{point}')")
         after = self.count()
@@ -420,6 +435,12 @@ class Postgres:
         stored = self.restored_counts(point, made["label"])
         refuse_differences(stored, before, after)
         return {**marked, "counts": stored, "read_back": list(stored)}
+
+    def discard(self, _point: str) -> None:
+        """Remove the backup that this process has made. pgBackRest refuses this if there is no other full backup."""
+        if self.made:
+            # There may be one full backup more than the retention keeps. Without the option, pgBackRest would remove log that earlier points need.
+            self.pgbackrest(f"--set={self.made}", "--repo1-retention-full=9999999", "expire")
 
     def restored_counts(self, point: str, label: str) -> dict[str, Counts]:
         """Restore a backup to a temporary folder, run a private PostgreSQL on it, and return the counts of its databases.
@@ -454,13 +475,9 @@ class Postgres:
         needed, free = size + 256 * 1024**2, shutil.disk_usage(home).free
         if free < needed:
             raise BackupError(f"{what} needs {needed // 1024**2} MiB in {home}, and {free // 1024**2} MiB are free. Make room{otherwise}.")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(mode=0o700)
-        try:
+        with temporary(folder):
             shutil.chown(folder, *self.owner)
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def _temporary(self, data: Path) -> Iterator[None]:
@@ -621,22 +638,22 @@ class Dumps(Postgres):
         before = self.count()
         stored: dict[str, Counts] = {}
         size = sum(self._size(database) for database in self.databases.values())
-        try:
-            with self._workspace("This backup", size * (2 if self.test_restore else 1), WITHOUT_TEST if self.test_restore else "") as folder:
-                for role, database in self.databases.items():
-                    self._dump(database, folder / f"{role}.dump")
-                after = self.count()
-                for role in self.databases:
-                    self.files.rclone("copyto", str(folder / f"{role}.dump"), self._stored(point, role))
-                    (folder / f"{role}.dump").unlink()
-                if self.test_restore and self.databases:
-                    stored = self._loaded_counts(point, folder)
-                    refuse_differences(stored, before, after)
-        except BaseException:
-            self.files.remove({"name": point, "dumps": list(self.databases)})
-            raise
+        with self._workspace("This backup", size * (2 if self.test_restore else 1), WITHOUT_TEST if self.test_restore else "") as folder:
+            for role, database in self.databases.items():
+                self._dump(database, folder / f"{role}.dump")
+            after = self.count()
+            for role in self.databases:
+                self.files.rclone("copyto", str(folder / f"{role}.dump"), self._stored(point, role))
+                (folder / f"{role}.dump").unlink()
+            if self.test_restore and self.databases:
+                stored = self._loaded_counts(point, folder)
+                refuse_differences(stored, before, after)
         made = {"dumps": list(self.databases), "kind": f"dump of {self.member}", "version": self.version}
         return {**made, "counts": stored, "read_back": list(stored)} if stored else {**made, "counts": before, "counts_after": after}
+
+    def discard(self, point: str) -> None:
+        """Remove the dumps of a backup that failed."""
+        self.files.remove({"name": point, "dumps": list(self.databases)})
 
     def _size(self, database: str) -> int:
         return int(self.psql("SELECT pg_database_size(current_database())", database))
@@ -803,18 +820,17 @@ class Sqlite:
         """
         if not self.paths:
             return {}
-        counts: dict[str, Counts] = {}
-        try:
-            for role, path in self.paths.items():
-                counts[role] = self._copy(role, path, f"repository:sqlite/{point}{ENDINGS[role]}")
-        except BaseException:
-            self.files.remove({"name": point, "copies": [*counts, role]})
-            raise
+        counts = {role: self._copy(role, path, f"repository:sqlite/{point}{ENDINGS[role]}") for role, path in self.paths.items()}
         return {"kind": "full", "copies": list(self.paths), "counts": counts, "read_back": list(counts)}
 
+    def discard(self, point: str) -> None:
+        """Remove the copies of a backup that failed."""
+        self.files.remove({"name": point, "copies": list(self.paths)})
+
     def _copy(self, role: str, path: Path, name: str) -> Counts:
-        with tempfile.TemporaryDirectory(dir=path.parent if path.parent.is_dir() else None) as folder:
-            copy, again = Path(folder, "copy.db"), Path(folder, "again.db")
+        home = path.parent if path.parent.is_dir() else Path(tempfile.gettempdir())
+        with temporary(home / ".atlas-mlflow-backup-copy") as folder:
+            copy, again = folder / "copy.db", folder / "again.db"
             with closing(open_read_only(path)) as original, closing(sqlite3.connect(copy)) as target:
                 # The counts and the copy are from the same moment.
                 original.execute("BEGIN")
@@ -1147,17 +1163,20 @@ class Repository:
         self.refuse_other_stores()
         name = f"atlas-{stamp()}"
         point: dict[str, Any] = {"name": name, "counts": {}, "read_back": []}
-        sides: list[Sqlite | Postgres | None] = [self.sqlite, self.postgres]
-        for side in [side for side in sides if side]:
-            made = side.back_up(name)
-            together = {"counts": {**point["counts"], **made.get("counts", {})}, "read_back": point["read_back"] + made.get("read_back", [])}
-            point = {**point, **made, **together}
-        point["time"] = datetime.now(timezone.utc).isoformat()
-        artifacts = self.files.mirror(name)
-        unknown, listed = self.elsewhere()
-        point |= {"artifacts": artifacts, "elsewhere": unknown + listed}
-        # Nothing of an earlier point is removed before the list has this one.
-        self.write([*self.read(), point])
+        try:
+            for side in self._sides():
+                made = side.back_up(name)
+                together = {"counts": {**point["counts"], **made.get("counts", {})}, "read_back": point["read_back"] + made.get("read_back", [])}
+                point = {**point, **made, **together}
+            point["time"] = datetime.now(timezone.utc).isoformat()
+            artifacts = self.files.mirror(name)
+            unknown, listed = self.elsewhere()
+            point |= {"artifacts": artifacts, "elsewhere": unknown + listed}
+            # Nothing of an earlier point is removed before the list has this one.
+            self.write([*self.read(), point])
+        except BaseException:
+            self._discard(name)
+            raise
         try:
             points = self.kept(self.read())
             self.files.expire(points[0]["name"])
@@ -1168,6 +1187,24 @@ class Repository:
         if unknown:
             raise BackupError("\n".join([*told, *not_taken(unknown)]))
         return "\n".join(told)
+
+    def _sides(self) -> list[Sqlite | Postgres]:
+        """Return what backs up the databases."""
+        return [self.sqlite, *([self.postgres] if self.postgres else [])]
+
+    def _discard(self, name: str) -> None:
+        """Remove the copies, the dumps and the backup of pgBackRest that a failed backup has made.
+
+        Artifacts that its mirror copied or set aside stay. The next mirror uses the copied ones, and earlier points need those that were set aside.
+        """
+        # What cannot be read or removed stays. The error of the backup is the one to report.
+        with suppress(BackupError, OSError, ValueError):
+            # The list may have the point although writing it ended with an error.
+            if any(point["name"] == name for point in self.read()):
+                return
+            for side in self._sides():
+                with suppress(BackupError, OSError):
+                    side.discard(name)
 
     def kept(self, points: Rows) -> Rows:
         """Return the points that are kept, and remove the copies and dumps of the other points.
@@ -1325,6 +1362,8 @@ def main() -> int:
     actions.add_parser("restore", help="restore; the tracking servers must be stopped").add_argument("--to", required=True)
     given = parser.parse_args()
     os.umask(0o077)
+    # What is temporary is removed if systemd stops the unit, too.
+    signal.signal(signal.SIGTERM, lambda *_given: sys.exit(128 + signal.SIGTERM))
     try:
         settings = json.loads(given.settings.read_text())
         if given.action == "list":

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -824,6 +825,18 @@ def test_a_dump_of_a_cluster_is_read_back_and_compared_with_its_source(program: 
         cluster.start().check()
 
 
+def test_a_backup_of_a_cluster_that_fails_at_the_artifacts_leaves_no_dumps(program: ModuleType, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_self: Any, _point: str) -> int:
+        raise program.BackupError("the bucket does not answer")
+
+    cluster.start().back_up()
+    before = cluster.dumps()
+    monkeypatch.setattr(program.Files, "mirror", fail)
+    with pytest.raises(program.BackupError, match="the bucket does not answer"):
+        cluster.start().back_up()
+    assert cluster.dumps() == before and len(before) == 1
+
+
 def test_a_dump_that_a_replica_cancels_is_made_again(program: ModuleType, cluster: Any) -> None:
     conflict = "canceling statement due to conflict with recovery"
     cluster.fails = {"pg_dump": [conflict, conflict]}
@@ -986,6 +999,12 @@ def pgbackrest(program: ModuleType, embedded: Any, monkeypatch: pytest.MonkeyPat
             return json.dumps([{"backup": [{"label": label, "type": "full", "timestamp": {"stop": 0}} for label in seen.labels]}])
         if seen.fails and seen.fails in argv:
             raise program.BackupError(f"pgbackrest {seen.fails} ended with 1")
+        if given := [word.partition("=")[2] for word in argv if word.startswith("--set=")]:
+            if seen.labels == given:
+                raise program.BackupError("full backup cannot be expired until another full backup has been created")
+            assert "--repo1-retention-full=9999999" in argv, "log of the earlier backups would be removed"
+            seen.labels.remove(given[0])
+            return ""
         if "backup" in argv:
             seen.labels.append(f"F{next(numbers)}")
         if "expire" in argv or "backup" in argv and "--no-expire-auto" not in argv:
@@ -1021,7 +1040,99 @@ def test_a_backup_that_fails_removes_no_old_one(program: ModuleType, pgbackrest:
         monkeypatch.setattr(program.Files, "mirror", fail)
     with pytest.raises(program.BackupError, match=r"runs: 2 stored, 3 in the source|the bucket does not answer"):
         pgbackrest.start().back_up()
-    assert pgbackrest.labels[0] == "F1" and [point["backup"] for point in pgbackrest.start().points] == ["F1"]
+    assert [point["backup"] for point in pgbackrest.start().points] == ["F1"]
+    assert pgbackrest.labels == ["F1"], "the failed one is removed"
+
+
+def test_the_only_full_backup_stays_if_its_comparison_fails(program: ModuleType, pgbackrest: Any) -> None:
+    pgbackrest.restored = {"backend": {"schema revision": "c0ffee", "runs": 2}}
+    with pytest.raises(program.BackupError, match="runs: 2 stored, 3 in the source"):
+        pgbackrest.start().back_up()
+    assert pgbackrest.labels == ["F1"] and pgbackrest.start().points == []
+
+
+@pytest.fixture
+def failing(program: ModuleType, embedded: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a backup of two databases in files that ends with an error in an action of rclone, and what the repository has of databases."""
+    write(embedded.users, "ada")
+    seconds = iter(range(10, 60))
+    monkeypatch.setattr(program, "stamp", lambda: f"20261127T0430{next(seconds)}Z")
+    seen = SimpleNamespace(at="", error=lambda: program.BackupError("the bucket does not answer"))
+    (embedded.data / "artifacts").mkdir()
+
+    def rclone(_self: Any, action: str, *argv: str, stdin: str | None = None) -> str:
+        said = embedded.remote(action, *argv, stdin=stdin)
+        if seen.at == f"{action} {argv[0]}".removesuffix(str(embedded.data / "artifacts")):
+            raise seen.error()
+        return said
+
+    monkeypatch.setattr(program.Files, "rclone", rclone)
+    seen.start = lambda: embedded.start(**embedded.both)
+    seen.stored = lambda: sorted(path.name for path in (embedded.remote.folder / "sqlite").iterdir())
+    seen.folder = lambda: sorted(path.name for path in embedded.data.iterdir())
+    return seen
+
+
+def test_a_backup_that_fails_at_the_artifacts_leaves_no_copies(program: ModuleType, failing: Any) -> None:
+    failing.start().back_up()
+    before = failing.stored()
+    failing.at = "sync "
+    with pytest.raises(program.BackupError, match="the bucket does not answer"):
+        failing.start().back_up()
+    assert failing.stored() == before and len(failing.start().points) == 1
+    assert failing.folder() == ["artifacts", "auth.db", "tracking.db"]
+
+
+def test_a_failed_removal_does_not_hide_why_the_backup_failed(program: ModuleType, failing: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_self: Any, _point: dict[str, Any]) -> None:
+        raise program.BackupError("nothing can be removed")
+
+    failing.at = "sync "
+    monkeypatch.setattr(program.Files, "remove", fail)
+    with pytest.raises(program.BackupError, match="the bucket does not answer"):
+        failing.start().back_up()
+
+
+def test_a_point_that_is_in_the_list_keeps_its_data_although_writing_the_list_failed(
+    program: ModuleType, failing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store may fail to answer after it has stored an object."""
+    to_file = program.Repository._write_file
+
+    def lost(self: Any, name: str, text: str) -> None:
+        to_file(self, name, text)
+        raise program.BackupError("no answer")
+
+    monkeypatch.setattr(program.Repository, "_write_file", lost)
+    with pytest.raises(program.BackupError, match="no answer"):
+        failing.start().back_up()
+    (point,) = failing.start().points
+    assert failing.stored() == [f"{point['name']}.db", f"{point['name']}.users.db"]
+
+
+def test_a_backup_that_systemd_stops_leaves_no_copies(program: ModuleType, failing: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    failing.at, failing.error = "sync ", lambda: os.kill(os.getpid(), signal.SIGTERM) or program.BackupError("rclone was killed")
+    repository = failing.start()
+    monkeypatch.setattr(program, "LOCK", tmp_path / "lock")
+    monkeypatch.setattr(program, "Repository", lambda _settings: repository)
+    (tmp_path / "settings.json").write_text("{}")
+    monkeypatch.setattr(sys, "argv", ["backup", "--settings", str(tmp_path / "settings.json"), "backup"])
+    former = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            program.main()
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert stopped.value.code == 143
+    assert (failing.stored(), failing.folder()) == ([], ["artifacts", "auth.db", "tracking.db"])
+
+
+def test_what_a_killed_backup_has_left_is_removed_by_the_next_one(failing: Any, embedded: Any) -> None:
+    left = embedded.data / ".atlas-mlflow-backup-copy"
+    left.mkdir()
+    (left / "copy.db").write_text("half a database")
+    assert "Made the backup" in failing.start().back_up()
+    assert failing.folder() == ["artifacts", "auth.db", "tracking.db"]
 
 
 def test_a_backup_stays_if_an_old_one_cannot_be_removed(program: ModuleType, pgbackrest: Any) -> None:
