@@ -20,13 +20,12 @@ from inventories import Case, Run
 
 ROOT = Path(__file__).resolve().parents[3]
 GROUPS = {"mlflow_servers": ["web"], "postgres": ["db"]}
-#: What PostgreSQL says before the backup is set up. Later, it archives its log.
+#: What PostgreSQL says before the backup is set up. Later, one in a container has the mark of the settings of its container.
 ANSWERS = {
-    "systemd": {"data": "/srv/pg/17", "config": "/etc/postgresql/17/main/postgresql.conf", "major": 17, "archive_command": ""},
-    "container": {"data": "/var/lib/postgresql/data", "config": "/var/lib/postgresql/data/postgresql.conf", "major": 17, "archive_command": "(disabled)"},
+    "systemd": {"data": "/srv/pg/17", "config": "/etc/postgresql/17/main/postgresql.conf", "major": 17, "mark": None},
+    "container": {"data": "/var/lib/postgresql/data", "config": "/var/lib/postgresql/data/postgresql.conf", "major": 17, "mark": None},
 }
 ANSWERS["podman"] = ANSWERS["container"]
-ARCHIVING = {"archive_command": "pgbackrest --stanza=mlflow archive-push %p"}
 POINT = {"name": "atlas-20260504T023000Z", "backup": "20260504-023000F"}
 
 
@@ -36,14 +35,14 @@ def role(deployment: str, answer: dict[str, Any], **facts: Any) -> Run:
     known = Run(Case(GROUPS, {"web": given, "db": given}))
     stores = read_stores({"MLFLOW_BACKEND_STORE_URI": known.plans["web"]["backend_store"], "MLFLOW_ARTIFACTS_DESTINATION": "s3://m"})
     known.hosts["db"] |= {"ansible_check_mode": False, "__backup_served": {"results": [{"item": "web", "stores": stores}]}, "__backup_postgres": answer}
-    known.hosts["db"]["__backup_files"] = {"changed_paths": ["/etc/postgresql/17/main/conf.d/atlas-mlflow-backup.conf"]}
+    known.hosts["db"]["__backup_archiving"] = {"changed": deployment == "systemd", "stale": False, "skipped": deployment != "systemd"}
     return known
 
 
 @functools.cache
 def set_up(deployment: str) -> Run:
     """Return what a run knows of a backup that was set up before."""
-    return role(deployment, {"query_result": [{**ANSWERS[deployment], **ARCHIVING}]})
+    return role(deployment, {"query_result": [{**ANSWERS[deployment], "mark": "0123456789ab"}]})
 
 
 def settings(known: Run) -> dict[str, Any]:
@@ -105,7 +104,7 @@ def test_a_restore_that_fails_leaves_a_record(restore: Any, deployment: str, fai
         restore.start(settings(set_up(deployment)), moment)
     (stopped,) = [known for words, known in restore.before if " stop " in words]
     assert stopped, "the record is made before PostgreSQL is stopped"
-    answer = {key: value for key, value in ANSWERS[deployment].items() if key != "archive_command"}
+    answer = {key: value for key, value in ANSWERS[deployment].items() if key != "mark"}
     assert host_facts.read_record(restore.record) == {"to": moment or POINT["name"], "postgres": answer}
     restore.failing = ""
     restore.start(settings(set_up(deployment)))
@@ -115,14 +114,14 @@ def test_a_restore_that_fails_leaves_a_record(restore: Any, deployment: str, fai
 
 @pytest.mark.parametrize("deployment", list(ANSWERS))
 def test_the_next_restore_continues_without_postgres(restore: Any, deployment: str) -> None:
-    before, question = set_up(deployment), "Read PostgreSQL's folders, version and archive command"
+    before, question = set_up(deployment), "Read PostgreSQL's folders and version, and the settings of its container"
     restore.failing = "pgbackrest"
     with pytest.raises(restore.program.BackupError, match="failed"):
         restore.start(settings(before))
     after = role(deployment, {"skipped": True}, postgres_restoring=host_facts.read_record(restore.record))
     assert [runs(before, question), runs(after, question)] == [True, False]
     assert not runs(after, "Recreate the PostgreSQL container with log archiving")
-    for value in ("_backup_settings", "_backup_files", "_backup_postgres_files", "_backup_secret_contents"):
+    for value in ("_backup_settings", "_backup_files", "_backup_postgres_files", "_backup_postgres_settings", "_backup_secret_contents"):
         assert after.value("db", "backup", value) == before.value("db", "backup", value), value
     assert f"pg1-path={ANSWERS[deployment]['data']}" in after.value("db", "backup", "_backup_secret_contents[_backup_pgbackrest_file]")
 
@@ -131,7 +130,7 @@ def test_a_second_run_finds_the_same_settings() -> None:
     """The first one has made PostgreSQL archive its log."""
     first, second = role("systemd", {"query_result": [ANSWERS["systemd"]]}), set_up("systemd")
     assert settings(first) == settings(second) and settings(first)["postgres"]["answer"] == {
-        key: value for key, value in ANSWERS["systemd"].items() if key != "archive_command"
+        key: value for key, value in ANSWERS["systemd"].items() if key != "mark"
     }
 
 
@@ -145,21 +144,30 @@ def test_a_postgres_that_is_down_is_not_restarted_for_new_settings() -> None:
     assert [known.value("db", "backup", state) for known in (before, after)] == ["restarted", "omitted"]
 
 
-@pytest.mark.parametrize(
-    ("changed", "command", "restarts"),
-    [
-        (["/etc/postgresql/17/main/conf.d/atlas-mlflow-backup.conf"], "(disabled)", True),
-        # An earlier run was interrupted between the files and the restart.
-        ([], "(disabled)", True),
-        ([], ARCHIVING["archive_command"], False),
-        # A command of one's own, which a restart would not change.
-        ([], "cp %p /srv/log/%f", False),
-    ],
-)
-def test_postgres_is_restarted_until_it_archives_its_log(changed: list[str], command: str, restarts: bool) -> None:
-    known = role("systemd", {"query_result": [{**ANSWERS["systemd"], "archive_command": command}]})
-    known.hosts["db"]["__backup_files"] = {"changed_paths": changed}
+@pytest.mark.parametrize(("changed", "stale", "restarts"), [(True, False, True), (False, True, True), (False, False, False)])
+def test_postgres_is_restarted_if_it_runs_since_before_its_files(changed: bool, stale: bool, restarts: bool) -> None:
+    """An earlier run was interrupted between the files and the restart."""
+    known = role("systemd", {"query_result": [ANSWERS["systemd"]]})
+    known.hosts["db"]["__backup_archiving"] = {"changed": changed, "stale": stale}
     assert runs(known, "Restart PostgreSQL with log archiving") is restarts
+    written = task("Write the settings with which PostgreSQL archives its log")["atlas.mlflow.files"]
+    assert known.value("db", "backup", written["unit"].strip("{} ")) == "postgresql@17-main.service"
+    files = known.value("db", "backup", written["files"].strip("{} "))
+    assert [file["path"].rpartition("/")[2] for file in files] == ["atlas-mlflow-backup.conf"] * 2, "pgBackRest reads its own file at each start"
+
+
+@pytest.mark.parametrize("deployment", ["container", "podman"])
+def test_a_container_is_recreated_until_it_has_the_settings_of_the_backup(deployment: str) -> None:
+    """A run that was interrupted after it wrote the settings, as for another folder of the repository, leaves the former mounts."""
+    recreate = "Recreate the PostgreSQL container with log archiving"
+    known = role(deployment, {"query_result": [ANSWERS[deployment]]})
+    assert runs(known, recreate), "it does not archive its log yet"
+    arguments = known.value("db", "backup", "_backup_container_settings.arguments")
+    (mark,) = [word.partition("=")[2] for word in arguments if word.startswith("atlas_mlflow.backup=")]
+    for repository, recreates in (("/var/backups/atlas-mlflow", False), ("/srv/other", True)):
+        known = role(deployment, {"query_result": [{**ANSWERS[deployment], "mark": mark}]})
+        known.hosts["db"]["backup_repository"] = repository
+        assert runs(known, recreate) is recreates
 
 
 def test_settings_of_an_earlier_release_make_no_record(restore: Any) -> None:
