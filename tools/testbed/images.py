@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from jinja2 import Template
 
 from .shell import BIN, CACHE, ROOT, TestbedError, apt_install, as_root, ask, check_sha256, environment, run, say, step, which
 
@@ -48,11 +49,12 @@ SYSTEMS = {
     "ubuntu24.04": System.ubuntu("24.04", "noble", "16"),
 }
 RECIPE = Path(__file__).parent / "hosts" / "image"
-#: Base images of the container deployment: those of the registry or, if it does not answer, similar ones made from Debian's packages.
-CONTAINER_IMAGES = {"python:3": "python:3.13-slim-trixie", "postgres:17": "postgres:17-trixie"}
+#: Base images of the container deployment, each with the role and the variable whose default is its name: those of the registry or, if it does not answer,
+#: similar ones made from Debian's packages.
+CONTAINER_IMAGES = {"python": ("mlflow_server", "mlflow_server_image_base"), "postgres": ("postgres", "postgres_image")}
 CONTAINER_SYSTEM = "debian13"
 #: The base of the images of MLflow in the test bed's registry.
-MLFLOW_BASE = "atlas-mlflow/python:3"
+MLFLOW_BASE = "atlas-mlflow/python"
 #: The main inputs of a prepared host. If something else has changed since, the roles install it as on any host.
 PREPARED_FROM = (
     "tools/testbed/hosts/prepare_image.yml",
@@ -167,26 +169,44 @@ def _read(image: str, template: str) -> str | None:
     return ask(["docker", "image", "inspect", "--format", template, image])
 
 
+def default_image(role: str, variable: str) -> str:
+    """Return the name of the image that a role runs or builds on by default."""
+    defaults = yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text())
+    return str(Template(defaults[variable]).render(defaults))
+
+
 def ensure_archives() -> None:
-    """Save the base images of the container deployment to archives, from which hosts load them: their own Docker has no registry here."""
-    for tag, official in CONTAINER_IMAGES.items():
-        name, kind = f"atlas-mlflow/{tag}", tag.partition(":")[0]
-        if _read(official, "{{.Id}}") or pull(official):
-            run(["docker", "tag", official, name])
+    """Save the base images of the container deployment to archives, from which hosts load them: their own Docker has no registry here.
+
+    An image in an archive has the name that its role has by default, so that the hosts run with the settings of a user.
+    """
+    for kind, default in CONTAINER_IMAGES.items():
+        own, name = f"atlas-mlflow/{kind}", default_image(*default)
+        official = bool(_read(name, "{{.Id}}")) or pull(name)
+        if official:
+            run(["docker", "tag", name, own])
         else:
-            _build(name, CONTAINER_SYSTEM, RECIPE.parent / kind)
-        _archive(name, ARCHIVES / f"{kind}.tar")
+            _build(own, CONTAINER_SYSTEM, RECIPE.parent / kind)
+        _archive(own, name, ARCHIVES / f"{kind}.tar", official)
 
 
-def _archive(image: str, path: Path) -> None:
-    """Save an image to a file, unless the stamp next to the file shows the same image."""
-    present = identity(image)
+def _archive(image: str, name: str, path: Path, official: bool) -> None:
+    """Save an image to a file by another name, unless the stamp next to the file shows the same image with this name.
+
+    :param official: Whether this name is the image's own. If it is not, it is removed, because on this machine it must not stand for another image.
+    """
+    present = f"{name} {identity(image)}"
     stamp = path.with_suffix(".id")
     if path.is_file() and stamp.is_file() and stamp.read_text() == present:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with step(f"Archive {path.name}"):
-        run(["docker", "save", "--output", path, image])
+        run(["docker", "tag", image, name])
+        try:
+            run(["docker", "save", "--output", path, name])
+        finally:
+            if not official:
+                run(["docker", "image", "rm", name])
     stamp.write_text(present)
 
 

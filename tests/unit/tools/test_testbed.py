@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -90,12 +91,39 @@ class TestImages:
         assert len(set(hashes)) == len(hashes) - 1
 
     def test_the_images_that_a_scenario_names(self):
-        text = "image: atlas-mlflow/host:debian12\nimage: atlas-mlflow/prepared:debian13\nimage: atlas-mlflow/python:3"
+        text = "image: atlas-mlflow/host:debian12\nimage: atlas-mlflow/prepared:debian13\nimage: atlas-mlflow/python"
         assert images.named_in(text) == (["debian12", "debian13"], ["debian13"])
         assert images.named_in("") == ([], [])
 
     def test_what_a_prepared_host_is_made_from_is_there(self):
         assert [place for place in images.PREPARED_FROM if not (ROOT / place).exists()] == []
+
+    @pytest.mark.parametrize("official", [True, False])
+    def test_an_archive_has_an_image_by_the_name_that_its_role_has_by_default(self, official: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        ran: list[list[str]] = []
+        monkeypatch.setattr(images, "ARCHIVES", tmp_path)
+        monkeypatch.setattr(images, "_read", lambda name, _template: "sha256:1" if official or name.startswith("atlas-mlflow/") else None)
+        monkeypatch.setattr(images, "pull", lambda _name: False)
+        monkeypatch.setattr(images, "_build", lambda name, *_: ran.append(["build", name]))
+        monkeypatch.setattr(images, "run", lambda words: (ran.append(list(map(str, words[1:]))), words[1] == "save" and Path(words[3]).touch()))
+        # What an earlier version of the test bed left: the same image by another name.
+        (tmp_path / "python.tar").touch()
+        (tmp_path / "python.id").write_text("sha256:1")
+        images.ensure_archives()
+        for kind, default in images.CONTAINER_IMAGES.items():
+            name = images.default_image(*default)
+            assert re.fullmatch(rf"docker[.]io/library/{kind}:[\w.-]+", name)
+            assert ["save", "--output", str(tmp_path / f"{kind}.tar"), name] in ran
+            # A name of the registry stays only with the registry's image.
+            assert (["build", f"atlas-mlflow/{kind}"] in ran, ["image", "rm", name] in ran) == (not official, not official)
+        ran.clear()
+        images.ensure_archives()
+        assert not [words for words in ran if words[0] == "save"]
+
+    def test_a_scenario_runs_the_images_that_the_roles_have_by_default(self):
+        named = "|".join(variable for _role, variable in images.CONTAINER_IMAGES.values())
+        settings = [*ROOT.glob("molecule/*/molecule.yml"), ROOT / ".config/molecule/config.yml"]
+        assert [str(path) for path in settings if re.search(rf"\b({named}|minio_image):", path.read_text())] == []
 
     def test_the_packages_of_the_registrys_images_are_those_of_the_locks(self):
         for release, packages in registry.IMAGES.values():
