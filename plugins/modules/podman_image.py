@@ -64,8 +64,7 @@ image:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils.images import full_image_name
-from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import uri_secrets
+from ansible_collections.atlas.mlflow.plugins.module_utils.images import build_options, build_secrets, full_image_name
 
 #: The registry in the names of images that an archive of Docker has without one.
 LOCAL = "localhost/"
@@ -104,8 +103,7 @@ class Images:
 
     def build(self, name: str, path: str, arguments: dict[str, str], network: str) -> None:
         """Build an image. The values of its arguments come from the environment."""
-        named = [word for argument in arguments for word in ("--build-arg", argument)]
-        self.run("build", "--tag", name, "--pull=never", "--layers=false", *(["--network", network] if network else []), *named, path, environment=arguments)
+        self.run("build", "--tag", name, "--pull=never", "--layers=false", *build_options(arguments, network), path, environment=arguments)
 
 
 def main() -> None:
@@ -116,15 +114,15 @@ def main() -> None:
             "archive": {"type": "path"},
             "force_load": {"type": "bool", "default": False},
             "build_path": {"type": "path"},
-            "build_args": {"type": "dict", "default": {}},
+            "build_args": {"type": "dict", "default": {}, "no_log": True},
             "build_network": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
         mutually_exclusive=[("archive", "build_path")],
     )
     params = module.params
-    # A proxy or a package index may have a login in its URL, which neither the result nor its record of the arguments shows.
-    module.no_log_values.update(secret for value in params["build_args"].values() for secret in uri_secrets(str(value)) if secret)
+    # The journal has none of the arguments, and the output of the module all but their secrets.
+    module.no_log_values = build_secrets(params["build_args"])
     # In a check run, a bare host has no Podman.
     podman = module.get_bin_path("podman", required=not module.check_mode)
     if not podman:
