@@ -50,6 +50,19 @@ def test_another_limit_recreates_the_container(role: str) -> None:
     assert of("2g", "1.5")[2] == label
 
 
+@pytest.mark.parametrize("deployment", ["container", "podman"])
+def test_minio_gets_another_image_if_its_user_has_another_number(deployment: str) -> None:
+    """A new volume copies the folder of the objects from the image, with the owner in it."""
+
+    def image(**found: Any) -> str:
+        variables = {**role_variables("minio", {"minio_deployment": deployment}), **FOUND, **found}
+        return str(Templar(loader=LOADER, variables=variables).template(trusted("{{ _minio_image }}")))
+
+    names = [image(), image(__minio_user={"uid": 996, "group": 995}), image(__minio_user={"uid": 995, "group": 996})]
+    assert len(set(names)) == 3 and image() == names[0]
+    assert image(minio_image="minio/minio:1").endswith("minio/minio:1")
+
+
 @pytest.mark.parametrize(
     ("given", "user", "owner"),
     [

@@ -83,7 +83,7 @@ def test_postgresql_has_shared_memory_and_time_to_stop() -> None:
 def test_the_images_of_the_stores_have_their_registry() -> None:
     assert "\nImage=docker.io/library/postgres:17\n" in unit_of("postgres", postgres_image="postgres:17")
     assert "\nUser=999:999\n" in unit_of("postgres")
-    assert "\nImage=localhost/atlas-mlflow/silo:file-abcdef012345\n" in unit_of("minio") and "\nUser=995:995\n" in unit_of("minio")
+    assert "\nImage=localhost/atlas-mlflow/silo:file-abcdef012345-995-995\n" in unit_of("minio") and "\nUser=995:995\n" in unit_of("minio")
     custom = unit_of("minio", minio_image="minio/minio:1")
     assert "\nImage=docker.io/minio/minio:1\n" in custom and "\nUser=0:0\n" in custom
 
