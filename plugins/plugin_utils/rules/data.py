@@ -18,6 +18,8 @@ SERVICES = {
     "postgres": ("PostgreSQL", "databases", "dump them (pg_dumpall), to load the dump afterwards"),
     "minio": ("MinIO", "artifacts", "copy the bucket (mc mirror)"),
 }
+#: The page of the documentation, in the collection, with the steps by which the data of a store move to another deployment.
+STEPS = "docs/operations/move_deployment.md"
 #: The kinds of places of data: a volume of each program that runs containers.
 VOLUMES = {"docker": "Docker volume", "podman": "Podman volume"}
 
@@ -90,7 +92,9 @@ def data_fault(
         variable, value = f"{role}_deployment", deployment
     else:
         variable, value = (f"{role}_container_volume", volume) if of_volume else (f"{role}_data_dir", folder)
-    if kind == wanted[0] == "folder":
+    if kind != wanted[0]:
+        copy = f"move the data by the steps in {STEPS} of the collection"
+    elif kind == "folder":
         copy = "stop minio.service, move the folder"
     return (
         f"{variable} is {value}, and {service} has its data in {place_in_words(kind, name)}: nobody would see the {content} there "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack
 from ansible_collections.atlas.mlflow.plugins.module_utils import stack
 from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import MARKS, UNITS, read_container_data, read_podman_data
 from ansible_collections.atlas.mlflow.plugins.module_utils.quadlet import quadlet_file
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.data import data_fault
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.data import STEPS, data_fault
 from in_process import role_variables
 
 
@@ -68,6 +69,7 @@ def test_a_service_goes_before_a_container_that_it_replaced(tmp_path: Path) -> N
     assert found["minio"]["folder"] == "/var/lib/minio" and "volume" not in found["minio"]
 
 
+ROOT = Path(__file__).resolve().parents[3]
 OURS = [{"version": "17", "name": "main", "ours": True}]
 
 
@@ -84,7 +86,7 @@ OURS = [{"version": "17", "name": "main", "ours": True}]
             "minio",
             {"volume": "old"},
             {"deployment": "systemd", "folder": "/var/lib/minio"},
-            ["minio_deployment is systemd", "the Docker volume old", "mc mirror"],
+            ["minio_deployment is systemd", "the Docker volume old", STEPS],
         ),
         ("minio", {"folder": "/srv"}, {"deployment": "container"}, ["minio_deployment is container", "its data in /srv"]),
         ("minio", {"folder": "/srv"}, {"deployment": "systemd", "folder": "/mnt"}, ["minio_data_dir is /mnt", "its data in /srv", "move the folder"]),
@@ -97,7 +99,7 @@ OURS = [{"version": "17", "name": "main", "ours": True}]
         ("postgres", {"volume": "old"}, {"deployment": "systemd"}, ["postgres_deployment is systemd", "the Docker volume old", "postgres_allow_data_change"]),
         ("postgres", {}, {"deployment": "container", "present_clusters": OURS}, ["postgres_deployment is container", "the cluster 17/main"]),
         ("postgres", {}, {"deployment": "podman", "present_clusters": OURS}, ["postgres_deployment is podman", "the cluster 17/main"]),
-        ("postgres", {"podman_volume": "old"}, {"deployment": "systemd"}, ["postgres_deployment is systemd", "the Podman volume old", "pg_dumpall"]),
+        ("postgres", {"podman_volume": "old"}, {"deployment": "systemd"}, ["postgres_deployment is systemd", "the Podman volume old", STEPS]),
         ("minio", {"podman_volume": "old"}, {"deployment": "podman", "volume": "new"}, ["minio_container_volume is new", "the Podman volume old"]),
         # A volume of this name in Docker is another one in Podman.
         ("minio", {"volume": "data"}, {"deployment": "podman"}, ["minio_deployment is podman", "the Docker volume data"]),
@@ -109,6 +111,27 @@ def test_settings_that_leave_the_data_are_refused_unless_it_is_meant(role: str, 
     fault = data_fault(section, role, **given)
     assert [word for word in words if word not in fault] == []
     assert data_fault(section, role, **given, allowed=True) == ""
+
+
+@pytest.mark.parametrize("role", ["postgres", "minio"])
+def test_the_steps_of_the_message_move_the_data_of_the_roles(role: str) -> None:
+    """The page names what the roles name, and the run of step 5 is not refused."""
+    page = (ROOT / STEPS).read_text()
+    defaults = role_variables(role, {})
+    names = [f"{role}_deployment", f"{role}_container_volume", defaults[f"{role}_container_volume"]]
+    names += [defaults["minio_data_dir"]] if role == "minio" else [f" exec --user 999 {defaults['postgres_container_name']} pg_dump --username postgres"]
+    assert [name for name in names if name not in page] == []
+    (run,) = re.findall("(?m)^ansible-playbook site.yml .* -e .*$", page)
+    former = {"systemd": {"folder": defaults["minio_data_dir"]} if role == "minio" else {}, "container": {"volume": "v"}, "podman": {"podman_volume": "v"}}
+    for before, section in former.items():
+        for after in {*former} - {before}:
+            given = {
+                "volume": "v",
+                "folder": defaults.get("minio_data_dir", ""),
+                "present_clusters": OURS if role == "postgres" and before == "systemd" else (),
+            }
+            assert f"the steps in {STEPS}" in data_fault(section, role, after, **given)
+            assert data_fault(section, role, after, **given, allowed=f"-e {role}_allow_data_change=true" in run) == ""
 
 
 def test_a_volume_of_podman_of_another_version_is_refused() -> None:
