@@ -76,6 +76,7 @@ def test_a_removed_stack_comes_back_with_its_data(server: Host, client: Host, se
     done = play(playbook("remove", {}, tmp_path), patience=PATIENCE)
     assert done.returncode == 0, done.stdout[-5000:]
     assert named(server, "ps") == set() and named(server, "volume ls") == volumes
+    assert not server.file("/var/lib/atlas-mlflow-images").exists
     # The folder of the package is for units of users.
     assert server.check_output("ls /etc/containers/systemd").split() == ["users"]
     done = play(playbook("site", {}, tmp_path), patience=PATIENCE)

@@ -61,3 +61,16 @@ def test_docker_loads_an_archive_again_that_was_not_loaded(changed: list[str], a
     variables = role_variables("common", given)
     assert Templar(loader=LOADER, variables=variables).template(trusted(task[MODULE]["force_source"])) is again
     assert tasks.index(task) < [task["name"] for task in tasks].index("Write which archive was loaded")
+
+
+def test_the_removal_of_the_stack_removes_the_archives_of_images() -> None:
+    """They are as large as the images."""
+    plays = [play for play in yaml.safe_load((ROOT / "playbooks/remove.yml").read_text()) if "remove_images" in str(play)]
+    assert [play["hosts"] for play in plays] == ["{{ groups | atlas.mlflow.topology_hosts }}"]
+    (task,) = yaml.safe_load((ROOT / "roles/common/tasks/remove_images.yml").read_text())
+    variables = role_variables("common", {"common_image": "one:1", "common_image_archive": "/srv/one.tar", "atlas_mlflow_bundle": "/srv/bundle.tar"})
+    templar = Templar(loader=LOADER, variables=variables)
+    folder = templar.template(trusted(task["ansible.builtin.file"]["path"]))
+    assert task["ansible.builtin.file"]["state"] == "absent" and Path(folder).is_relative_to("/var/lib/atlas-mlflow-images")
+    written = [templar.template(trusted(f"{{{{ {name} }}}}")) for name in ("_common_image_copy", "_common_bundled_archive")]
+    assert {str(Path(path).parent) for path in written} == {folder}
