@@ -27,7 +27,7 @@ attributes:
     description: Says what would change, and changes nothing.
     support: full
   diff_mode:
-    description: Returns each webhook before and after.
+    description: Returns each webhook before and after. Of a URL it shows the scheme and the host, because the path may be a secret.
     support: full
 options:
   webhooks:
@@ -46,7 +46,7 @@ options:
         choices: [present, absent]
         default: present
       url:
-        description: Where the server sends events. Required to create a webhook.
+        description: Where the server sends events. Required to create a webhook. It is in no output, because its path may be a secret.
         type: str
       events:
         description: The events, such as V(model_version.created) and V(model_version_alias.created). Required to create a webhook.
@@ -97,7 +97,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.objects.webhooks impo
 ARGUMENTS = arguments(
     "webhooks",
     {
-        "url": {"type": "str"},
+        # Most services that take webhooks know the sender by a secret in the path.
+        "url": {"type": "str", "no_log": True},
         "events": {"type": "list", "elements": "str"},
         "description": {"type": "str"},
         "active": {"type": "bool"},

@@ -64,8 +64,12 @@ class Kind:
         raise NotImplementedError
 
     def shown(self, present: dict[str, Any] | None) -> dict[str, Any]:
-        """Return the state of a thing for the difference."""
+        """Return the state of a thing, to compare it with the wanted one."""
         raise NotImplementedError
+
+    def difference(self) -> dict[str, Any]:
+        """Return the states before and after, for the difference of the module."""
+        return {"before": self.before, "after": self.after}
 
     def wanted(self, thing: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any]:
         """Return the state that a thing is to have.
@@ -130,4 +134,4 @@ def run(module: AnsibleModule, kind: type[Kind], option: str) -> None:
 
     there = ended_by_refusal(module, server, applied)
     changed = changed_keys(there.before, there.after)
-    module.exit_json(changed=bool(changed), **{option: changed}, diff={"before": there.before, "after": there.after})
+    module.exit_json(changed=bool(changed), **{option: changed}, diff=there.difference())

@@ -13,6 +13,14 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import A
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API
 
 EVENT = re.compile(r"[a-z0-9_]+\.[a-z0-9_]+")
+#: The parts of a URL that are shown. Most services that take webhooks know the sender by a secret in the path.
+PLACE = re.compile(r"(\w+://)(?:[^/?#]*@)?([^/?#]*)")
+
+
+def hidden(url: str) -> str:
+    """Return a URL without its path, its query and a login, which may be secrets."""
+    place = PLACE.match(url)
+    return f"{place[1]}{place[2]}/***" if place else "***"
 
 
 class Webhooks(Kind):
@@ -50,6 +58,17 @@ class Webhooks(Kind):
         events = sorted(f"{row['entity']}.{row['action']}".lower() for row in present.get("events") or ())
         place = {"url": present["url"], "events": events}
         return {"state": "present", **place, "description": present.get("description", ""), "active": present.get("status", "ACTIVE") == "ACTIVE"}
+
+    def difference(self) -> dict[str, Any]:
+        """Return the states without what may be secret in a URL."""
+        states: dict[str, dict[str, Any]] = {"before": {}, "after": {}}
+        for name, after in self.after.items():
+            before = self.before[name]
+            for when, state in (("before", before), ("after", after)):
+                states[when][name] = {**state, **({"url": hidden(state["url"])} if "url" in state else {})}
+            if before.get("url") not in (None, after.get("url")) and states["before"][name]["url"] == states["after"][name].get("url"):
+                states["after"][name]["url"] += " (another)"
+        return states
 
     def wanted(self, thing: Mapping[str, Any], present: dict[str, Any] | None) -> dict[str, Any]:
         """Return the state. What is not given stays."""

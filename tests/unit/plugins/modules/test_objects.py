@@ -330,6 +330,21 @@ def test_a_webhook_needs_a_url_and_a_name_that_no_other_has(fake: FakeObjects) -
     assert "2 webhooks have the name hook: remove or rename all but one" in run(fake, "mlflow_webhook", HOOK)["msg"]
 
 
+def test_the_url_of_a_webhook_is_in_no_output(fake: FakeObjects) -> None:
+    """Most services that take webhooks know the sender by a secret in the path."""
+    before, after = (f"https://ci:canary-login@hooks.example.org/services/canary-{word}?token=canary-query" for word in ("one", "two"))
+    results = [run(fake, "mlflow_webhook", {**HOOK, "url": before}), run(fake, "mlflow_webhook", {**HOOK, "url": after})]
+    assert fake.hooks[0]["url"] == after and results[1]["webhooks"] == {"hook": ["url"]}
+    shown = [results[1]["diff"][when]["hook"]["url"] for when in ("before", "after")]
+    assert shown == ["https://hooks.example.org/***", "https://hooks.example.org/*** (another)"]
+    fake.hooks[0]["url"] = "canary"
+    results.append(run(fake, "mlflow_webhook", {"name": "hook", "active": False}))
+    results.append(run(fake, "mlflow_webhook", {"name": "hook", "state": "absent"}))
+    fake.broken = "webhooks"
+    results.append(run(fake, "mlflow_webhook", {**HOOK, "url": before}))
+    assert [result for result in results if "canary" in json.dumps(result)] == []
+
+
 def test_a_release_without_webhooks_says_so(fake: FakeObjects) -> None:
     fake.new = False
     assert "this release of MLflow has no webhooks" in run(fake, "mlflow_webhook", HOOK)["msg"]
