@@ -303,6 +303,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         options.no_name_is_misspelled,
         metrics.services_run_as_units,
         metrics.exporters_listen_on_an_address,
+        metrics.exporters_are_reached,
         metrics.ports_are_free,
         sockets.ports_are_apart,
         metrics.clients_are_networks,

@@ -14,8 +14,9 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.members import has_st
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import length_fault
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import network_of, port_conflicts, port_fault
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import port_conflicts, port_fault
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.tls import authority_fault
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import network_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import BACKUP_TIMER
 
 #: Settings that all members of a cluster share.

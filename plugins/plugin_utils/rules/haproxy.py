@@ -13,10 +13,10 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import 
     HOST_AND_PORT,
     address_fault,
     is_port,
-    network_of,
     networks_fault,
     port_conflicts,
 )
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import network_of
 
 #: The name of a server, as it stands in the settings of HAProxy and in a Host header.
 SERVER_NAME = "^[A-Za-z0-9_.-]+$"

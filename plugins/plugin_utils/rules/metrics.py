@@ -8,6 +8,7 @@ import re
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import address_fault, is_port, networks_fault, port_conflicts
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import is_loopback
 
 #: The port of each exporter, and its unit.
 PORTS = {"metrics_node_port": "atlas-mlflow-node-exporter.service", "metrics_postgres_port": "atlas-mlflow-postgres-exporter.service"}
@@ -30,6 +31,23 @@ def services_run_as_units(given: RoleSettings) -> str:
 def exporters_listen_on_an_address(given: RoleSettings) -> str:
     """The exporters listen on an IP address."""
     return address_fault("metrics_listen_address", given.text("metrics_listen_address"))
+
+
+def exporters_are_reached(given: RoleSettings) -> str:
+    """Prometheus on another host reaches the exporters. A Prometheus of the inventory reaches MLflow and MinIO, too."""
+    own = "metrics_listen_address"
+    planned = dict(given.planned("metrics_unreached") or {})
+    # A role that is used alone plans with its own default, which stands for the address in the plan.
+    unreached = {name: address for name, address in planned.items() if name != own or is_loopback(given.text(own))}
+    if not given.flag("metrics_enabled") or not unreached:
+        return ""
+    clients = ", ".join(str(client) for client in given.planned("metrics_clients") if client != given.variable("atlas_mlflow_ip"))
+    listed = ", and ".join(f"{name} is {address}" for name, address in unreached.items())
+    names = " and ".join(unreached)
+    return (
+        f"{listed}, and the metrics are read from {clients}, which reaches no loopback address of {given.host}. Leave {names} out, or set an address of the "
+        "host or 0.0.0.0. For a host without metrics, set atlas_mlflow_metrics to false."
+    )
 
 
 def ports_are_free(given: RoleSettings) -> str:

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import network_of, port_conflicts, port_fault
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import port_conflicts, port_fault
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import network_of
 
 UNIT = "atlas-mlflow-pgbouncer.service"
 #: The unit of the distribution's package.

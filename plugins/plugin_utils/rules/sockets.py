@@ -8,16 +8,15 @@ import contextlib
 import itertools
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import UNITS
 from ansible_collections.atlas.mlflow.plugins.module_utils.sockets import Listener, collide
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters, major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import network_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import LOOPBACK
-
-Network = IPv4Network | IPv6Network
 
 #: Words for addresses in PostgreSQL's settings.
 WORDS = {"localhost": LOOPBACK, "*": "0.0.0.0"}
@@ -28,13 +27,6 @@ ADDRESS = r"^([0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$"
 COMPARED = ("haproxy", "minio", "metrics")
 #: A name or an address with a port, without scheme and path.
 HOST_AND_PORT = r"^([^/:]+|\[[0-9a-fA-F:.]+\]):[0-9]+$"
-
-
-def network_of(text: str) -> Network | None:
-    """Return an address or a network, None if the text is neither."""
-    with contextlib.suppress(ValueError):
-        return ip_network(text, strict=False)
-    return None
 
 
 def networks_fault(name: str, clients: Iterable[Any]) -> str:

@@ -10,6 +10,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import c
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.control_files import UnreadableFile
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import host_names
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import is_loopback
 
 #: The name of a role's certificate in messages.
 CALLED_BY = {
@@ -40,7 +41,7 @@ def called_names(given: RoleSettings) -> list[str]:
         return [str(given.variable("_minio_admin_address"))]
     address = str(given.variable("atlas_mlflow_address"))
     if given.role == "metrics":
-        return [address] if given.planned("metrics_address") == given.variable("atlas_mlflow_ip") and address else []
+        return [address] if address and not is_loopback(given.text("metrics_listen_address")) else []
     if given.role == "postgres":
         # Through proxies, a member has their names, and its Patroni is asked by the member's name.
         proxied = [str(name) for name in given.planned("database_names") or []]

@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import similar_names
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 #: The groups whose hosts form the stack.
 GROUPS = ("mlflow_servers", "postgres", "minio", "haproxy", "prometheus")
@@ -52,9 +56,27 @@ def backup_hosts(groups: Mapping[str, Iterable[str]]) -> list[str]:
     return list(groups.get("postgres", ())) or list(groups.get("mlflow_servers", ()))[:1]
 
 
+def ip_of(text: Any) -> Address | None:
+    """Return the IP address in a text, with or without brackets, None if it is not one."""
+    with contextlib.suppress(ValueError):
+        return ip_address(str(text).strip("[]"))
+    return None
+
+
 def ip_version(text: Any) -> int:
     """Return the version of an IP address, with or without brackets: 4, 6, or 0 if the text is not an address."""
-    try:
-        return ip_address(str(text).strip("[]")).version
-    except ValueError:
-        return 0
+    address = ip_of(text)
+    return address.version if address else 0
+
+
+def is_loopback(text: Any) -> bool:
+    """Return whether a text is an IP address of loopback."""
+    address = ip_of(text)
+    return bool(address and address.is_loopback)
+
+
+def network_of(text: str) -> Network | None:
+    """Return an address or a network, None if the text is neither."""
+    with contextlib.suppress(ValueError):
+        return ip_network(text, strict=False)
+    return None

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,9 +12,13 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.names import brackete
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import name_in
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.prometheus import DAY
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.schedules import longest_gap
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import ip_of, is_loopback, network_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import LOOPBACK, Service
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import Service
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import Stack
+
+#: The variable with the address on which each kind of service has its metrics.
+LISTENS = {"node": "metrics_listen_address", "postgres": "metrics_listen_address", "mlflow": "mlflow_server_host", "minio": "minio_listen_address"}
 
 
 @dataclass(frozen=True)
@@ -37,15 +42,25 @@ class Target:
         return asdict(self)
 
 
-def _target(stack: Stack, job: str, service: Service, port: int, tls: bool, **more: str) -> Target:
-    """Return the target of a service at the address of its host."""
+def _asked(host: Host, listens: str) -> str:
+    """Return the address at which Prometheus asks a service of a host.
+
+    :param listens: The address on which the service listens. A service on loopback is read on its own host alone.
+    """
+    address = ip_of(listens)
+    # Others call a host by its address, which may be a name. Another rule refuses a text that is no address.
+    return host.address if address is None or address.is_unspecified or address == ip_of(host.ip) else listens
+
+
+def _target(stack: Stack, job: str, service: Service, listens: str, port: int, tls: bool, **more: str) -> Target:
+    """Return the target of a service with metrics of its own.
+
+    :param listens: The address on which it has them.
+    """
     host = service.host
     # A certificate of the inventory's own authority has the name of the host. Another one has the name that people use, or the address of the host.
     is_own = host.own_tls is not None and not host.own_certificate(service.ROLE)
-    listens = host.text("mlflow_server_host") if job == "mlflow" else stack.store_listen_address(host) if job == "minio" else ""
-    listens = stack.metrics_address(host) if job == "haproxy" and host.given("haproxy_metrics_address") is None else listens
-    # Others call a host by its address, which may be a name. A service on loopback is read on its own host alone.
-    address = host.address if listens in ("", "0.0.0.0", "::", host.ip) else listens
+    address = _asked(host, listens)
     public = "" if job == "minio" else name_in(stack.user_url) or name_in(host.given_text("mlflow_server_url"))
     return Target(job, host.name, _place(address, port), "https" if tls else "http", server_name="" if not tls else host.name if is_own else public, **more)
 
@@ -56,11 +71,13 @@ def _place(address: str, port: int) -> str:
 
 
 def _exporter(stack: Stack, job: str, host: Host, port: int) -> Target:
-    """Return the target of an exporter, which listens on loopback if Prometheus is only on its host."""
-    address = LOOPBACK if stack.metrics_address(host) == LOOPBACK else host.address
+    """Return the target of an exporter."""
+    address = _asked(host, stack.exporter_address(host))
     is_own = host.own_tls is not None and not host.own_certificate("metrics")
     tls = host.speaks_tls("metrics")
-    return Target(job, host.name, _place(address, port), "https" if tls else "http", server_name=host.name if tls and is_own else "")
+    # A certificate from the inventory is for the address by which others call the host.
+    name = host.name if is_own else "" if address == host.address or is_loopback(address) else host.address
+    return Target(job, host.name, _place(address, port), "https" if tls else "http", server_name=name if tls else "")
 
 
 def _hosts(stack: Stack) -> dict[str, Host]:
@@ -89,11 +106,32 @@ def targets(stack: Stack) -> list[Target]:
     """
     chosen = _hosts(stack)
     found = [_exporter(stack, "node", host, host.number("metrics_node_port")) for host in chosen.values()]
-    found += [_target(stack, "mlflow", server, server.port, stack.serves_tls(server.host)) for server in stack.servers if server.name in chosen]
+    for server in stack.servers:
+        if server.name in chosen:
+            found.append(_target(stack, "mlflow", server, server.host.text("mlflow_server_host"), server.port, stack.serves_tls(server.host)))
     for proxy in stack.proxies:
         if proxy.name in chosen and (port := proxy.metrics_port(True)):
-            found.append(_target(stack, "haproxy", proxy, port, proxy.tls))
+            found.append(_target(stack, "haproxy", proxy, stack.proxy_metrics_address(proxy), port, proxy.tls))
     found += [_exporter(stack, "postgres", one.host, one.host.number("metrics_postgres_port")) for one in stack.databases if one.name in chosen]
     path = "/minio/v2/metrics/cluster"
-    found += [_target(stack, "minio", store, store.port, store.tls, path=path) for store in stack.stores if store.name in chosen]
+    for store in stack.stores:
+        if store.name in chosen:
+            found.append(_target(stack, "minio", store, stack.store_listen_address(store.host), store.port, store.tls, path=path))
     return found
+
+
+def unreached(stack: Stack, host: Host, found: Iterable[Target]) -> dict[str, str]:
+    """Return the variables of a host that keep metrics on loopback although another host reads them, each with its address.
+
+    A rule of the role haproxy compares the proxy's address with those who may read there.
+
+    :param stack: The services of the inventory.
+    :param host: The host.
+    :param found: All targets.
+    """
+    readers = [network for client in stack.metrics_clients(host) if (network := network_of(client)) and not network.is_loopback]
+    jobs = ["node", "postgres"] if any(network != network_of(host.ip) for network in readers) else []
+    # Others may read what they reach. A Prometheus of the inventory reads all targets.
+    jobs += ["mlflow", "minio"] if any(one.name != host.name for one in stack.prometheus) else []
+    addresses = {target.job: target.address.rpartition(":")[0].strip("[]") for target in found if target.host == host.name}
+    return {LISTENS[job]: addresses[job] for job in jobs if job in addresses and is_loopback(addresses[job])}

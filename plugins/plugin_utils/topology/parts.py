@@ -108,10 +108,9 @@ def _ports(stack: Stack, host: Host) -> Iterator[Port]:
                 yield port("haproxy", "haproxy_minio_port", *listens)
             if host.items("haproxy_postgres_servers") if host.given("haproxy_postgres_servers") is not None else stack.proxied_databases:
                 yield port("haproxy", "haproxy_postgres_port", *listens)
-            address = host.given_text("haproxy_metrics_address") or stack.metrics_address(host)
-            yield port("haproxy", "haproxy_metrics_port", address, number=proxy.metrics_port(stack.has_metrics(host)))
+            yield port("haproxy", "haproxy_metrics_port", stack.proxy_metrics_address(proxy), number=proxy.metrics_port(stack.has_metrics(host)))
     if stack.has_metrics(host) and (host.given("metrics_enabled") is None or host.flag("metrics_enabled")):
-        address = host.given_text("metrics_listen_address") or stack.metrics_address(host)
+        address = stack.exporter_address(host)
         yield port("metrics", "metrics_node_port", address)
         if stack.exports_postgres(host):
             yield port("metrics", "metrics_postgres_port", address)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import UNITS
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.metrics import alert_limits, targets
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.metrics import alert_limits, targets, unreached
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.parts import parts_plan
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import HAPROXY_METRICS_PORT, ArtifactStore, TrackingServer
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import Stack
@@ -173,6 +173,7 @@ def metrics_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "postgres_metrics_user": host.text("metrics_postgres_user") if of_database else "",
         "haproxy_metrics_port": HAPROXY_METRICS_PORT if stack.has_metrics(host) else 0,
         "metrics_targets": [target.facts for target in found],
+        "metrics_unreached": unreached(stack, host, found),
         "alert_limits": alert_limits(stack) if found else {},
         "minio_metrics_account": stack.store.host.text("minio_metrics_access_key") if any(target.job == "minio" for target in found) and stack.store else "",
     }

@@ -219,8 +219,16 @@ class Stack:
         return unique([*(one.ip for one in self.prometheus), *(str(client) for client in host.items("atlas_mlflow_metrics_clients"))])
 
     def metrics_address(self, host: Host) -> str:
-        """Return the address on which exporters listen: loopback if Prometheus is only on the same host."""
+        """Return the address on which exporters listen by default: loopback if Prometheus is only on the same host."""
         return host.ip if set(self.metrics_clients(host)) - {host.ip} else LOOPBACK
+
+    def exporter_address(self, host: Host) -> str:
+        """Return the address on which the exporters of a host listen."""
+        return host.given_text("metrics_listen_address") or self.metrics_address(host)
+
+    def proxy_metrics_address(self, proxy: Proxy) -> str:
+        """Return the address on which a proxy has its metrics."""
+        return proxy.host.given_text("haproxy_metrics_address") or self.metrics_address(proxy.host)
 
     def proxy_metrics_clients(self, proxy: Proxy) -> list[str]:
         """Return the addresses and networks that may read the metrics of a proxy."""

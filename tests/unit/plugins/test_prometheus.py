@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.prometheus import ALERTS, alert_faults, duration, minio_token, prometheus_rules, prometheus_scrapes
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.haproxy import metrics_are_reached_by_clients
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.metrics import exporters_are_reached
 
 from inventories import Case, Run
 
@@ -171,6 +173,81 @@ def test_schedules_of_hosts_without_metrics_or_without_the_backup_do_not_count()
 def test_an_expression_of_the_inventory_has_no_limit_added() -> None:
     found = alerts(run(backup_schedule="weekly", prometheus_alerts={"BackupTooOld": {"expr": "up == 2"}}))
     assert found["BackupTooOld"][0] == "up == 2"
+
+
+@pytest.mark.parametrize(
+    ("listens", "asked"),
+    [
+        (None, "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("0.0.0.0", "10.0.0.1"),
+        ("::", "10.0.0.1"),
+        ("0::0", "10.0.0.1"),
+        ("10.7.0.1", "10.7.0.1"),
+        ("fd00::7", "[fd00::7]"),
+    ],
+)
+def test_exporters_and_the_proxy_are_asked_where_they_listen(listens: str | None, asked: str) -> None:
+    """A host name is no address to listen on: the preflight refuses it."""
+    given = {} if listens is None else {"metrics_listen_address": listens, "haproxy_metrics_address": listens}
+    hosts: dict[str, dict[str, Any]] = {"one": given, "ml_three": {}}
+    found = Run(Case({"mlflow_servers": ["one"], "postgres": ["one"], "haproxy": ["one"], "prometheus": ["ml_three"]}, hosts), secrets={})
+    addresses = {job: url for (job, host), url in targets(found).items() if host == "one" and job != "mlflow"}
+    ports = {"node": 9100, "postgres": 9187, "haproxy": 8405}
+    assert addresses == {job: f"http://{asked}:{port}/metrics" for job, port in ports.items()}
+    # What the services listen on, in the units and in the settings of the proxy.
+    bound = f"[{listens}]" if ":" in (listens or "") else listens or "10.0.0.1"
+    for part, port in (("node", 9100), ("postgres", 9187)):
+        assert f"--web.listen-address={bound}:{port}" in found.value("one", "metrics", f"_metrics_{part}_argv")
+    assert f"bind {bound}:8405" in found.value("one", "haproxy", "_haproxy_config")
+    assert found.plans["one"]["metrics_unreached"] == {}
+
+
+def test_a_host_is_asked_by_its_name_if_it_has_one() -> None:
+    hosts: dict[str, dict[str, Any]] = {"one": {"atlas_mlflow_address": "one.example.com", "metrics_listen_address": "0.0.0.0"}, "ml_three": {}}
+    groups = {"mlflow_servers": ["one"], "prometheus": ["ml_three"]}
+    assert targets(Run(Case(groups, hosts), secrets={}))["node", "one"] == "http://one.example.com:9100/metrics"
+
+
+def test_a_certificate_of_the_inventory_is_checked_by_the_address_of_the_host() -> None:
+    """Prometheus asks another address, for which the certificate need not be."""
+    own = {"metrics_tls_certificate": "/one.pem", "metrics_tls_key": "/one.key", "metrics_listen_address": "10.7.0.1"}
+    (node,) = [one for one in run({"mlflow_servers": ["one"], "prometheus": ["three"]}, **own).plans["one"]["metrics_targets"] if one["host"] == "one"][:1]
+    assert (node["address"], node["server_name"]) == ("10.7.0.1:9100", "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("groups", "given", "unreached"),
+    [
+        ({"prometheus": ["two"]}, {"metrics_listen_address": "127.0.0.1"}, {"metrics_listen_address": "127.0.0.1"}),
+        ({"prometheus": ["one", "two"]}, {"metrics_listen_address": "::1"}, {"metrics_listen_address": "::1"}),
+        ({"prometheus": ["two"]}, {"mlflow_server_host": "127.0.0.1"}, {"mlflow_server_host": "127.0.0.1"}),
+        ({"prometheus": ["two"]}, {"minio_listen_address": "127.0.0.1"}, {"minio_listen_address": "127.0.0.1"}),
+        ({"prometheus": ["one"]}, {"metrics_listen_address": "127.0.0.1", "mlflow_server_host": "127.0.0.1"}, {}),
+        ({"prometheus": ["two"]}, {}, {}),
+        ({"prometheus": ["two"]}, {"metrics_listen_address": "127.0.0.1", "atlas_mlflow_metrics": False}, {}),
+        # A Prometheus of the user, which may leave MLflow out, and an agent on the host itself.
+        (
+            {},
+            {"atlas_mlflow_metrics": True, "atlas_mlflow_metrics_clients": ["10.9.0.0/24"], "metrics_listen_address": "127.0.0.1"},
+            {"metrics_listen_address": "127.0.0.1"},
+        ),
+        ({}, {"atlas_mlflow_metrics": True, "atlas_mlflow_metrics_clients": ["10.9.0.9"], "mlflow_server_host": "127.0.0.1"}, {}),
+        ({}, {"atlas_mlflow_metrics": True, "atlas_mlflow_metrics_clients": ["127.0.0.1"], "metrics_listen_address": "127.0.0.1"}, {}),
+    ],
+)
+def test_loopback_is_refused_if_others_read_the_metrics(groups: dict[str, list[str]], given: dict[str, Any], unreached: dict[str, str]) -> None:
+    hosts = {"one": given, **dict.fromkeys({name for names in groups.values() for name in names} - {"one"}, {})}
+    found = Run(Case({"mlflow_servers": ["one"], "minio": ["one"], **groups}, hosts), secrets={})
+    assert found.plans["one"]["metrics_unreached"] == unreached
+    said = found.told("one", "metrics", exporters_are_reached)
+    assert [f"{name} is {address}" in said for name, address in unreached.items()] == [True] * len(unreached) and bool(said) == bool(unreached)
+
+
+def test_loopback_of_the_proxy_is_refused_by_its_own_rule() -> None:
+    groups = {"mlflow_servers": ["one"], "haproxy": ["one"], "prometheus": ["two"]}
+    found = Run(Case(groups, {"one": {"haproxy_metrics_address": "127.0.0.1"}, "two": {}}), secrets={})
+    assert "haproxy_metrics_address is 127.0.0.1, which no other host reaches" in found.told("one", "haproxy", metrics_are_reached_by_clients)
 
 
 @pytest.mark.parametrize(

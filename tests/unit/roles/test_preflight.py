@@ -958,6 +958,22 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         {"_atlas_mlflow_plan": {"metrics": True, "container_networks": {"mlflow_server": "n"}, "container_engines": {"mlflow_server": "podman"}}},
         ["mlflow_server_deployment is podman: the exporters"],
     ),
+    (
+        "metrics",
+        {
+            "metrics_enabled": True,
+            "metrics_listen_address": "127.0.0.1",
+            "atlas_mlflow_ip": "192.0.2.7",
+            "_atlas_mlflow_plan": {
+                "metrics_clients": ["192.0.2.7", "192.0.2.8"],
+                "metrics_unreached": {"metrics_listen_address": "127.0.0.1", "mlflow_server_host": "::1"},
+            },
+        },
+        [
+            "metrics_listen_address is 127.0.0.1, and mlflow_server_host is ::1, and the metrics are read from 192.0.2.8, which reaches no loopback address",
+            "Leave metrics_listen_address and mlflow_server_host out",
+        ],
+    ),
     ("metrics", {"metrics_listen_address": "prometheus"}, ["metrics_listen_address is prometheus", "IP address"]),
     ("metrics", {"metrics_enabled": True, "metrics_node_port": 91000}, ["metrics_node_port is 91000", "between 1 and 65535"]),
     ("metrics", {"metrics_enabled": True, "metrics_node_port": TAKEN}, [f"metrics_node_port is {TAKEN}", "held by", "set another port"]),
@@ -1511,6 +1527,14 @@ NEWER = [
         # Nothing reads the limits of a service.
         ("minio", {"minio_container_memory": "two"}),
         ("metrics", {"metrics_schedule": "", "metrics_enabled": False}),
+        # Used alone, with an address in the plan that the role has by default.
+        (
+            "metrics",
+            {
+                "metrics_enabled": True,
+                "_atlas_mlflow_plan": {"metrics_address": "192.0.2.7", "metrics_unreached": {"metrics_listen_address": "127.0.0.1"}},
+            },
+        ),
         ("prometheus", {"prometheus_alerts": {"ProxyDown": {"enabled": "false"}, "HostDown": {"for": 0, "expr": "up == 0", "severity": 1, "enabled": 1}}}),
         ("prometheus", {"prometheus_retention": "1y2w3d4h5m6s7ms"}),
         ("metrics", {"metrics_backup_check_schedule": "", "metrics_enabled": True}),
