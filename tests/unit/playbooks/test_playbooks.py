@@ -137,3 +137,13 @@ def test_a_playbook_reads_no_setting_outside_of_its_role() -> None:
     # A task that runs a role gives it values.
     own = [(name, task) for name, task in tasks if not {"ansible.builtin.include_role", "ansible.builtin.import_role"} & set(task)]
     assert {(name, read) for name, task in own for read in settings_read(task, names)} == set()
+
+
+def test_a_backup_that_runs_is_stopped_before_anything_that_it_reads_is_removed() -> None:
+    """Its mirror would take artifacts that are removed meanwhile for deleted ones, and its point would be incomplete."""
+    plays = yaml.safe_load((ROOT / "playbooks/remove.yml").read_text())
+    calls = [task["ansible.builtin.include_role"] for task in tasks_of(plays) if "ansible.builtin.include_role" in task]
+    removed = [call["name"] for call in calls if call["tasks_from"] == "remove"]
+    assert removed.index("atlas.mlflow.backup") < min(removed.index(f"atlas.mlflow.{role}") for role in ("mlflow_server", "minio", "postgres"))
+    first = yaml.safe_load((ROOT / "roles/backup/tasks/remove.yml").read_text())[0]
+    assert "atlas-mlflow-backup.service" in first["ansible.builtin.command"]["argv"]
