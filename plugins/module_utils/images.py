@@ -6,9 +6,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import uri_secrets
 
+#: The arguments of modules that build an image, as the fragment image_build documents them.
+BUILD: dict[str, Any] = {
+    "build_args": {"type": "dict", "default": {}, "no_log": True},
+    "build_network": {"type": "str", "default": ""},
+}
 #: The label of a stage of a build whose arguments may have a secret. No image keeps the layers of this stage.
 STAGE = "atlas.mlflow.stage"
 #: A login without a password in a URL, which is too long for a user's name.

@@ -12,18 +12,11 @@ short_description: Build an image for Docker, and keep secrets of the build to i
 version_added: 1.0.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
-extends_documentation_fragment: [atlas.mlflow.attributes]
+extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.image_build]
 description:
   - Builds an image, once, with Docker's own builder, because the host's Docker may lack the plugin buildx.
   - This builder has no secrets of a build, and keeps the arguments of a stage in the history of its layers. A stage whose arguments may have a secret has the
     label C(atlas.mlflow.stage). Its layers are removed after the build, also if the build fails.
-attributes:
-  check_mode:
-    description: Can run in check mode and say whether the image is missing.
-    support: full
-  diff_mode:
-    description: Says nothing more in diff mode.
-    support: none
 options:
   name:
     description: Name of the image.
@@ -33,14 +26,6 @@ options:
     description: Folder on the host with a Dockerfile and what it needs. The base image must exist.
     type: path
     required: true
-  build_args:
-    description: Arguments of the build by their names. They are in no list of processes, and passwords in URLs are not in the output of the module.
-    type: dict
-    default: {}
-  build_network:
-    description: Network of the build. If empty, Docker's default network.
-    type: str
-    default: ""
 """
 
 EXAMPLES = r"""
@@ -61,7 +46,7 @@ image:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils.images import STAGE, build_options, build_secrets
+from ansible_collections.atlas.mlflow.plugins.module_utils.images import BUILD, STAGE, build_options, build_secrets
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor
 
 
@@ -77,8 +62,7 @@ def main() -> None:
         argument_spec={
             "name": {"type": "str", "required": True},
             "build_path": {"type": "path", "required": True},
-            "build_args": {"type": "dict", "default": {}, "no_log": True},
-            "build_network": {"type": "str", "default": ""},
+            **BUILD,
         },
         supports_check_mode=True,
     )

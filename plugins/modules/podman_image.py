@@ -12,16 +12,9 @@ short_description: Load, build or pull an image for Podman
 version_added: 1.0.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
-extends_documentation_fragment: [atlas.mlflow.attributes]
+extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.image_build]
 description:
   - Brings an image to the Podman of root, once. The image is loaded from O(archive), built from O(build_path), or else pulled from its registry.
-attributes:
-  check_mode:
-    description: Can run in check mode and say whether the image is missing.
-    support: full
-  diff_mode:
-    description: Says nothing more in diff mode.
-    support: none
 options:
   name:
     description: Name of the image with its registry, such as V(docker.io/library/python:3.13).
@@ -37,14 +30,6 @@ options:
   build_path:
     description: Folder on the host with a Dockerfile and what it needs. The base image must exist.
     type: path
-  build_args:
-    description: Arguments of the build by their names. They are in no list of processes, and passwords in URLs are not in the output of the module.
-    type: dict
-    default: {}
-  build_network:
-    description: Network of the build. If empty, Podman's default network.
-    type: str
-    default: ""
 """
 
 EXAMPLES = r"""
@@ -64,7 +49,7 @@ image:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils.images import build_options, build_secrets, full_image_name
+from ansible_collections.atlas.mlflow.plugins.module_utils.images import BUILD, build_options, build_secrets, full_image_name
 
 #: The registry in the names of images that an archive of Docker has without one.
 LOCAL = "localhost/"
@@ -114,8 +99,7 @@ def main() -> None:
             "archive": {"type": "path"},
             "force_load": {"type": "bool", "default": False},
             "build_path": {"type": "path"},
-            "build_args": {"type": "dict", "default": {}, "no_log": True},
-            "build_network": {"type": "str", "default": ""},
+            **BUILD,
         },
         supports_check_mode=True,
         mutually_exclusive=[("archive", "build_path")],
