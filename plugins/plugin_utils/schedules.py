@@ -43,7 +43,7 @@ def _is_zone(text: str) -> bool:
 
 
 def _fits(pattern: re.Pattern[str], text: str) -> bool:
-    """Return whether a text has the form of a date or a time, with numbers that exist."""
+    """Return whether a text has the form of a date or a time, with numbers that exist, and ranges that do not end before they begin."""
     found = pattern.fullmatch(text)
     if not found:
         return False
@@ -52,6 +52,8 @@ def _fits(pattern: re.Pattern[str], text: str) -> bool:
         # The number after a slash is the distance of repetitions. A year may have two digits.
         numbers = [float(number) for number in re.findall(NUMBER, re.sub(rf"/{NUMBER}", "", part or ""))]
         if any(not least <= number <= most and not (name == "year" and number < 100) for number in numbers):
+            return False
+        if not all(_numbers(item, name) for item in (part or "*").split(",")):
             return False
     return True
 
@@ -62,7 +64,7 @@ def _parts(text: str) -> tuple[str, re.Match[str] | None, re.Match[str] | None] 
     if words and (event := EVENTS.get(words[0].lower())):
         words = [*event.split(" "), *words[1:]]
     count, days = len(words), []
-    while words and re.fullmatch(DAYS, words[0], re.IGNORECASE):
+    while words and re.fullmatch(DAYS, words[0], re.IGNORECASE) and all(_weekdays(item) for item in words[0].split(",") if item):
         days.append(words.pop(0))
     date = DATE.fullmatch(words.pop(0)) if words and _fits(DATE, words[0]) else None
     time = TIME.fullmatch(words.pop(0)) if words and _fits(TIME, words[0]) else None
@@ -101,13 +103,13 @@ def _numbers(part: str, name: str, backwards: bool = False) -> set[int]:
 
 
 def _weekdays(text: str) -> set[int]:
-    """Return the days of the week in a text, Monday as 0; all of them for an empty text."""
+    """Return the days of the week in a text, Monday as 0. A range that ends before it begins has none."""
     names = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
     found: set[int] = set()
     for item in filter(None, text.lower().split(",")):
         ends = [names.index(name[:3]) for name in re.split(r"\.\.|-", item)]
         found |= set(range(ends[0], ends[-1] + 1))
-    return found or set(range(7))
+    return found
 
 
 @functools.cache
@@ -124,7 +126,7 @@ def longest_gap(text: str) -> int | None:
     times = sorted(hour * 60 + minute for hour in hours for minute in minutes)
     years, months = (_numbers((date[name] if date else None) or "*", name) for name in ("year", "month"))
     from_end = date is not None and "~" in date[0]
-    numbers, wanted = _numbers(date["day"] if date else "*", "day", from_end), _weekdays(weekdays)
+    numbers, wanted = _numbers(date["day"] if date else "*", "day", from_end), _weekdays(weekdays or "mon..sun")
     days = []
     # Any eight years: the result must not depend on the day on which it is computed.
     for day in (FIRST_DAY + timedelta(number) for number in range(8 * 366)):

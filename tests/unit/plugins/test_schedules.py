@@ -62,6 +62,8 @@ NONSENSE = (
         "*",
         "%H:00",
     ),
+    # Ranges that end before they begin.
+    *("17..9:00", "*:30..10", "2,17..9:00", "*-*-31..1 02:00", "*-12..1-01", "2030..2020-01-01", "*-*-* 0:0:10..5", "Sat..Mon 02:00", "Mon,Fri..Tue"),
 )
 
 
@@ -113,6 +115,8 @@ GAPS: dict[str, float | None] = {
     "@1395716396": None,
     "": None,
     "nightly": None,
+    "17..9:00": None,
+    "Sat..Mon 02:00": None,
 }
 
 
