@@ -54,12 +54,25 @@ class ControlFiles:
             raise UnreadableFile(path, f"cannot be read on the control node: {error}") from error
 
     def is_encrypted(self, path: str) -> bool:
-        """Return whether a file is encrypted by Ansible Vault. One that is not there is not."""
+        """Return whether a file is encrypted by Ansible Vault. One that is missing or cannot be read is not."""
         found = self.find(path)
-        if not found:
+        try:
+            with Path(found).open("rb") as file:
+                return file.read(len(VAULT)) == VAULT
+        except OSError:
             return False
-        with Path(found).open("rb") as file:
-            return file.read(len(VAULT)) == VAULT
+
+    def fault(self, name: str, path: str) -> str:
+        """Return why the file that a variable names cannot be read, with the fix, or an empty text.
+
+        :param name: The variable.
+        :param path: Its value.
+        """
+        try:
+            self.read(path)
+        except UnreadableFile as fault:
+            return f"{name} is {path}, which {fault.reason}. Correct the path{', or give the Vault password' if self.is_encrypted(path) else ''}."
+        return ""
 
 
 def own_text(path: str) -> str:

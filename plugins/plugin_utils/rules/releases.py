@@ -61,8 +61,10 @@ def lock_lacks(given: RoleSettings, package: str) -> bool:
 
 def release_can_be_installed(given: RoleSettings) -> str:
     """There is a lock for the release, shipped or the user's own."""
-    version = given.text("mlflow_server_version")
-    if given.text("mlflow_server_lock_file") or version in shipped(given):
+    version, lock = given.text("mlflow_server_version"), given.text("mlflow_server_lock_file")
+    if lock:
+        return given.files.fault("mlflow_server_lock_file", lock)
+    if version in shipped(given):
         return ""
     return (
         f"mlflow_server_version is {version}, for which no lock is shipped. Choose one of {', '.join(shipped(given))}, or set mlflow_server_lock_file to a "

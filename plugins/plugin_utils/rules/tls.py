@@ -7,7 +7,6 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.control_files import UnreadableFile
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import host_names
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import is_loopback
@@ -69,13 +68,7 @@ def authority_fault(given: RoleSettings, name: str) -> str:
     """Return what is wrong with a CA file, or an empty text. The inventory's own is made after the preflight."""
     path = given.text(name)
     is_made = given.switch("atlas_mlflow_tls") and path == given.planned("tls_authority")
-    if not path or is_made:
-        return ""
-    try:
-        given.files.read(path)
-    except UnreadableFile as fault:
-        return f"{name} is {path}, which {fault.reason}. Correct the path{', or give the Vault password' if given.files.is_encrypted(path) else ''}."
-    return ""
+    return given.files.fault(name, path) if path and not is_made else ""
 
 
 def mlflow_authority_is_a_file(given: RoleSettings) -> str:

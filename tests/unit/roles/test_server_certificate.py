@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -121,6 +123,23 @@ def test_a_missing_vault_password_is_said(tmp_path: Path, vault: VaultLib) -> No
     LOADER.set_vault_secrets([])
     said = told(pair)
     assert f"{pair[1]} cannot be read on the control node" in said and "vault" in said and "PEM" not in said
+
+
+def test_a_file_that_others_may_not_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root reads all files, so the test refuses this one itself."""
+    pair = certificate(tmp_path, PUBLIC)
+    authority = tmp_path / "authority.pem"
+    authority.write_text(Path(pair[0]).read_text())
+
+    def refuse(path: Any, *_given: Any, **_more: Any) -> Any:
+        if Path(os.fsdecode(path)) == authority:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *_given, **_more)
+
+    opened = open
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("io.open", refuse)
+    assert f"mlflow_server_tls_authority is {authority}, which cannot be read on the control node" in told(pair, mlflow_server_tls_authority=str(authority))
 
 
 def test_relative_paths_begin_in_the_folders_of_the_role_and_of_the_playbook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
