@@ -88,10 +88,15 @@ def members_share_the_bucket(given: RoleSettings) -> str:
     first = next((str(member["name"]) for member in given.planned("postgres_members") or []), given.host)
     if given.hosts is None or not of_postgres(given) or first == given.host:
         return ""
-    there, here = (place.rstrip("/") for place in (given.hosts(first).given_text(REPOSITORY), given.text(REPOSITORY)))
-    if not there.startswith("s3://") or here == there:
+    there = given.hosts(first)
+    if not to_s3(given) and not there.text(REPOSITORY).startswith("s3://"):
         return ""
-    return f"{REPOSITORY} is {here} on {given.host} and {there} on {first}, and any member of a cluster may make a backup. Set it for the group postgres."
+    for name in (REPOSITORY, ENDPOINT):
+        own, other = (place.rstrip("/") for place in (given.text(name), there.text(name)))
+        if own != other:
+            shown = f"{name} is {own or 'empty'} on {given.host} and {other or 'empty'} on {first}"
+            return f"{shown}, and any member of a cluster may make a backup. Set it for the group postgres."
+    return ""
 
 
 def repository_is_not_the_artifacts(given: RoleSettings) -> str:

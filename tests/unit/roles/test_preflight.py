@@ -663,6 +663,16 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         {**member(there={"backup_repository": "s3://kept/atlas"}), "backup_postgres_port": 5432},
         ["backup_repository is /var/backups/atlas-mlflow on two and s3://kept/atlas on case", "Set it for the group postgres"],
     ),
+    (
+        "backup",
+        {**member(there={"backup_repository": "/mnt/backups"}), **ON_S3, "backup_postgres_port": 5432},
+        ["backup_repository is s3://kept/atlas on two and /mnt/backups on case"],
+    ),
+    (
+        "backup",
+        {**member(there={**ON_S3, "backup_repository_s3_endpoint_url": "https://other:9000"}), **ON_S3, "backup_postgres_port": 5432},
+        ["backup_repository_s3_endpoint_url is https://minio:9000 on two and https://other:9000 on case"],
+    ),
     ("postgres", {**CLUSTER, "postgres_rewind_password": "short"}, ["postgres_rewind_password has 5 characters"]),
     ("postgres", {**POOLER, "postgres_deployment": "container"}, ["postgres_pgbouncer is true, and postgres_deployment is container", "to systemd"]),
     ("postgres", {**POOLER, "postgres_pgbouncer_port": 70000}, ["postgres_pgbouncer_port is 70000"]),
@@ -1469,7 +1479,7 @@ NEWER = [
         ("postgres", member("case", stack={"backup": {"repository": "/backup", "of_cluster": True, "secrets": {}}})),
         # The backup of one host, in whose place the run sets up that of the cluster, and a member with the bucket of the first one, or with its folder.
         ("postgres", joins(member("case", stack={"backup": {"repository": "s3://kept/atlas", "secrets": {}}}))),
-        ("backup", {**member(there={"backup_repository": "s3://kept/atlas/"}), **ON_S3, "backup_postgres_port": 5432}),
+        ("backup", {**member(there={**ON_S3, "backup_repository": "s3://kept/atlas/"}), **ON_S3, "backup_postgres_port": 5432}),
         ("backup", {**member(there={"backup_repository": "/mnt/one"}), "backup_repository": "/mnt/other", "backup_postgres_port": 5432}),
         ("postgres", member("case", postgres_clusters=[{**FORMER, "version": "17", "data": "/var/lib/postgresql/17/main", "start": "auto"}])),
         ("postgres", member(postgres_clusters=[{**FORMER, "version": "17", "start": "disabled"}])),
