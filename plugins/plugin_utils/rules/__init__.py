@@ -386,7 +386,12 @@ NEWS: dict[str, tuple[Rule, ...]] = {
     "mlflow_server": (memory.arithmetic,),
     "haproxy": (memory.arithmetic,),
 }
-WARNINGS: tuple[Rule, ...] = (memory.shortage, firewall.firewalld_closes_the_ports, cluster.backup_was_turned_off)
+WARNINGS: tuple[Rule, ...] = (
+    memory.shortage,
+    firewall.firewalld_closes_the_ports,
+    cluster.backup_was_turned_off,
+    cluster.all_members_have_the_backup,
+)
 
 
 def faults(given: RoleSettings) -> list[str]:

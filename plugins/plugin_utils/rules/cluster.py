@@ -124,10 +124,15 @@ def _different(given: RoleSettings, first: str) -> list[str]:
     return [name for name, (one, other) in pairs.items() if one != other and str(one) != str(other)]
 
 
+def _stack(given: RoleSettings, name: str) -> Mapping[str, Any]:
+    """Return what a host has of the stack."""
+    facts = given.facts if name == given.host else (given.hostvars.get(name) or {}).get("ansible_facts") or {}
+    return facts.get("stack") or {}
+
+
 def _seen(given: RoleSettings, name: str) -> Sequence[str]:
     """Return the members of the cluster that a host already belongs to."""
-    facts = given.facts if name == given.host else (given.hostvars.get(name) or {}).get("ansible_facts") or {}
-    return ((facts.get("stack") or {}).get("postgres") or {}).get("members") or []
+    return (_stack(given, name).get("postgres") or {}).get("members") or []
 
 
 def _present(given: RoleSettings) -> list[dict[str, str]]:
@@ -254,6 +259,19 @@ def backup_was_turned_off(given: RoleSettings) -> str:
     return (
         f"{given.host} has {BACKUP_TIMER} without the settings of a backup: the backup of one host was turned off, and {given.host} makes none as a member of "
         f"the cluster. Run backup.yml. If you want no backups, remove /etc/systemd/system/{BACKUP_TIMER} there."
+    )
+
+
+def all_members_have_the_backup(given: RoleSettings) -> str:
+    """A member that joins a cluster with backups in a folder, or gets a new copy of the data, has the backup of the cluster."""
+    if given.role != "postgres" or given.planned("backup_joins") or _stack(given, given.host).get("backup") or backup_was_turned_off(given):
+        return ""
+    others = [str(member["name"]) for member in members(given) if (_stack(given, str(member["name"])).get("backup") or {}).get("of_cluster")]
+    if not others:
+        return ""
+    return (
+        f"{given.host} has no settings of a backup, and those of the cluster are on {', '.join(others)}: {given.host} makes none if it is its turn. "
+        "Run backup.yml after this playbook."
     )
 
 

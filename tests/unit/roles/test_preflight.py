@@ -1687,6 +1687,20 @@ def test_a_backup_that_was_turned_off_for_a_cluster_is_told() -> None:
     assert "warnings" not in preflight("etcd", off).words
 
 
+def test_a_member_without_the_backup_of_its_cluster_is_told() -> None:
+    """A running member that gets a new copy of the data loses it, and three of them in a row would leave a cluster without backups."""
+    backup = {"backup": {"repository": "/mnt", "of_cluster": True, "secrets": {}}}
+    lacks = member(there={"ansible_facts": {"stack": backup}})
+    (warning,) = json.loads(preflight("postgres", lacks).words)["warnings"]
+    assert "two has no settings of a backup, and those of the cluster are on case" in warning and "Run backup.yml after this playbook" in warning
+    of_one = member(there={"ansible_facts": {"stack": {"backup": {**backup["backup"], "of_cluster": False}}}})
+    silent = [joins(lacks), member(there={"ansible_facts": {"stack": backup}}, stack=backup), of_one, member()]
+    assert all("warnings" not in preflight("postgres", given).words for given in silent)
+    off = member(there={"ansible_facts": {"stack": backup}}, timers=["atlas-mlflow-backup.timer"])
+    assert len(json.loads(preflight("postgres", off).words)["warnings"]) == 1
+    assert "warnings" not in preflight("etcd", lacks).words
+
+
 def test_memory_that_is_not_known_is_not_told() -> None:
     found = preflight("mlflow_server", {"_atlas_mlflow_plan": {"memory": PARTS[1:]}})
     assert found.passed and "emory" not in found.words
