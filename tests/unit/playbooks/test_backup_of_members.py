@@ -95,6 +95,12 @@ def test_the_passphrase_is_compared_before_the_preflight_reads_it(known: dict[st
     assert len(facts) == len(checking) and {play.get("vars", {}).get("_atlas_mlflow_backs_up", True) for play in facts} == {True}
 
 
+def test_the_passphrase_is_compared_before_a_running_member_is_replaced() -> None:
+    """Its backup is there until it leaves, so the plan before does not say that site.yml sets up the backup."""
+    facts, *_ = yaml.safe_load((PLAYBOOKS / "replace_postgres_member.yml").read_text(encoding="utf-8"))
+    assert facts["ansible.builtin.import_playbook"] == "internal/facts.yml" and facts["vars"]["_atlas_mlflow_backs_up"] is True
+
+
 def test_the_settings_of_the_backup_are_checked_before_any_host_is_changed() -> None:
     (play,) = yaml.safe_load((PLAYBOOKS / "internal/preflight.yml").read_text(encoding="utf-8"))
     (check,) = [task for task in play["tasks"] if "atlas.mlflow.backup" in str(task)]
