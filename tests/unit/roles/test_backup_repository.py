@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
+import yaml
 
 from inventories import Case, Run
 
+#: The tasks that read what the backup has written for the container.
+READS = Path(__file__).resolve().parents[3] / "roles/postgres/tasks/container_needs.yml"
 ON_S3 = {
     "backup_repository": "s3://kept/atlas",
     "backup_repository_s3_endpoint_url": "https://s3.example.com",
     "backup_repository_s3_access_key_id": "backup",
 }
 #: What PostgreSQL in a container says before its backup is set up.
-ANSWER = {"data": "/var/lib/postgresql/data", "config": "/var/lib/postgresql/data/postgresql.conf", "major": 17, "archive_command": "(disabled)"}
+ANSWER = {"data": "/var/lib/postgresql/data", "config": "/var/lib/postgresql/data/postgresql.conf", "major": 17, "mark": None}
 #: The CA file in the settings, and the one that the container must read, by its path on the host.
 AUTHORITIES = {"/own/ca.pem": "/opt/atlas-mlflow/backup/repository-authority.pem", "": "/etc/ssl/certs/ca-certificates.crt"}
 
 
-def role(deployment: str, authority: str) -> Run:
+def role(deployment: str, authority: str, **more: Any) -> Run:
     """Return what a run knows of a backup to a bucket."""
-    given = {"atlas_mlflow_deployment": deployment, **ON_S3, "backup_repository_s3_authority": authority}
+    given = {"atlas_mlflow_deployment": deployment, **ON_S3, "backup_repository_s3_authority": authority, **more}
     known = Run(Case({"mlflow_servers": ["web"], "postgres": ["db"]}, {"web": given, "db": given}))
     known.hosts["db"] |= {"__backup_postgres": {"query_result": [ANSWER]}, "ansible_managed": "Ansible"}
     return known
@@ -50,3 +55,17 @@ def test_a_container_reads_the_ca_file_on_its_host_also_if_another_takes_its_pla
 
 def test_a_service_reads_the_ca_file_of_the_settings() -> None:
     assert str(authority_of(role("systemd", "/own/ca.pem"))) == AUTHORITIES["/own/ca.pem"]
+
+
+@pytest.mark.parametrize("deployment", ["container", "podman"])
+def test_the_password_of_a_proxy_for_the_build_is_in_no_output(deployment: str) -> None:
+    """The role postgres builds the image with the arguments in this file. Ansible shows the content of other files in differences, and logs it."""
+    arguments = {"HTTPS_PROXY": "http://ci:canary-proxy@proxy.example.com:3128"}
+    known = role(deployment, "", backup_download_environment=arguments)
+    known.hosts["db"]["__backup_served"] = {"results": []}
+    files = known.value("db", "backup", "_backup_files + _backup_postgres_files")
+    assert "/etc/atlas-mlflow/postgres-backup/container.json" in [file["path"] for file in files] and "canary-proxy" not in str(files)
+    hidden = known.value("db", "backup", "_backup_secret_contents['/etc/atlas-mlflow/postgres-backup/container.json']")
+    assert json.loads(hidden)["build"]["args"] == arguments and hidden.endswith("}\n")
+    (reading,) = [task for task in yaml.safe_load(READS.read_text(encoding="utf-8")) if "ansible.builtin.slurp" in task]
+    assert reading["ansible.builtin.slurp"]["src"] == "/etc/atlas-mlflow/postgres-backup/container.json" and reading["no_log"] is True
