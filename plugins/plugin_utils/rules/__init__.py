@@ -391,6 +391,7 @@ WARNINGS: tuple[Rule, ...] = (
     firewall.firewalld_closes_the_ports,
     cluster.backup_was_turned_off,
     cluster.all_members_have_the_backup,
+    backup.database_has_moved,
 )
 
 

@@ -9,6 +9,8 @@ import re
 from ansible_collections.atlas.mlflow.plugins.module_utils.folders import AWKWARD
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.tls import authority_fault
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import backup_hosts
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import BACKUP_TIMER
 
 REPOSITORY, ENDPOINT = "backup_repository", "backup_repository_s3_endpoint_url"
 ON_A_DISK = "such as /var/backups/atlas-mlflow"
@@ -154,4 +156,16 @@ def minio_is_reached(given: RoleSettings) -> str:
     return (
         f"minio_listen_address is 127.0.0.1 on {host}, and the backup is made on {given.host}, where the database is. Set minio_listen_address to the "
         "address of MinIO's host."
+    )
+
+
+def database_has_moved(given: RoleSettings) -> str:
+    """A host that no longer has the database makes no backups of it. The first host that makes the backups tells."""
+    former = given.planned("former_backup_hosts")
+    if not former or given.role != ("postgres" if given.groups.get("postgres") else "mlflow_server") or given.host != backup_hosts(given.groups)[0]:
+        return ""
+    return (
+        f"{', '.join(former)} still {'has' if len(former) == 1 else 'have'} {BACKUP_TIMER}, but the database is on {given.host} now: what is backed up there "
+        f"is the former one. Run backup.yml, which sets up the backup on {given.host} and then stops the former one. If you want no backups, stop "
+        f"{BACKUP_TIMER} there, and remove it from /etc/systemd/system."
     )

@@ -125,6 +125,7 @@ def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "postgres_members": [{"name": member.name, "address": member.host.address, "ip": member.host.ip} for member in stack.cluster],
         "etcd_present": stack.etcd_present,
         "backup_joins": stack.backup_joins,
+        "former_backup_hosts": stack.former_backup_hosts,
         "postgres_client_port": database.client_port if database else 0,
         "proxied_databases": stack.proxied_databases,
         "database_names": stack.database_names,

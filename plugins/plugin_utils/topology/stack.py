@@ -97,6 +97,13 @@ class Stack:
         known_before = any(backups) or any(BACKUP_TIMER in (known.get("timers") or []) for known in facts)
         return known_before and not all(backup.get("of_cluster") for backup in backups)
 
+    @property
+    def former_backup_hosts(self) -> list[str]:
+        """Return the hosts that have the timer of a backup, but no longer the database: it was moved to another host."""
+        services: list[Service] = [*self.servers, *self.databases, *self.stores, *self.proxies]
+        hosts = {host.name: host for host in (*(service.host for service in services), *self.prometheus)}
+        return [name for name, host in hosts.items() if name not in self.backup_hosts and BACKUP_TIMER in (host.facts.get("timers") or [])]
+
     def is_member(self, host: Host) -> bool:
         """Return whether a host is a member of the database's cluster."""
         return any(member.name == host.name for member in self.cluster)

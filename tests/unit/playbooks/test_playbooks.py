@@ -145,5 +145,6 @@ def test_a_backup_that_runs_is_stopped_before_anything_that_it_reads_is_removed(
     calls = [task["ansible.builtin.include_role"] for task in tasks_of(plays) if "ansible.builtin.include_role" in task]
     removed = [call["name"] for call in calls if call["tasks_from"] == "remove"]
     assert removed.index("atlas.mlflow.backup") < min(removed.index(f"atlas.mlflow.{role}") for role in ("mlflow_server", "minio", "postgres"))
-    first = yaml.safe_load((ROOT / "roles/backup/tasks/remove.yml").read_text())[0]
+    begins = yaml.safe_load((ROOT / "roles/backup/tasks/remove.yml").read_text())[0]
+    first = yaml.safe_load((ROOT / "roles/backup/tasks" / begins["ansible.builtin.import_tasks"]).read_text())[0]
     assert "atlas-mlflow-backup.service" in first["ansible.builtin.command"]["argv"]

@@ -44,7 +44,9 @@ def test_the_backup_ends_before_postgresql_does() -> None:
 
 def test_the_removal_of_a_backup_needs_no_plan() -> None:
     """The playbook that removes a member makes none, because a host may be lost."""
-    *_others, task = yaml.safe_load((ROLES / "backup/tasks/remove.yml").read_text(encoding="utf-8"))
-    variables = role_variables("backup", {"__backup_found": {"files": []}, **task["vars"]})
-    paths = Templar(loader=LOADER, variables=variables).template(variables["__paths"])
-    assert {"/etc/atlas-mlflow/backup.json", "/opt/atlas-mlflow/backup/atlas_mlflow_backup.py"} <= set(paths)
+    paths = set()
+    for name in ("stop", "remove"):
+        *_others, task = yaml.safe_load((ROLES / f"backup/tasks/{name}.yml").read_text(encoding="utf-8"))
+        variables = role_variables("backup", {"__backup_found": {"files": []}, **task["vars"]})
+        paths |= set(Templar(loader=LOADER, variables=variables).template(variables["__paths"]))
+    assert {"/etc/atlas-mlflow/backup.json", "/opt/atlas-mlflow/backup/atlas_mlflow_backup.py", "/etc/pgbackrest.conf"} <= paths

@@ -1701,6 +1701,17 @@ def test_a_member_without_the_backup_of_its_cluster_is_told() -> None:
     assert "warnings" not in preflight("etcd", lacks).words
 
 
+def test_the_backup_of_a_database_that_was_moved_is_told_once() -> None:
+    moved = {"inventory_hostname": "case", "_atlas_mlflow_plan": {"former_backup_hosts": ["old"]}, "groups": {"postgres": ["case"], "mlflow_servers": ["case"]}}
+    (warning,) = json.loads(preflight("postgres", moved).words)["warnings"]
+    assert "old still has atlas-mlflow-backup.timer, but the database is on case now" in warning and "Run backup.yml" in warning
+    embedded = {**moved, "groups": {"mlflow_servers": ["case"]}}
+    assert "old still has" in preflight("mlflow_server", embedded).words
+    other = {**moved, "groups": {"postgres": ["new", "case", "more"]}}
+    stays = {**moved, "_atlas_mlflow_plan": {"former_backup_hosts": []}}
+    assert all("still has" not in preflight(*given).words for given in (("mlflow_server", moved), ("minio", moved), ("postgres", other), ("postgres", stays)))
+
+
 def test_memory_that_is_not_known_is_not_told() -> None:
     found = preflight("mlflow_server", {"_atlas_mlflow_plan": {"memory": PARTS[1:]}})
     assert found.passed and "emory" not in found.words
