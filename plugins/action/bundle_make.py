@@ -16,6 +16,7 @@ ARGUMENTS = {
     "folder": {"type": "path", "required": True},
     "index_url": {"type": "str", "default": ""},
     "ca_bundle": {"type": "path", "default": "/etc/ssl/certs/ca-certificates.crt"},
+    "download_environment": {"type": "dict", "default": {}},
 }
 
 
@@ -43,7 +44,7 @@ class ActionModule(ActionBase):
             "downloads": downloads,
             "images": needs["images"],
             "version": collection_version(),
-            **{name: arguments[name] for name in ("folder", "index_url", "ca_bundle")},
+            **{name: arguments[name] for name in ("folder", "index_url", "ca_bundle", "download_environment")},
         }
         result.update(self._execute_module(module_name="atlas.mlflow.bundle_make", module_args=module, task_vars=given))
         return result

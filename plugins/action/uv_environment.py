@@ -20,7 +20,10 @@ class ActionModule(ActionBase):
     """Compare the requested environment with the stamp in the facts, and run the module if they differ."""
 
     _supports_async = True
-    _VALID_ARGS = frozenset({"path", "requirements", "extra_files", "uv_path", "uv_requirements", "python", "index_url", "warm_imports", "ca_bundle", "bundle"})
+    _VALID_ARGS = frozenset(
+        {"path", "requirements", "extra_files", "uv_path", "uv_requirements", "python", "index_url", "warm_imports", "ca_bundle", "bundle"}
+        | {"download_environment"}
+    )
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the result of the module, or what the module would return for an environment that is up to date."""

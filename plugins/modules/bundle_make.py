@@ -12,7 +12,7 @@ short_description: Make a bundle on a builder
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
-extends_documentation_fragment: [atlas.mlflow.attributes]
+extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.downloads]
 description:
   - Downloads packages of the distribution with all their dependencies, the wheels of locks, and further files, and packs them with a manifest of their
     checksums into one archive on the builder. The playbook C(bundle.yml) copies it to the control node.
@@ -103,19 +103,15 @@ import io
 import json
 import os
 import platform
-import shutil
 import tarfile
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.urls import open_url
 from ansible_collections.atlas.mlflow.plugins.module_utils.bundle_parts import FORM
+from ansible_collections.atlas.mlflow.plugins.module_utils.downloads import DOWNLOADS, fetch, use_environment
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import digest
 from ansible_collections.atlas.mlflow.plugins.module_utils.os_release import own_os_release
 from ansible_collections.atlas.mlflow.plugins.module_utils.package_index import configuration, file_name, stanza
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, uri_secrets
-
-#: Seconds in which a download must go on.
-TIMEOUT = 60
 
 
 class Maker:
@@ -124,6 +120,7 @@ class Maker:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         self.folder: str = module.params["folder"]
+        self._secrets = use_environment(module) | uri_secrets(module.params["index_url"])
         # The hosts make their environments with the same one.
         self.python: str = module.get_bin_path("python3", required=True)
         self.files: dict[str, str] = {}
@@ -135,7 +132,7 @@ class Maker:
         """Run a command, and return its output. Fail the module with its errors."""
         code, out, error = self.module.run_command(argv, environ_update={"LC_ALL": "C", **variables})
         if code != 0:
-            hide = Redactor(uri_secrets(self.module.params["index_url"])).text
+            hide = Redactor(self._secrets).text
             self.module.fail_json(msg=f"{what} failed: {hide((error or out).strip())}", rc=code, stdout=hide(out), stderr=hide(error))
         return str(out)
 
@@ -198,13 +195,7 @@ class Maker:
         for one in self.module.params["downloads"]:
             path = os.path.join(self.folder, one["name"])
             if one.get("url"):
-                try:
-                    with open_url(one["url"], timeout=TIMEOUT) as answer, open(path, "wb") as file:
-                        shutil.copyfileobj(answer, file)
-                except OSError as error:
-                    self.module.fail_json(msg=f"The download of {one['url']} failed: {error}")
-                if (seen := self.module.sha256(path)) != one["sha256"]:
-                    self.module.fail_json(msg=f"{one['url']} has the sha256 {seen}, and {one['sha256']} is pinned.")
+                fetch(self.module, one["url"], path, one["sha256"])
             self.downloads[one["name"]] = f"downloads/{one['name']}"
             self.files[self.downloads[one["name"]]] = path
 
@@ -269,6 +260,7 @@ def main() -> None:
             "version": {"type": "str", "default": ""},
             "index_url": {"type": "str", "default": "", "no_log": True},
             "ca_bundle": {"type": "path", "default": "/etc/ssl/certs/ca-certificates.crt"},
+            **DOWNLOADS,
         },
         supports_check_mode=True,
     )

@@ -12,7 +12,7 @@ short_description: Load, build or pull an image for Podman
 version_added: 1.0.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
-extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.image_build]
+extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.image_build, atlas.mlflow.downloads]
 description:
   - Brings an image to the Podman of root, once. The image is loaded from O(archive), built from O(build_path), or else pulled from its registry.
 options:
@@ -49,6 +49,7 @@ image:
 """
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.atlas.mlflow.plugins.module_utils.downloads import DOWNLOADS, use_environment
 from ansible_collections.atlas.mlflow.plugins.module_utils.images import BUILD, build_options, build_secrets, full_image_name
 
 #: The registry in the names of images that an archive of Docker has without one.
@@ -100,6 +101,7 @@ def main() -> None:
             "force_load": {"type": "bool", "default": False},
             "build_path": {"type": "path"},
             **BUILD,
+            **DOWNLOADS,
         },
         supports_check_mode=True,
         mutually_exclusive=[("archive", "build_path")],
@@ -107,6 +109,7 @@ def main() -> None:
     params = module.params
     # The journal has none of the arguments, and the output of the module all but their secrets.
     module.no_log_values = build_secrets(params["build_args"])
+    use_environment(module)
     # In a check run, a bare host has no Podman.
     podman = module.get_bin_path("podman", required=not module.check_mode)
     if not podman:

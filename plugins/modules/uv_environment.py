@@ -12,7 +12,7 @@ short_description: Make a Python environment from a lock with hashes
 version_added: 0.1.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
-extends_documentation_fragment: [atlas.mlflow.attributes]
+extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.downloads]
 description:
   - Makes a virtual environment with exactly the packages in a lock with hashes, with C(uv).
   - Installs C(uv) first into its own environment, also from a lock with hashes, with the host's C(python3 -m venv) and C(pip).
@@ -114,6 +114,7 @@ from contextlib import contextmanager
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.bundle_parts import unpacked
+from ansible_collections.atlas.mlflow.plugins.module_utils.downloads import DOWNLOADS, use_environment
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, digest, python_of, read_stamp, wanted_stamp
 from ansible_collections.atlas.mlflow.plugins.module_utils.os_release import ca_file_of, family_of, own_os_release
 from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import Redactor, uri_secrets
@@ -172,6 +173,7 @@ class Environment:
     def __init__(self, module: AnsibleModule) -> None:
         self.module = module
         parameters = module.params
+        self._secrets = use_environment(module) | uri_secrets(parameters["index_url"] or "")
         self.path: str = parameters["path"]
         self.uv_path: str = parameters["uv_path"]
         self.requirements: str = parameters["requirements"]
@@ -220,7 +222,7 @@ class Environment:
         code, out, error = self.module.run_command(argv, environ_update={**self.client_environment(), **variables})
         if code != 0:
             # The URL of an index may have a login, also one from another setting of the host.
-            hide = Redactor(uri_secrets(self.module.params["index_url"] or ""), public=[self.path, self.uv_path]).text
+            hide = Redactor(self._secrets, public=[self.path, self.uv_path]).text
             self.module.fail_json(msg=f"{what} failed: {hide((error or out).strip())}", cmd=argv, rc=code, stdout=hide(out), stderr=hide(error))
 
     def write_lock(self, text: str) -> str:
@@ -302,6 +304,7 @@ def main() -> None:
             "parts": {"type": "path"},
             "warm_imports": {"type": "list", "elements": "str", "default": []},
             "ca_bundle": {"type": "path"},
+            **DOWNLOADS,
         },
         supports_check_mode=True,
     )

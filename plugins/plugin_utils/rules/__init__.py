@@ -180,6 +180,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         postgres.data_are_of_the_version,
         postgres.version_is_known,
         postgres.pgdg_needs_a_version,
+        postgres.key_of_pgdg_comes_without_a_password,
         postgres.databases_have_names_of_their_own,
         postgres.databases_are_no_system_s,
         postgres.owner_has_a_name_of_its_own,

@@ -10,6 +10,7 @@ from typing import Any
 
 from ansible.module_utils.common.text.formatters import bytes_to_human
 from ansible.module_utils.compat.version import LooseVersion
+from ansible_collections.atlas.mlflow.plugins.module_utils.images import build_secrets
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import DEFAULT, RESERVED, max_connections, pooled_connections
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters, major_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, RoleSettings
@@ -137,6 +138,20 @@ def version_is_known(given: RoleSettings) -> str:
         return ""
     release = given.facts.get("distribution_release", "")
     return f"postgres_version is empty and {release} is not known to this role: set postgres_version to the major version that its packages carry."
+
+
+def key_of_pgdg_comes_without_a_password(given: RoleSettings) -> str:
+    """Nobody sees the password of the proxy by which the key of PGDG is downloaded: Ansible's own module takes it by a command line."""
+    name, key = "postgres_download_environment", given.text("postgres_pgdg_key_url")
+    if given.in_container or given.text("postgres_repository") != "pgdg" or "://" not in key or given.variable("atlas_mlflow_bundle"):
+        return ""
+    having = [variable for variable, value in given.table(name).items() if build_secrets({variable: value})]
+    if not having:
+        return ""
+    return (
+        f"{name} has a password in {', '.join(having)}, and postgres_pgdg_key_url is a URL: the list of processes would show the password while the key is "
+        "downloaded. Copy the key to the hosts by other means, such as /etc/apt/keyrings/postgresql.asc, and set postgres_pgdg_key_url to its path."
+    )
 
 
 def pgdg_needs_a_version(given: RoleSettings) -> str:

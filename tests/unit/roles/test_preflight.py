@@ -761,6 +761,15 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_download_environment": {"HTTPS-PROXY": "http://proxy:3128"}}, ["HTTPS-PROXY"]),
     ("postgres", {"postgres_download_environment": {"HTTPS_PROXY": ["proxy:3128"]}}, ["postgres_download_environment has HTTPS_PROXY: its value is a list"]),
     ("backup", {"backup_download_environment": {"HTTPS_PROXY": None}}, ["backup_download_environment has HTTPS_PROXY: its value is empty (null)"]),
+    (
+        "postgres",
+        {
+            "postgres_repository": "pgdg",
+            "postgres_version": "17",
+            "postgres_download_environment": {"NO_PROXY": "a:b@c", "HTTPS_PROXY": "http://u:canary-secret@proxy:3128"},
+        },
+        ["postgres_download_environment has a password in HTTPS_PROXY, and postgres_pgdg_key_url is a URL", "postgres_pgdg_key_url to its path"],
+    ),
     ("postgres", {"postgres_settings": {"work_mem": None}}, ["postgres_settings has work_mem: its value is empty (null). Remove the line"]),
     ("postgres", {"postgres_settings": {"max connections": 200}}, ["postgres_settings has max connections: this is no name"]),
     ("postgres", {"postgres_settings": {"max_connections": {"value": 200}}}, ["max_connections: its value is a list"]),

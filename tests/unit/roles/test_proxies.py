@@ -29,7 +29,7 @@ def test_a_service_of_the_stack_is_asked_without_a_proxy(path: Path) -> None:
 def test_podman_pulls_by_the_proxy_of_downloads() -> None:
     """It has no settings of its own, unlike Docker."""
     (pull,) = [task for task in tasks_of(yaml.safe_load((ROOT / "roles/common/tasks/podman_image.yml").read_text())) if "atlas.mlflow.podman_image" in task]
-    assert pull["environment"] == "{{ common_download_environment }}"
+    assert pull["atlas.mlflow.podman_image"]["download_environment"] == "{{ common_download_environment }}"
     calls = [(path.parts[-3], task) for path in FILES for task in tasks_of(yaml.safe_load(path.read_text())) if "podman_image" in tasks_from(task)]
     assert {role for role, _task in calls} == {"mlflow_server", "postgres", "minio"}
     assert all(task["vars"]["common_download_environment"] == f"{{{{ {role}_download_environment }}}}" for role, task in calls)
@@ -44,7 +44,20 @@ def tasks_from(task: dict[str, object]) -> str:
 def test_the_key_of_a_repository_comes_by_the_proxy_of_downloads() -> None:
     files = [path for path in FILES if "deb822_repository:" in path.read_text()]
     tasks = [task for path in files for task in tasks_of(yaml.safe_load(path.read_text())) if "ansible.builtin.deb822_repository" in task]
-    assert tasks and all(task["environment"] == "{{ postgres_download_environment }}" for task in tasks)
+    assert tasks
+    for task in tasks:
+        for key, expected in (("https://keys.example.com/key.asc", {"HTTPS_PROXY": PROXY}), ("/etc/apt/keyrings/key.asc", {})):
+            variables = {"postgres_download_environment": {"HTTPS_PROXY": PROXY}, "postgres_pgdg_key_url": key}
+            assert Templar(loader=LOADER, variables=variables).template(trusted(task["environment"])) == expected
+
+
+def test_no_other_task_puts_the_variables_of_downloads_into_a_command_line() -> None:
+    """Ansible puts the keyword C(environment) of a task into the command line of its module, and a proxy may have a password."""
+    tasks = [task for path in FILES for task in tasks_of(yaml.safe_load(path.read_text())) if "download_environment" in str(task.get("environment", ""))]
+    assert [task["name"] for task in tasks] == ["Add the repository of the PostgreSQL project"]
+    given = [task for path in FILES for task in tasks_of(yaml.safe_load(path.read_text())) if "download_environment" in str(task)]
+    modules = {name for task in given for name in task if name.startswith("atlas.mlflow.")}
+    assert modules == {f"atlas.mlflow.{name}" for name in ("bundle_make", "download", "podman_image", "uv_environment")}
 
 
 @pytest.mark.parametrize("deployment", ["systemd", "container", "podman"])
