@@ -114,6 +114,11 @@ def authority_is_a_file(given: RoleSettings) -> str:
     return authority_fault(given, "backup_repository_s3_authority")
 
 
+def artifacts_authority_is_a_file(given: RoleSettings) -> str:
+    """The CA file for the host of the artifacts exists."""
+    return authority_fault(given, "backup_s3_authority")
+
+
 def times_are_one_or_more(given: RoleSettings) -> str:
     """At least one full backup is made and kept."""
     every, keep = given.number("backup_full_every_days"), given.number("backup_keep_full")

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+import ssl
 from urllib.parse import urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import certificate_faults
@@ -11,6 +13,8 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import host_nam
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import is_loopback
 
+#: A certificate in PEM.
+CERTIFICATE = re.compile(r"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END (?:X509 |TRUSTED )?CERTIFICATE-----")
 #: The name of a role's certificate in messages.
 CALLED_BY = {
     "mlflow_server": "Give others, or set mlflow_server_url to a name that the certificate is for.",
@@ -64,11 +68,42 @@ def certificate_fits(given: RoleSettings) -> str:
     return f"{name} and {given.role}_tls_key do not fit: {'; '.join(faults)}. {way}" if faults else ""
 
 
-def authority_fault(given: RoleSettings, name: str) -> str:
-    """Return what is wrong with a CA file, or an empty text. The inventory's own is made after the preflight."""
+def has_certificates(text: str) -> bool:
+    """Return whether a text has certificates in PEM, and no damaged one. What is around them is a comment."""
+    found = CERTIFICATE.findall(text)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata="\n".join(found))
+    except (ssl.SSLError, ValueError):
+        return False
+    return bool(found)
+
+
+def authority_fault(given: RoleSettings, name: str, called: str = "") -> str:
+    """Return what is wrong with a CA file, or an empty text. The inventory's own is made after the preflight.
+
+    :param name: The option with the path of the file.
+    :param called: The variable that the user has set, if it is another one.
+    """
     path = given.text(name)
     is_made = given.switch("atlas_mlflow_tls") and path == given.planned("tls_authority")
-    return given.files.fault(name, path) if path and not is_made else ""
+    if not path or is_made:
+        return ""
+    if fault := given.files.fault(called or name, path):
+        return fault
+    if has_certificates(given.files.read(path)):
+        return ""
+    return f"{called or name} is {path}, which holds no certificate in PEM, or a damaged one. Give a CA file in PEM."
+
+
+def ca_certificate_is_a_file(given: RoleSettings) -> str:
+    """The CA file of this site's mirrors, which hosts trust, exists."""
+    name, shared = f"{given.role}_ca_certificate", "atlas_mlflow_ca_certificate"
+    return authority_fault(given, name, shared if given.text(name) == given.variable(shared) else "")
+
+
+def prometheus_authority_is_a_file(given: RoleSettings) -> str:
+    """The CA file with which Prometheus checks the certificates of the services exists."""
+    return authority_fault(given, "prometheus_tls_authority")
 
 
 def mlflow_authority_is_a_file(given: RoleSettings) -> str:

@@ -906,6 +906,15 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("postgres", {"postgres_tls_certificate": None, "postgres_tls_key": None}, ["postgres_tls_certificate is empty (null)", "postgres_tls_key is empty"]),
     ("postgres", {"postgres_users": [{**OTHER, "clients": None}]}, ["postgres_users[0].clients is empty (null)"]),
     ("minio", {"minio_tls_authority": "/no/such.pem"}, ["minio_tls_authority is /no/such.pem"]),
+    ("minio", {"minio_tls_authority": __file__}, [f"minio_tls_authority is {__file__}, which holds no certificate in PEM"]),
+    ("prometheus", {"prometheus_tls_authority": "/no/such.pem"}, ["prometheus_tls_authority is /no/such.pem, which is no file"]),
+    ("backup", {"backup_s3_authority": "/no/such.pem"}, ["backup_s3_authority is /no/such.pem, which is no file"]),
+    *(
+        (role, {**given, f"{role}_ca_certificate": "/no/such.crt"}, [f"{role}_ca_certificate is /no/such.crt, which is no file"])
+        for role in rules.RULES
+        for given in ([CLUSTER] if role == "etcd" else [{}])
+    ),
+    ("haproxy", {"atlas_mlflow_ca_certificate": "/no/such.crt"}, ['"atlas_mlflow_ca_certificate is /no/such.crt, which is no file']),
     # Only the inventory's own CA file is made later.
     ("minio", {"atlas_mlflow_tls": True, "minio_tls_authority": "/no/such.pem"}, ["minio_tls_authority is /no/such.pem"]),
     ("mlflow_server", {"mlflow_server_tls_authority": "/no/such.pem"}, ["mlflow_server_tls_authority is /no/such.pem"]),
@@ -1684,6 +1693,15 @@ def test_a_closed_firewall_of_enterprise_linux_is_told() -> None:
     closed = on_el({"packages": {"firewalld": []}}, firewall_enabled=False)
     assert "Set atlas_mlflow_firewall to true" in preflight("firewall", closed).words
     assert all("warnings" not in preflight("firewall", given).words for given in ({**closed, "firewall_enabled": True}, on_el(firewall_enabled=False)))
+
+
+def test_a_ca_file_may_have_comments_and_several_certificates(tmp_path: Path) -> None:
+    text = Path(AUTHORITY).read_text()
+    for number, (content, passes) in enumerate(((f"# Autorité\n{text}\n{text}", True), (text.replace("\n", "\nAAAA", 1), False), ("", False))):
+        path = tmp_path / f"{number}.pem"
+        path.write_text(content)
+        found = preflight("prometheus", {"prometheus_tls_authority": str(path), "prometheus_ca_certificate": str(path)})
+        assert found.passed == passes, found.words
 
 
 def test_a_backup_that_was_turned_off_for_a_cluster_is_told() -> None:
