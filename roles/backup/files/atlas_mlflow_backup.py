@@ -362,6 +362,8 @@ class Postgres:
         self.version = str(given["version"])
         #: The backup that this process has made.
         self.made = ""
+        #: Backups of pgBackRest that failed and that it has kept, because it removes no only full backup.
+        self.failed: set[str] = set()
         #: What PostgreSQL answered when the backup was set up.
         self.answer: dict[str, Any] = given.get("answer") or {}
         #: The folder of PostgreSQL's programs on a host.
@@ -419,8 +421,11 @@ class Postgres:
         self.count()
         # For a stanza of this major version the first command does nothing. The second one upgrades the stanza of an older version.
         self.pgbackrest("stanza-upgrade" if self.backups() else "stanza-create")
-        full = [backup["timestamp"]["stop"] for backup in self.backups() if backup["type"] == "full"]
-        kind = "incr" if full and time.time() - max(full) < self.full_every * 86400 else "full"
+        present = self.backups()
+        full = [backup["timestamp"]["stop"] for backup in present if backup["type"] == "full"]
+        # An incremental backup has the files of the last one, which may be damaged there.
+        is_sound = bool(full) and present[-1]["label"] not in self.failed
+        kind = "incr" if is_sound and time.time() - max(full) < self.full_every * 86400 else "full"
         # After a change of the major version, pgBackRest always makes a full backup. By default, it would now remove old backups, before this one is compared.
         self.pgbackrest(f"--type={kind}", "--no-expire-auto", "backup")
         made = self.backups()[-1]
@@ -439,8 +444,20 @@ class Postgres:
     def discard(self, _point: str) -> None:
         """Remove the backup that this process has made. pgBackRest refuses this if there is no other full backup."""
         if self.made:
-            # There may be one full backup more than the retention keeps. Without the option, pgBackRest would remove log that earlier points need.
-            self.pgbackrest(f"--set={self.made}", "--repo1-retention-full=9999999", "expire")
+            self._remove(self.made)
+
+    def _remove(self, label: str) -> None:
+        # There may be one full backup more than the retention keeps. Without the option, pgBackRest would remove log that earlier points need.
+        self.pgbackrest(f"--set={label}", "--repo1-retention-full=9999999", "expire")
+
+    def left(self) -> str:
+        """Return the backup that this process has made, if pgBackRest still has it."""
+        return self.made if self.made and self.made in {backup["label"] for backup in self.backups()} else ""
+
+    def remove_failed(self) -> None:
+        """Remove the failed backups that pgBackRest has kept, now that there is another one."""
+        for label in sorted(self.failed & {backup["label"] for backup in self.backups()}):
+            self._remove(label)
 
     def restored_counts(self, point: str, label: str) -> dict[str, Counts]:
         """Restore a backup to a temporary folder, run a private PostgreSQL on it, and return the counts of its databases.
@@ -545,6 +562,7 @@ class Postgres:
 
     def kept(self, points: Rows, recent: Rows) -> Rows:
         """Let pgBackRest remove its old backups, and return the points that stay: those whose backup it keeps, and recent ones of SQLite and of a cluster."""
+        self.remove_failed()
         self.pgbackrest("expire")
         labels = {backup["label"] for backup in self.backups()}
         return [point for point in points if (point["backup"] in labels if "backup" in point else point in recent)]
@@ -1163,6 +1181,8 @@ class Repository:
         self.refuse_other_stores()
         name = f"atlas-{stamp()}"
         point: dict[str, Any] = {"name": name, "counts": {}, "read_back": []}
+        if self.postgres:
+            self.postgres.failed = {known["backup"] for known in self.read() if known.get("expired") and "backup" in known}
         try:
             for side in self._sides():
                 made = side.back_up(name)
@@ -1174,6 +1194,8 @@ class Repository:
             point |= {"artifacts": artifacts, "elsewhere": unknown + listed}
             # Nothing of an earlier point is removed before the list has this one.
             self.write([*self.read(), point])
+        except BackupError as error:
+            raise BackupError("\n".join([str(error), *self._discard(name)])) from error
         except BaseException:
             self._discard(name)
             raise
@@ -1192,19 +1214,24 @@ class Repository:
         """Return what backs up the databases."""
         return [self.sqlite, *([self.postgres] if self.postgres else [])]
 
-    def _discard(self, name: str) -> None:
-        """Remove the copies, the dumps and the backup of pgBackRest that a failed backup has made.
+    def _discard(self, name: str) -> list[str]:
+        """Remove the copies, the dumps and the backup of pgBackRest that a failed backup has made, and return a sentence about what stays.
 
+        A backup that pgBackRest keeps is in the list like a point whose data are being removed: nobody restores it, and the next good backup removes it.
         Artifacts that its mirror copied or set aside stay. The next mirror uses the copied ones, and earlier points need those that were set aside.
         """
         # What cannot be read or removed stays. The error of the backup is the one to report.
         with suppress(BackupError, OSError, ValueError):
             # The list may have the point although writing it ended with an error.
             if any(point["name"] == name for point in self.read()):
-                return
+                return []
             for side in self._sides():
                 with suppress(BackupError, OSError):
                     side.discard(name)
+            if self.postgres and (left := self.postgres.left()):
+                self.write([*self.read(), {"name": name, "backup": left, "expired": True}])
+                return [f"pgBackRest has kept {left}, which is no point and is never restored. The next backup is a full one, and removes it if it succeeds."]
+        return []
 
     def kept(self, points: Rows) -> Rows:
         """Return the points that are kept, and remove the copies and dumps of the other points.

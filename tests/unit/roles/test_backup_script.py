@@ -989,14 +989,17 @@ def pgbackrest(program: ModuleType, embedded: Any, monkeypatch: pytest.MonkeyPat
     """Return a repository of pgBackRest that keeps one full backup, with the points that the list had when a backup was removed."""
     counts = {"backend": {"schema revision": "c0ffee", "runs": 3}}
     given = {"service": "", "version": "17", "port": 5432, "databases": {"backend": "mlflow"}, "test_restore": True}
-    seen = SimpleNamespace(labels=[], restored=counts, listed=[], remote=embedded.remote, database=embedded.database, fails="")
-    seen.start = lambda **more: embedded.start(**{"sqlite": {}, **more}, postgres=given, full_every_days=0)
+    seen = SimpleNamespace(labels=[], restored=counts, listed=[], kinds=[], keeps=1, full_every=0, fails="")
+    seen.remote, seen.database = embedded.remote, embedded.database
+    seen.start = lambda **more: embedded.start(**{"sqlite": {}, **more}, postgres=given, full_every_days=seen.full_every)
     embedded.remote.folder.mkdir()
     numbers = iter(range(1, 50))
 
     def run(_self: Any, *argv: str) -> str:
         if "info" in argv:
-            return json.dumps([{"backup": [{"label": label, "type": "full", "timestamp": {"stop": 0}} for label in seen.labels]}])
+            stop = program.time.time() if seen.full_every else 0
+            types = {"F": "full", "I": "incr"}
+            return json.dumps([{"backup": [{"label": label, "type": types[label[0]], "timestamp": {"stop": stop}} for label in seen.labels]}])
         if seen.fails and seen.fails in argv:
             raise program.BackupError(f"pgbackrest {seen.fails} ended with 1")
         if given := [word.partition("=")[2] for word in argv if word.startswith("--set=")]:
@@ -1006,10 +1009,13 @@ def pgbackrest(program: ModuleType, embedded: Any, monkeypatch: pytest.MonkeyPat
             seen.labels.remove(given[0])
             return ""
         if "backup" in argv:
-            seen.labels.append(f"F{next(numbers)}")
+            (kind,) = [word.partition("=")[2] for word in argv if word.startswith("--type=")]
+            seen.kinds.append(kind)
+            seen.labels.append(f"{kind[0].upper()}{next(numbers)}")
         if "expire" in argv or "backup" in argv and "--no-expire-auto" not in argv:
             seen.listed = [point["backup"] for point in seen.start().points]
-            del seen.labels[:-1]
+            full = [label for label in seen.labels if label.startswith("F")]
+            del seen.labels[: seen.labels.index(full[-seen.keeps :][0])]
         return ""
 
     monkeypatch.setattr(program.Postgres, "pgbackrest", run)
@@ -1046,9 +1052,40 @@ def test_a_backup_that_fails_removes_no_old_one(program: ModuleType, pgbackrest:
 
 def test_the_only_full_backup_stays_if_its_comparison_fails(program: ModuleType, pgbackrest: Any) -> None:
     pgbackrest.restored = {"backend": {"schema revision": "c0ffee", "runs": 2}}
-    with pytest.raises(program.BackupError, match="runs: 2 stored, 3 in the source"):
+    with pytest.raises(program.BackupError, match=r"runs: 2 stored, 3 in the source\npgBackRest has kept F1, which is no point and is never restored"):
         pgbackrest.start().back_up()
     assert pgbackrest.labels == ["F1"] and pgbackrest.start().points == []
+    with pytest.raises(program.BackupError, match="The repository has no backup"):
+        pgbackrest.start().find("latest")
+
+
+def test_no_backup_is_made_of_one_that_failed_and_a_good_one_removes_it(program: ModuleType, pgbackrest: Any) -> None:
+    """An incremental one would have the damaged files."""
+    good = pgbackrest.restored
+    pgbackrest.full_every = 7
+    for _attempt in (1, 2):
+        pgbackrest.restored = {"backend": {"schema revision": "c0ffee", "runs": 2}}
+        with pytest.raises(program.BackupError, match="runs: 2 stored, 3 in the source"):
+            pgbackrest.start().back_up()
+        assert pgbackrest.labels == ["F1"]
+    pgbackrest.restored = good
+    assert "1 can be restored" in pgbackrest.start().back_up()
+    assert (pgbackrest.kinds, pgbackrest.labels) == (["full", "full", "full"], ["F3"])
+    assert [point["backup"] for point in pgbackrest.start().read()] == ["F3"]
+    assert "2 can be restored" in pgbackrest.start().back_up()
+    assert pgbackrest.kinds[-1] == "incr"
+
+
+def test_a_failed_backup_that_could_not_be_removed_is_removed_later(program: ModuleType, pgbackrest: Any) -> None:
+    pgbackrest.start().back_up()
+    pgbackrest.restored, pgbackrest.fails = {"backend": {"schema revision": "c0ffee", "runs": 2}}, "expire"
+    with pytest.raises(program.BackupError, match="pgBackRest has kept F2"):
+        pgbackrest.start().back_up()
+    assert [point["backup"] for point in pgbackrest.start().points] == ["F1"]
+    pgbackrest.restored, pgbackrest.fails = {"backend": {"schema revision": "c0ffee", "runs": 3}}, ""
+    pgbackrest.keeps = 2
+    assert "2 can be restored" in pgbackrest.start().back_up()
+    assert pgbackrest.labels == ["F1", "F3"]
 
 
 @pytest.fixture
