@@ -16,6 +16,8 @@ extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.minio]
 description:
   - Creates, changes or removes service accounts of the administrator on a MinIO or Silo server, each with its own policy.
   - Creates their buckets first if O(create_buckets=true). An existing bucket is not changed, and no bucket is removed.
+  - An account of another administrator is created again. If the administrator of a server gets another name, the server refuses all requests of the accounts
+    that it has under the former one.
   - Uses the Python library C(minio).
 attributes:
   check_mode:
@@ -178,18 +180,17 @@ class Server:
             client.make_bucket(bucket_name=name)
         return missing
 
-    def policy_of(self, access_key: str) -> dict[str, Any] | None:
-        """Return the present policy of an account, None if there is no account."""
+    def known(self, access_key: str) -> tuple[str, dict[str, Any] | None]:
+        """Return the administrator that an account belongs to, and the account's present policy, which is None if there is no account."""
         try:
             known = json.loads(self.admin.get_service_account(access_key))
         except MinioAdminException as error:
             # Any other refusal (such as a wrong administrator's password) does not mean that the account is missing.
             if "NotFound" in str(error) or "does not exist" in str(error):
-                return None
+                return "", None
             raise
         policy = known.get("policy")
-        found: dict[str, Any] = json.loads(policy) if isinstance(policy, str) and policy else policy or {}
-        return found
+        return str(known.get("parentUser") or ""), json.loads(policy) if isinstance(policy, str) and policy else policy or {}
 
     def secret_works(self, account: dict[str, Any]) -> bool:
         """Return whether an account can log in with the wanted secret key."""
@@ -205,15 +206,19 @@ class Server:
     def bring(self, account: dict[str, Any]) -> dict[str, Any]:
         """Bring an account to the wanted state, and return what changed, its policy, and the diff. A check run changes nothing."""
         access_key, act = account["access_key"], not self.module.check_mode
-        known = self.policy_of(access_key)
+        owner, known = self.known(access_key)
         if account["state"] == "absent":
             if known is not None and act:
                 self.admin.delete_service_account(access_key)
             return {"parts": ["account"] if known is not None else [], "policy": {}, "diff": {"before": shown(known), "after": ""}}
         policy = policy_for(account)
-        parts = ["account"] if known is None else ["policy"] if normalized(known) != normalized(policy) else []
-        if known is not None and not self.secret_works(account):
+        is_other_s = owner not in ("", self.given["root_user"])
+        parts = ["account"] if known is None or is_other_s else ["policy"] if normalized(known) != normalized(policy) else []
+        if "account" not in parts and not self.secret_works(account):
             parts.append("secret")
+        if is_other_s and act:
+            # The owner of an account cannot be changed.
+            self.admin.delete_service_account(access_key)
         if "account" in parts and act:
             self.admin.add_service_account(access_key=access_key, secret_key=account["secret_key"], policy=policy)
         elif parts and act:
