@@ -1,6 +1,6 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Find the data of PostgreSQL's and MinIO's containers, of Docker and of Podman."""
+"""Find the containers of the roles in Docker, and the data of PostgreSQL's and MinIO's, in Docker and in Podman."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.quadlet import quadle
 
 #: Files of the host that each role mounts into its container. They identify the container, whatever its name is.
 MARKS = {"postgres": "/etc/atlas-mlflow/postgres/password", "minio": "/etc/atlas-mlflow/minio.env"}
+#: The same for all roles. The container of the tracking server has no volume.
+OWN_MARKS = {**MARKS, "mlflow_server": "/etc/atlas-mlflow/mlflow-server.json"}
 #: The units that Quadlet makes of the containers of Podman.
 UNITS = {"postgres": "atlas-postgres.service", "minio": "atlas-minio.service"}
 #: The path of the volume in a container.
@@ -65,3 +67,16 @@ def read_container_data(described: str) -> dict[str, dict[str, str]]:
                     if role == "postgres":
                         found[role]["version"] = read_data_version(Path(mount["Source"]))
     return found
+
+
+def read_container_names(described: str) -> dict[str, list[str]]:
+    """Return the names of each role's containers in Docker. After a change of the name, a role has a container with the former one.
+
+    :param described: Output of C(docker inspect) for containers.
+    """
+    found: dict[str, list[str]] = {}
+    for container in json.loads(described):
+        sources = [mount.get("Source") for mount in container.get("Mounts") or []]
+        for role in [role for role, mark in OWN_MARKS.items() if mark in sources]:
+            found.setdefault(role, []).append(str(container["Name"]).lstrip("/"))
+    return {role: sorted(names) for role, names in found.items()}

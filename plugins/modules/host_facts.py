@@ -172,6 +172,10 @@ ansible_facts:
       description: V(Debian), or V(RedHat) for Enterprise Linux. Empty for any other system.
       type: str
       sample: Debian
+    own_containers:
+      description: The names of the containers of these roles in Docker, by role. A role has more than one after a change of its container's name.
+      type: dict
+      sample: {postgres: [atlas-postgres]}
     packages:
       description: Installed packages of the distribution, each name with a list of their versions. Absent without dpkg or, on Enterprise Linux, without rpm.
       type: dict
@@ -233,7 +237,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import MARKS, read_podman_data
+from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import OWN_MARKS, read_container_names, read_podman_data
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, foreign_names, read_publishers
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, python_of, read_stamp
 from ansible_collections.atlas.mlflow.plugins.module_utils.etcd import read_etcd
@@ -428,11 +432,11 @@ def read_listeners(module: AnsibleModule) -> list[dict[str, str | int]]:
 
 
 def read_containers(module: AnsibleModule) -> str:
-    """Return the output of C(docker inspect) for the containers of stores. Docker is asked only if the host has their files."""
+    """Return the output of C(docker inspect) for the containers of the roles. Docker is asked only if the host has their files."""
     docker = module.get_bin_path("docker")
-    if not docker or not any(os.path.exists(mark) for mark in MARKS.values()):
+    if not docker or not any(os.path.exists(mark) for mark in OWN_MARKS.values()):
         return "[]"
-    filters = [argument for mark in MARKS.values() for argument in ("--filter", f"volume={mark}")]
+    filters = [argument for mark in OWN_MARKS.values() for argument in ("--filter", f"volume={mark}")]
     code, listed, _error = module.run_command([docker, "ps", "--all", "--quiet", *filters])
     if code != 0 or not listed.split():
         return "[]"
@@ -486,7 +490,7 @@ def main() -> None:
     os_release = own_os_release()
     family = family_of(os_release)
     python = python_of(family, module.get_bin_path)
-    listeners = read_listeners(module)
+    listeners, containers = read_listeners(module), read_containers(module)
     facts = {
         # An earlier playbook of this run may have added packages. They are among the installed packages now.
         "added_packages": [],
@@ -512,11 +516,12 @@ def main() -> None:
         "mlflow_upgrade_from": read_note(Path("/etc/atlas-mlflow/upgrade-from")),
         "hostname": platform.node().partition(".")[0],
         "os_family": family,
+        "own_containers": read_container_names(containers),
         "postgres_clusters": read_own_cluster(Path("/")) if family == "RedHat" else read_clusters(Path("/etc/postgresql")),
         "postgres_restoring": read_record(Path("/etc/atlas-mlflow/restoring.json")),
         "processor_nproc": len(os.sched_getaffinity(0)),
         "python3": os.path.realpath(python) if python else "",
-        "stack": read_stack(containers=read_containers(module), podman=read_podman_data(lambda volume: volume_folder(module, volume))),
+        "stack": read_stack(containers=containers, podman=read_podman_data(lambda volume: volume_folder(module, volume))),
         "timers": sorted(path.name for path in Path("/etc/systemd/system").glob("*.timer")),
         "watchdog": Path("/dev/watchdog").is_char_device(),
     }

@@ -25,6 +25,11 @@ def stack_of(variables: Mapping[str, Any], role: str) -> Mapping[str, Any]:
     return ((variables.get("ansible_facts") or {}).get("stack") or {}).get(role) or {}
 
 
+def _former_containers(variables: Mapping[str, Any], role: str) -> list[str]:
+    """Return the names of a role's containers on a host, as its settings may still have them."""
+    return ((variables.get("ansible_facts") or {}).get("own_containers") or {}).get(role) or []
+
+
 def _calls(variables: Mapping[str, Any], host: str) -> list[str]:
     """Return the names and addresses of a host."""
     calls = [host, *(variables.get("atlas_mlflow_names") or []), variables.get("atlas_mlflow_address"), variables.get("atlas_mlflow_ip")]
@@ -51,7 +56,7 @@ def aliases(hostvars: Hosts, groups: Mapping[str, list[str]], own: str, of_artif
         name
         for role in ("postgres", "minio")
         for host in groups.get(role, [])[:1] or [own]
-        for name in (CONTAINERS[role], hostvars[host].get(f"{role}_container_name"))
+        for name in (CONTAINERS[role], hostvars[host].get(f"{role}_container_name"), *_former_containers(hostvars[host], role))
         if name
     ]
     known.update(dict.fromkeys(["", "localhost", "127.0.0.1", "::1", "0.0.0.0", *beside], own))

@@ -112,7 +112,13 @@ def port_taken(given: RoleSettings, address: str | list[str], own: Iterable[str]
 
 def container_owners(given: RoleSettings) -> list[str]:
     """Return what has the ports of a store's container: its unit with Podman, or Docker's process for the container."""
-    return [UNITS[given.role]] if given.deployment == "podman" else [f"container {given.text(f'{given.role}_container_name')}"]
+    return [UNITS[given.role]] if given.deployment == "podman" else docker_owners(given)
+
+
+def docker_owners(given: RoleSettings) -> list[str]:
+    """Return how listeners name the role's container in Docker, also one with a former name, which the role replaces."""
+    names = [given.text(f"{given.role}_container_name"), *((given.facts.get("own_containers") or {}).get(given.role) or [])]
+    return [f"container {name}" for name in names]
 
 
 def docker_serves_ipv4(given: RoleSettings) -> str:
@@ -148,7 +154,7 @@ def mlflow_port_is_one(given: RoleSettings) -> str:
 
 def mlflow_port_is_free(given: RoleSettings) -> str:
     """Nothing else has the tracking server's port, also on a more specific address. A move between unit and container frees the role's own port first."""
-    own = ["mlflow-server.service", f"container {given.text('mlflow_server_container_name')}"]
+    own = ["mlflow-server.service", *docker_owners(given)]
     return port_taken(given, given.text("mlflow_server_host"), own, ": it would take the tracking server's traffic, or keep it from starting.")
 
 

@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.template import Templar
 from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack
 from ansible_collections.atlas.mlflow.plugins.module_utils import stack
-from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import MARKS, UNITS, read_container_data, read_podman_data
+from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import (
+    MARKS,
+    OWN_MARKS,
+    UNITS,
+    read_container_data,
+    read_container_names,
+    read_podman_data,
+)
 from ansible_collections.atlas.mlflow.plugins.module_utils.quadlet import quadlet_file
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.data import STEPS, data_fault
-from in_process import role_variables
+from in_process import LOADER, role_variables, trusted
 
 
 def container(role: str, volume: str, folder: Path, runs: bool = True, created: str = "2026-05-04T00:00:00Z", target: str = "") -> dict[str, Any]:
@@ -45,6 +53,21 @@ def test_of_two_containers_the_running_one_counts_and_then_the_newest(tmp_path: 
     assert read_container_data(json.dumps(stopped)) == {"minio": {"volume": "new"}}
     assert read_container_data(json.dumps([container("minio", "running", tmp_path), *stopped])) == {"minio": {"volume": "running"}}
     assert read_container_data("[]") == {}
+
+
+def test_a_role_tells_its_containers_also_by_a_former_name() -> None:
+    def named(name: str, *sources: str) -> dict[str, Any]:
+        return {"Name": f"/{name}", "Mounts": [{"Type": "bind", "Source": source, "Destination": "/run/it"} for source in sources]}
+
+    said = [named("tracking", OWN_MARKS["mlflow_server"], "/elsewhere"), named("pg2", OWN_MARKS["postgres"]), named("atlas-postgres", OWN_MARKS["postgres"])]
+    assert read_container_names(json.dumps([*said, named("web", "/srv")])) == {"mlflow_server": ["tracking"], "postgres": ["atlas-postgres", "pg2"]}
+    assert read_container_names(json.dumps([{**named("web"), "Mounts": None}])) == {}
+
+
+def test_the_roles_write_the_files_by_which_their_containers_are_known() -> None:
+    for role, name in (("mlflow_server", "_mlflow_server_settings_file"), ("minio", "_minio_settings_file"), ("postgres", "_postgres_container_password_file")):
+        variables = role_variables(role, {f"{role}_deployment": "container"})
+        assert Templar(loader=LOADER, variables=variables).template(trusted(f"{{{{ {name} }}}}")) == OWN_MARKS[role]
 
 
 def test_the_stack_has_the_volumes_and_keeps_them_when_it_is_removed(tmp_path: Path) -> None:

@@ -343,6 +343,14 @@ def test_a_database_on_the_servers_own_host_is_one_by_all_its_ways(uri: str, for
     assert store_changes({"stores": {"backend": stack.database(former)}}, wanted, hosts(), groups, "db") == []
 
 
+def test_a_database_has_the_former_name_of_its_container() -> None:
+    groups = {"mlflow_servers": ["db"], "postgres": ["db"]}
+    known = hosts()
+    known["db"] = {**known["db"], "postgres_container_name": "pg2", "ansible_facts": {"own_containers": {"postgres": ["pg1"]}}}
+    wanted = {"backend": f"{PG}pg2:5432/mlflow", "artifacts": "/artifacts"}
+    assert store_changes({"stores": {"backend": stack.database(f"{PG}pg1:5432/mlflow")}}, wanted, known, groups, "db") == []
+
+
 @pytest.mark.parametrize("section", [{}, {"stores": {}}, {"stores": {"backend": {}}}])
 def test_a_server_that_serves_nothing_yet_may_have_any_store(section: dict[str, Any]) -> None:
     assert store_changes(section, SAME, hosts(), GROUPS, "server") == []

@@ -50,6 +50,22 @@ def test_another_limit_recreates_the_container(role: str) -> None:
     assert of("2g", "1.5")[2] == label
 
 
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(("names", "removed"), [([], []), (["atlas"], []), (["atlas", "former"], ["former"]), (["former"], ["former"])])
+def test_a_container_of_a_former_name_is_removed_before_the_role_starts_its_own(role: str, names: list[str], removed: list[str]) -> None:
+    """Two servers would write to the same data. Each takes the other's lock for its own, because both have the same number in their containers."""
+    tasks = yaml.safe_load((ROOT / f"roles/{role}/tasks/service_container.yml").read_text())
+    former = next(task for task in tasks if task["name"] == "Replace a container of a former name")
+    start = next(number for number, task in enumerate(tasks) if any(MODULE in one for one in tasks_of([task])))
+    assert tasks.index(former) < start
+    given = {f"{role}_container_name": "atlas", "ansible_facts": {"own_containers": {role: names, "other": ["web"]}}}
+    variables = {**role_variables(role, given), **former["vars"]}
+    (removal,) = yaml.safe_load((ROOT / "roles/common/tasks/former_containers.yml").read_text())
+    templar = Templar(loader=LOADER, variables={**variables, "common_container": "atlas"})
+    assert templar.template(trusted(removal["loop"])) == removed and removal[MODULE]["state"] == "absent"
+    assert templar.template(trusted("{{ " + former["when"] + " }}")) is bool(removed)
+
+
 @pytest.mark.parametrize("deployment", ["container", "podman"])
 def test_another_ca_file_of_the_host_recreates_the_tracking_server(deployment: str) -> None:
     """The container sees only the file that was there when it was created."""

@@ -436,6 +436,19 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         for seen in (f"{role}_container_name is db", "the role would remove it. Set another name, or rename that container (docker rename)")
     ),
     ("minio", {"minio_deployment": "podman", "ansible_facts": {"foreign_containers": {"podman": ["atlas-minio"]}}}, ["(podman rename)"]),
+    # A container of another role.
+    *(
+        (
+            role,
+            {
+                **CONTAINERS[role],
+                f"{role}_port": 7001,
+                "ansible_facts": {**FACTS, "listeners": [listener(7001, "container web")], "own_containers": {"other": ["web"]}},
+            },
+            [f"{role}_port is 7001, and", "container web"],
+        )
+        for role in CONTAINERS
+    ),
     *(
         (role, {**CONTAINERS[role], f"{role}_container_volume": volume}, [f"{role}_container_volume is {volume}", "Set the name of a volume"])
         for role in ("postgres", "minio")
@@ -1546,6 +1559,23 @@ NEWER = [
             (role, {**given, "ansible_facts": {"foreign_containers": {"docker": ["db"], "podman": [f"atlas-{role}", "atlas-mlflow-server"]}}})
             for role in CONTAINERS
             for given in (CONTAINERS[role], {})
+        ),
+        # The role replaces its container of a former name, which still has the port.
+        *(
+            (
+                role,
+                {
+                    **CONTAINERS[role],
+                    f"{role}_port": 7001,
+                    f"{role}_container_name": "another",
+                    "ansible_facts": {
+                        **FACTS,
+                        "listeners": [{**listener(7001, "container former"), "process": "docker-proxy"}],
+                        "own_containers": {role: ["former"]},
+                    },
+                },
+            )
+            for role in CONTAINERS
         ),
         *((role, {**CONTAINERS[role], f"{role}_container_volume": "data.volume"}) for role in ("postgres", "minio")),
         ("postgres", {"postgres_listen_addresses": ["::", "127.0.0.1"], "_atlas_mlflow_plan": {"postgres_listen_addresses": ["localhost"]}}),
