@@ -140,3 +140,23 @@ def store_changes(section: Mapping[str, Any], wanted: Mapping[str, str], hostvar
     """Return a part of a sentence for each store that a tracking server uses now and would not use any more, see :func:`changed_stores`."""
     changes = changed_stores(section, wanted, hostvars, groups, own)
     return [f"its {STORES[name]}, {shown(former)}, for {shown(present)}" for name, (former, present) in changes.items()]
+
+
+def server_logins(hostvars: Hosts, groups: Mapping[str, list[str]], store: str, name: str) -> dict[str, str]:
+    """Return with which login each tracking server uses a store of the inventory now, by the server's host. A login that its own settings name is not there.
+
+    :param store: C(backend), which is in the group postgres, or C(artifacts), in the group minio.
+    :param name: The database, or the bucket.
+    """
+    group, secret, variable = {
+        "backend": ("postgres", "postgres_password", "mlflow_server_backend_store_uri"),
+        "artifacts": ("minio", "minio_secret_key", "mlflow_server_s3_access_key_id"),
+    }[store]
+    found = {}
+    for host in groups.get("mlflow_servers", []):
+        section = stack_of(hostvars.get(host) or {}, "mlflow_server")
+        login, used = (section.get("logins") or {}).get(secret), (section.get("stores") or {}).get(store) or {}
+        if login and used.get("name", "").partition("/")[0] == name and variable not in hostvars[host]:
+            place = aliases(hostvars, groups, host, of_artifacts=store == "artifacts").get(used["host"], used["host"])
+            found.update({host: str(login)} if place in groups.get(group, []) else {})
+    return found

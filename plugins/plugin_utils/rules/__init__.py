@@ -186,6 +186,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         postgres.databases_have_names_of_their_own,
         postgres.databases_are_no_system_s,
         postgres.owner_has_a_name_of_its_own,
+        postgres.owner_keeps_its_tables,
         postgres.users_have_names_of_their_own,
         postgres.user_passwords_are_long,
         postgres.users_have_clients_with_addresses,
@@ -404,6 +405,7 @@ WARNINGS: tuple[Rule, ...] = (
     cluster.backup_was_turned_off,
     cluster.all_members_have_the_backup,
     backup.database_has_moved,
+    minio.former_account_stays,
 )
 
 

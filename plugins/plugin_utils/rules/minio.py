@@ -14,6 +14,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.pools import PARITY_S
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import LENGTH, SERVICE_SECRET, too_long_fault
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import second_account
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import server_logins
 
 #: With this setting, MinIO takes a drive for one of the root file system if it is not larger.
 ROOT_DRIVE_SETTING = "MINIO_ROOTDRIVE_THRESHOLD_SIZE"
@@ -245,4 +246,19 @@ def pools(given: RoleSettings) -> str:
         f"{found.parity} of them parity. {found.usable_percent} % of the space is for objects. Reads survive the loss of "
         f"{found.hosts_to_lose_for_reads} hosts, writes of {found.hosts_to_lose_for_writes}."
         for found in layouts(given)
+    )
+
+
+def former_account_stays(given: RoleSettings) -> str:
+    """Return a warning if the tracking servers get another account: the former one keeps its rights."""
+    if given.role != "minio" or given.host != (given.groups.get("minio") or [""])[0]:
+        return ""
+    account = given.text("minio_access_key")
+    logins = server_logins(given.hostvars, given.groups, "artifacts", given.text("minio_bucket")).values()
+    former = sorted({login for login in logins if login not in (account, second_account(account))})
+    if not former or former[0] in [str(listed["access_key"]) for listed in given.items("minio_accounts")]:
+        return ""
+    return (
+        f"minio_access_key is {account}, and the tracking servers use {former[0]} until they restart in this run. That account keeps its rights in MinIO. If "
+        f"nobody else needs it, remove it in a later run: minio_accounts: [{{access_key: {former[0]}, state: absent}}]."
     )

@@ -17,6 +17,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.cluster import quorum
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import LENGTH
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import second_user
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import server_logins
 
 #: Names of databases and users, as they can stand in pg_hba.conf.
 NAME = "^[A-Za-z_][A-Za-z0-9_-]*$"
@@ -199,6 +200,21 @@ def owner_has_a_name_of_its_own(given: RoleSettings) -> str:
     return (
         f"postgres_user is {name or 'empty'}. Give the owner of the databases a name of its own, of letters, digits and the signs _ - . @, that begins with "
         f"a letter, and not with pg_, and is not one of {', '.join(_taken(given))}."
+    )
+
+
+def owner_keeps_its_tables(given: RoleSettings) -> str:
+    """The owner of the databases is the one to whom the tables in them belong: another owner of a database has no right to its tables."""
+    owner = given.text("postgres_user")
+    logins = server_logins(given.hostvars, given.groups, "backend", given.text("postgres_database"))
+    others = {host: login for host, login in logins.items() if login not in (owner, second_user(owner))}
+    if given.flag("postgres_allow_data_change") or not others:
+        return ""
+    host, former = next(iter(others.items()))
+    return (
+        f"postgres_user is {owner}, and the tables belong to {former}, the login of the tracking server on {host}: {owner} could not read them. Set "
+        f'postgres_user to {former}. If the owner is to have another name, rename it in PostgreSQL (ALTER ROLE "{former}" RENAME TO "{owner}"), and set '
+        "postgres_allow_data_change to true for one run."
     )
 
 

@@ -208,6 +208,25 @@ IMAGES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("minio", "minio_image", {}),
 )
 
+
+def logs_in(store: str, kind: str, name: str, secret: str, login: str, **given: Any) -> dict[str, Any]:
+    """Return the inventory of a store, whose tracking server has logged in until now."""
+    served = {"stores": {store: {"kind": kind, "host": "case", "port": "", "name": name}}, "logins": {secret: login}, "secrets": {}}
+    group = {"backend": "postgres", "artifacts": "minio"}[store]
+    server = {"ansible_facts": {"stack": {"mlflow_server": served}}, **given}
+    return {"groups": {"mlflow_servers": ["two"], group: ["case"]}, "hostvars": {"case": {}, "two": server}}
+
+
+def owns(login: str, name: str = "mlflow", **given: Any) -> dict[str, Any]:
+    """Return the inventory of a PostgreSQL, in which the tracking server has logged in until now."""
+    return logs_in("backend", "postgresql", name, "postgres_password", login, **given)
+
+
+def writes(login: str, name: str = "mlflow/prefix", **given: Any) -> dict[str, Any]:
+    """Return the inventory of a MinIO, in which the tracking server has logged in until now."""
+    return logs_in("artifacts", "s3", name, "minio_secret_key", login, **given)
+
+
 #: The role of a variable, by the beginning of its name.
 ROLE_OF = {"mlflow": "mlflow_server", **{role: role for role in ("postgres", "etcd", "minio", "haproxy", "metrics", "prometheus")}}
 
@@ -434,6 +453,15 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         (role, {**CONTAINERS[role], f"{role}_container_name": "db", "ansible_facts": {"foreign_containers": {"docker": ["db"], "podman": []}}}, [seen])
         for role in CONTAINERS
         for seen in (f"{role}_container_name is db", "the role would remove it. Set another name, or rename that container (docker rename)")
+    ),
+    (
+        "postgres",
+        {"postgres_user": "tracking", **owns("mlflow")},
+        [
+            "postgres_user is tracking, and the tables belong to mlflow, the login of the tracking server on two",
+            "If the owner is to have another name, rename it in PostgreSQL (ALTER ROLE ",
+            "postgres_allow_data_change to true for one run",
+        ],
     ),
     ("minio", {"minio_deployment": "podman", "ansible_facts": {"foreign_containers": {"podman": ["atlas-minio"]}}}, ["(podman rename)"]),
     # A container of another role.
@@ -1560,6 +1588,13 @@ NEWER = [
             for role in CONTAINERS
             for given in (CONTAINERS[role], {})
         ),
+        ("postgres", owns("mlflow")),
+        # A rotation of the password.
+        ("postgres", owns("mlflow_rotation")),
+        ("postgres", {"postgres_user": "tracking", **owns("mlflow"), "postgres_allow_data_change": True}),
+        # Another database, and a login that the server's own settings name.
+        ("postgres", {"postgres_user": "tracking", **owns("mlflow", "other")}),
+        ("postgres", {"postgres_user": "tracking", **owns("mlflow", mlflow_server_backend_store_uri="postgresql+psycopg2://mlflow@case/mlflow")}),
         # The role replaces its container of a former name, which still has the port.
         *(
             (
@@ -1767,6 +1802,19 @@ def test_the_backup_of_a_database_that_was_moved_is_told_once() -> None:
     other = {**moved, "groups": {"postgres": ["new", "case", "more"]}}
     stays = {**moved, "_atlas_mlflow_plan": {"former_backup_hosts": []}}
     assert all("still has" not in preflight(*given).words for given in (("mlflow_server", moved), ("minio", moved), ("postgres", other), ("postgres", stays)))
+
+
+def test_an_account_that_the_servers_leave_is_told() -> None:
+    (warning,) = json.loads(preflight("minio", {"minio_access_key": "tracking", **writes("mlflow")}).words)["warnings"]
+    assert "That account keeps its rights" in warning and "minio_accounts: [{access_key: mlflow, state: absent}]" in warning
+    silent = [
+        writes("mlflow"),
+        writes("mlflow-rotation"),
+        {"minio_access_key": "tracking", **writes("mlflow", "other")},
+        {"minio_access_key": "tracking", **writes("mlflow", mlflow_server_s3_access_key_id="mlflow")},
+        {"minio_access_key": "tracking", **writes("mlflow"), "minio_accounts": [{"access_key": "mlflow", "state": "absent"}]},
+    ]
+    assert all("warnings" not in preflight("minio", given).words for given in silent)
 
 
 def test_memory_that_is_not_known_is_not_told() -> None:
