@@ -205,7 +205,7 @@ def kept_of_stack(stack: Mapping[str, Any], removed: Iterable[str]) -> dict[str,
         needs = {"postgres_password": "backend", "minio_secret_key": "artifacts", "mlflow_admin_password": "users"}
         needs |= {"mlflow_webhook_key": "backend", "mlflow_kek_passphrase": "backend"}
         secrets = {name: mark for name, mark in server["secrets"].items() if needs.get(name) in stores}
-        kept["mlflow_server"] = {"stores": stores, "secrets": secrets, "seen": server.get("seen", "")}
+        kept["mlflow_server"] = {"stores": stores, "secrets": secrets, "seen": server.get("seen", ""), "uid": server.get("uid", "")}
         if not stores:
             del kept["mlflow_server"]
     return kept

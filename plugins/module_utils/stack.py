@@ -13,6 +13,7 @@ import hmac
 import json
 import os
 import posixpath
+import pwd
 import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -142,6 +143,21 @@ def newest(root: Path, *paths: str) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime) if found else None
 
 
+def user_number(settings: Path, unit: Path) -> str:
+    """Return the number of the user that runs a service: the one of its unit, or the owner of the settings of its container. Empty if it is not known.
+
+    :param settings: The file with the settings of the service, which root has for a unit.
+    :param unit: The file of its unit.
+    """
+    if settings.parent.name != "default":
+        return str(settings.stat().st_uid)
+    found = re.search(r"^User=(.+)$", unit.read_text(encoding="utf-8"), re.MULTILINE) if unit.exists() else None
+    try:
+        return str(pwd.getpwnam(found.group(1)).pw_uid) if found else ""
+    except KeyError:
+        return ""
+
+
 def read_server(root: Path) -> dict[str, Any]:
     """Return the stores and the secrets of the tracking server."""
     path = newest(root, "etc/default/mlflow-server", "etc/atlas-mlflow/mlflow-server.json")
@@ -172,6 +188,7 @@ def read_server(root: Path) -> dict[str, Any]:
         "logins": {"postgres_password": unquote(read_uri(uri).user), "minio_secret_key": str(environment.get("AWS_ACCESS_KEY_ID") or "")},
         "stores": {name: store for name, store in stores.items() if store.get("kind")},
         "seen": f"{seen['at']}: {words(seen)}" if seen else "",
+        "uid": user_number(path, root / "etc/systemd/system/mlflow-server.service"),
     }
 
 
@@ -182,6 +199,7 @@ def read_minio(root: Path) -> dict[str, Any]:
         return {}
     section: dict[str, Any] = {"secrets": {"minio_root_password": read_environment(path.read_text(encoding="utf-8")).get("MINIO_ROOT_PASSWORD", "")}}
     unit = root / "etc/systemd/system/minio.service"
+    section["uid"] = user_number(path, unit)
     if (pools := root / MINIO_POOLS).exists():
         section["pools"] = [pool["args"] for pool in json.loads(pools.read_text(encoding="utf-8"))["pools"]]
     elif path.name == "minio" and unit.exists():
@@ -207,7 +225,9 @@ def read_postgres(root: Path) -> dict[str, Any]:
             "upgrade": json.loads(note.read_text(encoding="utf-8")) if note.exists() else {},
         }
     path = root / "etc/atlas-mlflow/postgres/password"
-    return {"secrets": {"postgres_superuser_password": path.read_text(encoding="utf-8").strip()}} if path.exists() else {}
+    if not path.exists():
+        return {}
+    return {"secrets": {"postgres_superuser_password": path.read_text(encoding="utf-8").strip()}, "uid": str(path.stat().st_uid)}
 
 
 def patroni_settings(text: str) -> dict[str, Any]:

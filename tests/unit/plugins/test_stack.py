@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,30 @@ def test_a_server_tells_its_stores_and_no_secret(tmp_path: Path, deployment: str
     assert found["backup"]["of_cluster"] is False
     write(tmp_path, backup='{"repository": "s3://kept", "passphrase": "p", "postgres": {"member": "db1"}}')
     assert stack.read_stack(tmp_path)["backup"]["of_cluster"] is True
+
+
+def test_a_service_tells_the_number_of_its_user(tmp_path: Path) -> None:
+    """The user of a unit, or the owner of the settings of a container."""
+    own = str(os.getuid())
+    (name,) = {user.pw_name for user in pwd.getpwall() if user.pw_uid == 1}
+    units = tmp_path / "etc/systemd/system"
+    for path, text in (("etc/default/mlflow-server", systemd_environment(ENVIRONMENT)), ("etc/default/minio", ""), ("etc/atlas-mlflow/postgres/password", "p")):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    found = stack.read_stack(tmp_path)
+    assert [found[role]["uid"] for role in ("mlflow_server", "minio", "postgres")] == ["", "", own]
+    units.mkdir(parents=True)
+    (units / "mlflow-server.service").write_text(f"[Service]\nUser={name}\nGroup={name}\n")
+    (units / "minio.service").write_text("[Service]\nUser=nobody-has-this-name\n")
+    found = stack.read_stack(tmp_path)
+    assert [found[role]["uid"] for role in ("mlflow_server", "minio")] == ["1", ""]
+    assert kept_of_stack(found, [])["mlflow_server"]["uid"] == "1"
+    (tmp_path / "etc/default/mlflow-server").unlink()
+    (tmp_path / "etc/default/minio").unlink()
+    (tmp_path / "etc/atlas-mlflow/mlflow-server.json").write_text(json.dumps(ENVIRONMENT))
+    (tmp_path / "etc/atlas-mlflow/minio.env").write_text("")
+    found = stack.read_stack(tmp_path)
+    assert [found[role]["uid"] for role in ("mlflow_server", "minio")] == [own, own]
 
 
 def test_a_host_of_a_pool_tells_the_pools_and_no_folder(tmp_path: Path) -> None:

@@ -227,6 +227,15 @@ def writes(login: str, name: str = "mlflow/prefix", **given: Any) -> dict[str, A
     return logs_in("artifacts", "s3", name, "minio_secret_key", login, **given)
 
 
+def runs_as(role: str, uid: str, stored: dict[str, Any], **given: Any) -> dict[str, Any]:
+    """Return the variables of a host whose service has data, and runs as the user with a number. The users mlflow and minio have 990 and 991."""
+    accounts = {name: ["x", number, number, "", "/", "/usr/sbin/nologin"] for name, number in (("mlflow", "990"), ("minio", "991"), ("other", "995"))}
+    return {**given, "ansible_facts": {"getent_passwd": accounts, "stack": {role: {"uid": uid, **stored}}}}
+
+
+#: A store of a tracking server on its own host, as the facts tell of it.
+ON_HOST = {"stores": {"backend": {"kind": "sqlite", "host": "", "port": "", "name": "/var/lib/mlflow/mlflow.db"}}}
+
 #: The role of a variable, by the beginning of its name.
 ROLE_OF = {"mlflow": "mlflow_server", **{role: role for role in ("postgres", "etcd", "minio", "haproxy", "metrics", "prometheus")}}
 
@@ -462,6 +471,29 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
             "If the owner is to have another name, rename it in PostgreSQL (ALTER ROLE ",
             "postgres_allow_data_change to true for one run",
         ],
+    ),
+    *(
+        (
+            "mlflow_server",
+            runs_as("mlflow_server", "990", ON_HOST, mlflow_server_os_user=user, **given),
+            [f"mlflow_server_os_user is {user}, and the files in /var/lib/mlflow/mlflow.db belong to mlflow (number 990)", "mlflow_server_allow_store_change"],
+        )
+        for user in ("other", "new")
+        for given in ({}, CONTAINERS["mlflow_server"])
+    ),
+    ("minio", runs_as("minio", "991", {"folder": "/var/lib/minio"}, minio_os_user="other"), ["the files in /var/lib/minio belong to minio (number 991)"]),
+    ("minio", runs_as("minio", "991", {"pools": [["http://a:9000/d"]]}, minio_os_user="other"), ["the files in the drives of its pool belong to minio"]),
+    (
+        "minio",
+        runs_as("minio", "991", {"volume": "atlas-minio-data"}, minio_image="minio/minio:1", **CONTAINERS["minio"]),
+        ["minio_container_user is 0:0, and the files in the Docker volume atlas-minio-data belong to minio (number 991)", "minio_allow_data_change"],
+    ),
+    (
+        "postgres",
+        runs_as(
+            "postgres", "999", {"volume": "atlas-postgres-data"}, postgres_image="postgres:17-alpine", postgres_container_user="70:70", **CONTAINERS["postgres"]
+        ),
+        ["postgres_container_user is 70:70", "belong to the user with the number 999", "postgres_allow_data_change"],
     ),
     ("minio", {"minio_deployment": "podman", "ansible_facts": {"foreign_containers": {"podman": ["atlas-minio"]}}}, ["(podman rename)"]),
     # A container of another role.
@@ -1595,6 +1627,14 @@ NEWER = [
         # Another database, and a login that the server's own settings name.
         ("postgres", {"postgres_user": "tracking", **owns("mlflow", "other")}),
         ("postgres", {"postgres_user": "tracking", **owns("mlflow", mlflow_server_backend_store_uri="postgresql+psycopg2://mlflow@case/mlflow")}),
+        ("mlflow_server", runs_as("mlflow_server", "990", ON_HOST, mlflow_server_allow_store_change=True, mlflow_server_os_user="other")),
+        ("mlflow_server", runs_as("mlflow_server", "990", {"stores": {}}, mlflow_server_os_user="other")),
+        ("minio", runs_as("minio", "991", {"folder": "/var/lib/minio"})),
+        ("minio", runs_as("minio", "991", {"folder": "/var/lib/minio"}, minio_os_user="other", minio_allow_data_change=True)),
+        # Nothing is there yet, as after a run that was interrupted.
+        ("minio", runs_as("minio", "991", {}, minio_os_user="other")),
+        ("minio", runs_as("minio", "0", {"volume": "atlas-minio-data"}, minio_image="minio/minio:1", **CONTAINERS["minio"])),
+        ("postgres", runs_as("postgres", "999", {"volume": "atlas-postgres-data"}, **CONTAINERS["postgres"])),
         # The role replaces its container of a former name, which still has the port.
         *(
             (
