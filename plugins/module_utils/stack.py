@@ -189,6 +189,7 @@ def read_server(root: Path) -> dict[str, Any]:
         "stores": {name: store for name, store in stores.items() if store.get("kind")},
         "seen": f"{seen['at']}: {words(seen)}" if seen else "",
         "uid": user_number(path, root / "etc/systemd/system/mlflow-server.service"),
+        "workspaces": str(environment.get("MLFLOW_ENABLE_WORKSPACES", "")).lower() == "true",
     }
 
 

@@ -100,6 +100,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         stores.users_password_is_encoded,
         stores.backend_is_shared,
         stores.workspaces_are_known_to_the_release,
+        stores.workspaces_are_not_left,
         stores.proxies_pass_to_a_cluster,
         stores.read_replicas_are_known_to_the_release,
         stores.read_replicas_are_there,

@@ -130,6 +130,17 @@ def workspaces_are_known_to_the_release(given: RoleSettings) -> str:
     return _option_fault(given, "mlflow_server_workspaces is true", WORKSPACES_OPTION) if given.flag("mlflow_server_workspaces") else ""
 
 
+def workspaces_are_not_left(given: RoleSettings) -> str:
+    """Workspaces are not turned off unintentionally: MLflow does not start without them while they have something."""
+    if not given.stack.get("workspaces") or given.flag("mlflow_server_workspaces") or given.flag("mlflow_server_allow_store_change"):
+        return ""
+    return (
+        "mlflow_server_workspaces is false, and the tracking server has workspaces. MLflow does not start without them while experiments, models, prompts or "
+        "webhooks are in another workspace than default. Set it to true. If they are to be turned off, remove the other workspaces "
+        "(atlas.mlflow.mlflow_workspace with on_removal), and set mlflow_server_allow_store_change to true for one run."
+    )
+
+
 def proxies_pass_to_a_cluster(given: RoleSettings) -> str:
     """Proxies pass connections to PostgreSQL only if there are proxies, and a cluster behind them."""
     if given.text("mlflow_server_postgres_route") != "haproxy":

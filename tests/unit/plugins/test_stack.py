@@ -111,6 +111,14 @@ def test_a_service_tells_the_number_of_its_user(tmp_path: Path) -> None:
     assert [found[role]["uid"] for role in ("mlflow_server", "minio")] == [own, own]
 
 
+@pytest.mark.parametrize("deployment", ["default", "json"])
+@pytest.mark.parametrize(("environment", "told"), [({}, False), ({"MLFLOW_ENABLE_WORKSPACES": True}, True), ({"MLFLOW_ENABLE_WORKSPACES": False}, False)])
+def test_a_server_tells_whether_it_has_workspaces(tmp_path: Path, deployment: str, environment: dict[str, bool], told: bool) -> None:
+    given = {**ENVIRONMENT, **environment}
+    write(tmp_path, **{deployment: systemd_environment(given) if deployment == "default" else json.dumps(given)})
+    assert stack.read_stack(tmp_path)["mlflow_server"]["workspaces"] is told
+
+
 def test_a_host_of_a_pool_tells_the_pools_and_no_folder(tmp_path: Path) -> None:
     pools = minio_pools([[{"scheme": "http", "address": "s", "port": 9000, "drives": ["/a", "/b"]}]])
     unit = f"[Service]\nExecStart={systemd_argv(['/opt/minio', 'server', '--config', '/pools'])}\n"

@@ -472,6 +472,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
             "postgres_allow_data_change to true for one run",
         ],
     ),
+    (
+        "mlflow_server",
+        {"mlflow_server_workspaces": False, "ansible_facts": {"stack": {"mlflow_server": {"stores": {}, "workspaces": True}}}},
+        ["mlflow_server_workspaces is false, and the tracking server has workspaces", "mlflow_server_allow_store_change to true for one run"],
+    ),
     *(
         (
             "mlflow_server",
@@ -1627,6 +1632,10 @@ NEWER = [
         # Another database, and a login that the server's own settings name.
         ("postgres", {"postgres_user": "tracking", **owns("mlflow", "other")}),
         ("postgres", {"postgres_user": "tracking", **owns("mlflow", mlflow_server_backend_store_uri="postgresql+psycopg2://mlflow@case/mlflow")}),
+        *(
+            ("mlflow_server", {**given, "ansible_facts": {"stack": {"mlflow_server": {"stores": {}, "workspaces": True}}}})
+            for given in ({"mlflow_server_workspaces": True}, {"mlflow_server_workspaces": False, "mlflow_server_allow_store_change": True})
+        ),
         ("mlflow_server", runs_as("mlflow_server", "990", ON_HOST, mlflow_server_allow_store_change=True, mlflow_server_os_user="other")),
         ("mlflow_server", runs_as("mlflow_server", "990", {"stores": {}}, mlflow_server_os_user="other")),
         ("minio", runs_as("minio", "991", {"folder": "/var/lib/minio"})),
