@@ -188,6 +188,8 @@ def read_server(root: Path) -> dict[str, Any]:
         "logins": {"postgres_password": unquote(read_uri(uri).user), "minio_secret_key": str(environment.get("AWS_ACCESS_KEY_ID") or "")},
         "stores": {name: store for name, store in stores.items() if store.get("kind")},
         "seen": f"{seen['at']}: {words(seen)}" if seen else "",
+        # The release that has served last.
+        "release": str(seen.get("release") or ""),
         "uid": user_number(path, root / "etc/systemd/system/mlflow-server.service"),
         "workspaces": str(environment.get("MLFLOW_ENABLE_WORKSPACES", "")).lower() == "true",
     }

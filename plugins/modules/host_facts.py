@@ -207,7 +207,7 @@ ansible_facts:
         - What the services of this collection use, by role. The stores that the tracking server uses, the folder or the volume of MinIO, the volume
           of a PostgreSQL in a container and the version of its data, the repository of the backup, and a salted fingerprint of each secret. Volumes of
           Podman are C(podman_volume) and C(podman_version).
-        - Whether the tracking server has workspaces.
+        - Whether the tracking server has workspaces, and its release at the last verification.
         - The number of the user that runs the tracking server, MinIO, and a PostgreSQL in a container (C(uid)).
         - Of a cluster of PostgreSQL, its members, its version, the versions that have data on the host, and the record of an unfinished upgrade.
         - The address that the proxies share, and whether keepalived has the settings of this collection.

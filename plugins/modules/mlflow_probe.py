@@ -278,7 +278,8 @@ def check_memory(module: AnsibleModule, result: dict[str, Any], server: Tracking
     if finding:
         return [finding]
     if healthy and not module.check_mode:
-        seen.remember(path, now)
+        # The release whose schema the database has.
+        seen.remember(path, {**now, "release": result["server"]["version"]})
     return []
 
 

@@ -47,6 +47,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "mlflow_server": (
         stores.no_store_is_left,
         releases.no_upgrade_was_cut_short,
+        releases.release_fits_the_database,
         sockets.mlflow_listens_on_an_address,
         sockets.docker_serves_ipv4,
         sockets.mlflow_is_reached_by_proxies,

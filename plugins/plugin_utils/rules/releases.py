@@ -80,6 +80,28 @@ def no_upgrade_was_cut_short(given: RoleSettings) -> str:
     return f"An upgrade from {former} was cut short on this host. Run upgrade.yml, which goes on with it, or restore.yml, which makes an end of it."
 
 
+def release_fits_the_database(given: RoleSettings) -> str:
+    """A release that cannot use the present database does not take the place of one that serves."""
+    served, wanted = str(given.stack.get("release") or ""), known_version(given)
+    replaced = given.switch("_mlflow_server_upgrading") or given.flag("mlflow_server_allow_store_change")
+    # Of other releases, the schema is not known.
+    if replaced or not {served, wanted} <= set(shipped(given)) or read_options(served)["schema_revision"] == read_options(wanted)["schema_revision"]:
+        return ""
+    if LooseVersion(wanted) < LooseVersion(served):
+        return (
+            f"mlflow_server_version is {wanted}, and release {served} has served, whose database an older release cannot read. Set mlflow_server_version to "
+            f"{served} or newer. To go back, run restore.yml with a backup from before. If the database is another one by now, set "
+            "mlflow_server_allow_store_change to true for one run."
+        )
+    if given.text("mlflow_server_backend_store_uri").startswith("sqlite:") or given.flag("mlflow_server_backend_store_upgrade"):
+        return ""
+    return (
+        f"mlflow_server_version is {wanted}, and release {served} serves, whose database has an older schema: the new release would not start. Run "
+        "upgrade.yml, which keeps a copy of the database and changes the schema. Or make a backup, and set mlflow_server_backend_store_upgrade to true for "
+        "one run of site.yml."
+    )
+
+
 def release_guards_metrics(given: RoleSettings) -> str:
     """A server with metrics for Prometheus runs on the web server with which the collection decides who may read them."""
     if not given.flag("mlflow_server_metrics") or any("--allowed-hosts" in option["flags"] for option in options_facts(given)["options"]):

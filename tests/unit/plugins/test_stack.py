@@ -111,6 +111,15 @@ def test_a_service_tells_the_number_of_its_user(tmp_path: Path) -> None:
     assert [found[role]["uid"] for role in ("mlflow_server", "minio")] == [own, own]
 
 
+def test_a_server_tells_the_release_that_a_verification_has_seen(tmp_path: Path) -> None:
+    write(tmp_path, json=json.dumps(ENVIRONMENT))
+    assert stack.read_stack(tmp_path)["mlflow_server"]["release"] == ""
+    record = {"at": "2026-05-04T00:00:00+00:00", "made": 1, "experiments": 0, "more": False, "some": {}}
+    for known, release in (({}, ""), ({"release": "3.10.1"}, "3.10.1")):
+        (tmp_path / stack.SEEN).write_text(json.dumps({**record, **known}))
+        assert stack.read_stack(tmp_path)["mlflow_server"]["release"] == release
+
+
 @pytest.mark.parametrize("deployment", ["default", "json"])
 @pytest.mark.parametrize(("environment", "told"), [({}, False), ({"MLFLOW_ENABLE_WORKSPACES": True}, True), ({"MLFLOW_ENABLE_WORKSPACES": False}, False)])
 def test_a_server_tells_whether_it_has_workspaces(tmp_path: Path, deployment: str, environment: dict[str, bool], told: bool) -> None:

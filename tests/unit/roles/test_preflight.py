@@ -236,6 +236,13 @@ def runs_as(role: str, uid: str, stored: dict[str, Any], **given: Any) -> dict[s
 #: A store of a tracking server on its own host, as the facts tell of it.
 ON_HOST = {"stores": {"backend": {"kind": "sqlite", "host": "", "port": "", "name": "/var/lib/mlflow/mlflow.db"}}}
 
+
+def has_served(release: str, wanted: str, **given: Any) -> dict[str, Any]:
+    """Return the variables of a host whose tracking server has served with a release, and gets another one. Its database is PostgreSQL."""
+    database = {"mlflow_server_backend_store_uri": "postgresql+psycopg2://m:p@db/m"}
+    return {**database, "mlflow_server_version": wanted, "ansible_facts": {"stack": {"mlflow_server": {"stores": {}, "release": release}}}, **given}
+
+
 #: The role of a variable, by the beginning of its name.
 ROLE_OF = {"mlflow": "mlflow_server", **{role: role for role in ("postgres", "etcd", "minio", "haproxy", "metrics", "prometheus")}}
 
@@ -471,6 +478,15 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
             "If the owner is to have another name, rename it in PostgreSQL (ALTER ROLE ",
             "postgres_allow_data_change to true for one run",
         ],
+    ),
+    (
+        "mlflow_server",
+        has_served("3.10.1", "3.17.2"),
+        ["mlflow_server_version is 3.17.2, and release 3.10.1 serves, whose database has an older schema", "Run upgrade.yml"],
+    ),
+    *(
+        ("mlflow_server", has_served("3.17.2", "3.10.1", **given), ["release 3.17.2 has served, whose database an older release cannot read", "restore.yml"])
+        for given in ({}, {"mlflow_server_backend_store_upgrade": True}, {"mlflow_server_backend_store_uri": "sqlite:////var/lib/mlflow/mlflow.db"})
     ),
     (
         "mlflow_server",
@@ -1632,6 +1648,19 @@ NEWER = [
         # Another database, and a login that the server's own settings name.
         ("postgres", {"postgres_user": "tracking", **owns("mlflow", "other")}),
         ("postgres", {"postgres_user": "tracking", **owns("mlflow", mlflow_server_backend_store_uri="postgresql+psycopg2://mlflow@case/mlflow")}),
+        *(
+            ("mlflow_server", has_served(served, wanted, **given))
+            for served, wanted, given in (
+                ("3.17.2", "3.17.2", {}),
+                # No verification has told its release, or nobody knows its schema.
+                ("", "3.17.2", {}),
+                ("3.12.0", "3.17.2", {}),
+                ("3.10.1", "3.17.2", {"mlflow_server_backend_store_upgrade": True}),
+                ("3.10.1", "3.17.2", {"mlflow_server_allow_store_change": True}),
+                ("3.10.1", "3.17.2", {"_mlflow_server_upgrading": True}),
+                ("3.10.1", "3.17.2", {"mlflow_server_backend_store_uri": "sqlite:////var/lib/mlflow/mlflow.db"}),
+            )
+        ),
         *(
             ("mlflow_server", {**given, "ansible_facts": {"stack": {"mlflow_server": {"stores": {}, "workspaces": True}}}})
             for given in ({"mlflow_server_workspaces": True}, {"mlflow_server_workspaces": False, "mlflow_server_allow_store_change": True})

@@ -487,7 +487,9 @@ def fill(fake: FakeTracking, made: int, runs: Sequence[str] = (), **names: int) 
 def test_a_probe_remembers_the_database_and_names_one_that_has_lost_it(fake: FakeTracking, tmp_path: Path) -> None:
     memory = tmp_path / "folder" / "seen.json"
     fill(fake, 1000, churn=2000, fraud=3000)
-    assert probe(fake.url, memory=str(memory))["data"] == {"experiments": 2, "more": False, "runs": 0, "more_runs": False}
+    result = probe(fake.url, memory=str(memory))
+    assert result["data"] == {"experiments": 2, "more": False, "runs": 0, "more_runs": False}
+    assert json.loads(memory.read_text())["release"] == result["server"]["version"] != ""
     assert memory.stat().st_mode & 0o777 == 0o600
     # Another database, in which the team's experiments are not, and a number may be another's.
     for experiments in ({}, {"other": 5000}):
