@@ -58,6 +58,10 @@ ansible_facts:
       description: The machine's architecture.
       type: str
       sample: x86_64
+    binds_any_address:
+      description: Whether a service may listen on an IPv4 address that the host does not have (C(net.ipv4.ip_nonlocal_bind)).
+      type: bool
+      sample: false
     ca_file:
       description: The CA file of the host's trust store.
       type: str
@@ -498,6 +502,7 @@ def main() -> None:
         "added_packages": [],
         "addresses": own_addresses(),
         "architecture": platform.machine(),
+        "binds_any_address": read_note(Path("/proc/sys/net/ipv4/ip_nonlocal_bind")) == "1",
         "ca_file": ca_file_of(os_release),
         "certificates": read_certificates(TLS_FOLDER),
         "default_ipv4": {"address": default_address()} if default_address() else {},

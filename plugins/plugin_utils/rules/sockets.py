@@ -25,6 +25,15 @@ STAY = "Data do not move between a service and a container by themselves"
 ADDRESS = r"^([0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*)$"
 #: Roles whose own rules compare their ports with each other.
 COMPARED = ("haproxy", "minio", "metrics")
+#: The addresses on which each role's service listens.
+LISTENED = {
+    "mlflow_server": ("mlflow_server_host",),
+    "postgres": ("postgres_listen_addresses",),
+    "minio": ("minio_listen_address",),
+    "haproxy": ("haproxy_listen_address", "haproxy_metrics_address"),
+    "metrics": ("metrics_listen_address",),
+    "prometheus": ("prometheus_listen_address",),
+}
 #: A name or an address with a port, without scheme and path.
 HOST_AND_PORT = r"^([^/:]+|\[[0-9a-fA-F:.]+\]):[0-9]+$"
 
@@ -108,6 +117,37 @@ def port_taken(given: RoleSettings, address: str | list[str], own: Iterable[str]
     port = given.number(f"{given.role}_port")
     found = [one for wanted in (port, *others) if wanted for one in port_conflicts(given.facts.get("listeners") or [], address, wanted, own)]
     return f"{given.role}_port is {port}, and {'; '.join(found)}. Stop that process, or set another port{way}" if found else ""
+
+
+def _listened_addresses(given: RoleSettings) -> dict[str, list[str]]:
+    """Return the addresses on which the role's service listens, by their variables."""
+    if given.role == "metrics" and not given.flag("metrics_enabled"):
+        return {}
+    names = [name for name in LISTENED[given.role] if name != "haproxy_metrics_address" or given.number("haproxy_metrics_port")]
+    return {name: [str(one) for one in given.items(name)] if given.role == "postgres" else [given.text(name)] for name in names}
+
+
+def _is_elsewhere(address: str, own: Iterable[str]) -> bool:
+    """Return whether an IPv4 address belongs to no interface of the host. Another rule refuses a text that is no address."""
+    try:
+        wanted = ip_address(plain(address))
+    except ValueError:
+        return False
+    return wanted.version == 4 and not (wanted.is_loopback or wanted.is_unspecified) and str(wanted) not in own
+
+
+def addresses_are_the_host_s(given: RoleSettings) -> str:
+    """The service listens on addresses that its host has. With another one, it would not start again. Those of IPv6 are not known."""
+    own = [str(entry["address"]) for entry in given.facts.get("addresses") or []]
+    if not own or given.facts.get("binds_any_address"):
+        return ""
+    wrong = [f"{name} has {one}" for name, listed in _listened_addresses(given).items() for one in listed if _is_elsewhere(one, own)]
+    if not wrong:
+        return ""
+    return (
+        f"{wrong[0]}, an address that {given.host} does not have, so that the service could not start. The host has {', '.join(own)}. Set one of them, or "
+        "0.0.0.0 for all. For an address that moves between hosts, set the kernel's net.ipv4.ip_nonlocal_bind to 1 on the host."
+    )
 
 
 def container_owners(given: RoleSettings) -> list[str]:

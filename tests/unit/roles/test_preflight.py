@@ -243,6 +243,18 @@ def has_served(release: str, wanted: str, **given: Any) -> dict[str, Any]:
     return {**database, "mlflow_server_version": wanted, "ansible_facts": {"stack": {"mlflow_server": {"stores": {}, "release": release}}}, **given}
 
 
+#: The variables with the addresses on which a role listens, with what else they need, and the addresses of a host.
+LISTENING: tuple[tuple[str, str, dict[str, Any]], ...] = (
+    ("mlflow_server", "mlflow_server_host", {}),
+    ("minio", "minio_listen_address", {}),
+    ("haproxy", "haproxy_listen_address", {}),
+    ("haproxy", "haproxy_metrics_address", {"haproxy_metrics_port": 8405}),
+    ("metrics", "metrics_listen_address", {"metrics_enabled": True}),
+    ("prometheus", "prometheus_listen_address", {}),
+)
+HERE = {"addresses": [{"interface": "eth0", "address": "192.0.2.7", "prefix": 24}, {"interface": "eth1", "address": "10.0.0.7", "prefix": 24}]}
+
+
 #: The role of a variable, by the beginning of its name.
 ROLE_OF = {"mlflow": "mlflow_server", **{role: role for role in ("postgres", "etcd", "minio", "haproxy", "metrics", "prometheus")}}
 
@@ -478,6 +490,19 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
             "If the owner is to have another name, rename it in PostgreSQL (ALTER ROLE ",
             "postgres_allow_data_change to true for one run",
         ],
+    ),
+    *(
+        (
+            role,
+            {**given, variable: "192.0.2.8", "ansible_facts": HERE},
+            [f"{variable} has 192.0.2.8, an address that case does not have", "192.0.2.7, 10.0.0.7"],
+        )
+        for role, variable, given in LISTENING
+    ),
+    (
+        "postgres",
+        {"postgres_listen_addresses": ["localhost", "192.0.2.7", "192.0.2.8"], "ansible_facts": HERE},
+        ["postgres_listen_addresses has 192.0.2.8, an address that case does not have"],
     ),
     (
         "mlflow_server",
@@ -1648,6 +1673,23 @@ NEWER = [
         # Another database, and a login that the server's own settings name.
         ("postgres", {"postgres_user": "tracking", **owns("mlflow", "other")}),
         ("postgres", {"postgres_user": "tracking", **owns("mlflow", mlflow_server_backend_store_uri="postgresql+psycopg2://mlflow@case/mlflow")}),
+        *(
+            (role, {**given, variable: address, "ansible_facts": {**HERE, **facts}})
+            for role, variable, given in LISTENING
+            for address, facts in (
+                ("10.0.0.7", {}),
+                ("127.0.0.1", {}),
+                ("0.0.0.0", {}),
+                ("fd00::7", {}),
+                ("192.0.2.8", {"binds_any_address": True}),
+                ("192.0.2.8", {"addresses": []}),
+            )
+        ),
+        # Nothing listens there.
+        ("haproxy", {"haproxy_metrics_address": "192.0.2.8", "ansible_facts": HERE}),
+        ("haproxy", {"haproxy_metrics_address": "192.0.2.8", "haproxy_metrics_port": "0", "ansible_facts": HERE}),
+        ("metrics", {"metrics_listen_address": "192.0.2.8", "metrics_enabled": "false", "ansible_facts": HERE}),
+        ("postgres", {"postgres_listen_addresses": ["localhost", "*", "10.0.0.7"], "ansible_facts": HERE}),
         *(
             ("mlflow_server", has_served(served, wanted, **given))
             for served, wanted, given in (
