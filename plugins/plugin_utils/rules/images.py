@@ -14,6 +14,8 @@ PINNED = r"[^@]*(:(?!latest$)[^:/@]+|@sha256:[0-9a-f]{64})$"
 #: Limits of a container, as Docker and Podman read them.
 MEMORY = r"\d+([.]\d+)? ?([kmgtp]i?)?b?"
 CPUS = r"\d+([.]\d*)?|[.]\d+"
+#: The name of a container or a network.
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]+"
 #: User and group of PostgreSQL in the official images on Alpine.
 ALPINE_USER = "70:70"
 
@@ -28,6 +30,13 @@ def limits_can_be_read(given: RoleSettings) -> str:
     if given.text(cpus) and not re.fullmatch(CPUS, given.text(cpus)):
         return f"{cpus} is {given.text(cpus)}. Set a number of cores, such as 2 or 1.5."
     return ""
+
+
+def container_has_a_name(given: RoleSettings) -> str:
+    """The container and its network have names that Docker and Podman take."""
+    names = (f"{given.role}_container_name", f"{given.role}_container_network")
+    wrong = [f"{name} is {given.text(name) or 'empty'}" for name in names if given.in_container and not re.fullmatch(NAME, given.text(name))]
+    return f"{' and '.join(wrong)}. Set a name of letters, digits, and the characters _ . - after the first." if wrong else ""
 
 
 def container_is_the_role_s(given: RoleSettings) -> str:

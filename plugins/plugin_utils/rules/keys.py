@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 
+from ansible_collections.atlas.mlflow.plugins.module_utils.stack import matches
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 
 #: The least number of characters of a password.
@@ -61,6 +62,21 @@ def postgres_password_is_long(given: RoleSettings) -> str:
 def superuser_password_is_long(given: RoleSettings) -> str:
     """The administrator's password of a PostgreSQL in a container is long."""
     return length_fault(given, "postgres_superuser_password", f", and postgres_deployment is {given.deployment}") if given.in_container else ""
+
+
+def superuser_password_stays(given: RoleSettings) -> str:
+    """The administrator's password of a PostgreSQL in a container is the one of its data: the image sets it only when it creates them."""
+    mark = (given.stack.get("secrets") or {}).get("postgres_superuser_password", "")
+    has_data = any(given.stack.get(name) for name in ("volume", "podman_volume"))
+    if not given.in_container or not mark or not has_data or given.flag("postgres_allow_data_change"):
+        return ""
+    if matches(given.text("postgres_superuser_password"), mark):
+        return ""
+    return (
+        "postgres_superuser_password is not the one of the present data, and a container of PostgreSQL takes another one only for new data: the role could not "
+        "log in. Set the former one. To change it, set the new one in PostgreSQL (ALTER ROLE postgres PASSWORD ...), and postgres_allow_data_change to true "
+        "for one run."
+    )
 
 
 def minio_passwords_are_long(given: RoleSettings) -> str:

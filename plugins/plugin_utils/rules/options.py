@@ -57,6 +57,18 @@ OF_MINIO = {
     "MINIO_VOLUMES": "Set minio_data_dir.",
 }
 
+#: The least that a whole number may be, by its variable. Numbers with other bounds have rules of their own.
+LEAST = {
+    "mlflow_server_stores_timeout": 1,
+    "mlflow_server_start_timeout": 1,
+    "mlflow_server_migration_timeout": 0,
+    "mlflow_server_drain_timeout": 0,
+    "mlflow_server_verify_artifact_bytes": 1,
+    "minio_drain_timeout": 0,
+    "postgres_replica_timeout": 1,
+    "postgres_connections": 0,
+}
+
 
 def invalid_settings(settings: Mapping[str, Any], refused: Mapping[str, str] | None = None, null_is_left_out: bool = False) -> list[str]:
     """Return a part of a sentence for each fault in a dictionary of settings, without the values: a value may be a secret.
@@ -129,3 +141,9 @@ def postgres_settings_are_passed_on(given: RoleSettings) -> str:
 def minio_environment_is_passed_on(given: RoleSettings) -> str:
     """The role has no own variable for any variable of MinIO's environment."""
     return _table_fault(given, "minio_environment", OF_MINIO, null_is_left_out=True)
+
+
+def numbers_are_large_enough(given: RoleSettings) -> str:
+    """Times and sizes are not negative, and a wait is not zero: systemd ignores such a time, and Docker refuses it after the former container is gone."""
+    found = {name: (given.number(name), least) for name, least in LEAST.items() if name.startswith(f"{given.role}_")}
+    return " ".join(f"{name} is {number}. Set {least} or more." for name, (number, least) in found.items() if number < least)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from ansible_collections.atlas.mlflow.plugins.action.preflight import ActionModule
+from ansible_collections.atlas.mlflow.plugins.module_utils.stack import fingerprint
 from ansible_collections.atlas.mlflow.plugins.plugin_utils import rules
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import SECRETS
@@ -253,6 +254,11 @@ LISTENING: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("prometheus", "prometheus_listen_address", {}),
 )
 HERE = {"addresses": [{"interface": "eth0", "address": "192.0.2.7", "prefix": 24}, {"interface": "eth1", "address": "10.0.0.7", "prefix": 24}]}
+
+
+def administered(password: str, **stored: str) -> dict[str, Any]:
+    """Return the facts of a host with a PostgreSQL in a container, whose administrator has a password."""
+    return {"ansible_facts": {"stack": {"postgres": {**stored, "secrets": {"postgres_superuser_password": fingerprint(password)}}}}}
 
 
 #: The role of a variable, by the beginning of its name.
@@ -503,6 +509,30 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         "postgres",
         {"postgres_listen_addresses": ["localhost", "192.0.2.7", "192.0.2.8"], "ansible_facts": HERE},
         ["postgres_listen_addresses has 192.0.2.8, an address that case does not have"],
+    ),
+    *(
+        (role, {variable: number}, [f"{variable} is {number}. Set {least} or more"])
+        for role, variable, number, least in (
+            ("mlflow_server", "mlflow_server_stores_timeout", -70, 1),
+            ("mlflow_server", "mlflow_server_start_timeout", "0", 1),
+            ("mlflow_server", "mlflow_server_migration_timeout", -1, 0),
+            ("mlflow_server", "mlflow_server_drain_timeout", -1, 0),
+            ("mlflow_server", "mlflow_server_verify_artifact_bytes", 0, 1),
+            ("minio", "minio_drain_timeout", -1, 0),
+            ("postgres", "postgres_replica_timeout", 0, 1),
+            ("postgres", "postgres_connections", -5, 0),
+        )
+    ),
+    *(
+        (role, {**CONTAINERS[role], f"{role}_container_{what}": name}, [f"{role}_container_{what} is {name or 'empty'}. Set a name of letters"])
+        for role in CONTAINERS
+        for what in ("name", "network")
+        for name in ("", "the stack", "x", "_db")
+    ),
+    (
+        "postgres",
+        {**CONTAINERS["postgres"], **administered("the-former-password", volume="atlas-postgres-data")},
+        ["postgres_superuser_password is not the one of the present data", "ALTER ROLE postgres PASSWORD", "postgres_allow_data_change"],
     ),
     (
         "mlflow_server",
@@ -1685,6 +1715,11 @@ NEWER = [
                 ("192.0.2.8", {"addresses": []}),
             )
         ),
+        *((role, {f"{role}_container_name": "", f"{role}_container_network": "the stack"}) for role in CONTAINERS),
+        ("postgres", {**CONTAINERS["postgres"], **administered("long-enough-password", volume="atlas-postgres-data")}),
+        ("postgres", {**CONTAINERS["postgres"], **administered("the-former-password", volume="atlas-postgres-data"), "postgres_allow_data_change": True}),
+        # There are no data yet.
+        ("postgres", {**CONTAINERS["postgres"], **administered("the-former-password")}),
         # Nothing listens there.
         ("haproxy", {"haproxy_metrics_address": "192.0.2.8", "ansible_facts": HERE}),
         ("haproxy", {"haproxy_metrics_address": "192.0.2.8", "haproxy_metrics_port": "0", "ansible_facts": HERE}),
