@@ -147,6 +147,46 @@ def test_the_rules_are_written_only_on_a_host_that_has_some_and_lacks_one(
     assert (json.loads((tmp_path / "kept").read_text()) if (tmp_path / "kept").exists() else None) == kept
 
 
+CHAIN = """table inet atlas_mlflow {
+\tchain incoming {
+\t\ttcp dport 22 accept comment "SSH"
+\t\tiifname "br-0123456789ab" accept comment "containers of this host"
+"""
+
+
+@pytest.mark.parametrize(
+    ("engine", "network", "opens"),
+    [
+        ("docker", {"Id": "0123456789abcdef", "Options": {}}, False),
+        # Another network, or the same one after it was created again.
+        ("docker", {"Id": "fedcba9876543210", "Options": {}}, True),
+        ("docker", {"Id": "fedcba9876543210", "Options": {"com.docker.network.bridge.name": "br-0123456789ab"}}, False),
+        ("docker", {"Id": "fedcba9876543210", "Options": {"com.docker.network.bridge.name": "br-01"}}, True),
+        ("podman", "br-0123456789ab", False),
+        ("podman", "podman1", True),
+    ],
+)
+def test_the_firewall_opens_to_the_bridge_that_containers_have_now(engine: str, network: Any, opens: bool) -> None:
+    reading, bridge, opening = yaml.safe_load((ROOT / "roles/firewall/tasks/open_containers.yml").read_text())
+    looked = {"__firewall_podman_network": {"stdout": network}} if engine == "podman" else {"__firewall_network": {"network": network}}
+    given = {**looked, "__firewall_present": {"rc": 0, "stdout": CHAIN}, "firewall_container_engine": engine}
+    run = stack(ONE_HOST, **given)
+    assert run.value("one", "firewall", opening["when"]) is opens
+    # What other services still use stays open until the end of the run.
+    assert stack(ONE_HOST, **given, ansible_facts={"firewall": FORMER}).value("one", "firewall", opening["vars"]["_firewall_kept"][3:-3]) == FORMER["openings"]
+    without = stack(ONE_HOST, **{**given, "__firewall_present": {"rc": 1, "stdout": ""}})
+    assert [without.value("one", "firewall", task["when"]) for task in (bridge, opening)] == [False, False] and "nft" in str(reading)
+
+
+def test_a_container_of_the_tracking_server_is_let_in_before_it_starts() -> None:
+    for deployment in ("container", "podman"):
+        tasks = [task["name"] for task in yaml.safe_load((ROOT / f"roles/mlflow_server/tasks/service_{deployment}.yml").read_text())]
+        opened = tasks.index("Open the firewall of the host to its containers")
+        assert opened < next(number for number, name in enumerate(tasks) if name.startswith(("Start the MLflow container", "Run the tracking server")))
+    (task,) = yaml.safe_load((ROOT / "roles/mlflow_server/tasks/open_firewall.yml").read_text())
+    assert task["ansible.builtin.include_role"] == {"name": "atlas.mlflow.firewall", "tasks_from": "open_containers"}
+
+
 def uses(play: dict[str, Any]) -> str:
     """Return what a play does: the role of its first task and the tasks of the role, or the playbook that it imports."""
     for task in play.get("tasks", []):
