@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -68,6 +69,23 @@ def test_postgresql_reads_the_settings_of_a_cluster_before_a_member_has_them() -
     assert tasks.index("Refuse settings of the cluster that PostgreSQL cannot read") < tasks.index("Write the settings of Patroni")
 
 
+@pytest.mark.parametrize(("deployment", "engine", "image"), [("container", "docker", "postgres:17"), ("podman", "podman", "docker.io/library/postgres:17")])
+def test_the_image_reads_new_settings_before_the_container_is_recreated(deployment: str, engine: str, image: str) -> None:
+    given = {"postgres_image": "postgres:17", "postgres_settings": {"work_mem": "16 MB", "log_line_prefix": "%m 'q"}}
+    run = systemd(postgres_deployment=deployment, **given)
+    (folder, file) = run.value("db", "postgres", "_postgres_container_check_files")
+    assert file["path"] == f"{folder['path']}/settings.json" and json.loads(file["content"]) == {
+        "image": image,
+        "settings": ["--log_line_prefix=%m 'q", "--work_mem=16 MB"],
+    }
+    command = shlex.split(file["validate"])
+    assert command[:10] == [engine, "run", "--rm", "--pull", "never", "--network", "none", "--entrypoint", "postgres", image]
+    assert command[10:] == ["-C", "port", "-D", "/tmp", "-c", "config_file=/dev/null", "--log_line_prefix=%m 'q", "--work_mem=16 MB"]
+    assert run.value("db", "postgres", "_postgres_container_argv")[-2:] == command[-2:]
+    (check, write) = yaml.safe_load((POSTGRES / f"tasks/configure_{deployment}.yml").read_text())
+    assert check["atlas.mlflow.files"]["files"] == "{{ _postgres_container_check_files }}" and "register" in write
+
+
 @pytest.mark.skipif(not PROGRAMS, reason="this machine has no PostgreSQL")
 @pytest.mark.parametrize(
     ("given", "said"),
@@ -84,7 +102,9 @@ def test_postgresql_says_which_settings_are_wrong(tmp_path: Path, given: dict[st
     file.write_text(one["content"])
     hosts = dict.fromkeys(MEMBERS, {"atlas_mlflow_tls": True, "postgres_settings": given})
     cluster = Run(Case({"mlflow_servers": ["one"], "postgres": MEMBERS}, hosts), secrets={})
-    for command in (shlex.split(one["validate"].replace("%s", str(file))), cluster.value("one", "postgres", "_postgres_cluster_check_argv")):
+    image = systemd(postgres_deployment="container", postgres_settings=given).value("db", "postgres", "_postgres_container_check_argv")
+    commands = [shlex.split(one["validate"].replace("%s", str(file))), cluster.value("one", "postgres", "_postgres_cluster_check_argv")]
+    for command in (*commands, image[image.index("-C") - 1 :]):
         done = subprocess.run([str(PROGRAMS[-1]), *command[1:]], capture_output=True, text=True, check=False)
         assert (said in done.stderr, done.returncode) == (True, 1 if said else 0)
 
