@@ -40,3 +40,20 @@ def test_the_account_of_somebody_is_not_removed(role: str) -> None:
     data = {f"{role}_remove_data": True}
     assert all(acts(role, "remove", account, **data) for account in (MADE, ELSEWHERE))
     assert not acts(role, "remove", SOMEBODY, **data) and not acts(role, "remove", MADE)
+
+
+@pytest.mark.parametrize(("metrics", "removed"), [(True, []), (False, ["scraper"])])
+def test_a_stack_without_metrics_has_no_account_for_them(metrics: bool, removed: list[str]) -> None:
+    (task,) = yaml.safe_load((ROOT / "roles/minio/tasks/bucket.yml").read_text())
+    accounts = task["atlas.mlflow.minio_service_account"]["accounts"]
+    given = {"atlas_mlflow_metrics": metrics, "atlas_mlflow_metrics_clients": ["10.8.0.9"], "minio_metrics_access_key": "scraper"}
+    known = Run(
+        Case(
+            {"mlflow_servers": ["one"], "minio": ["one"]},
+            {"one": {**given, "__account": {"access_key": "mlflow"}, "minio_accounts": [{"access_key": "photos"}]}},
+        ),
+        secrets={"minio_secret_key": "s"},
+    )
+    without = known.value("one", "minio", task["vars"]["__without_metrics"].strip()[3:-3])
+    assert [account["access_key"] for account in without] == removed and all(account["state"] == "absent" for account in without)
+    assert accounts == "{{ [__account] + minio_accounts + __without_metrics }}"
