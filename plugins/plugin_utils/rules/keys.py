@@ -66,7 +66,7 @@ def superuser_password_is_long(given: RoleSettings) -> str:
 
 def superuser_password_stays(given: RoleSettings) -> str:
     """The administrator's password of a PostgreSQL in a container is the one of its data: the image sets it only when it creates them."""
-    mark = (given.stack.get("secrets") or {}).get("postgres_superuser_password", "")
+    mark = (given.stack.get("secrets") or {}).get("postgres_superuser_password")
     has_data = any(given.stack.get(name) for name in ("volume", "podman_volume"))
     if not given.in_container or not mark or not has_data or given.flag("postgres_allow_data_change"):
         return ""
