@@ -23,7 +23,7 @@ SHARED = str(AnsibleRunner.get_runner(os.environ["MOLECULE_INVENTORY_FILE"]).get
 LASTS = 12
 TLS = "/etc/atlas-mlflow/tls"
 #: Patroni's program for operators.
-PATRONICTL = "/usr/local/bin/patronictl --config-file /etc/patroni/config.yml"
+PATRONICTL = "/usr/local/bin/patronictl"
 #: Prints the states of all servers of HAProxy, by the names of the backend and the server.
 STATES = """
 import json, socket

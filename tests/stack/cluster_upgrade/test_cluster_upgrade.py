@@ -30,7 +30,7 @@ from testinfra.host import Host
 OLD, NEW = "15", "17"
 #: Seconds for a playbook that upgrades the cluster, or goes back and upgrades it.
 LONG = 1800
-PATRONICTL = "sudo -u postgres /usr/local/bin/patronictl --config-file /etc/patroni/config.yml"
+PATRONICTL = "sudo -u postgres /usr/local/bin/patronictl"
 BACKUP = "python3 /opt/atlas-mlflow/backup/atlas_mlflow_backup.py"
 #: A digest of the rows of MLflow's runs and models.
 DIGEST = "SELECT string_agg(md5(t::text), ',' ORDER BY t::text) FROM (SELECT run_uuid, name, status, start_time FROM runs) t"

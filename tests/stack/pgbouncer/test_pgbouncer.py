@@ -38,7 +38,7 @@ from testinfra.host import Host
 LONG = 900
 PORT, POOL = 6432, 5
 UNIT = "atlas-mlflow-pgbouncer.service"
-PATRONICTL = "/usr/local/bin/patronictl --config-file /etc/patroni/config.yml"
+PATRONICTL = "/usr/local/bin/patronictl"
 #: The writer has no login.
 NO_LOGIN = {"mlflow_server_auth": "none"}
 #: Requests that come to the tracking server at once.
