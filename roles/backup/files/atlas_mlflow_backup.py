@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import grp
 import json
 import os
 import pwd
@@ -368,6 +369,22 @@ class Postgres:
         self.answer: dict[str, Any] = given.get("answer") or {}
         #: The folder of PostgreSQL's programs on a host.
         self.programs = f"/usr/lib/postgresql/{self.version}/bin"
+
+    def own(self, folder: Path) -> None:
+        """Give pgBackRest's files in a folder of this host to PostgreSQL's user.
+
+        The user has another number after a move to another deployment or image, and on a new host with the folder of a lost one.
+        """
+        user, group = self.owner
+        uid = user if isinstance(user, int) else pwd.getpwnam(user).pw_uid
+        gid = group if isinstance(group, int) else grp.getgrnam(group).gr_gid
+        for parent, folders, names in os.walk(folder):
+            for path in [os.path.join(parent, name) for name in (*folders, *names)]:
+                # PostgreSQL may move a file meanwhile, into which it has written its log.
+                with suppress(FileNotFoundError):
+                    found = os.lstat(path)
+                    if (found.st_uid, found.st_gid) != (uid, gid):
+                        os.chown(path, uid, gid, follow_symlinks=False)
 
     def inside(self, argv: list[str]) -> str:
         """Run a command as PostgreSQL's user, in its container if it has one."""
@@ -1093,6 +1110,11 @@ class Repository:
                     return
                 self._write_file(CLAIM, json.dumps(claim) + "\n")
 
+    def own(self) -> None:
+        """Give the part of the repository that pgBackRest reads and writes to PostgreSQL's user. rclone runs as root, and a bucket has no owners."""
+        if self.postgres and not self.dumps and self.in_folder:
+            self.postgres.own(Path(self.files.root, "postgresql"))
+
     def source(self) -> str:
         """Return the member of a cluster that makes the backup, an empty text for another PostgreSQL."""
         return self.dumps.source() if self.dumps else ""
@@ -1179,6 +1201,7 @@ class Repository:
 
     def _back_up(self) -> str:
         self.refuse_other_stores()
+        self.own()
         name = f"atlas-{stamp()}"
         point: dict[str, Any] = {"name": name, "counts": {}, "read_back": []}
         if self.postgres:
@@ -1256,6 +1279,7 @@ class Repository:
         """
         if not self.points:
             raise BackupError("The repository has no backup.")
+        self.own()
         last = self.points[-1]
         verified = [f"{self.postgres.verify(self.points)}."] if self.postgres else []
         return "\n".join([" ".join([*verified, f"Read {self.files.read_all()} files of the mirror. The last point is {last['name']}."]), *describe(last)])
@@ -1315,6 +1339,7 @@ class Repository:
         point, moment = self.choose(wanted)
         if self.dumps:
             return self._restore_cluster(self.dumps, point)
+        self.own()
         # A point of SQLite alone leaves PostgreSQL as it is, and has no log after it.
         postgres = self.postgres if "backup" in point else None
         moment = moment if postgres else None

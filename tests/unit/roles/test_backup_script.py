@@ -497,6 +497,37 @@ def test_a_backup_of_postgres_is_compared_with_its_source(program: ModuleType, p
             postgres.side.back_up("atlas-2")
 
 
+@pytest.mark.parametrize("action", ["back_up", "check", "restore"])
+@pytest.mark.parametrize(("given", "wanted"), [({"user": "70:71", "container": "atlas-postgres", "state": "/"}, (70, 71)), ({}, (105, 107))])
+def test_files_of_another_number_of_postgres_are_its_own_again(
+    program: ModuleType, embedded: Any, monkeypatch: pytest.MonkeyPatch, action: str, given: dict[str, Any], wanted: tuple[int, int]
+) -> None:
+    """After a move between a service and a container, and on a new host, PostgreSQL's user could not read what the former one wrote."""
+    owners: dict[str, tuple[int, int]] = {}
+    monkeypatch.setattr(program.os, "chown", lambda path, uid, gid, follow_symlinks=True: owners.update({str(path): (uid, gid)}))
+    monkeypatch.setattr(program.pwd, "getpwnam", lambda _name: SimpleNamespace(pw_uid=105, pw_gid=107))
+    monkeypatch.setattr(program.grp, "getgrnam", lambda _name: SimpleNamespace(gr_gid=107))
+    folder = embedded.remote.folder / "postgresql"
+    (folder / "archive/mlflow").mkdir(parents=True)
+    (folder / "archive/mlflow/archive.info").write_text("")
+    (folder / "archive/latest").symlink_to("mlflow")
+    settings = {"service": "", "version": 17, "port": 5432, "databases": {}, "test_restore": False, **given}
+    repository = embedded.start(postgres=settings, sqlite={}, artifacts={"folder": ""})
+    # What follows asks PostgreSQL.
+    for name in ("back_up", "verify", "restore"):
+        monkeypatch.setattr(repository.postgres, name, lambda *_given: (_ for _ in ()).throw(program.BackupError("asked")))
+    (embedded.remote.folder / "points.json").write_text(json.dumps([{**POINTS[0], "backup": "F", "version": "17"}]))
+    with pytest.raises(program.BackupError, match="asked"):
+        getattr(repository, action)(*(["latest"] if action == "restore" else []))
+    below = {str(folder / name) for name in ("archive", "archive/mlflow", "archive/mlflow/archive.info", "archive/latest")}
+    assert {path: owner for path, owner in owners.items() if path in below} == dict.fromkeys(below, wanted)
+    # What is right already stays as it is.
+    owners.clear()
+    repository.postgres.owner = [os.getuid(), os.getgid()]
+    repository.own()
+    assert owners == {}
+
+
 def test_runs_that_come_during_a_backup_are_no_difference(program: ModuleType, postgres: Any) -> None:
     counts = [{"backend": {"schema revision": "c0ffee", "runs": number}} for number in (2, 3, 5)]
     postgres.restored = {"backend": {"schema revision": "c0ffee", "runs": 4}}
