@@ -11,13 +11,10 @@ from urllib.parse import urlsplit
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import image_version
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, RoleSettings
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.postgres import own_clusters
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.postgres import IMAGE_STEPS, own_clusters
 
-#: For each role: the name of its service, the content of its data, and how to copy them.
-SERVICES = {
-    "postgres": ("PostgreSQL", "databases", "dump them (pg_dumpall), to load the dump afterwards"),
-    "minio": ("MinIO", "artifacts", "copy the bucket (mc mirror)"),
-}
+#: For each role: the name of its service, and the content of its data.
+SERVICES = {"postgres": ("PostgreSQL", "databases"), "minio": ("MinIO", "artifacts")}
 #: The page of the documentation, in the collection, with the steps by which the data of a store move to another deployment.
 STEPS = "docs/operations/move_deployment.md"
 #: The kinds of places of data: a volume of each program that runs containers.
@@ -73,7 +70,7 @@ def data_fault(
     :param present_clusters: The clusters of PostgreSQL on the host, from the fact C(postgres_clusters).
     :param allowed: Whether the user wants other data.
     """
-    service, content, copy = SERVICES[role]
+    service, content = SERVICES[role]
     kind, name = present_place(section, deployment, present_clusters)
     of_volume = volume_kind(deployment)
     wanted = (of_volume, volume) if of_volume else ("cluster", "") if role == "postgres" else ("folder", posixpath.normpath(folder))
@@ -82,8 +79,8 @@ def data_fault(
         if of_volume and version and written not in ("", version):
             return (
                 f"postgres_image is {image}, of PostgreSQL {version}, and the {kind} {name} has data of PostgreSQL {written}, which PostgreSQL {version} "
-                f"cannot read. Set postgres_image to one of PostgreSQL {written}. To change the version, {copy}, set postgres_container_volume to a new "
-                "name and postgres_allow_data_change to true for one run, run site.yml, and load the dump."
+                f"cannot read. Set postgres_image to one of PostgreSQL {written}. To change the version, dump the databases and load them into a new volume "
+                f"by the steps in {IMAGE_STEPS} of the collection."
             )
         return ""
     if allowed or not kind or (kind, wanted[0]) == ("cluster", "cluster"):
@@ -96,6 +93,8 @@ def data_fault(
         copy = f"move the data by the steps in {STEPS} of the collection"
     elif kind == "folder":
         copy = "stop minio.service, move the folder"
+    else:
+        copy = f"stop {service}, copy the data from this volume to the other one, as step 4 in {STEPS} of the collection does"
     return (
         f"{variable} is {value}, and {service} has its data in {place_in_words(kind, name)}: nobody would see the {content} there "
         f"any more. If the move is meant, {copy}, and set {role}_allow_data_change to true for one run."

@@ -13,7 +13,7 @@ from ansible.module_utils.compat.version import LooseVersion
 from ansible_collections.atlas.mlflow.plugins.module_utils.images import build_secrets
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import DEFAULT, RESERVED, max_connections, pooled_connections
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.postgres import clusters, major_version
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, RoleSettings
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.cluster import quorum
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.keys import LENGTH
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import second_user
@@ -25,6 +25,8 @@ NAME = "^[A-Za-z_][A-Za-z0-9_-]*$"
 OWNER = "^[A-Za-z_][A-Za-z0-9_@.-]*$"
 #: Users of PostgreSQL and of this collection, and words of pg_hba.conf and SQL.
 RESERVED_USERS = ("postgres", "atlas_metrics", "atlas_replication", "atlas_rewind", "all", "none", "public")
+#: The section of the documentation, in the collection, with the steps to another major version of PostgreSQL in a container.
+IMAGE_STEPS = "docs/install/containers.md (Update images)"
 #: Databases of PostgreSQL, and words of pg_hba.conf.
 RESERVED_DATABASES = ("postgres", "template0", "template1", "all", "sameuser", "samerole", "samegroup", "replication")
 
@@ -250,8 +252,7 @@ def upgrade_is_not_of_an_image(given: RoleSettings) -> str:
         return ""
     return (
         f"postgres_deployment is {given.deployment}, and an image holds the programs of one major version, where an upgrade takes those of two. Dump the "
-        f"database ({CONTAINERS[given.deployment]} exec {given.text('postgres_container_name')} pg_dumpall), set postgres_image to the new version, "
-        "postgres_container_volume to a new name and postgres_allow_data_change to true for one run, run site.yml, and load the dump."
+        f"databases and load them into a new volume by the steps in {IMAGE_STEPS} of the collection."
     )
 
 

@@ -21,6 +21,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import
 )
 from ansible_collections.atlas.mlflow.plugins.module_utils.quadlet import quadlet_file
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.data import STEPS, data_fault
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.postgres import IMAGE_STEPS
 from in_process import LOADER, role_variables, trusted
 
 
@@ -117,7 +118,7 @@ OURS = [{"version": "17", "name": "main", "ours": True}]
             "postgres",
             {"volume": "old", "version": "17"},
             {"deployment": "container", "volume": "new", "version": "17"},
-            ["postgres_container_volume is new", "pg_dumpall"],
+            ["postgres_container_volume is new", "copy the data from this volume to the other one", STEPS],
         ),
         ("postgres", {"volume": "old"}, {"deployment": "systemd"}, ["postgres_deployment is systemd", "the Docker volume old", "postgres_allow_data_change"]),
         ("postgres", {}, {"deployment": "container", "present_clusters": OURS}, ["postgres_deployment is container", "the cluster 17/main"]),
@@ -157,10 +158,22 @@ def test_the_steps_of_the_message_move_the_data_of_the_roles(role: str) -> None:
             assert data_fault(section, role, after, **given, allowed=f"-e {role}_allow_data_change=true" in run) == ""
 
 
+def test_the_steps_to_another_version_in_a_container_load_a_dump_beside_what_site_yml_has_made() -> None:
+    """A dump of all databases by pg_dumpall creates what the first start has made already, and its rows collide with those of the empty stack."""
+    name, _space, title = IMAGE_STEPS.partition(" ")
+    _before, section = (ROOT / name).read_text().split(f"\n## {title.strip('()')}\n")
+    defaults = role_variables("postgres", {})
+    assert f" exec --user 999 {defaults['postgres_container_name']} pg_dump --username postgres --format=custom mlflow" in section
+    assert "pg_restore --username postgres --clean --if-exists" in section
+    # The volume and the databases are those that the message speaks of.
+    assert f"postgres_container_volume: {defaults['postgres_container_volume']}-" in section and "`postgres_users`" in section
+    assert "-e postgres_allow_data_change=true -e mlflow_server_verify=false" in section
+
+
 def test_a_volume_of_podman_of_another_version_is_refused() -> None:
     section = {"podman_volume": "data", "podman_version": "17", "version": "18"}
     fault = data_fault(section, "postgres", "podman", "data", image="postgres:18", version="18", allowed=True)
-    assert "postgres_image is postgres:18" in fault and "the Podman volume data has data of PostgreSQL 17" in fault
+    assert "postgres_image is postgres:18" in fault and "the Podman volume data has data of PostgreSQL 17" in fault and IMAGE_STEPS in fault
 
 
 def test_the_description_of_a_container_of_podman_tells_its_volume(tmp_path: Path) -> None:
@@ -196,7 +209,7 @@ def test_the_roles_write_the_units_that_are_looked_for() -> None:
 def test_a_volume_of_another_version_is_refused_in_any_case(written: str, version: str, allowed: bool) -> None:
     section = {"volume": "data", "version": written}
     fault = data_fault(section, "postgres", "container", "data", image=f"postgres:{version}-trixie", version=version, allowed=allowed)
-    assert f"postgres_image is postgres:{version}-trixie" in fault and f"data of PostgreSQL {written}" in fault and "load the dump" in fault
+    assert f"postgres_image is postgres:{version}-trixie" in fault and f"data of PostgreSQL {written}" in fault and IMAGE_STEPS in fault
     assert data_fault(section, "postgres", "container", "data", version=written) == ""
 
 

@@ -1518,7 +1518,11 @@ UPGRADES: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("mlflow_server", {"mlflow_server_upgrade_from": "3.10.1", "mlflow_server_backend_store_uri": DATABASE}, ["could not be brought back"]),
     ("postgres", on_el({"postgres_clusters": [OWN_EL]}), ["case runs Enterprise Linux, which has the programs of one version", "postgresql-setup --upgrade"]),
-    ("postgres", {"postgres_deployment": "container"}, ["an image holds the programs of one major version", "docker exec atlas-postgres pg_dumpall"]),
+    (
+        "postgres",
+        {"postgres_deployment": "container"},
+        ["an image holds the programs of one major version", "by the steps in docs/install/containers.md (Update images)"],
+    ),
     ("postgres", {}, ["The host has no PostgreSQL to upgrade"]),
     ("postgres", {"postgres_version": "14", "ansible_facts": {"postgres_clusters": [FORMER]}}, ["postgres_version is 14, and the host has PostgreSQL 15"]),
     ("postgres", {"ansible_facts": {"postgres_clusters": [FORMER], "packages": {}}}, ["The package postgresql-15 is not installed"]),
