@@ -424,6 +424,7 @@ WARNINGS: tuple[Rule, ...] = (
     cluster.all_members_have_the_backup,
     backup.database_has_moved,
     minio.former_account_stays,
+    backup.further_databases_have_another_backup,
 )
 
 

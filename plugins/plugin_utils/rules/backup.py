@@ -151,6 +151,20 @@ def artifacts_endpoint_has_no_path(given: RoleSettings) -> str:
     return f"backup_s3_endpoint_url is {endpoint}. Set http://HOST:PORT or https://HOST:PORT with no path."
 
 
+def further_databases_have_another_backup(given: RoleSettings) -> str:
+    """The backup of a cluster takes dumps of the databases of MLflow alone. The first member reports it."""
+    members = given.planned("postgres_members") or []
+    if given.role != "backup" or not members or members[0]["name"] != given.host:
+        return ""
+    names = [str(name) for user in given.variable("postgres_users", []) for name in user.get("databases") or []]
+    if not names:
+        return ""
+    return (
+        f"The backup of a cluster takes only the databases of MLflow, and not {', '.join(names)} of postgres_users. Back these up by other means, such as "
+        "pg_dump on a replica."
+    )
+
+
 def minio_is_reached(given: RoleSettings) -> str:
     """MinIO listens on more than loopback if the backup runs on another host."""
     host = given.planned("minio_host")

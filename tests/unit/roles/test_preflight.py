@@ -1976,6 +1976,17 @@ def test_an_account_that_the_servers_leave_is_told() -> None:
     assert all("warnings" not in preflight("minio", given).words for given in silent)
 
 
+def test_databases_that_the_backup_of_a_cluster_does_not_take_are_told() -> None:
+    users = {"postgres_users": [{"name": "grafana", "databases": ["grafana", "grafana_staging"]}, {"name": "reader"}]}
+    plan = {"_atlas_mlflow_plan": {"postgres_members": MEMBERS}}
+    (warning,) = json.loads(preflight("backup", {**plan, **users}).words)["warnings"]
+    assert "takes only the databases of MLflow, and not grafana, grafana_staging of postgres_users" in warning
+    # pgBackRest takes all databases of one host. Of several members, the first one reports it.
+    silent = [users, plan, {**plan, "postgres_users": [{"name": "reader"}]}, {**plan, **users, "inventory_hostname": "two"}]
+    assert all("warnings" not in preflight("backup", given).words for given in silent)
+    assert "warnings" not in preflight("etcd", {**CLUSTER, **users}).words
+
+
 def test_memory_that_is_not_known_is_not_told() -> None:
     found = preflight("mlflow_server", {"_atlas_mlflow_plan": {"memory": PARTS[1:]}})
     assert found.passed and "emory" not in found.words
