@@ -361,15 +361,15 @@ ASK_FOLDERS = """
 import json, sys, types
 folders = types.ModuleType("folders")
 exec(sys.argv[1], folders.__dict__)
-print(json.dumps(folders.problems(json.loads(sys.argv[2]), json.loads(sys.argv[3]))))
+print(json.dumps(folders.problems(json.loads(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4])))
 """
 
 
-def folder_problems(folders: list[Path], environment: dict[str, str]) -> list[str]:
+def folder_problems(folders: list[Path], environment: dict[str, str], users: str = "") -> list[str]:
     """Return what the module finds wrong with folders, as another user if this one is root, who could write to each."""
     nobody = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
     text = (LIB / "atlas_mlflow/folders.py").read_text(encoding="utf-8")
-    command = ["/usr/bin/python3", "-c", ASK_FOLDERS, text, json.dumps([str(folder) for folder in folders]), json.dumps(environment)]
+    command = ["/usr/bin/python3", "-c", ASK_FOLDERS, text, json.dumps([str(folder) for folder in folders]), json.dumps(environment), users]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env={"USER": "mlflow"}, **nobody)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -409,6 +409,20 @@ def test_a_database_or_an_experiment_of_another_user_is_named(open_folder: Path)
     settings = {"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{database}?timeout=20", "MLFLOW_ARTIFACTS_DESTINATION": f"file://{experiment.parent}"}
     found = folder_problems([open_folder, experiment.parent], settings)
     assert [problem.split(" cannot")[0] for problem in found] == [f"The folder {experiment}", f"The file {database}"]
+    # MLflow's basic-auth app could read the users, and the administrator would not get the configured password.
+    (users,) = folder_problems([open_folder], {}, f"sqlite:///{database}")
+    assert users.startswith(f"The file {database} cannot be written by the user mlflow")
+    assert folder_problems([open_folder], {}, "postgresql+psycopg2://u:p@db/mlflow_auth") == []
+
+
+def test_the_file_of_the_users_is_checked_before_the_start(package: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "mlflow-auth.ini"
+    config.write_text("[mlflow]\ndatabase_uri = sqlite:////srv/basic_auth.db\nadmin_username = admin\nadmin_password = p\n")
+    monkeypatch.setattr(package.folders, "problems", lambda _folders, _environment, users: [f"The users are {users or 'none'}."])
+    given = package.prepare.parser("").parse_args([])
+    for environment, said in (({"MLFLOW_AUTH_CONFIG_PATH": str(config)}, "sqlite:////srv/basic_auth.db"), ({}, "none")):
+        with pytest.raises(package.stores.StoreError, match=f"^The users are {said}[.]$"):
+            package.prepare.prepare(environment, given)
 
 
 def test_metrics_of_a_former_start_are_removed_and_nothing_else_is(package: SimpleNamespace, tmp_path: Path) -> None:

@@ -29,10 +29,10 @@ def user_name(number: int) -> str:
         return str(number)
 
 
-def files_of(environment: Mapping[str, str]) -> Iterator[str]:
-    """Yield the SQLite files in a service's settings."""
-    for name in DATABASES:
-        match = re.match(r"sqlite(?:[+]\w+)?:///(/[^?]*)", environment.get(name, ""))
+def files_of(environment: Mapping[str, str], users: str) -> Iterator[str]:
+    """Yield the SQLite files in a service's settings, and that of its users."""
+    for uri in (*(environment.get(name, "") for name in DATABASES), users):
+        match = re.match(r"sqlite(?:[+]\w+)?:///(/[^?]*)", uri)
         if match:
             yield match.group(1)
 
@@ -62,11 +62,12 @@ def inside(folder: str) -> list[str]:
         return [entry.path for entry in islice(entries, ENTRIES) if entry.is_dir(follow_symlinks=False) and not entry.name.startswith((".", "lost+found"))]
 
 
-def problems(folders: Iterable[str], environment: Mapping[str, str]) -> list[str]:
+def problems(folders: Iterable[str], environment: Mapping[str, str], users: str = "") -> list[str]:
     """Return a sentence for each folder and each SQLite file that the service cannot write to.
 
     :param folders: The folders in the service's settings.
     :param environment: The service's settings.
+    :param users: The URI of the store of users, empty if the service has no users.
     """
     found = [problem for problem in map(problem_of, folders) if problem]
     artifacts = environment.get("MLFLOW_ARTIFACTS_DESTINATION", "")
@@ -74,7 +75,7 @@ def problems(folders: Iterable[str], environment: Mapping[str, str]) -> list[str
         artifacts = unquote(urlsplit(artifacts).path)
     if not found and artifacts.startswith("/") and os.path.isdir(artifacts):
         found += [problem for problem in map(problem_of, inside(artifacts)) if problem][:1]
-    return found + [problem for problem in map(problem_of, filter(os.path.exists, files_of(environment))) if problem]
+    return found + [problem for problem in map(problem_of, filter(os.path.exists, files_of(environment, users))) if problem]
 
 
 #: A file of prometheus_client, with the kind of its metrics and the process that writes it in its name.

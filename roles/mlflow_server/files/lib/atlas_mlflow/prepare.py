@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from atlas_mlflow import folders, keys, schema, stores, users
+from atlas_mlflow import folders, keys, login, schema, stores, users
 
 
 def prepare(environment: Mapping[str, str], given: argparse.Namespace) -> list[str]:
@@ -24,7 +24,8 @@ def prepare(environment: Mapping[str, str], given: argparse.Namespace) -> list[s
     :returns: A line for each change.
     :raises StoreError: If a folder is not writable, a store does not answer, or its schema cannot be used.
     """
-    if problems := folders.problems(given.folder, environment):
+    of_users = login.read_config(environment)
+    if problems := folders.problems(given.folder, environment, of_users.uri if of_users else ""):
         raise stores.StoreError(" ".join(problems))
     if given.spool:
         folders.empty(given.spool)
