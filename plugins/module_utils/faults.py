@@ -44,7 +44,7 @@ FAULTS: dict[str, Fault] = {
             "server-not-found",
             "process",
             "No tracking server was found on this host: it was not installed, or has another name.",
-            "Look on the host where it runs, or set mlflow_server_container_name or the unit's name to what it is called here.",
+            "Look on the host where it runs. If it has another name, set mlflow_server_container_name, or name its unit to the module (unit).",
         ),
         Fault("server-not-running", "process", "The tracking server does not run, or ends again and again.", "See what {log} says, and start it."),
         Fault(
@@ -210,7 +210,8 @@ FAULTS: dict[str, Fault] = {
             "database-wrong-password",
             "database",
             "The database refuses the server's user or password.",
-            "Set the password that the database knows in the backend store's URI, and restart the server.",
+            "Set the password that the database knows in the backend store's URI, and restart the server. For PostgreSQL of this collection, site.yml sets "
+            "both.",
         ),
         Fault(
             "database-access-refused",
@@ -291,7 +292,8 @@ FAULTS: dict[str, Fault] = {
             "s3-untrusted-certificate",
             "artifact store",
             "The S3 endpoint speaks TLS with a certificate that the server does not trust, or that is for another name or has expired.",
-            "Give the server the certificate's authority (AWS_CA_BUNDLE, mlflow_server_tls_authority), and name the endpoint as the certificate does.",
+            "Give the server the certificate's authority (AWS_CA_BUNDLE; of this collection atlas_mlflow_tls_authority for your own certificates in the group "
+            "minio, and atlas_mlflow_ca_certificate for any other endpoint), and name the endpoint as the certificate does.",
         ),
         Fault(
             "s3-wrong-scheme",
@@ -310,7 +312,8 @@ FAULTS: dict[str, Fault] = {
             "s3-wrong-key",
             "artifact store",
             "The artifact store does not know the server's key, or its secret is another one.",
-            "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to an account that it knows, and restart the server.",
+            "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to an account that it knows (mlflow_server_s3_access_key_id and "
+            "mlflow_server_s3_secret_access_key), and restart the server. For MinIO of this collection, site.yml sets both.",
         ),
         Fault("s3-bucket-missing", "artifact store", "The bucket is not there.", "Create it, or correct the artifact destination."),
         Fault(

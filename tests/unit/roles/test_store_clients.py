@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.atlas.mlflow.plugins.module_utils.faults import FAULTS
 
 from inventories import Case, Run
 
@@ -40,6 +41,21 @@ def test_an_authority_of_the_site_checks_a_store_elsewhere(name: str) -> None:
     # A file for the tracking server that the user names beside the own authority.
     if name.startswith("mlflow_server"):
         assert checked_with(run({"mlflow_servers": ["web"]}, atlas_mlflow_tls=True, **given))[0] == OWN
+
+
+def test_the_fix_for_a_store_that_is_not_trusted_leaves_the_server_its_own_authority() -> None:
+    """With another CA file for the server itself, the probe would not trust the server any more."""
+    fix = FAULTS["s3-untrusted-certificate"].fix
+    named = [name for name in ("atlas_mlflow_ca_certificate", "mlflow_server_tls_authority") if name in fix]
+    for name in named:
+        known = run({"mlflow_servers": ["web"]}, atlas_mlflow_tls=True, **{name: "/srv/site.pem"}, **ELSEWHERE)
+        assert checked_with(known)[0] == "/etc/ssl/certs/ca-certificates.crt", name
+        assert known.value("web", "mlflow_server", "mlflow_server_tls_authority") == known.plans["web"]["tls_authority"], name
+    assert named
+    # A store of the inventory with a certificate of a company.
+    company = {"minio_tls_certificate": "galaxy.yml", "minio_tls_key": "galaxy.yml", "atlas_mlflow_tls_authority": "/srv/company.pem"}
+    assert "atlas_mlflow_tls_authority" in fix
+    assert checked_with(run({"mlflow_servers": ["web"], "minio": ["store"]}, **company))[0] == OWN
 
 
 def test_the_authority_that_the_host_has_is_left() -> None:
