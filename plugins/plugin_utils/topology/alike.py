@@ -29,6 +29,8 @@ SHOWN = (
     "mlflow_server_oidc_groups",
     "mlflow_server_oidc_admin_groups",
 )
+#: The same, for settings that are true or false.
+FLAGS = ("mlflow_server_workspaces",)
 #: Settings that depend on the host if the inventory does not set them.
 SHOWN_IF_GIVEN = ("mlflow_server_lock_file", "mlflow_server_oidc_redirect_uri")
 #: Secrets, which are never shown. If no host sets one, all have the generated one.
@@ -58,6 +60,7 @@ def differences(first: Host, host: Host, others: Iterable[Host] = ()) -> list[st
     :param others: Other hosts of the stack, whose names and addresses a URI may have.
     """
     pairs = {name: (_shown(first.value(name)), _shown(host.value(name))) for name in SHOWN}
+    pairs |= {name: (_shown(first.flag(name)).lower(), _shown(host.flag(name)).lower()) for name in FLAGS}
     pairs |= {name: (_shown(first.given(name)), _shown(host.given(name))) for name in SHOWN_IF_GIVEN}
     hosts = {call.lower(): known.name for known in (*others, first, host) for call in _calls(known)}
     pairs |= {name: (_database(first, name, hosts), _database(host, name, hosts)) for name in DATABASES}

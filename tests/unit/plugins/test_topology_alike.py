@@ -43,6 +43,14 @@ def test_a_setting_that_differs_is_named_with_both_hosts_and_values(name: str) -
     assert told({name: "same"}, {name: "same"}) == []
 
 
+def test_workspaces_are_on_all_servers_or_on_none() -> None:
+    """A server without them knows nothing of the members of a workspace."""
+    (message,) = told({"mlflow_server_workspaces": "yes"}, {})
+    assert message.startswith("mlflow_server_workspaces is true on one and false on two.") and "mlflow_servers" in message
+    assert told({"mlflow_server_workspaces": "yes"}, {"mlflow_server_workspaces": True}) == []
+    assert told({"mlflow_server_workspaces": False}, {}) == []
+
+
 @pytest.mark.parametrize("name", [*alike.SECRET, *alike.SECRET_OF_THE_FIRST])
 def test_a_secret_that_differs_is_named_and_not_shown(name: str) -> None:
     (message,) = told({name: "canary-left"}, {name: "canary-right"})
