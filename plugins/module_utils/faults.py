@@ -244,7 +244,7 @@ FAULTS: dict[str, Fault] = {
             "database-schema-old",
             "schema",
             "The database's schema is older than the release of MLflow needs.",
-            "Back up, stop every server on it, and upgrade the schema (mlflow_server_backend_store_upgrade: true, or mlflow db upgrade).",
+            "Back up, stop every server on it, and upgrade the schema (mlflow_server_backend_store_upgrade: true for one run, or mlflow db upgrade).",
         ),
         Fault(
             "database-schema-new",

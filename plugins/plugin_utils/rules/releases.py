@@ -194,8 +194,8 @@ def upgrade_can_be_taken_back(given: RoleSettings) -> str:
         return ""
     return (
         f"With {' and '.join(hindrances)}, a failed upgrade could not go back: that takes a release for which a lock is shipped, "
-        f"{', '.join(shipped(given))}, without a lock or an image of your own. Make a backup with backup.yml, set mlflow_server_backend_store_upgrade to "
-        "true, and run site.yml."
+        f"{', '.join(shipped(given))}, without a lock or an image of your own. Make a backup with backup.yml, and run site.yml, for this one run with "
+        "mlflow_server_backend_store_upgrade set to true."
     )
 
 
@@ -205,5 +205,5 @@ def upgrade_can_bring_the_database_back(given: RoleSettings) -> str:
         return ""
     return (
         "mlflow_server_backend_store_uri names a database that the inventory does not have in the group postgres, so it could not be brought back. Back it "
-        "up on its own host, set mlflow_server_backend_store_upgrade to true, and run site.yml."
+        "up on its own host, and run site.yml, for this one run with mlflow_server_backend_store_upgrade set to true."
     )

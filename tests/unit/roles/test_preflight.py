@@ -1514,9 +1514,9 @@ UPGRADES: list[tuple[str, dict[str, Any], list[str]]] = [
             "mlflow_server_deployment": "container",
             "mlflow_server_image_source": "custom",
         },
-        ["With mlflow_server_image_source, a failed upgrade"],
+        ["With mlflow_server_image_source, a failed upgrade", "for this one run with mlflow_server_backend_store_upgrade set to true"],
     ),
-    ("mlflow_server", {"mlflow_server_upgrade_from": "3.10.1", "mlflow_server_backend_store_uri": DATABASE}, ["could not be brought back"]),
+    ("mlflow_server", {"mlflow_server_upgrade_from": "3.10.1", "mlflow_server_backend_store_uri": DATABASE}, ["could not be brought back", "for this one run"]),
     ("postgres", on_el({"postgres_clusters": [OWN_EL]}), ["case runs Enterprise Linux, which has the programs of one version", "postgresql-setup --upgrade"]),
     (
         "postgres",

@@ -142,7 +142,7 @@ def _migrate(engine: Any, upgrade: bool, schema: Schema) -> str:
     if not upgrade:
         raise StoreError(
             f"The schema of {schema.store} is at revision {revision} and this release needs {schema.head}. Make a backup, stop every other "
-            "tracking server on it, and set mlflow_server_backend_store_upgrade to true."
+            "tracking server on it, and set mlflow_server_backend_store_upgrade to true for one run."
         )
     schema.bring_up(engine)
     return done
