@@ -199,6 +199,8 @@ def kept_of_stack(stack: Mapping[str, Any], removed: Iterable[str]) -> dict[str,
     kinds = {"postgresql": "postgres", "s3": "minio", "sqlite": "mlflow_server", "folder": "mlflow_server"}
     # Whether a host has data of etcd is always read on the host.
     kept = {role: dict(section) for role, section in stack.items() if role == "backup" or role not in {*gone, "etcd"}}
+    # The backups stay, and their program does not.
+    kept.get("backup", {}).pop("reaches", None)
     server = dict(stack.get("mlflow_server") or {})
     if server:
         stores = {name: store for name, store in server["stores"].items() if kinds.get(store["kind"]) not in gone}

@@ -248,13 +248,23 @@ def read_etcd(root: Path) -> dict[str, Any]:
 
 
 def read_backup(root: Path) -> dict[str, Any]:
-    """Return the repository of the backup and its secret, and whether it is the backup of a cluster of PostgreSQL."""
+    """Return the repository of the backup and its secret, whether it is the backup of a cluster of PostgreSQL, and how it reaches the stores."""
     path = root / "etc/atlas-mlflow/backup.json"
     if not path.exists():
         return {}
     settings = json.loads(path.read_text(encoding="utf-8"))
-    of_cluster = bool((settings.get("postgres") or {}).get("member"))
-    return {"repository": settings.get("repository", ""), "of_cluster": of_cluster, "secrets": {"backup_passphrase": settings.get("passphrase", "")}}
+    postgres, served = settings.get("postgres") or {}, settings.get("served") or {}
+    return {
+        "repository": settings.get("repository", ""),
+        "of_cluster": bool(postgres.get("member")),
+        "reaches": {
+            "postgres": [str(postgres.get(name) or "") for name in ("port", "container", "engine")] if postgres else [],
+            "endpoint": str(((settings.get("artifacts") or {}).get("s3") or {}).get("endpoint") or ""),
+            # What the tracking server of this host used when the backup was set up.
+            **{name: served[name] for name in ("backend", "artifacts") if name in served},
+        },
+        "secrets": {"backup_passphrase": settings.get("passphrase", "")},
+    }
 
 
 def read_haproxy(root: Path) -> dict[str, Any]:

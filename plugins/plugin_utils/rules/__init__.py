@@ -425,6 +425,7 @@ WARNINGS: tuple[Rule, ...] = (
     backup.database_has_moved,
     minio.former_account_stays,
     backup.further_databases_have_another_backup,
+    backup.backup_reaches_the_stores,
 )
 
 

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.folders import AWKWARD
+from ansible_collections.atlas.mlflow.plugins.module_utils.served_stores import read_artifacts, read_database
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.tls import authority_fault
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import backup_hosts
@@ -14,6 +16,13 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import
 
 REPOSITORY, ENDPOINT = "backup_repository", "backup_repository_s3_endpoint_url"
 ON_A_DISK = "such as /var/backups/atlas-mlflow"
+#: What the backup of a host reaches, by the names in the fact about it.
+WAYS = {
+    "postgres": "PostgreSQL",
+    "endpoint": "the bucket of the artifacts",
+    "backend": "the backend store of the tracking server",
+    "artifacts": "the artifact store of the tracking server",
+}
 
 
 def of_postgres(given: RoleSettings) -> bool:
@@ -149,6 +158,39 @@ def artifacts_endpoint_has_no_path(given: RoleSettings) -> str:
     if not given.text("backup_artifacts_bucket") or re.match("https?://[^/]+$", endpoint):
         return ""
     return f"backup_s3_endpoint_url is {endpoint}. Set http://HOST:PORT or https://HOST:PORT with no path."
+
+
+def _ways(given: RoleSettings) -> dict[str, Any]:
+    """Return how the backup of the host reaches the stores after this run, in the form of the fact about the present backup."""
+    container = bool(given.planned("container_postgres"))
+    wanted: dict[str, Any] = {"endpoint": str(given.variable("backup_s3_endpoint_url") or given.planned("backup_s3_endpoint_url"))}
+    if given.planned("postgres_port"):
+        places = [given.planned(name) if container else "" for name in ("postgres_container_name", "postgres_container_engine")]
+        wanted["postgres"] = [str(5432 if container else given.planned("postgres_port")), *places]
+    if given.host in (given.groups.get("mlflow_servers") or []):
+        uri = str(given.variable("mlflow_server_backend_store_uri") or given.planned("backend_store"))
+        destination = str(given.variable("mlflow_server_artifacts_destination") or given.planned("artifacts_destination"))
+        wanted["backend"] = read_database(uri) if uri else {}
+        wanted["artifacts"] = (
+            read_artifacts(destination, str(given.variable("mlflow_server_s3_endpoint_url") or given.planned("s3_endpoint_url"))) if destination else {}
+        )
+    return wanted
+
+
+def backup_reaches_the_stores(given: RoleSettings) -> str:
+    """The backup, which backup.yml sets up, finds the stores where this run leaves them."""
+    there = ((given.facts.get("stack") or {}).get("backup") or {}).get("reaches") or {}
+    role = "postgres" if given.host in (given.groups.get("postgres") or []) else "mlflow_server"
+    if given.role != role or not there or given.planned("backup_joins"):
+        return ""
+    wanted = _ways(given)
+    moved = [words for name, words in WAYS.items() if there.get(name) and wanted.get(name) and there[name] != wanted[name]]
+    if not moved:
+        return ""
+    return (
+        f"The backup on {given.host} was set up with another way to {' and to '.join(moved)} than this run leaves, and may fail. Run backup.yml afterwards, "
+        "which sets it up again."
+    )
 
 
 def further_databases_have_another_backup(given: RoleSettings) -> str:

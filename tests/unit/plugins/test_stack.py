@@ -128,6 +128,20 @@ def test_a_server_tells_whether_it_has_workspaces(tmp_path: Path, deployment: st
     assert stack.read_stack(tmp_path)["mlflow_server"]["workspaces"] is told
 
 
+def test_a_backup_tells_how_it_reaches_the_stores_and_no_key(tmp_path: Path) -> None:
+    served = {"backend": {"kind": "postgresql", "host": "127.0.0.1"}, "users": {}, "artifacts": {"kind": "s3", "place": "mlflow"}}
+    artifacts = {"bucket": "mlflow", "s3": {"endpoint": "http://127.0.0.1:9000", "secret_access_key": "canary"}}
+    settings = {"repository": "/var/backups/x", "passphrase": "canary", "artifacts": artifacts, "served": served}
+    write(tmp_path, backup=json.dumps({**settings, "postgres": {"port": 5432, "container": "atlas-postgres", "engine": "docker"}}))
+    found = stack.read_stack(tmp_path)
+    reaches = {"postgres": ["5432", "atlas-postgres", "docker"], "endpoint": "http://127.0.0.1:9000"}
+    assert found["backup"]["reaches"] == {**reaches, "backend": served["backend"], "artifacts": served["artifacts"]} and "canary" not in json.dumps(found)
+    write(tmp_path, backup=json.dumps({"repository": "/var/backups/x", "passphrase": "canary", "artifacts": {"folder": "/srv"}}))
+    assert stack.read_stack(tmp_path)["backup"]["reaches"] == {"postgres": [], "endpoint": ""}
+    # Without its program, a backup does not fail.
+    assert "reaches" not in kept_of_stack(found, [])["backup"] and found["backup"]["reaches"]
+
+
 def test_a_host_of_a_pool_tells_the_pools_and_no_folder(tmp_path: Path) -> None:
     pools = minio_pools([[{"scheme": "http", "address": "s", "port": 9000, "drives": ["/a", "/b"]}]])
     unit = f"[Service]\nExecStart={systemd_argv(['/opt/minio', 'server', '--config', '/pools'])}\n"

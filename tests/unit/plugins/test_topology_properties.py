@@ -6,23 +6,29 @@ import fnmatch
 import json
 import os
 import re
+import tempfile
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from ansible.template import Templar
+from ansible_collections.atlas.mlflow.plugins.module_utils import stack
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import bracketed, canonical_host, canonical_name
+from ansible_collections.atlas.mlflow.plugins.module_utils.served_stores import read_stores
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.certificates import covers
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import allowed_hosts, host_names
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import backup, images, tls
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import specifications, value_fault
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import backup_hosts
 from cryptography import x509
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from in_process import ROOT
+from in_process import LOADER, ROOT, role_variables
 
 from inventories import CORNERS, GROUPS, HOST_NAMES, SECRETS, Case, Run, cases, on_every_case
 
@@ -253,6 +259,54 @@ def test_the_backup_asks_an_artifact_store_that_hears_it_or_is_refused(case: Cas
         if len(case.of("minio")) > 1:
             assert run.plans[name]["minio_names"][0] == called
             assert {urlsplit(endpoint).hostname for endpoint in served.values()} == {called.lower()}
+
+
+def backup_of(run: Run, case: Case, name: str, folder: Path) -> dict[str, Any]:
+    """Return what is read of the backup that backup.yml sets up on a host for this inventory."""
+    postgres = "{'port': 5432 if _backup_of_container else backup_postgres_port | int, 'container': _backup_container, 'engine': _backup_container_engine}"
+    own = run.value(name, "backup", f"[{postgres} if _backup_of_postgres else {{}}, backup_artifacts_bucket, backup_s3_endpoint_url]")
+    settings = {"repository": "/b", "passphrase": "p", "postgres": own[0], "artifacts": {"s3": {"endpoint": own[2]}} if own[1] else {"folder": "/a"}}
+    if name in case.of("mlflow_servers"):
+        settings["served"] = read_stores(run.value(name, "mlflow_server", "_mlflow_server_environment"))
+    path = folder / "etc/atlas-mlflow/backup.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(settings))
+    return stack.read_backup(folder)
+
+
+def told_of(run: Run, name: str, role: str, found: dict[str, Any]) -> str:
+    """Return what a run warns of the backup of a host."""
+    run.value(name, role, "role_path")
+    variables = {**run.hosts[name], "groups": run.case.groups, "hostvars": run.hosts, "_atlas_mlflow_plan": run.plans[name]}
+    variables["ansible_facts"] = {**run.hosts[name]["ansible_facts"], "stack": {"backup": found}}
+    templar = Templar(loader=LOADER, variables=role_variables(role, variables))
+    return backup.backup_reaches_the_stores(RoleSettings(role, dict(templar.available_variables), templar.template))
+
+
+@on_every_case
+def test_a_run_warns_of_a_backup_if_and_only_if_it_reaches_a_store_in_another_way(case: Case) -> None:
+    run = Run(case)
+    for name in backup_hosts(case.groups):
+        role = "postgres" if name in case.of("postgres") else "mlflow_server"
+        with tempfile.TemporaryDirectory() as folder:
+            found = backup_of(run, case, name, Path(folder))
+        assert told_of(run, name, role, found) == ""
+        for way, words in backup.WAYS.items():
+            if found["reaches"].get(way):
+                other = {**found, "reaches": {**found["reaches"], way: "elsewhere"}}
+                assert f"another way to {words} than" in told_of(run, name, role, other)
+        others = {"postgres", "mlflow_server"} - {role}
+        assert not any(told_of(run, name, one, {"reaches": dict.fromkeys(backup.WAYS, "elsewhere")}) for one in others)
+
+
+def test_a_move_of_the_server_and_tls_leave_the_backup_behind(tmp_path: Path) -> None:
+    groups = {group: ["one"] for group in ("mlflow_servers", "postgres", "minio")}
+    before = Case(groups, {"one": {"atlas_mlflow_deployment": "podman"}})
+    found = backup_of(Run(before), before, "one", tmp_path)
+    assert told_of(Run(before.set(postgres_port=5433, mlflow_server_port=5002)), "one", "postgres", found) == ""
+    unit = told_of(Run(before.set(mlflow_server_deployment="systemd")), "one", "postgres", found)
+    assert "to the backend store of the tracking server and to the artifact store of the tracking server than" in unit and "Run backup.yml" in unit
+    assert "to the bucket of the artifacts and to the artifact" in told_of(Run(before.set(atlas_mlflow_tls=True)), "one", "postgres", found)
 
 
 @on_every_case
