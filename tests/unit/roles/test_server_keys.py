@@ -15,6 +15,8 @@ import pytest
 from cryptography.fernet import Fernet
 from server_package import load
 
+from inventories import Case, Run
+
 #: Keys as the playbook makes them.
 OLDEST, OLD, NEW, UNKNOWN = ("".join((name * 42)[:42]) + "A=" for name in ("abc1", "XYZ9", "m-_0", "q7"))
 
@@ -122,3 +124,13 @@ def test_nothing_is_imported_where_nothing_is_encrypted(keys: ModuleType, monkey
 def test_former_keys_come_from_a_file(keys: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "former.json").write_text(json.dumps({"webhook_keys": [OLD], "kek_passphrases": ["one"]}))
     assert keys.read_former(tmp_path / "former.json") == keys.Former([OLD], ["one"]) and keys.read_former(None) == keys.Former()
+
+
+def test_former_keys_of_the_inventory_do_not_hide_those_that_a_rotation_has_replaced(tmp_path: Path) -> None:
+    """As after a move from a compose file, whose keys the inventory gives: without the generated ones, a rotation lost the secrets of all webhooks."""
+    (tmp_path / "mlflow_webhook_key.former").write_text(f"{OLDEST[:-2]}\n{OLD[:-2]}\n")
+    hosts = {"one": {"atlas_mlflow_secrets_dir": str(tmp_path), "mlflow_server_former_webhook_keys": [UNKNOWN, OLDEST]}}
+    known = Run(Case({"mlflow_servers": ["one"]}, hosts), secrets={})
+    assert known.value("one", "mlflow_server", "_mlflow_server_former_keys") == {"webhook_keys": [OLD, OLDEST, UNKNOWN], "kek_passphrases": []}
+    assert known.value("one", "mlflow_server", "_mlflow_server_has_former_keys") is True
+    assert Run(Case({"mlflow_servers": ["one"]}, {"one": {}}), secrets={}).value("one", "mlflow_server", "_mlflow_server_has_former_keys") is False
