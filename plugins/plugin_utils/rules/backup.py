@@ -198,12 +198,14 @@ def further_databases_have_another_backup(given: RoleSettings) -> str:
     members = given.planned("postgres_members") or []
     if given.role != "backup" or not members or members[0]["name"] != given.host:
         return ""
-    names = [str(name) for user in given.variable("postgres_users", []) for name in user.get("databases") or []]
+    taken = given.planned("postgres_more_databases") or []
+    names = [str(name) for name in given.variable("postgres_more_databases", []) if name not in taken]
+    names += [str(name) for user in given.variable("postgres_users", []) for name in user.get("databases") or []]
     if not names:
         return ""
     return (
-        f"The backup of a cluster takes only the databases of MLflow, and not {', '.join(names)} of postgres_users. Back these up by other means, such as "
-        "pg_dump on a replica."
+        f"The backup of a cluster takes only the databases of MLflow, and not {', '.join(names)} (postgres_more_databases, postgres_users). Back these up by "
+        "other means, such as pg_dump on a replica."
     )
 
 

@@ -47,6 +47,11 @@ def own_clusters(given: RoleSettings) -> list[Mapping[str, Any]]:
     return [cluster for cluster in given.facts.get("postgres_clusters") or [] if cluster["name"] == "main"]
 
 
+def more_databases(given: RoleSettings) -> list[str]:
+    """Return the additional databases of the owner: that of MLflow's users, and those of the inventory."""
+    return list(dict.fromkeys(str(name) for name in [*(given.planned("postgres_more_databases") or []), *given.items("postgres_more_databases")]))
+
+
 def connections_are_enough(given: RoleSettings) -> str:
     """A max_connections that the user sets is enough for the workers of all tracking servers."""
     most, wanted = given.table("postgres_settings").get("max_connections"), server_connections(given)
@@ -69,7 +74,7 @@ def server_connections(given: RoleSettings) -> int:
     wanted = given.number("postgres_connections")
     if not given.flag("postgres_pgbouncer"):
         return wanted
-    return pooled_connections(wanted, given.number("postgres_pgbouncer_pool_size"), 1 + len(given.items("postgres_more_databases")))
+    return pooled_connections(wanted, given.number("postgres_pgbouncer_pool_size"), 1 + len(more_databases(given)))
 
 
 def _whole(value: Any) -> int:
@@ -166,7 +171,7 @@ def pgdg_needs_a_version(given: RoleSettings) -> str:
 
 def databases_have_names_of_their_own(given: RoleSettings) -> str:
     """All databases have different names."""
-    names = [given.text("postgres_database"), *(str(name) for name in given.items("postgres_more_databases"))]
+    names = [given.text("postgres_database"), *more_databases(given)]
     names += [str(name) for user in given.items("postgres_users") for name in user.get("databases") or []]
     if all(re.match(NAME, name) for name in names) and len(set(names)) == len(names):
         return ""
@@ -180,7 +185,7 @@ def databases_are_no_system_s(given: RoleSettings) -> str:
     """No database is one of PostgreSQL's own, to which the role would let its users in, and whose owner it would change."""
     named = {
         "postgres_database": [given.text("postgres_database")],
-        "postgres_more_databases": [str(name) for name in given.items("postgres_more_databases")],
+        "postgres_more_databases": more_databases(given),
         "postgres_users": [str(name) for user in given.items("postgres_users") for name in user.get("databases") or []],
     }
     wrong = [f"{setting} has {name}" for setting, names in named.items() for name in names if name.lower() in RESERVED_DATABASES]

@@ -81,7 +81,7 @@ def run(folder: Path, tasks: str, files: dict[str, str] | None = None, fails: tu
         "_postgres_dump_is_older": yaml.safe_load((ROOT / "roles/postgres/vars/main/login.yml").read_text())["_postgres_dump_is_older"],
         "_postgres_restore_plan": restore_plan("mlflow", ["users"]),
         "postgres_database": "mlflow",
-        "postgres_more_databases": ["users"],
+        "_postgres_more_databases": ["users"],
         "postgres_user": "owner",
         "postgres_pgbouncer": False,
     }

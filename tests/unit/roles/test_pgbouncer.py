@@ -146,3 +146,13 @@ def test_pgbouncer_ends_after_a_new_primary_is_none_in_recovery(monkeypatch: pyt
     monkeypatch.setattr("sys.argv", ["follow_role.py", "6432", "5432", *event, "atlas-mlflow"])
     runpy.run_path(str(ROOT / "roles/postgres/files/follow_role.py"), run_name="__main__")
     assert len(calls) == asked + 1 and calls[-1][-1] == "SHUTDOWN" and calls[-1][4] == "6432", json.dumps(calls)
+
+
+def test_databases_of_the_inventory_do_not_hide_that_of_the_users() -> None:
+    """Without it, nobody could log in: it would not be created, and PostgreSQL and PgBouncer would not let the tracking servers in."""
+    known = run(**POOLED, mlflow_server_auth="basic", postgres_more_databases=["notes", "mlflow_auth"])
+    assert known.value("a", "postgres", "_postgres_databases") == ["mlflow", "mlflow_auth", "notes"]
+    assert known.value("a", "postgres", "_postgres_owners")[0]["databases"] == ["mlflow", "mlflow_auth", "notes"]
+    assert sorted(settings(known, "a")["databases"]) == ["mlflow", "mlflow_auth", "notes"]
+    kept = known.value("a", "postgres", "_postgres_restore_plan.databases | map(attribute='dump') | list")
+    assert {"mlflow_auth", "notes"} <= set(kept)

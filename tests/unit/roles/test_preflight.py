@@ -838,6 +838,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         {**POOLER, "postgres_settings": {"max_connections": 30}, "postgres_connections": 200, "postgres_more_databases": ["mlflow_auth"]},
         ["max_connections 30", "PgBouncer may open 40", "smaller postgres_pgbouncer_pool_size"],
     ),
+    (
+        "postgres",
+        {"_atlas_mlflow_plan": {"postgres_more_databases": ["mlflow_auth"]}, "postgres_users": [{**OTHER, "databases": ["mlflow_auth"]}]},
+        ["the databases of postgres_users are mlflow, mlflow_auth, mlflow_auth"],
+    ),
     ("postgres", {**CLUSTER, "postgres_patroni_port": 0}, ["postgres_patroni_port is 0"]),
     (
         "postgres",
@@ -1977,10 +1982,10 @@ def test_an_account_that_the_servers_leave_is_told() -> None:
 
 
 def test_databases_that_the_backup_of_a_cluster_does_not_take_are_told() -> None:
-    users = {"postgres_users": [{"name": "grafana", "databases": ["grafana", "grafana_staging"]}, {"name": "reader"}]}
-    plan = {"_atlas_mlflow_plan": {"postgres_members": MEMBERS}}
+    users = {"postgres_users": [{"name": "grafana", "databases": ["grafana"]}, {"name": "reader"}], "postgres_more_databases": ["mlflow_auth", "notes"]}
+    plan = {"_atlas_mlflow_plan": {"postgres_members": MEMBERS, "postgres_more_databases": ["mlflow_auth"]}}
     (warning,) = json.loads(preflight("backup", {**plan, **users}).words)["warnings"]
-    assert "takes only the databases of MLflow, and not grafana, grafana_staging of postgres_users" in warning
+    assert "takes only the databases of MLflow, and not notes, grafana (postgres_more_databases, postgres_users)" in warning
     # pgBackRest takes all databases of one host. Of several members, the first one reports it.
     silent = [users, plan, {**plan, "postgres_users": [{"name": "reader"}]}, {**plan, **users, "inventory_hostname": "two"}]
     assert all("warnings" not in preflight("backup", given).words for given in silent)
