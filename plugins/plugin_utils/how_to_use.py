@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +43,7 @@ def how_to_use(plan: Mapping[str, Any], sources: Sequence[str], known: Callable[
     :param sources: The inventories.
     :param known: Tells whether this machine finds an address for a name.
     """
-    inventory = " ".join(f"-i {source}" for source in sources)
+    inventory = " ".join(f"-i {shlex.quote(source)}" for source in sources)
     lines = [f"MLflow is at {plan['client_url']}"]
     if (name := urlsplit(plan["client_url"]).hostname) and not known(name):
         lines.append(f"This machine finds no address for {name}. If the users' machines find none either, add the name to your DNS or to their /etc/hosts.")
@@ -56,5 +57,8 @@ def how_to_use(plan: Mapping[str, Any], sources: Sequence[str], known: Callable[
     if plan["tls_authority"]:
         lines.append(f"Clients need the CA file: MLFLOW_TRACKING_SERVER_CERT_PATH={plan['tls_authority']}")
     lines.append(f"Generated secrets are in {plan['secrets_dir']}. Keep a copy of them in another place.")
-    width = max(len(name) for name, _use in NEXT)
-    return [*lines, *(f"ansible-playbook atlas.mlflow.{name:<{width}} {inventory}   # {use}" for name, use in NEXT)]
+    if plan["database_elsewhere"]:
+        lines.append("The database is not in the inventory: back it up, and the artifacts, by the means of their provider.")
+    commands = [(name, use) for name, use in NEXT if name != "backup" or not plan["database_elsewhere"]]
+    width = max(len(name) for name, _use in commands)
+    return [*lines, *(f"ansible-playbook atlas.mlflow.{name:<{width}} {inventory}   # {use}" for name, use in commands)]

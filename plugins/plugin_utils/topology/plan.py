@@ -63,6 +63,7 @@ def users_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "proxy_suffix": stack.proxy_endpoint("").suffix,
         "user_url": stack.user_url,
         "client_url": stack.client_url,
+        "database_elsewhere": stack.database_elsewhere,
         "static_prefix": stack.static_prefix,
         "auth": stack.auth,
         "admin_user": first.host.text("mlflow_server_admin_user") if first else "",

@@ -72,6 +72,12 @@ class Stack:
         return self.databases[0] if self.databases else None
 
     @property
+    def database_elsewhere(self) -> bool:
+        """Return whether the backend store is a database outside of the inventory, which backup.yml refuses."""
+        uri = self.first_server.host.given_text("mlflow_server_backend_store_uri") if self.first_server else ""
+        return not self.database and uri != "" and not uri.startswith("sqlite:")
+
+    @property
     def cluster(self) -> list[Database]:
         """Return the members of the database's cluster, empty if the database has one host."""
         return self.databases if len(self.databases) > 1 else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import Any
 
@@ -9,12 +10,15 @@ import pytest
 from ansible_collections.atlas.mlflow.plugins.plugin_utils import how_to_use as module
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.how_to_use import how_to_use, resolves
 
+from inventories import Case, Run
+
 PLAN: dict[str, Any] = {
     "client_url": "https://mlflow.example.org",
     "auth": "basic",
     "admin_user": "root",
     "secrets_dir": "/home/ada/inventory/.secrets",
     "tls_authority": "/home/ada/inventory/.secrets/tls/authority.pem",
+    "database_elsewhere": False,
 }
 
 
@@ -35,6 +39,30 @@ def test_another_login_is_said_and_no_file_that_is_not_there(auth: str, said: st
     lines = how_to_use({**PLAN, "auth": auth, "tls_authority": ""}, ["hosts"], known=lambda _name: True)
     assert said in lines[1] and len(lines) == 6
     assert "mlflow_admin_password" not in " ".join(lines) and "CERT_PATH" not in " ".join(lines)
+
+
+def test_the_commands_that_are_told_work() -> None:
+    """backup.yml refuses a database outside of the inventory, and a shell takes a space for the end of a path."""
+    told = [how_to_use({**PLAN, "database_elsewhere": elsewhere}, ["/home/ada/my hosts"], known=lambda _name: True) for elsewhere in (False, True)]
+    commands = [[shlex.split(line, comments=True) for line in lines if line.startswith("ansible-playbook")] for lines in told]
+    assert [command[1].rpartition(".")[2] for command in commands[0]] == ["backup", "verify", "diagnose"]
+    assert [command[1].rpartition(".")[2] for command in commands[1]] == ["verify", "diagnose"]
+    assert all(command[2:] == ["-i", "/home/ada/my hosts"] for command in commands[0] + commands[1])
+    assert "by the means of their provider" in " ".join(told[1]) and "provider" not in " ".join(told[0])
+
+
+@pytest.mark.parametrize(
+    ("given", "groups", "elsewhere"),
+    [
+        ({"mlflow_server_backend_store_uri": "postgresql+psycopg2://ml:canary@db.example.com/ml"}, {}, True),
+        ({"mlflow_server_backend_store_uri": "sqlite:////srv/mlflow/mlflow.db"}, {}, False),
+        ({}, {}, False),
+        ({}, {"postgres": ["one"]}, False),
+    ],
+)
+def test_the_plan_knows_a_database_outside_of_the_inventory(given: dict[str, str], groups: dict[str, list[str]], elsewhere: bool) -> None:
+    known = Run(Case({"mlflow_servers": ["one"], **groups}, {"one": given}))
+    assert known.plans["one"]["database_elsewhere"] is elsewhere
 
 
 @pytest.mark.parametrize("name", ["mlflow.example.org", "2001:db8::5"])
