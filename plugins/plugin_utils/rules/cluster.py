@@ -240,8 +240,9 @@ def cluster_has_no_backup_of_one_host(given: RoleSettings) -> str:
 
     With a repository in a bucket, site.yml sets up the backup of the cluster.
     """
-    backup = (given.facts.get("stack") or {}).get("backup")
-    if not members(given) or not backup or backup.get("of_cluster") or given.planned("backup_joins"):
+    backup = (given.facts.get("stack") or {}).get("backup") or {}
+    # After remove.yml, only the repository of a backup is known, and nothing of it is on the host.
+    if not members(given) or not backup.get("reaches") or backup.get("of_cluster") or given.planned("backup_joins"):
         return ""
     return (
         f"{given.host} has the backup of one host (/etc/atlas-mlflow/backup.json), and a cluster is backed up in another way. Set backup_repository of all "

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from ansible_collections.atlas.mlflow.plugins.action.preflight import ActionModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import fingerprint
+from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack
 from ansible_collections.atlas.mlflow.plugins.plugin_utils import rules
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import SECRETS
@@ -125,6 +126,9 @@ def member(name: str = "two", of: list[dict[str, Any]] | None = None, there: dic
     known = {"hostvars": {"case": there or {}}, "ansible_facts": {**FACTS, **facts}}
     return {**CLUSTER, **known, "inventory_hostname": name, "postgres_members": MEMBERS if of is None else of, "etcd_members": MEMBERS if of is None else of}
 
+
+#: How a backup that is set up reaches the stores.
+REACHES = {"postgres": ["5432", "", ""], "endpoint": ""}
 
 #: What a host of a cluster that exists has.
 JOINED = {"postgres": {"members": ["case", "three", "two"]}, "etcd": {"member": True}}
@@ -804,7 +808,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("postgres", member("case", postgres_clusters=[{**FORMER, "version": "17", "data": "/srv/pg"}]), ["are in /srv/pg", "/var/lib/postgresql/17/main"]),
     (
         "postgres",
-        member("case", stack={"backup": {"repository": "/backup", "secrets": {}}}),
+        member("case", stack={"backup": {"repository": "/backup", "reaches": REACHES, "secrets": {}}}),
         ["case has the backup of one host", "Set backup_repository of all members to s3://BUCKET/PREFIX", "atlas-mlflow-backup.timer"],
     ),
     (
@@ -1652,10 +1656,14 @@ NEWER = [
         *((role, CLUSTER) for role in ("postgres", "etcd")),
         # A default that is repeated on a later member alone, as text and as a number.
         *(("postgres", {**member(), "postgres_database": "mlflow", "etcd_client_port": port}) for port in (2379, "2379")),
-        ("postgres", member("case", stack={"backup": {"repository": "/backup", "of_cluster": True, "secrets": {}}})),
+        ("postgres", member("case", stack={"backup": {"repository": "/backup", "of_cluster": True, "reaches": REACHES, "secrets": {}}})),
+        # After remove.yml, the backup is not on the host any more, and the repository is known.
+        ("postgres", member("case", stack=kept_of_stack({"backup": {"repository": "/backup", "of_cluster": False, "reaches": REACHES, "secrets": {}}}, []))),
         # The backup of one host, in whose place the run sets up that of the cluster, and a member with the bucket of the first one, or with its folder.
         ("postgres", joins(member("case", stack={"backup": {"repository": "s3://kept/atlas", "secrets": {}}}))),
         ("backup", {**member(there={**ON_S3, "backup_repository": "s3://kept/atlas/"}), **ON_S3, "backup_postgres_port": 5432}),
+        ("postgres", joins(member("case", stack={"backup": {"repository": "s3://kept/atlas", "reaches": REACHES, "secrets": {}}}))),
+        ("backup", {**member(there={"backup_repository": "s3://kept/atlas/"}), **ON_S3, "backup_postgres_port": 5432}),
         ("backup", {**member(there={"backup_repository": "/mnt/one"}), "backup_repository": "/mnt/other", "backup_postgres_port": 5432}),
         ("postgres", member("case", postgres_clusters=[{**FORMER, "version": "17", "data": "/var/lib/postgresql/17/main", "start": "auto"}])),
         ("postgres", member(postgres_clusters=[{**FORMER, "version": "17", "start": "disabled"}])),
