@@ -67,28 +67,6 @@ def test_a_container_of_a_former_name_is_removed_before_the_role_starts_its_own(
 
 
 @pytest.mark.parametrize("deployment", ["container", "podman"])
-def test_another_ca_file_of_the_host_recreates_the_tracking_server(deployment: str) -> None:
-    """The container sees only the file that was there when it was created."""
-
-    def found(checksum: str | None, **given: str) -> tuple[dict[str, str], list[str]]:
-        trust = {"stat": {"checksum": checksum, "exists": True}} if checksum else {"skipped": True}
-        variables = {**role_variables("mlflow_server", {"mlflow_server_deployment": deployment, **given}), **FOUND, "__mlflow_server_trust": trust}
-        read = Templar(loader=LOADER, variables=variables).template
-        mounts = read(trusted("{{ _mlflow_server_container_mounts }}"))
-        return read(trusted("{{ _mlflow_server_container_environment }}")), [mount["source"] for mount in mounts]
-
-    own = {"mlflow_server_ca_certificate": "/srv/site.pem", "mlflow_server_backend_store_uri": "sqlite:////var/lib/mlflow/mlflow.db"}
-    (first, mounts), (second, _same), (without, _others) = found("abc", **own), found("def", **own), found(None, **{**own, "mlflow_server_ca_certificate": ""})
-    assert first != second and {name: value for name, value in first.items() if value != "abc"} == without
-    configure = yaml.safe_load((ROOT / f"roles/mlflow_server/tasks/configure_{deployment}.yml").read_text())
-    assert configure[0]["ansible.builtin.import_tasks"] == "read_trust.yml"
-    (read_trust,) = yaml.safe_load((ROOT / "roles/mlflow_server/tasks/read_trust.yml").read_text())
-    variables = role_variables("mlflow_server", {"ansible_facts": {}})
-    path = Templar(loader=LOADER, variables=variables).template(trusted(read_trust["ansible.builtin.stat"]["path"]))
-    assert path in mounts and read_trust["register"] == "__mlflow_server_trust"
-
-
-@pytest.mark.parametrize("deployment", ["container", "podman"])
 def test_minio_gets_another_image_if_its_user_has_another_number(deployment: str) -> None:
     """A new volume copies the folder of the objects from the image, with the owner in it."""
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from ansible_collections.atlas.mlflow.plugins.action.preflight import ActionModule
-from ansible_collections.atlas.mlflow.plugins.module_utils.stack import fingerprint
 from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack
+from ansible_collections.atlas.mlflow.plugins.module_utils.stack import fingerprint
 from ansible_collections.atlas.mlflow.plugins.plugin_utils import rules
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import SECRETS
