@@ -1660,10 +1660,8 @@ NEWER = [
         # After remove.yml, the backup is not on the host any more, and the repository is known.
         ("postgres", member("case", stack=kept_of_stack({"backup": {"repository": "/backup", "of_cluster": False, "reaches": REACHES, "secrets": {}}}, []))),
         # The backup of one host, in whose place the run sets up that of the cluster, and a member with the bucket of the first one, or with its folder.
-        ("postgres", joins(member("case", stack={"backup": {"repository": "s3://kept/atlas", "secrets": {}}}))),
         ("backup", {**member(there={**ON_S3, "backup_repository": "s3://kept/atlas/"}), **ON_S3, "backup_postgres_port": 5432}),
         ("postgres", joins(member("case", stack={"backup": {"repository": "s3://kept/atlas", "reaches": REACHES, "secrets": {}}}))),
-        ("backup", {**member(there={"backup_repository": "s3://kept/atlas/"}), **ON_S3, "backup_postgres_port": 5432}),
         ("backup", {**member(there={"backup_repository": "/mnt/one"}), "backup_repository": "/mnt/other", "backup_postgres_port": 5432}),
         ("postgres", member("case", postgres_clusters=[{**FORMER, "version": "17", "data": "/var/lib/postgresql/17/main", "start": "auto"}])),
         ("postgres", member(postgres_clusters=[{**FORMER, "version": "17", "start": "disabled"}])),
