@@ -13,7 +13,7 @@ FOUND = {
     "_atlas_mlflow_plan": {"server_is_alone": True},
     "ansible_managed": "Ansible managed",
     "__mlflow_server_files": {"newest": 17},
-    "__mlflow_server_image": "docker.io/team/mlflow:3",
+    "__mlflow_server_image": "registry.example.com/team/mlflow:3",
     "__mlflow_server_image_id": "4711",
     "_mlflow_server_uid": "994",
     "_mlflow_server_gid": "994",

@@ -81,7 +81,7 @@ def test_a_file_that_is_another_one_is_refused_and_leaves_nothing(requests: tupl
 
 #: Each module, with arguments for which it starts a program that fails.
 FAILING: list[tuple[Any, dict[str, Any]]] = [
-    (podman_image, {"name": "docker.io/library/python:3.13"}),
+    (podman_image, {"name": "registry.example.com/python:3.13"}),
     (uv_environment, {"path": "/nowhere/one", "uv_path": "/nowhere/uv", "requirements": "six", "uv_requirements": "uv"}),
     (bundle_make, {"folder": "/nowhere", "locks": ["six"]}),
 ]
