@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
+import re
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stack.support import address_of, assert_unchanged, base_url, cut_short, host_of, hosts_of, play, playbook, query, run_python
+from stack.support import address_of, assert_unchanged, base_url, cut_short, host_of, hosts_of, play, playbook, query, run_python, said
 from stack.writing import FOLDER, JOURNAL, PYTHON, Stack, finish, start, wait_for
 from testinfra.host import Host
 
@@ -211,6 +212,15 @@ def test_a_playbook_that_was_killed_is_run_again_to_its_end(stack: Stack, server
 
 def test_a_playbook_that_ran_to_its_end_after_all_changes_nothing_more(site: list[str]) -> None:
     assert_unchanged(play(site))
+
+
+def test_a_setting_that_postgresql_cannot_read_is_refused(postgres: Host, tmp_path: Path) -> None:
+    """PostgreSQL would not start with it. The files that it has stay as they are."""
+    files = "cat /etc/postgresql/*/main/conf.d/*.conf"
+    before = postgres.check_output(files), postgres.check_output(POSTMASTER)
+    done = play(playbook("site", {"postgres": {"vars": {"postgres_settings": {"work_mem": "much"}}}}, tmp_path))
+    assert done.returncode != 0 and re.search(r'invalid value for parameter \\?"work_mem\\?": \\?"much', said(done)), said(done)[-3000:]
+    assert (postgres.check_output(files), postgres.check_output(POSTMASTER)) == before
 
 
 def test_the_check_finds_what_is_lost(stack: Stack, client: Host) -> None:
