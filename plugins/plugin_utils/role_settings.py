@@ -155,7 +155,15 @@ class RoleSettings:
     @property
     def stack(self) -> Mapping[str, Any]:
         """Return what the host's stack already has for this role."""
-        return (self.facts.get("stack") or {}).get(self.role) or {}
+        return self.stack_of(self.role)
+
+    def stack_of(self, role: str, host: str = "") -> Mapping[str, Any]:
+        """Return what a host has of a role, from its facts.
+
+        :param host: The name of the host, this one if empty.
+        """
+        facts = (self.hostvars.get(host) or {}).get("ansible_facts") or {} if host and host != self.host else self.facts
+        return (facts.get("stack") or {}).get(role) or {}
 
     @property
     def hostvars(self) -> Mapping[str, Mapping[str, Any]]:

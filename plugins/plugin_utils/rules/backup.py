@@ -179,7 +179,7 @@ def _ways(given: RoleSettings) -> dict[str, Any]:
 
 def backup_reaches_the_stores(given: RoleSettings) -> str:
     """The backup, which backup.yml sets up, finds the stores where this run leaves them."""
-    there = ((given.facts.get("stack") or {}).get("backup") or {}).get("reaches") or {}
+    there = given.stack_of("backup").get("reaches") or {}
     role = "postgres" if given.host in (given.groups.get("postgres") or []) else "mlflow_server"
     if given.role != role or not there or given.planned("backup_joins"):
         return ""

@@ -124,15 +124,9 @@ def _different(given: RoleSettings, first: str) -> list[str]:
     return [name for name, (one, other) in pairs.items() if one != other and str(one) != str(other)]
 
 
-def _stack(given: RoleSettings, name: str) -> Mapping[str, Any]:
-    """Return what a host has of the stack."""
-    facts = given.facts if name == given.host else (given.hostvars.get(name) or {}).get("ansible_facts") or {}
-    return facts.get("stack") or {}
-
-
 def _seen(given: RoleSettings, name: str) -> Sequence[str]:
     """Return the members of the cluster that a host already belongs to."""
-    return (_stack(given, name).get("postgres") or {}).get("members") or []
+    return given.stack_of("postgres", name).get("members") or []
 
 
 def _present(given: RoleSettings) -> list[dict[str, str]]:
@@ -186,7 +180,7 @@ def cluster_member_is_known(given: RoleSettings) -> str:
     own = next((member for member in members(given) if member["name"] == given.host), None)
     if not others or not own or given.host in _leaving(given):
         return ""
-    has_data, known = bool((given.facts.get("stack") or {}).get("etcd")), has_started(own, _present(given))
+    has_data, known = bool(given.stack_of("etcd")), has_started(own, _present(given))
     if not _present(given) and not has_data:
         return (
             f"{given.host} has no data of etcd, and {', '.join(others)} already form a cluster, whose etcd does not answer with a majority. Start etcd there "
@@ -240,7 +234,7 @@ def cluster_has_no_backup_of_one_host(given: RoleSettings) -> str:
 
     With a repository in a bucket, site.yml sets up the backup of the cluster.
     """
-    backup = (given.facts.get("stack") or {}).get("backup") or {}
+    backup = given.stack_of("backup")
     # After remove.yml, only the repository of a backup is known, and nothing of it is on the host.
     if not members(given) or not backup.get("reaches") or backup.get("of_cluster") or given.planned("backup_joins"):
         return ""
@@ -254,7 +248,7 @@ def cluster_has_no_backup_of_one_host(given: RoleSettings) -> str:
 
 def backup_was_turned_off(given: RoleSettings) -> str:
     """A cluster that grew from one host, whose backup was turned off for that, has a backup again."""
-    timer, backup = BACKUP_TIMER in (given.facts.get("timers") or []), (given.facts.get("stack") or {}).get("backup")
+    timer, backup = BACKUP_TIMER in (given.facts.get("timers") or []), given.stack_of("backup")
     if given.role != "postgres" or not members(given) or not timer or backup or given.planned("backup_joins"):
         return ""
     return (
@@ -265,9 +259,9 @@ def backup_was_turned_off(given: RoleSettings) -> str:
 
 def all_members_have_the_backup(given: RoleSettings) -> str:
     """A member that joins a cluster with backups in a folder, or gets a new copy of the data, has the backup of the cluster."""
-    if given.role != "postgres" or given.planned("backup_joins") or _stack(given, given.host).get("backup") or backup_was_turned_off(given):
+    if given.role != "postgres" or given.planned("backup_joins") or given.stack_of("backup") or backup_was_turned_off(given):
         return ""
-    others = [str(member["name"]) for member in members(given) if (_stack(given, str(member["name"])).get("backup") or {}).get("of_cluster")]
+    others = [str(member["name"]) for member in members(given) if given.stack_of("backup", str(member["name"])).get("of_cluster")]
     if not others:
         return ""
     return (
