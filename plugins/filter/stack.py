@@ -11,9 +11,9 @@ from urllib.parse import unquote
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import matches, matching
 from ansible_collections.atlas.mlflow.plugins.module_utils.uris import read_uri
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, defaults_of
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, defaults_of, stack_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import SECRETS, second_account, second_user
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import Hosts, aliases, stack_of
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import Hosts, aliases
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import topology_hosts
 
 #: The variable that sets each secret instead of the generated one, by the name of its file.

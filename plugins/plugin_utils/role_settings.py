@@ -45,6 +45,11 @@ def default_of(variable: str) -> Any:
     return next((defaults[variable] for defaults in found if variable in defaults), None)
 
 
+def stack_of(variables: Mapping[str, Any], role: str) -> Mapping[str, Any]:
+    """Return what a host's stack has of a role, from its facts."""
+    return ((variables.get("ansible_facts") or {}).get("stack") or {}).get(role) or {}
+
+
 class RoleSettings:
     """The settings of a role on a host, with the facts of the host and the inventory.
 
@@ -162,8 +167,7 @@ class RoleSettings:
 
         :param host: The name of the host, this one if empty.
         """
-        facts = (self.hostvars.get(host) or {}).get("ansible_facts") or {} if host and host != self.host else self.facts
-        return (facts.get("stack") or {}).get(role) or {}
+        return stack_of(self.hostvars.get(host) or {} if host and host != self.host else self.variables, role)
 
     @property
     def hostvars(self) -> Mapping[str, Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.stack import artifacts, database
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import defaults_of
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import defaults_of, stack_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import topology_hosts
 
 Hosts = Mapping[str, Mapping[str, Any]]
@@ -18,11 +18,6 @@ Place = tuple[str, str, str, str]
 CONTAINERS = {role: str(defaults_of(role)[f"{role}_container_name"]) for role in ("postgres", "minio")}
 #: The stores of a tracking server in words.
 STORES = {"backend": "backend store", "registry": "registry store", "artifacts": "artifact store", "users": "store of users"}
-
-
-def stack_of(variables: Mapping[str, Any], role: str) -> Mapping[str, Any]:
-    """Return what a host's stack has of a role, from its facts."""
-    return ((variables.get("ansible_facts") or {}).get("stack") or {}).get(role) or {}
 
 
 def _former_containers(variables: Mapping[str, Any], role: str) -> list[str]:
