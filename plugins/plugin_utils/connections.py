@@ -45,6 +45,8 @@ def most_connections(servers: Iterable[Mapping[str, Any]]) -> int:
         # Without a replica, the reads are connections to the primary too.
         if boolean(server.get("mlflow_server_read_replicas"), strict=False) and not server.get("mlflow_server_read_replica_store_uri"):
             pools *= 2
+            # Each process asks the primary how far it has written (`replicas`).
+            total += workers + jobs
         if str(server.get("mlflow_server_auth") or "none") != "none" and not server.get("mlflow_server_auth_store_uri"):
             pools += workers
             total += workers * QUICK

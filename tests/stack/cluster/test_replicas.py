@@ -55,15 +55,18 @@ else:
         found.append([status, time.time() - began, "" if status == 200 else answer])
 print(json.dumps(found))
 """
-#: Runs that are logged, and reads of one run. Seconds after which a run must be seen.
-RUNS, SEEN_AFTER = 40, 1
-#: Seconds after which a replica that does not follow is not read any more.
-LEFT_AFTER = 12
+#: Runs that are logged.
+RUNS = 40
 
 
 def client_does(client: Host, job: str, number: int, run: str = "") -> list[Any]:
     """Let the client log runs, or read one for some seconds."""
     return run_python(client, SCRIPT, [f"https://{SHARED}", authority(), job, number, run])
+
+
+def missed(logged: list[Any]) -> list[Any]:
+    """Return the runs that the first read after them did not see, each with the seconds until a read saw it."""
+    return [(run, late) for run, late in logged if late]
 
 
 def replicas() -> list[str]:
@@ -104,7 +107,7 @@ def without(names: list[str]) -> Iterator[None]:
             host(name).check_output("systemctl start patroni.service")
 
 
-def test_runs_are_read_back_from_a_replica(client: Host, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_are_read_back_from_a_replica(client: Host) -> None:
     wait_whole(client)
     for name in hosts_of("mlflow_servers"):
         (uri,) = (line for line in server_environment(name) if line.startswith("MLFLOW_READ_REPLICA_BACKEND_STORE_URI="))
@@ -113,11 +116,7 @@ def test_runs_are_read_back_from_a_replica(client: Host, capsys: pytest.CaptureF
     # Connections of before a fault return a little later.
     wait_returned(client, client_does(client, "log", 1)[0][0])
     logged = client_does(client, "log", RUNS)
-    latest = max(late for _run, late in logged)
-    late = [late for _run, late in logged if late]
-    with capsys.disabled():
-        print(f"\n{len(late)} of {RUNS} runs were not seen by the first read after them, the latest one was seen after {latest * 1000:.0f} ms.")
-    assert latest < SEEN_AFTER, logged
+    assert missed(logged) == []
     time.sleep(1.5)
     before = transactions(replicas())
     reads = client_does(client, "read", 3, logged[0][0])
@@ -141,13 +140,13 @@ def test_without_a_replica_the_primary_is_read(client: Host, capsys: pytest.Capt
             assert primary() == first
             after = client_does(client, "read", 3, run)
             assert {status for status, *_rest in after} == {200}, after
-            assert client_does(client, "log", 1)[0][1] < SEEN_AFTER
+            assert missed(client_does(client, "log", 1)) == []
     assert failed == []
     wait_whole(client)
     wait_returned(client, run)
 
 
-def test_replicas_that_do_not_follow_are_not_read(client: Host, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replicas_that_do_not_follow_are_not_read(client: Host) -> None:
     """They have the log of the primary, so that no write waits for them, and do not replay it."""
     wait_whole(client)
     others = replicas()
@@ -157,14 +156,10 @@ def test_replicas_that_do_not_follow_are_not_read(client: Host, capsys: pytest.C
     try:
         for name in others:
             sql(name, "SELECT pg_wal_replay_pause()", "postgres")
-        ((run, first),) = client_does(client, "log", 1)
-        logged = client_does(client, "log", 20)
+        logged = client_does(client, "log", RUNS)
     finally:
         for name in others:
             host(name).check_output("sudo -u postgres psql --command 'SELECT pg_wal_replay_resume()'")
         host(others[0]).check_output(f"{PATRONICTL} resume --wait")
-    with capsys.disabled():
-        print(f"\nThe first run was seen after {first:.1f} s, the latest one of {len(logged)} more after {max(late for _run, late in logged):.1f} s.")
-    # A replica may be late by some seconds.
-    assert first < LEFT_AFTER and max(late for _run, late in logged) < SEEN_AFTER
-    wait_returned(client, run)
+    assert missed(logged) == []
+    wait_returned(client, logged[-1][0])

@@ -22,7 +22,7 @@ SMALL = {"MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "2", "MLFLOW_SQLALCHEMYSTORE_MAX_OV
         ([{"mlflow_server_workers": 2, "mlflow_server_jobs_enabled": "true"}], 300),
         ([{"mlflow_server_workers": 2, "mlflow_server_jobs_enabled": "false"}], 60),
         ([{"mlflow_server_workers": 2, "mlflow_server_environment": SMALL}], 12),
-        ([{"mlflow_server_workers": 2, "mlflow_server_read_replicas": "true"}], 120),
+        ([{"mlflow_server_workers": 2, "mlflow_server_read_replicas": "true"}], 122),
         ([{"mlflow_server_workers": 2, "mlflow_server_read_replicas": True, "mlflow_server_read_replica_store_uri": "postgresql+psycopg2://x/m"}], 60),
         ([{"mlflow_server_workers": 2, "mlflow_server_environment": {"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}}], 0),
         ([{"mlflow_server_workers": 2, "mlflow_server_backend_store_uri": "postgresql+psycopg2://elsewhere/m"}], 0),
