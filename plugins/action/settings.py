@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ansible import constants
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__
@@ -17,6 +18,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     near_groups,
     near_misses,
     specifications,
+    strategy_fault,
     tags_fault,
     value_fault,
     version_fault,
@@ -37,7 +39,7 @@ class ActionModule(ActionBase):
         """Return a failed result with one sentence for each fault, or a result without changes."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         given = task_vars or {}
-        unfit = version_fault(__version__) or tags_fault(given.get("ansible_run_tags", ["all"]), self._task.tags)
+        unfit = version_fault(__version__) or strategy_fault(constants.DEFAULT_STRATEGY) or tags_fault(given.get("ansible_run_tags", ["all"]), self._task.tags)
         if unfit:
             return {**result, "changed": False, "failed": True, "faults": [unfit], "msg": unfit}
         self._options = specifications(ROLES)

@@ -20,6 +20,8 @@ from ansible.module_utils.common.yaml import yaml_load
 
 #: The oldest release of ansible-core that the collection supports. In older releases a template returns text instead of a number.
 OLDEST_ANSIBLE = (2, 19)
+#: The ends of the names of strategies in which a host does not wait for the others, such as C(mitogen_free).
+HASTY = ("free", "host_pinned")
 #: How similar two names must be to count as near (difflib's ratio). Variables of another role with the same prefix are less similar.
 LIKENESS = 0.9
 #: The same for the names of groups, which are short, and for names with the collection's own prefix.
@@ -66,6 +68,21 @@ def version_fault(version: str) -> str:
     return (
         f"This is ansible-core {version}, and atlas.mlflow needs 2.19 or newer, which needs Python 3.11 or newer on the control node. "
         "Install it, for example with `pip install 'ansible-core>=2.19'`."
+    )
+
+
+def strategy_fault(strategy: str) -> str:
+    """Return what is wrong with the strategy of Ansible's settings, or an empty string.
+
+    With one that does not wait for all hosts after each task, a host would be changed before the settings of the others are checked.
+
+    :param strategy: Such as ``linear`` or ``ansible.builtin.free``.
+    """
+    if not strategy.endswith(HASTY):
+        return ""
+    return (
+        f"The strategy of Ansible's settings is {strategy}, in which a host does not wait for the others. The hosts of a stack are checked and planned "
+        "together before one of them is changed. Set ANSIBLE_STRATEGY=linear for this run, or remove the strategy from ansible.cfg."
     )
 
 

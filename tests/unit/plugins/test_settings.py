@@ -17,6 +17,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     near_misses,
     similar_names,
     specifications,
+    strategy_fault,
     tags_fault,
     value_fault,
     version_fault,
@@ -187,6 +188,22 @@ def test_an_old_ansible_is_refused(version: str) -> None:
 @pytest.mark.parametrize("version", ["2.19.0", "2.21.5", "2.20.0rc1", "3.0.0"])
 def test_a_new_ansible_is_taken(version: str) -> None:
     assert version_fault(version) == ""
+
+
+@pytest.mark.parametrize("strategy", ["linear", "ansible.builtin.linear", "debug", "mitogen_linear"])
+def test_a_strategy_that_waits_for_all_hosts_is_taken(strategy: str) -> None:
+    assert strategy_fault(strategy) == ""
+
+
+@pytest.mark.parametrize("strategy", ["free", "ansible.builtin.free", "host_pinned", "mitogen_free"])
+def test_a_strategy_that_does_not_wait_is_refused_before_a_host_is_touched(tmp_path: Path, strategy: str) -> None:
+    assert f"is {strategy}, in which a host does not wait" in strategy_fault(strategy)
+    if "mitogen" in strategy:
+        return
+    one = {"ansible_connection": "local", "ansible_python_interpreter": "/no-such-python"}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"mlflow_servers": {"hosts": {"one": one, "two": one}}}))
+    done = ansible_playbook(tmp_path, "-i", tmp_path / "hosts.yml", ROOT / "playbooks/verify.yml", ANSIBLE_STRATEGY=strategy)
+    assert "Set ANSIBLE_STRATEGY=linear" in " ".join(done.stdout.split()) and "no-such-python" not in done.stdout + done.stderr
 
 
 #: Hosts with what is set for each, and what the run must say of it; nothing for one that passes.
