@@ -20,6 +20,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     specifications,
     strategy_fault,
     tags_fault,
+    template_fault,
     value_fault,
     version_fault,
 )
@@ -78,8 +79,7 @@ class ActionModule(ActionBase):
             missing = _undefined(error)
             return f"{name} refers to {missing}, which is not set. Set it, or correct the name." if missing and missing not in self._options else ""
         except AnsibleError as error:
-            braces = "If its braces are meant as they are, write it as !unsafe '...'"
-            return f"{name} has braces that Jinja cannot read ({type(error).__name__}). {braces}, or correct the template."
+            return template_fault(name, error)
         return value_fault(name, self._options[name], resolved)
 
 

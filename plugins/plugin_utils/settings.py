@@ -17,6 +17,7 @@ from typing import Any
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.validation import check_type_float, check_type_int
 from ansible.module_utils.common.yaml import yaml_load
+from ansible_collections.atlas.mlflow.plugins.module_utils.redaction import hide_by_shape
 
 #: The oldest release of ansible-core that the collection supports. In older releases a template returns text instead of a number.
 OLDEST_ANSIBLE = (2, 19)
@@ -32,6 +33,8 @@ OWN_PREFIX = "atlas_mlflow_"
 LEFT_BEHIND = ("atlas_mlflow_ip", "atlas_mlflow_names")
 #: Marks an option whose value must not be shown.
 SECRET = "no_log"
+#: The error of a value that no password of Vault decrypts, and how the message about a failed look-up begins.
+UNDECRYPTABLE, LOOKUP = "UndecryptableVaultError", "The lookup plugin"
 #: Words that are booleans for Python and for templates: a template reads C(y) as false.
 BOOLEANS = ("true", "false", "yes", "no", "on", "off", "1", "0")
 #: Words for the types in a specification.
@@ -134,6 +137,26 @@ def value_fault(name: str, option: Mapping[str, Any], value: Any) -> str:
     if isinstance(value, float) and name.endswith("version"):
         return f"{name} is the number {value}, from which a zero at its end is lost. Put it in quotes."
     return _deep_fault(name, option, value)
+
+
+def template_fault(name: str, error: BaseException) -> str:
+    """Return why the template of a value cannot be resolved, with the fix.
+
+    A part of the value may be a secret, so it is not quoted. What a look-up says of its source is no part of the value.
+
+    :param name: The variable.
+    :param error: The error of Ansible.
+    """
+    causes = [error]
+    while causes[-1].__cause__ is not None:
+        causes.append(causes[-1].__cause__)
+    # Ansible has the class of an error of Vault in a module that is private.
+    if any(type(cause).__name__ == UNDECRYPTABLE for cause in causes):
+        return f"{name} is encrypted by Ansible Vault, and no given password decrypts it. Give its password, such as by --vault-password-file."
+    if said := next((str(cause) for cause in causes if str(cause).startswith(LOOKUP)), ""):
+        return f"{name} cannot be looked up. {hide_by_shape(said).rstrip('.')}. Correct the look-up, or make what it reads available."
+    braces = "If its braces are meant as they are, write it as !unsafe '...'"
+    return f"{name} has braces that Jinja cannot read ({type(error).__name__}). {braces}, or correct the template."
 
 
 def null_fault(name: str, option: Mapping[str, Any], value: Any) -> str:

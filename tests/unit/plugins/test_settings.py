@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.atlas.mlflow.plugins.action.settings import ActionModule
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import inventory
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
@@ -204,6 +205,24 @@ def test_a_strategy_that_does_not_wait_is_refused_before_a_host_is_touched(tmp_p
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"mlflow_servers": {"hosts": {"one": one, "two": one}}}))
     done = ansible_playbook(tmp_path, "-i", tmp_path / "hosts.yml", ROOT / "playbooks/verify.yml", ANSIBLE_STRATEGY=strategy)
     assert "Set ANSIBLE_STRATEGY=linear" in " ".join(done.stdout.split()) and "no-such-python" not in done.stdout + done.stderr
+
+
+def test_a_value_that_ansible_cannot_get_is_no_template_that_is_wrong(tmp_path: Path) -> None:
+    """A look-up that fails, and a value that is encrypted by Vault without its password."""
+    encrypted = VaultLib().encrypt("canary", VaultSecret(b"of others")).decode()
+    lines = ["all:", "  vars:", "    postgres_password: !vault |", *(f"      {line}" for line in encrypted.splitlines())]
+    lines += ["    minio_root_password: \"{{ lookup('ansible.builtin.file', '/no/such/file') }}\"", "    minio_secret_key: '{{ deeper }}'"]
+    lines += ["    deeper: \"{{ lookup('ansible.builtin.url', 'http://me:canary@127.0.0.1:9/') }}\"", "    backup_passphrase: '{{ postgres_password }}'"]
+    lines += ["    ansible_connection: local", "mlflow_servers: {hosts: {one: {}}}"]
+    (tmp_path / "hosts.yml").write_text("\n".join(lines))
+    play = [{"hosts": "all", "gather_facts": False, "tasks": [{"atlas.mlflow.settings": None, "tags": ["always"]}]}]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
+    said = " ".join(ansible_playbook(tmp_path, "-i", tmp_path / "hosts.yml", tmp_path / "play.yml").stdout.split())
+    for name in ("postgres_password", "backup_passphrase"):
+        assert f"{name} is encrypted by Ansible Vault, and no given password decrypts it" in said
+    assert "minio_root_password cannot be looked up." in said and "Unable to access the file '/no/such/file'" in said.replace("''", "'")
+    assert "minio_secret_key cannot be looked up." in said and "@127.0.0.1:9/: <urlopen error [Errno 111] Connection refused>" in said
+    assert "braces" not in said and "canary" not in said
 
 
 #: Hosts with what is set for each, and what the run must say of it; nothing for one that passes.
