@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible import constants
@@ -17,6 +18,8 @@ DISCOVERY = "auto"
 FOLDERS = ("mlflow_server_install_dir", "minio_install_dir", "postgres_patroni_install_dir")
 #: The same search without the warning. The hosts run Debian, and any Python 3 of Debian works.
 SILENT_DISCOVERY = "auto_silent"
+#: The fact of the module that has only a part of the fact of the same name in ansible.builtin.setup.
+ROUTE = "ansible_default_ipv4"
 
 
 def quiet(task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -26,6 +29,15 @@ def quiet(task_vars: dict[str, Any]) -> dict[str, Any]:
     """
     setting = constants.config.get_config_value("INTERPRETER_PYTHON", variables=task_vars)
     return {**task_vars, "ansible_python_interpreter": SILENT_DISCOVERY} if setting == DISCOVERY else task_vars
+
+
+def with_known(route: Mapping[str, Any], known: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the address of the default route with what ansible.builtin.setup has found of its interface, which a new fact of the name would replace.
+
+    :param route: The fact of the module.
+    :param known: The fact of the same name before.
+    """
+    return {**(known or {}), **route} if known and known.get("address") == route.get("address") else dict(route)
 
 
 class ActionModule(ActionBase):
@@ -39,7 +51,15 @@ class ActionModule(ActionBase):
         given = task_vars or {}
         arguments = {**self._of_settings(given), **self._task.args}
         result.update(self._execute_module(module_name="atlas.mlflow.host_facts", module_args=arguments, task_vars=self._quiet(given)))
+        if ROUTE in (facts := result.get("ansible_facts") or {}):
+            facts[ROUTE] = with_known(facts[ROUTE], self._known(given).get("default_ipv4"))
         return result
+
+    def _known(self, task_vars: dict[str, Any]) -> Mapping[str, Any]:
+        """Return the facts that Ansible has already of the host that gets the new ones."""
+        other = self._task.delegate_to if self._task.delegate_facts else None
+        variables = task_vars["hostvars"].get(other) or {} if other else task_vars
+        return variables.get("ansible_facts") or {}
 
     def _of_settings(self, task_vars: dict[str, Any]) -> dict[str, list[str]]:
         """Return the arguments by default: the folders into which the roles install on the task's host, and those of MinIO's data."""

@@ -51,7 +51,7 @@ class ActionModule(ActionBase):
         else:
             run_module(**options, name=missing)
         if not result.get("failed"):
-            result["ansible_facts"] = {"added_packages": [*added, *missing]}
+            result["ansible_facts"] = {"ansible_added_packages": [*added, *missing]}
         return result
 
     def _from_bundle(self, bundle: Bundle, names: list[str], task_vars: dict[str, Any]) -> dict[str, Any]:

@@ -31,17 +31,18 @@ def host_calls(variables: Mapping[str, Any], facts: Mapping[str, Any] | None = N
     """Return the address, the IP address and the names by which the other hosts reach a host.
 
     :param variables: The host's variables with its facts, an entry of ``hostvars``. ``atlas_mlflow_address`` may be a name of a certificate.
-    :param facts: The host's facts, if they are not among its variables.
+    :param facts: The host's facts in a registered result, if they are not among its variables.
     """
-    facts = facts if facts is not None else variables.get("ansible_facts") or {}
+    known: Mapping[str, Any] = variables.get("ansible_facts") or {}
+    facts = known if facts is None else {fact.removeprefix("ansible_"): value for fact, value in facts.items()}
     name = variables["inventory_hostname"]
     found = own_address(facts)
     address = variables.get("atlas_mlflow_address") or found or name
-    known = [name, variables.get("ansible_host"), facts.get("hostname"), facts.get("fqdn"), address, found]
+    names = [name, variables.get("ansible_host"), facts.get("hostname"), facts.get("fqdn"), address, found]
     return {
         "address": address,
         "ip": address if ip_version(address) else found or address,
-        "names": list(dict.fromkeys(str(one) for one in known if one)),
+        "names": list(dict.fromkeys(str(one) for one in names if one)),
     }
 
 

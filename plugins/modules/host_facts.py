@@ -16,6 +16,7 @@ extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.attribute
 description:
   - Returns some of the facts of M(ansible.builtin.setup), M(ansible.builtin.getent) and M(ansible.builtin.package_facts), by their
     names there, in a third of the time of the first alone. A play that gathers those needs no call of this module.
+  - In a registered result each name has the prefix C(ansible_), as in one of M(ansible.builtin.setup).
 attributes:
   facts:
     description: Returns facts of the host.
@@ -27,7 +28,7 @@ options:
     elements: path
     default: []
   drives:
-    description: Folders whose devices are returned as C(devices). By default the folders of MinIO's data.
+    description: Folders whose devices are returned as C(drive_devices). By default the folders of MinIO's data.
     type: list
     elements: path
     default: []
@@ -77,10 +78,6 @@ ansible_facts:
       description: The source address of the default route, as C(address). Empty if there is no default route.
       type: dict
       sample: {address: 10.0.0.7}
-    devices:
-      description: The device of the root file system and of each of O(drives), or of the nearest folder above it that exists.
-      type: dict
-      sample: {/: 2049, /srv/disk1: 2065}
     distribution_id:
       description: Name of the distribution, as C(ID) of C(/etc/os-release).
       type: str
@@ -89,8 +86,8 @@ ansible_facts:
       description: Name and release of the distribution for people.
       type: str
       sample: Debian GNU/Linux 12 (bookworm)
-    distribution_version:
-      description: Release of the distribution.
+    distribution_version_id:
+      description: Release of the distribution, as C(VERSION_ID) of C(/etc/os-release).
       type: str
       sample: "12"
     distribution_release:
@@ -104,6 +101,10 @@ ansible_facts:
       type: list
       elements: dict
       sample: [{backend: mlflow_servers, name: mlflow1}]
+    drive_devices:
+      description: The device of the root file system and of each of O(drives), or of the nearest folder above it that exists.
+      type: dict
+      sample: {/: 2049, /srv/disk1: 2065}
     etcd:
       description:
         - What the etcd of a cluster of PostgreSQL says on this host. C(members) are its members by their C(id), each with the C(url) for the others;
@@ -506,12 +507,12 @@ def main() -> None:
         "ca_file": ca_file_of(os_release),
         "certificates": read_certificates(TLS_FOLDER),
         "default_ipv4": {"address": default_address()} if default_address() else {},
-        "devices": {folder: device_of(folder) for folder in ("/", *module.params["drives"])},
         "distribution_id": os_release.get("ID", ""),
         "distribution_name": os_release.get("PRETTY_NAME", ""),
-        "distribution_version": os_release.get("VERSION_ID", ""),
+        "distribution_version_id": os_release.get("VERSION_ID", ""),
         "distribution_release": os_release.get("VERSION_CODENAME", ""),
         "drained_servers": drained_servers(),
+        "drive_devices": {folder: device_of(folder) for folder in ("/", *module.params["drives"])},
         "etcd": read_members(module, listeners),
         "firewall": read_firewall(),
         "foreign_containers": read_foreign_containers(module, os.path.exists("/run/docker.pid")),
@@ -538,7 +539,8 @@ def main() -> None:
         code, listed, _error = module.run_command([path, *arguments])
         if code == 0:
             facts["packages"] = read(listed)
-    module.exit_json(changed=False, ansible_facts=facts)
+    # By default, Ansible makes a variable of each fact by the name that it has here. It is the prefix that keeps them from replacing a user's own variables.
+    module.exit_json(changed=False, ansible_facts={f"ansible_{name}": fact for name, fact in facts.items()})
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ansible_facts:
-  description: Facts to add to those of M(atlas.mlflow.host_facts).
+  description: Facts to add to those of M(atlas.mlflow.host_facts). In a registered result each name has the prefix C(ansible_).
   returned: if packages were installed, or would be
   type: dict
   contains:

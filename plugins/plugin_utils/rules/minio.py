@@ -221,7 +221,7 @@ def pool_survives_the_loss_of_a_host(given: RoleSettings) -> str:
 
 def drives_are_disks(given: RoleSettings) -> str:
     """Each drive of a pool is a file system of its own, and not that of the root: MinIO would not use it, since a full drive would stop the host."""
-    pools, devices = pools_of(given), given.facts.get("devices") or {}
+    pools, devices = pools_of(given), given.facts.get("drive_devices") or {}
     drives: list[str] = next((host["drives"] for hosts in pools for host in hosts if host["name"] == given.host), [])
     known = {drive: devices[drive] for drive in drives if drive in devices}
     if not pools or ROOT_DRIVE_SETTING in given.table("minio_environment"):

@@ -26,7 +26,7 @@ def podman_is_new_enough(given: RoleSettings) -> str:
     if given.deployment != "podman":
         return ""
     installed = ((given.facts.get("packages") or {}).get("podman") or [{}])[0].get("version", "")
-    system = (str(given.facts.get("distribution_id", "")), str(given.facts.get("distribution_version", "")))
+    system = (str(given.facts.get("distribution_id", "")), str(given.facts.get("distribution_version_id", "")))
     version = re.sub(r"^\d+:", "", installed) or OLDER.get(system, "")
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if not version or numbers >= NEEDED:

@@ -29,7 +29,7 @@ OTHER_HOST = "Take a host with Debian or Ubuntu for it."
 
 def system_is_supported(given: RoleSettings) -> str:
     """The host runs a supported system, or one that the user accepts. A host without the facts of its system is not judged."""
-    name, version = str(given.facts.get("distribution_id", "")), str(given.facts.get("distribution_version", ""))
+    name, version = str(given.facts.get("distribution_id", "")), str(given.facts.get("distribution_version_id", ""))
     _shown, releases = SUPPORTED.get(name, ("", ()))
     if not name or version in releases or given.switch(UNSUPPORTED):
         return ""
@@ -85,7 +85,7 @@ def _missing_on_el(given: RoleSettings) -> Iterator[str]:
 
 def _missing_of_postgres(given: RoleSettings, here: str) -> Iterator[str]:
     """Return the same for PostgreSQL."""
-    release = str(given.facts.get("distribution_version", "")).partition(".")[0]
+    release = str(given.facts.get("distribution_version_id", "")).partition(".")[0]
     versions = POSTGRES_OF_EL.get(release, ("16",))
     if given.text("postgres_repository") == "pgdg":
         yield f"postgres_repository is pgdg, and {here}, where the packages of PGDG have other folders. Set it to distribution."

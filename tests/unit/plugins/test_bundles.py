@@ -236,7 +236,7 @@ def test_the_packages_that_apt_names_are_copied_and_installed(place: Path, asked
         ("copy", ["packages/haproxy_2.6_amd64.deb"]),
         ("atlas.mlflow.bundle_packages", {**module, "parts": "/var/tmp/parts.tar"}),
     ]
-    assert done["changed"] is True and done["ansible_facts"] == {"added_packages": ["haproxy"]}
+    assert done["changed"] is True and done["ansible_facts"] == {"ansible_added_packages": ["haproxy"]}
 
 
 def test_a_check_run_copies_nothing(place: Path, asked: list[tuple[str, Any]]) -> None:

@@ -25,7 +25,7 @@ def test_only_the_default_is_made_silent(monkeypatch: pytest.MonkeyPatch, given:
     monkeypatch.setattr(host_facts.ActionModule, "_execute_module", lambda _, task_vars, **__: seen.update(task_vars) or {"changed": False})
     monkeypatch.setattr(host_facts.ActionModule, "_of_settings", lambda *_: {})
     action = object.__new__(host_facts.ActionModule)
-    action._task = SimpleNamespace(delegate_to=delegate, args={})
+    action._task = SimpleNamespace(delegate_to=delegate, delegate_facts=True, args={})
     assert action.run(task_vars=task_vars) == {"changed": False}
     assert (seen["ansible_delegated_vars"]["two"] if delegate else seen)["ansible_python_interpreter"] == used
     assert task_vars.get("ansible_python_interpreter") == given
@@ -42,3 +42,31 @@ def test_the_module_is_told_the_folders_that_are_set_for_the_host(monkeypatch: p
     action.run(task_vars=given)
     folders = [str(defaults_of("mlflow_server")["mlflow_server_install_dir"]), "/srv/minio", str(defaults_of("postgres")["postgres_patroni_install_dir"])]
     assert seen == {"folders": folders, "drives": [str(defaults_of("minio")["minio_data_dir"])]}
+
+
+SETUP = {"address": "10.0.0.7", "interface": "eth0", "gateway": "10.0.0.1"}
+
+
+@pytest.mark.parametrize(
+    ("known", "route", "kept"),
+    [
+        (SETUP, {"address": "10.0.0.7"}, SETUP),
+        (SETUP, {"address": "10.0.0.8"}, {"address": "10.0.0.8"}),
+        (SETUP, {}, {}),
+        ({}, {"address": "10.0.0.7"}, {"address": "10.0.0.7"}),
+        (None, {}, {}),
+    ],
+)
+@pytest.mark.parametrize("delegate", [None, "two"])
+def test_what_setup_knows_of_the_default_route_stays(
+    monkeypatch: pytest.MonkeyPatch, known: dict[str, Any] | None, route: dict[str, Any], kept: dict[str, Any], delegate: str | None
+) -> None:
+    here = {"ansible_facts": {"default_ipv4": known}}
+    given = {"hostvars": {"two": here}, "ansible_facts": {}} if delegate else here
+    monkeypatch.setattr(host_facts.ActionBase, "run", lambda *_: {})
+    monkeypatch.setattr(host_facts.ActionModule, "_execute_module", lambda *_, **__: {"ansible_facts": {"ansible_default_ipv4": dict(route)}})
+    for method in ("_of_settings", "_quiet"):
+        monkeypatch.setattr(host_facts.ActionModule, method, lambda *_: {})
+    action = object.__new__(host_facts.ActionModule)
+    action._task = SimpleNamespace(delegate_to=delegate, delegate_facts=bool(delegate), args={})
+    assert action.run(task_vars=given) == {"ansible_facts": {"ansible_default_ipv4": kept}}

@@ -36,7 +36,7 @@ def test_apt_is_asked_for_the_others_which_are_then_known(asked: list[dict[str, 
         ("ansible.builtin.apt", ["rclone"], "present", False)
     ]
     assert done["changed"] is True
-    assert done["ansible_facts"] == {"added_packages": ["nftables", "rclone"]}
+    assert done["ansible_facts"] == {"ansible_added_packages": ["nftables", "rclone"]}
 
 
 def test_without_facts_apt_is_asked_for_all(asked: list[dict[str, Any]]) -> None:
@@ -58,7 +58,7 @@ def test_dnf_is_asked_on_enterprise_linux_by_the_names_that_it_has(asked: list[d
     done = act(ActionModule, arguments, {"ansible_facts": facts})
     assert [(call["module"], call["name"], call["state"]) for call in asked] == [("ansible.builtin.dnf", ["haproxy", "postgresql-server", "x"], "present")]
     assert "install_recommends" not in asked[0] and asked[0]["install_weak_deps"] is False
-    assert done["ansible_facts"] == {"added_packages": ["haproxy", "postgresql-server", "x"]}
+    assert done["ansible_facts"] == {"ansible_added_packages": ["haproxy", "postgresql-server", "x"]}
 
 
 def test_packages_are_removed_with_their_settings_only_if_this_is_asked_for(asked: list[dict[str, Any]]) -> None:

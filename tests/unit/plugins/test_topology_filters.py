@@ -32,6 +32,11 @@ def test_a_host_is_called_by_what_the_inventory_and_its_facts_say(variables: dic
     assert host_calls({"inventory_hostname": "db1", **variables}) == {"address": address, "ip": ip, "names": names}
 
 
+def test_a_host_is_called_by_the_facts_in_a_result() -> None:
+    result = {f"ansible_{name}": fact for name, fact in FACTS.items()}
+    assert host_calls({"inventory_hostname": "db1"}, result) == host_calls({"inventory_hostname": "db1", "ansible_facts": FACTS})
+
+
 def test_a_host_that_cannot_be_read_is_named_unless_its_address_is_given() -> None:
     hostvars: dict[str, dict[str, Any]] = {"read": {}, "dead": {}, "named": {"atlas_mlflow_address": "db.corp"}, "given": {"atlas_mlflow_address": "10.0.0.9"}}
     hostvars["proxy"] = hostvars["given"]

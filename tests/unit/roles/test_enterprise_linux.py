@@ -13,9 +13,9 @@ import yaml
 from inventories import Case, Run
 
 ROOT = Path(__file__).resolve().parents[3]
-DEBIAN = {"distribution_id": "debian", "distribution_version": "12", "distribution_release": "bookworm", "os_family": "Debian"}
-EL9 = {"distribution_id": "rocky", "distribution_version": "9.6", "distribution_release": "", "os_family": "RedHat"}
-EL10 = {**EL9, "distribution_version": "10.0"}
+DEBIAN = {"distribution_id": "debian", "distribution_version_id": "12", "distribution_release": "bookworm", "os_family": "Debian"}
+EL9 = {"distribution_id": "rocky", "distribution_version_id": "9.6", "distribution_release": "", "os_family": "RedHat"}
+EL10 = {**EL9, "distribution_version_id": "10.0"}
 CA_FILE = "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"
 
 

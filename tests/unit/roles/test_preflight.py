@@ -34,17 +34,17 @@ FACTS: dict[str, Any] = {
 }
 
 #: A system without this collection's support, and one with it.
-FEDORA = {"distribution_id": "fedora", "distribution_version": "40", "distribution_name": "Fedora Linux 40 (Server Edition)"}
-NOBLE = {"distribution_id": "ubuntu", "distribution_version": "24.04", "distribution_release": "noble", "distribution_name": "Ubuntu 24.04.1 LTS"}
+FEDORA = {"distribution_id": "fedora", "distribution_version_id": "40", "distribution_name": "Fedora Linux 40 (Server Edition)"}
+NOBLE = {"distribution_id": "ubuntu", "distribution_version_id": "24.04", "distribution_release": "noble", "distribution_name": "Ubuntu 24.04.1 LTS"}
 
-BOOKWORM = {"distribution_id": "debian", "distribution_version": "12", "distribution_name": "Debian GNU/Linux 12 (bookworm)"}
-JAMMY = {"distribution_id": "ubuntu", "distribution_version": "22.04", "distribution_release": "jammy", "distribution_name": "Ubuntu 22.04.5 LTS"}
+BOOKWORM = {"distribution_id": "debian", "distribution_version_id": "12", "distribution_name": "Debian GNU/Linux 12 (bookworm)"}
+JAMMY = {"distribution_id": "ubuntu", "distribution_version_id": "22.04", "distribution_release": "jammy", "distribution_name": "Ubuntu 22.04.5 LTS"}
 PODMAN = {"mlflow_server_deployment": "podman"}
 
 #: Systems of which the roles know the documentation only: a release that is too old, and one that the user accepts or not.
-OLD_EL = {"distribution_id": "rhel", "distribution_version": "9.2", "distribution_name": "Red Hat Enterprise Linux 9.2 (Plow)", "os_family": "RedHat"}
-EL = {"distribution_id": "rocky", "distribution_version": "9.6", "distribution_name": "Rocky Linux 9.6 (Blue Onyx)", "os_family": "RedHat"}
-ALMA = {"distribution_id": "almalinux", "distribution_version": "10.0", "distribution_name": "AlmaLinux 10.0 (Purple Lion)", "os_family": "RedHat"}
+OLD_EL = {"distribution_id": "rhel", "distribution_version_id": "9.2", "distribution_name": "Red Hat Enterprise Linux 9.2 (Plow)", "os_family": "RedHat"}
+EL = {"distribution_id": "rocky", "distribution_version_id": "9.6", "distribution_name": "Rocky Linux 9.6 (Blue Onyx)", "os_family": "RedHat"}
+ALMA = {"distribution_id": "almalinux", "distribution_version_id": "10.0", "distribution_name": "AlmaLinux 10.0 (Purple Lion)", "os_family": "RedHat"}
 
 
 def on_el(facts: dict[str, Any] | None = None, system: dict[str, Any] | None = None, **given: Any) -> dict[str, Any]:
@@ -1013,10 +1013,10 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("minio", pool(hosts=17), ["17 drives, which no size", "16 or 18"]),
     ("minio", {"minio_environment": {"MINIO_STORAGE_CLASS_STANDARD": "EC:1"}, **pool("/a", "/b", "/c", "/d")}, ["a write needs 15", "more parity"]),
     ("minio", {"minio_environment": {"MINIO_STORAGE_CLASS_STANDARD": "EC:3"}, **pool()}, ["EC:3, and a set of 4 drives takes 1 to 2"]),
-    ("minio", {**pool(), "ansible_facts": {"devices": {"/": 1, "/var/lib/minio": 1}}}, ["/var/lib/minio is on the root file system", "to 1 in"]),
+    ("minio", {**pool(), "ansible_facts": {"drive_devices": {"/": 1, "/var/lib/minio": 1}}}, ["/var/lib/minio is on the root file system", "to 1 in"]),
     (
         "minio",
-        {"minio_drives": ["/srv/a", "/srv/b"], **pool("/srv/a", "/srv/b"), "ansible_facts": {"devices": {"/": 1, "/srv/a": 2, "/srv/b": 2}}},
+        {"minio_drives": ["/srv/a", "/srv/b"], **pool("/srv/a", "/srv/b"), "ansible_facts": {"drive_devices": {"/": 1, "/srv/a": 2, "/srv/b": 2}}},
         ["Two of minio_drives (/srv/a, /srv/b) are on the same file system"],
     ),
     (
@@ -1374,7 +1374,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("minio", {**on_el(), **pool()}, ["The group minio has several hosts", "Leave one host"]),
     ("haproxy", on_el(haproxy_virtual_address="192.0.2.9/24"), ["haproxy_virtual_address is set", "keepalived"]),
-    ("minio", {"ansible_facts": {"distribution_id": "debian", "distribution_version": "11"}}, ["The host runs debian", "Debian 12 or 13"]),
+    ("minio", {"ansible_facts": {"distribution_id": "debian", "distribution_version_id": "11"}}, ["The host runs debian", "Debian 12 or 13"]),
     (
         "mlflow_server",
         {"groups": TWO},
@@ -2032,15 +2032,18 @@ def test_every_rule_is_broken_by_a_case(seen: dict[int, Seen], seen_of_upgrades:
 
 #: Pools that pass, with what is printed.
 POOLS: list[tuple[dict[str, Any], str]] = [
-    ({**pool(), "ansible_facts": {"devices": {"/": 1, "/var/lib/minio": 2}}}, "sets of 4 drives, 2 of them parity. 50 % of the space"),
+    ({**pool(), "ansible_facts": {"drive_devices": {"/": 1, "/var/lib/minio": 2}}}, "sets of 4 drives, 2 of them parity. 50 % of the space"),
     # The same hosts at other ports and with TLS.
     ({**pool(), **pools_file("case", "two", "three", "four")}, "Reads survive the loss of 2 hosts, writes of 1."),
     # One disk for all, as the user wants it.
     (
-        {**pool(), "ansible_facts": {"devices": {"/": 1, "/var/lib/minio": 1}}, "minio_environment": {"MINIO_ROOTDRIVE_THRESHOLD_SIZE": 1}},
+        {**pool(), "ansible_facts": {"drive_devices": {"/": 1, "/var/lib/minio": 1}}, "minio_environment": {"MINIO_ROOTDRIVE_THRESHOLD_SIZE": 1}},
         "4 hosts with 1 drive",
     ),
-    ({**pool("/srv/a", "/srv/b"), "minio_drives": ["/srv/a", "/srv/b"], "ansible_facts": {"devices": {"/": 1, "/srv/a": 2, "/srv/b": 3}}}, "sets of 8 drives"),
+    (
+        {**pool("/srv/a", "/srv/b"), "minio_drives": ["/srv/a", "/srv/b"], "ansible_facts": {"drive_devices": {"/": 1, "/srv/a": 2, "/srv/b": 3}}},
+        "sets of 8 drives",
+    ),
 ]
 
 
