@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from ansible import constants
+from ansible import constants, context
 from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.plugins.action import ActionBase
 from ansible.release import __version__
@@ -21,6 +23,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     strategy_fault,
     tags_fault,
     template_fault,
+    unread_fault,
     value_fault,
     version_fault,
 )
@@ -51,6 +54,7 @@ class ActionModule(ActionBase):
         names = set(given) - set(given.get("ansible_facts") or {})
         faults += [f"The inventory sets {name}: nothing reads that name. Correct it." for name in near_misses(names, self._options)]
         faults += [fault for name in sorted(set(self._options) & set(given)) if (fault := self._fault(name, given[name]))]
+        faults += self._unread_faults(given)
         if not faults and (fault := self._place_fault(given)):
             faults.append(fault)
         result.update(changed=False, failed=bool(faults), faults=faults)
@@ -64,6 +68,24 @@ class ActionModule(ActionBase):
         if needed is None or given["inventory_hostname"] not in hosts[:1]:
             return []
         return inventory.faults(inventory.Inventory(given.get("groups", {}), tuple(hosts), tuple(needed), str(given.get("ansible_limit", ""))))
+
+    def _unread_faults(self, given: dict[str, Any]) -> list[str]:
+        """Return a sentence for each file with settings of the host that Ansible reads for the user's own playbook, but not for one of the collection."""
+        # One of a collection, which has a name and no path, is often run in the folder of the user's own playbooks.
+        asked = context.CLIARGS.get("args") or ()
+        folders = {Path(name).resolve().parent if Path(name).is_file() else Path.cwd() for name in asked if isinstance(asked, tuple)}
+        entities = [("group_vars", group) for group in ("all", *given.get("group_names", []))] + [("host_vars", given.get("inventory_hostname", ""))]
+        files = [path for folder in sorted(folders) for kind, name in entities for path in self._loader.find_vars_files(str(folder / kind), name)]
+        wanted = set(self._options) - set(given)
+        return [fault for path in files if (fault := unread_fault(path, wanted & self._names_in(path)))]
+
+    def _names_in(self, path: str) -> set[str]:
+        """Return the variables that a file sets, none if it cannot be read or decrypted."""
+        try:
+            content = self._loader.load_from_file(path, cache="none")
+        except AnsibleError:
+            return set()
+        return set(content) if isinstance(content, Mapping) else set()
 
     def _place_fault(self, given: dict[str, Any]) -> str:
         """Return what is wrong with the folder of the generated secrets, or an empty string."""

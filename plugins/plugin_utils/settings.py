@@ -241,6 +241,22 @@ def near_groups(present: Mapping[str, Iterable[str]], known: Iterable[str]) -> l
     return found
 
 
+def unread_fault(path: str, names: Iterable[str]) -> str:
+    """Return what is wrong with a file of variables next to a user's playbook that Ansible does not read, or an empty string.
+
+    For a playbook that is imported or that is in a collection, Ansible reads the files next to that one, and those next to the inventory.
+
+    :param path: The file.
+    :param names: The collection's variables that it sets, and that the host does not have.
+    """
+    if not (listed := ", ".join(sorted(names))):
+        return ""
+    return (
+        f"{path} sets {listed}, and Ansible does not read this file for the playbooks of atlas.mlflow: it is not next to them, nor next to the inventory. Move "
+        "the file to group_vars or host_vars next to the inventory."
+    )
+
+
 def folder_fault(folder: str | None, folders: Iterable[str | None]) -> str:
     """Return what is wrong with the folder of the generated secrets, or an empty string.
 

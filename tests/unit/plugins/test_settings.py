@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +225,31 @@ def test_a_value_that_ansible_cannot_get_is_no_template_that_is_wrong(tmp_path: 
     assert "minio_root_password cannot be looked up." in said and "Unable to access the file '/no/such/file'" in said.replace("''", "'")
     assert "minio_secret_key cannot be looked up." in said and "@127.0.0.1:9/: <urlopen error [Errno 111] Connection refused>" in said
     assert "braces" not in said and "canary" not in said
+
+
+@pytest.mark.parametrize("place", ["next to the playbook", "working folder", "next to the inventory", "of another group", "for other roles"])
+def test_settings_that_ansible_does_not_read_for_the_collection_are_refused(tmp_path: Path, place: str) -> None:
+    inventory, project = tmp_path / "inventories/prod", tmp_path / "project"
+    project.mkdir()
+    inventory.mkdir(parents=True)
+    (tmp_path / "ansible.cfg").touch()
+    (inventory / "hosts.yml").write_text("mlflow_servers: {hosts: {one: {ansible_connection: local}}}")
+    (project / "site.yml").write_text(yaml.safe_dump([{"ansible.builtin.import_playbook": "atlas.mlflow.verify"}]))
+    file = (inventory if place == "next to the inventory" else project) / f"group_vars/{'others' if place == 'of another group' else 'mlflow_servers'}.yml"
+    file.parent.mkdir()
+    file.write_text("ntp_servers: []" if place == "for other roles" else "atlas_mlflow_tls: 'yes and no'\nntp_servers: []")
+    arguments = ["-i", inventory / "hosts.yml", "atlas.mlflow.verify" if place == "working folder" else project / "site.yml"]
+    here = {
+        "ANSIBLE_CONFIG": str(tmp_path / "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections"),
+        "ANSIBLE_LOCAL_TEMP": str(tmp_path / "temporary"),
+    }
+    program = Path(sys.executable).parent / "ansible-playbook"
+    done = subprocess.run([program, *arguments], cwd=project, env={**os.environ, **here}, capture_output=True, text=True, check=False)
+    said = " ".join(done.stdout.split())
+    refused = place in ("next to the playbook", "working folder")
+    assert (f"{file} sets atlas_mlflow_tls, and Ansible does not read this file" in said) is refused, said + done.stderr
+    assert ("which is not a boolean" in said) is (place == "next to the inventory"), said
 
 
 #: Hosts with what is set for each, and what the run must say of it; nothing for one that passes.
