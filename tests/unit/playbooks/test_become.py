@@ -1,4 +1,4 @@
-"""What an inventory says of become is for its hosts: it changes no user on the control node, and not the user that a task names."""
+"""What an inventory says of become and of Python is for its hosts: it changes nothing on the control node, and not the user that a task names."""
 
 from __future__ import annotations
 
@@ -86,6 +86,19 @@ def test_files_of_the_control_node_belong_to_the_user_of_ansible(run: Any, tmp_p
     }
     assert run(variables, {"ansible.builtin.import_tasks": str(ROOT / "roles/prometheus/tasks/files.yml")}) == ""
     assert (tmp_path / "files/alerts.yml").exists()
+
+
+def test_certificates_are_made_by_the_python_of_ansible(tmp_path: Path) -> None:
+    """The control node may be a host of the inventory, whose own Python has no library for certificates."""
+    tls = tmp_path / "tls"
+    plan = {"tls_dir": tls, "tls_authority": tls / "authority.pem", "tls_certificate": tls / "one.pem", "tls_key": tls / "one.key"}
+    plan |= {"certificate_names": ["localhost"], "certificate_usages": ["serverAuth"], "tls_renew_days": 30}
+    own = {"ansible_connection": "local", "ansible_python_interpreter": "/no-such-python", "_atlas_mlflow_plan": plan}
+    (tmp_path / "hosts.yml").write_text(json.dumps({"all": {"hosts": {"localhost": own}}}, default=str))
+    role = {"ansible.builtin.import_role": {"name": "atlas.mlflow.common", "tasks_from": "tls"}}
+    (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, "tasks": [role]}]))
+    done = ansible_playbook(tmp_path, "-i", tmp_path / "hosts.yml", tmp_path / "play.yml")
+    assert done.returncode == 0 and (tls / "one.pem").exists(), done.stdout + done.stderr
 
 
 def test_postgres_is_asked_by_its_own_user(run: Any) -> None:
