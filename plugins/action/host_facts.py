@@ -18,6 +18,9 @@ DISCOVERY = "auto"
 FOLDERS = ("mlflow_server_install_dir", "minio_install_dir", "postgres_patroni_install_dir")
 #: The same search without the warning. The hosts run Debian, and any Python 3 of Debian works.
 SILENT_DISCOVERY = "auto_silent"
+#: The facts of the Python that has the distribution's packages, and of the one that Ansible found and uses: the newest in the path. Modules for PostgreSQL and
+#: Docker need the libraries that the roles install as packages, which another Python does not have.
+SYSTEM_PYTHON, FOUND_PYTHON = "ansible_system_python", "discovered_interpreter_python"
 #: The fact of the module that has only a part of the fact of the same name in ansible.builtin.setup.
 ROUTE = "ansible_default_ipv4"
 
@@ -41,7 +44,7 @@ def with_known(route: Mapping[str, Any], known: Mapping[str, Any] | None) -> dic
 
 
 class ActionModule(ActionBase):
-    """Run the module. It is the first module on each host, and Ansible uses the Python that it found for the later modules."""
+    """Run the module. It is the first module on each host, and finds the Python that Ansible uses for the later modules."""
 
     _VALID_ARGS = frozenset({"folders", "drives"})
 
@@ -53,7 +56,17 @@ class ActionModule(ActionBase):
         result.update(self._execute_module(module_name="atlas.mlflow.host_facts", module_args=arguments, task_vars=self._quiet(given)))
         if ROUTE in (facts := result.get("ansible_facts") or {}):
             facts[ROUTE] = with_known(facts[ROUTE], self._known(given).get("default_ipv4"))
+        if facts.get(SYSTEM_PYTHON) and self._searches(given):
+            facts[FOUND_PYTHON] = facts[SYSTEM_PYTHON]
         return result
+
+    def _searches(self, task_vars: dict[str, Any]) -> bool:
+        """Return whether Ansible searches for the Python of the host that gets the facts."""
+        other = self._task.delegate_to
+        if other and not self._task.delegate_facts:
+            return False
+        variables = task_vars["ansible_delegated_vars"][other] if other else task_vars
+        return str(constants.config.get_config_value("INTERPRETER_PYTHON", variables=variables)).startswith(DISCOVERY)
 
     def _known(self, task_vars: dict[str, Any]) -> Mapping[str, Any]:
         """Return the facts that Ansible has already of the host that gets the new ones."""

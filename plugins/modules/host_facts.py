@@ -222,6 +222,12 @@ ansible_facts:
         mlflow_server:
           secrets: {postgres_password: "scrypt:6f:9a"}
           stores: {backend: {kind: postgresql, host: 10.0.0.7, port: "5432", name: mlflow}}
+    system_python:
+      description:
+        - The Python that has the libraries in the distribution's packages, C(/usr/bin/python3) on Debian and Ubuntu. If Ansible searches for Python, later
+          modules run with this one. Empty on other systems, and if there is none.
+      type: str
+      sample: /usr/bin/python3
     timers:
       description: Timers of systemd that the administrator has created, by the names of their units.
       type: list
@@ -258,6 +264,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.stack import read_sta
 #: Where the roles put the certificates of services, and a certificate in a PEM file (RFC 7468).
 TLS_FOLDER = Path("/etc/atlas-mlflow/tls")
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
+#: The Python of Debian and Ubuntu.
+SYSTEM_PYTHON = "/usr/bin/python3"
 #: What the role postgres adds to the settings of Enterprise Linux.
 INCLUDED = "include_dir = 'conf.d'  # atlas.mlflow"
 
@@ -530,6 +538,7 @@ def main() -> None:
         "processor_nproc": len(os.sched_getaffinity(0)),
         "python3": os.path.realpath(python) if python else "",
         "stack": read_stack(containers=containers, podman=read_podman_data(lambda volume: volume_folder(module, volume))),
+        "system_python": SYSTEM_PYTHON if family == "Debian" and os.path.exists(SYSTEM_PYTHON) else "",
         "timers": sorted(path.name for path in Path("/etc/systemd/system").glob("*.timer")),
         "watchdog": Path("/dev/watchdog").is_char_device(),
     }

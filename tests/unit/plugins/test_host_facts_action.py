@@ -70,3 +70,30 @@ def test_what_setup_knows_of_the_default_route_stays(
     action = object.__new__(host_facts.ActionModule)
     action._task = SimpleNamespace(delegate_to=delegate, delegate_facts=bool(delegate), args={})
     assert action.run(task_vars=given) == {"ansible_facts": {"ansible_default_ipv4": kept}}
+
+
+@pytest.mark.parametrize(
+    ("given", "system", "used"),
+    [
+        (None, "/usr/bin/python3", "/usr/bin/python3"),
+        ("auto_silent", "/usr/bin/python3", "/usr/bin/python3"),
+        (None, "", "/usr/local/bin/python3.13"),
+        ("/opt/python", "/usr/bin/python3", "/usr/local/bin/python3.13"),
+    ],
+)
+@pytest.mark.parametrize(("delegate", "to_it"), [(None, False), ("two", True), ("two", False)])
+def test_the_search_for_python_ends_at_the_one_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, system: str, used: str, delegate: str | None, to_it: bool
+) -> None:
+    """Packages with libraries for modules are for that one, and not for a newer one that somebody has added."""
+    monkeypatch.setattr(host_facts.constants.config, "_config_file", None)
+    monkeypatch.setattr(host_facts.ActionBase, "run", lambda *_: {})
+    found = {"ansible_system_python": system, "discovered_interpreter_python": "/usr/local/bin/python3.13"}
+    monkeypatch.setattr(host_facts.ActionModule, "_execute_module", lambda *_, **__: {"ansible_facts": dict(found)})
+    monkeypatch.setattr(host_facts.ActionModule, "_of_settings", lambda *_: {})
+    host = {"ansible_facts": {}, **({"ansible_python_interpreter": given} if given else {})}
+    action = object.__new__(host_facts.ActionModule)
+    action._task = SimpleNamespace(delegate_to=delegate, delegate_facts=to_it, args={})
+    done = action.run(task_vars={**({} if delegate else host), "ansible_delegated_vars": {"two": host}, "hostvars": {"two": host}})
+    # Facts of one host that another one gets do not decide about its Python.
+    assert done["ansible_facts"]["discovered_interpreter_python"] == (found["discovered_interpreter_python"] if delegate and not to_it else used)
