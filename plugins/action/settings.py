@@ -17,6 +17,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import inventory
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     folder_fault,
+    folders_fault,
     near_groups,
     near_misses,
     specifications,
@@ -28,6 +29,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     version_fault,
 )
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import GROUPS, topology_hosts
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import host_reader
 
 SECRETS_DIR = "atlas_mlflow_secrets_dir"
 
@@ -91,6 +93,12 @@ class ActionModule(ActionBase):
         """Return what is wrong with the folder of the generated secrets, or an empty string."""
         folder = self._templar.template(given[SECRETS_DIR]) if SECRETS_DIR in given else None
         hosts = topology_hosts(given.get("groups", {}))
+        # The first host of the play compares all of them. What the play sets is the same for all.
+        if given.get("inventory_hostname") in given.get("ansible_play_hosts_all", [])[:1]:
+            host = host_reader(self._templar, given, inventory_only=True)
+            folders = {name: host(name).given_text(SECRETS_DIR) for name in hosts}
+            if str(folder or "") == folders.get(given["inventory_hostname"], "") and (fault := folders_fault(folders)):
+                return fault
         return folder_fault(folder, [given["hostvars"][host].get("inventory_dir") for host in hosts])
 
     def _fault(self, name: str, value: Any) -> str:

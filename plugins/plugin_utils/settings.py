@@ -257,6 +257,22 @@ def unread_fault(path: str, names: Iterable[str]) -> str:
     )
 
 
+def folders_fault(folders: Mapping[str, str]) -> str:
+    """Return what is wrong if the hosts of a stack have different folders of generated secrets, or an empty string.
+
+    :param folders: ``atlas_mlflow_secrets_dir`` of each host, empty if it is not set.
+    """
+    first = next(iter(folders), "")
+    other = next((host for host, folder in folders.items() if folder != folders[first]), "")
+    if not other:
+        return ""
+    shown = " and ".join(f"{folders[host] or 'not set'} on {host}" for host in (first, other))
+    return (
+        f"atlas_mlflow_secrets_dir is {shown}. The hosts of a stack share their secrets, and a service would get another password than its clients. Set it "
+        "for all hosts, such as below vars of the group all."
+    )
+
+
 def folder_fault(folder: str | None, folders: Iterable[str | None]) -> str:
     """Return what is wrong with the folder of the generated secrets, or an empty string.
 

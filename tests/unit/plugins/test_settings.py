@@ -183,6 +183,28 @@ def test_the_place_of_the_secrets() -> None:
     assert "'secrets'" in folder_fault("secrets", ["/inv"])
 
 
+@pytest.mark.parametrize(
+    ("web", "database", "of_play", "said"),
+    [
+        ("~/a", None, None, "is ~/a on web and not set on db. The hosts of a stack share their secrets"),
+        ("~/a", "{{ where }}/b", None, "is ~/a on web and /srv/b on db."),
+        ("/srv/b", "{{ where }}/b", None, ""),
+        (None, None, None, ""),
+        # What the play sets holds for all hosts.
+        (None, None, "~/a", ""),
+        ("~/b", None, "~/a", ""),
+    ],
+)
+def test_all_hosts_have_one_place_of_secrets(web: str | None, database: str | None, of_play: str | None, said: str) -> None:
+    hostvars = {"web": {"atlas_mlflow_secrets_dir": web}, "db": {"atlas_mlflow_secrets_dir": database}}
+    known = {host: {"inventory_dir": "/i", "where": "/srv", **{name: value for name, value in own.items() if value}} for host, own in hostvars.items()}
+    hosts = {"groups": {"mlflow_servers": ["web"], "postgres": ["db"]}, "hostvars": trusted(known), "ansible_play_hosts_all": ["web", "db"]}
+    for host, words in (("web", said), ("db", "")):
+        own = {**trusted(known[host]), **({"atlas_mlflow_secrets_dir": of_play} if of_play else {})}
+        faults = act(ActionModule, {}, {**own, **hosts, "inventory_hostname": host}, tags=["always"])["faults"]
+        assert [words in fault for fault in faults] == [True] * bool(words), faults
+
+
 @pytest.mark.parametrize("version", ["2.16.14", "2.18.19", "2.9.27"])
 def test_an_old_ansible_is_refused(version: str) -> None:
     assert f"This is ansible-core {version}, and atlas.mlflow needs 2.19 or newer" in version_fault(version)
