@@ -37,6 +37,18 @@ def test_files_for_prometheus(tmp_path: Path, given: str, written: str) -> None:
     assert sorted(path.name for path in (tmp_path / written).iterdir()) == ["alerts.yml", "minio.token"]
 
 
+@pytest.mark.parametrize("kind", ["html", "json"])
+@pytest.mark.parametrize(("given", "written"), [("report", "here/report"), ("~/report", "home/report"), ("{folder}/report", "report")])
+def test_reports_of_the_diagnosis(tmp_path: Path, kind: str, given: str, written: str) -> None:
+    for name in ("here", "home"):
+        (tmp_path / name).mkdir()
+    tasks = tasks_of(yaml.safe_load((ROOT / "playbooks/diagnose.yml").read_text()))
+    (task,) = [task for task in tasks if f"diagnose_{kind}" in str(task.get("ansible.builtin.copy"))]
+    copy = {**task["ansible.builtin.copy"], "content": "a"}
+    play(tmp_path, {f"diagnose_{kind}": given.format(folder=tmp_path)}, {"ansible.builtin.copy": copy, "delegate_to": "localhost"})
+    assert (tmp_path / written).read_text() == "a"
+
+
 @pytest.mark.parametrize(
     ("given", "target"), [("bundles", "{folder}/here/bundles"), (None, "{folder}/here"), ("", "{folder}/here"), ("~/b", "{folder}/home/b"), ("/srv", "/srv")]
 )
