@@ -19,6 +19,8 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import Track
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, tls_context
 
 MISSING = "RESOURCE_DOES_NOT_EXIST"
+#: What the login apps of MLflow answer to a request that the user may not make.
+DENIED = "Permission denied"
 #: The code with which a server whose workspaces are off refuses a request that names one.
 DISABLED = "FEATURE_DISABLED"
 #: The header that names the workspace of a request. Source: MLflow's C(mlflow/utils/workspace_utils.py).
@@ -43,6 +45,10 @@ SERVER_ARGUMENTS: dict[str, dict[str, Any]] = {
 
 class Refused(Exception):
     """A request that failed, in words."""
+
+
+class Denied(Refused):
+    """A thing that the user may not read."""
 
 
 class Api:
@@ -108,6 +114,7 @@ class Api:
         """Return the answer, C(None) if the server says that the thing does not exist.
 
         :param unknown: What it may mean that the server does not know the path.
+        :raises Denied: If the user may not read the thing.
         :raises Refused: If the request fails.
         """
         answer = self.send("GET", path, **content)
@@ -115,7 +122,8 @@ class Api:
             return answer.json()
         if answer.json().get("error_code") == MISSING:
             return None
-        raise Refused(f"GET {path} was answered by {answer.seen}{self._why(answer, unknown)}")
+        kind = Denied if answer.status == 403 and DENIED in answer.text else Refused
+        raise kind(f"GET {path} was answered by {answer.seen}{self._why(answer, unknown)}")
 
     def change(self, method: str, path: str, unknown: str = "", **content: Any) -> dict[str, Any]:
         """Send a request that changes something, unless nothing may be changed. Return the answer.

@@ -21,6 +21,8 @@ extends_documentation_fragment:
 description:
   - Creates, changes and removes registered models, for a whole list at once. Their versions come from runs.
   - Models, tags and aliases that are not listed are not changed.
+  - With workspaces, or if users may read nothing by default, MLflow does not tell a user whether there is a registered model that the user may
+    not read. The module takes it for one that does not exist. To create it then fails if it exists, and V(absent) changes nothing and warns.
 attributes:
   check_mode:
     description: Says what would change, and changes nothing.

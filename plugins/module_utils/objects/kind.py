@@ -32,6 +32,8 @@ class Kind:
         self.api = api
         self.before: dict[str, Any] = {}
         self.after: dict[str, Any] = {}
+        #: The names of things that the server does not show to the user, who may not read them. It may also have none.
+        self.denied: set[str] = set()
 
     def apply(self, things: Iterable[Mapping[str, Any]]) -> None:
         """Bring each thing to its wanted state. C(before) and C(after) then have the states.
@@ -56,7 +58,16 @@ class Kind:
                 if present is not None and self.before[thing["name"]] != ABSENT:
                     self.remove(present)
             else:
-                self.bring(thing, present)
+                self._bring(thing, present)
+
+    def _bring(self, thing: Mapping[str, Any], present: dict[str, Any] | None) -> None:
+        """Bring a thing, and tell of one that the user may not read."""
+        try:
+            self.bring(thing, present)
+        except Refused as refused:
+            if thing["name"] in self.denied:
+                raise Refused(f"{refused}. The user may not read a {self.word} {thing['name']}, which the server may have already") from None
+            raise
 
     # -- what each kind knows
     def read(self, name: str) -> dict[str, Any] | None:
@@ -133,5 +144,7 @@ def run(module: AnsibleModule, kind: type[Kind], option: str) -> None:
         return there
 
     there = ended_by_refusal(module, server, applied)
+    for name in sorted(name for name in there.denied if there.after[name] == ABSENT):
+        module.warn(f"{server.base.origin} does not show a {there.word} {name} to the user: there is none, or the user may not read it.")
     changed = changed_keys(there.before, there.after)
     module.exit_json(changed=bool(changed), **{option: changed}, diff=there.difference())

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.atlas.mlflow.plugins.module_utils.api import Refused
+from ansible_collections.atlas.mlflow.plugins.module_utils.api import Denied, Refused
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.kind import ABSENT, Kind
 from ansible_collections.atlas.mlflow.plugins.module_utils.objects.tags import after_tags, as_text, changed_tags, pairs, rows
 from ansible_collections.atlas.mlflow.plugins.module_utils.tracking import API
@@ -35,11 +35,18 @@ class RegisteredModels(Kind):
     prompts = False
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """Return a registered model.
+        """Return a registered model, C(None) if the server shows none to the user.
+
+        With workspaces, or if users may read nothing by default, MLflow answers in the same way about a model that is not there and one that the user may not
+        read. Source: C(_get_permission_from_registered_model_or_prompt_name) in C(mlflow/server/auth/__init__.py).
 
         :raises Refused: If the name is that of a prompt: MLflow keeps both in one table.
         """
-        found = self.api.get(f"{API}/registered-models/get", name=name)
+        try:
+            found = self.api.get(f"{API}/registered-models/get", name=name)
+        except Denied:
+            self.denied.add(name)
+            return None
         if found is None:
             return None
         model: dict[str, Any] = found["registered_model"]

@@ -129,6 +129,15 @@ def test_an_experiment_is_made_in_a_workspace(act: Any, tmp_path: Path) -> None:
     assert [act(name, space, "experiments") for name, space in (("ada", "vision"), ("heidi", "speech"))] == [["birds", "cats"], ["vowels"]]
 
 
+def test_a_member_makes_a_registered_model(tmp_path: Path) -> None:
+    given = json.dumps({"given_workspaces": [], "given_models": {"vision": [{"name": "whiskers", "tags": {"team": "vision"}}]}, "given_user": "grace"})
+    command = [*playbook("../molecule/workspaces/set", {}, tmp_path), "--extra-vars", given]
+    # MLflow answers "Permission denied" about a model that is not there.
+    done = play(command)
+    assert done.returncode == 0 and "changed=1" in done.stdout, done.stdout
+    assert_unchanged(play(command))
+
+
 def test_a_workspace_that_is_missing_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
     given = json.dumps({"given_workspaces": [], "given_experiments": {"visoin": [{"name": "birds"}]}, "given_user": "admin"})
     done = play([*playbook("../molecule/workspaces/set", {}, tmp_path), "--extra-vars", given])

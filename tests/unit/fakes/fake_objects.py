@@ -34,6 +34,7 @@ class FakeObjects(ThreadingHTTPServer):
         self.page = 200  # things in one answer to a search
         self.broken = ""  # a path's end that answers 500
         self.strange: tuple[int, dict[str, str], bytes] | None = None  # status, headers and body of each answer, as another program gives them
+        self.hidden: set[str] | None = None  # registered models that the user may not read, if the server does not tell whether such a model is there
         self.changes_only = False  # whether only requests that change something get such an answer
 
     def add_version(self, name: str, tags: dict[str, str] | None = None) -> str:
@@ -69,6 +70,15 @@ class Handler(BaseHTTPRequestHandler):
     def missing(self) -> None:
         """Say that a thing is not there, as MLflow does."""
         self.reply({"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "not found"}, 404)
+
+    def denied(self) -> None:
+        """Refuse what the user may not do, as MLflow's login app does."""
+        body = b"Permission denied"
+        self.send_response(403)
+        self.send_header("Content-Type", "text/html; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def unknown(self) -> None:
         """Answer as a server does that has no such path."""
@@ -146,10 +156,14 @@ class Handler(BaseHTTPRequestHandler):
         if call == "search":
             only = "filter" in sent
             self.page("registered_models", [shown_model(one) for one in fake.models.values() if not only or "mlflow.prompt.is_prompt" in one["tags"]], sent)
+        elif call == "create" and one is not None:
+            self.reply({"error_code": "RESOURCE_ALREADY_EXISTS", "message": f"Registered Model (name={sent['name']}) already exists."}, 400)
         elif call == "create":
             tags = {row["key"]: row["value"] for row in sent["tags"]}
             fake.models[sent["name"]] = {"name": sent["name"], "description": sent["description"], "tags": tags, "aliases": {}, "versions": []}
             self.reply({"registered_model": shown_model(fake.models[sent["name"]])})
+        elif call == "get" and fake.hidden is not None and (one is None or one["name"] in fake.hidden):
+            self.denied()
         elif one is None:
             self.missing()
         elif call == "get":

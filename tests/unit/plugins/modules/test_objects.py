@@ -276,6 +276,27 @@ def test_a_prompt_is_no_registered_model(fake: FakeObjects) -> None:
 # Prompts
 
 
+@pytest.mark.parametrize("module", ["mlflow_registered_model", "mlflow_prompt"])
+def test_a_user_creates_what_the_server_does_not_show(fake: FakeObjects, module: str) -> None:
+    option, thing = KINDS[module]
+    fake.hidden = set()
+    planned = run(fake, module, thing, check_mode=True)
+    assert planned["changed"] and fake.changes == []
+    assert run(fake, module, thing)[option] == planned[option] and thing["name"] in fake.models
+    assert run(fake, module, thing)["changed"] is False
+
+
+@pytest.mark.parametrize("module", ["mlflow_registered_model", "mlflow_prompt"])
+def test_what_the_user_may_not_read_is_told(fake: FakeObjects, module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _option, thing = KINDS[module]
+    run(fake, module, thing)
+    fake.hidden = {thing["name"]}
+    assert "The user may not read a" in run(fake, module, thing)["msg"]
+    gone = run(fake, module, {"name": thing["name"], "state": "absent"})
+    assert gone["changed"] is False and thing["name"] in fake.models
+    assert f"{thing['name']} to the user: there is none, or the user may not read it" in capsys.readouterr().err
+
+
 def test_another_text_is_a_new_version_and_the_former_one_stays(fake: FakeObjects) -> None:
     run(fake, "mlflow_prompt", SUMMARY)
     result = run(fake, "mlflow_prompt", {**SUMMARY, "template": "Another text."}, check_mode=True)
