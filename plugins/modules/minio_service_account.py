@@ -129,6 +129,8 @@ with contextlib.suppress(ImportError):  # minio_server reports it
 OBJECT_ACTIONS = ["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:ListMultipartUploadParts", "s3:PutObject"]
 BUCKET_ACTIONS = ["s3:GetBucketLocation", "s3:ListBucket", "s3:ListBucketMultipartUploads"]
 READING = ("s3:GetObject", "s3:GetBucketLocation", "s3:ListBucket")
+#: What a statement of a policy may have as one text, and the server always returns as a list. The values of conditions are so too.
+LISTS = ("Action", "NotAction", "NotResource", "Resource")
 
 
 def policy_for(account: dict[str, Any]) -> dict[str, Any]:
@@ -146,10 +148,19 @@ def policy_for(account: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def normalized(policy: Any) -> Any:
-    """Return a policy with sorted lists, so that two policies with the same meaning are equal."""
+def normalized(policy: Any, key: str = "", in_condition: bool = False) -> Any:
+    """Return a policy with sorted lists, also for single values, so that two policies with the same meaning are equal.
+
+    :param key: The key of this part of a policy.
+    :param in_condition: Whether this part is in a condition, whose values are texts.
+    """
     if isinstance(policy, dict):
-        return {key: normalized(value) for key, value in policy.items() if value not in (None, "")}
+        within = in_condition or key == "Condition"
+        return {name: normalized(value, name, within) for name, value in policy.items() if value is not None and (value != "" or within)}
+    if not isinstance(policy, list) and (in_condition or key in LISTS):
+        policy = [policy]
+    if in_condition:
+        return sorted(value if isinstance(value, str) else json.dumps(value) for value in policy)
     if isinstance(policy, list):
         return sorted((normalized(item) for item in policy), key=lambda item: json.dumps(item, sort_keys=True))
     return policy

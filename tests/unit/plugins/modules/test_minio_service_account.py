@@ -24,6 +24,32 @@ class RefusedError(Exception):
         self.code = code
 
 
+def kept(policy: dict[str, Any]) -> dict[str, Any]:
+    """Return a policy as MinIO keeps it: with lists for single values, and texts in conditions."""
+
+    def listed(value: Any) -> list[Any]:
+        return list(value) if isinstance(value, list) else [value]
+
+    def texts(value: Any) -> list[str]:
+        return [one if isinstance(one, str) else json.dumps(one) for one in listed(value)]
+
+    return {
+        **policy,
+        "Statement": [
+            {
+                **row,
+                **{key: listed(row[key]) for key in ("Action", "Resource") if key in row},
+                **(
+                    {"Condition": {test: {key: texts(value) for key, value in keys.items()} for test, keys in row["Condition"].items()}}
+                    if "Condition" in row
+                    else {}
+                ),
+            }
+            for row in policy["Statement"]
+        ],
+    }
+
+
 class Server:
     """The accounts of a MinIO by their names, as it keeps them, and the name of its administrator."""
 
@@ -40,7 +66,7 @@ class Server:
             if access_key not in self.accounts:
                 raise RefusedError("XMinioInvalidIAMCredentials: NotFound")
             account = self.accounts[access_key]
-            return json.dumps({"parentUser": account["parent"], "accountStatus": "on", "policy": json.dumps(account["policy"])})
+            return json.dumps({"parentUser": account["parent"], "accountStatus": "on", "policy": json.dumps(kept(account["policy"]))})
 
         def add(access_key: str, secret_key: str, policy: dict[str, Any]) -> None:
             assert access_key not in self.accounts
@@ -130,3 +156,21 @@ def test_an_account_serves_again_after_the_administrator_got_another_name(server
     assert run(server, ACCOUNT, check=True)["accounts"][0]["changed_parts"] == ["account"] and server.calls == ["add"]
     assert run(server, ACCOUNT)["accounts"][0]["changed_parts"] == ["account"] and server.calls == ["add", "delete", "add"]
     assert server.serves(ACCOUNT) and run(server, ACCOUNT)["changed"] is False
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"Action": "s3:GetObject"},
+        {"Action": ["s3:PutObject", "s3:GetObject"], "Condition": {"StringEquals": {"s3:x-amz-acl": "private"}}},
+        {"Action": ["s3:GetObject"], "Condition": {"Bool": {"aws:SecureTransport": True}}},
+        {"Action": ["s3:ListBucket"], "Condition": {"StringEquals": {"s3:prefix": ""}}},
+    ],
+)
+def test_a_policy_with_single_values_is_set_once(server: Server, more: dict[str, Any]) -> None:
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Resource": "arn:aws:s3:::mlflow/*", **more}]}
+    account = {"access_key": "reader", "secret_key": "a-long-secret", "policy": policy}
+    assert run(server, account)["changed"] is True
+    assert run(server, account)["changed"] is False
+    stricter = {**policy, "Statement": [{**policy["Statement"][0], "Resource": "arn:aws:s3:::mlflow/reports/*"}]}  # type: ignore[dict-item]
+    assert run(server, {**account, "policy": stricter})["accounts"][0]["changed_parts"] == ["policy"]
