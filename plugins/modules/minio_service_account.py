@@ -16,6 +16,7 @@ extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.minio]
 description:
   - Creates, changes or removes service accounts of the administrator on a MinIO or Silo server, each with its own policy.
   - Creates their buckets first if O(create_buckets=true). An existing bucket is not changed, and no bucket is removed.
+  - An account that somebody has disabled is enabled again.
   - An account of another administrator is created again. If the administrator of a server gets another name, the server refuses all requests of the accounts
     that it has under the former one.
   - Uses the Python library C(minio).
@@ -96,7 +97,7 @@ accounts:
       type: str
       sample: mlflow
     changed_parts:
-      description: What was changed, of V(account), V(policy) and V(secret).
+      description: What was changed, of V(account), V(policy), V(secret) and V(status), which means that a disabled account was enabled.
       type: list
       elements: str
       sample: [policy]
@@ -191,17 +192,18 @@ class Server:
             client.make_bucket(bucket_name=name)
         return missing
 
-    def known(self, access_key: str) -> tuple[str, dict[str, Any] | None]:
-        """Return the administrator that an account belongs to, and the account's present policy, which is None if there is no account."""
+    def known(self, access_key: str) -> tuple[str, dict[str, Any] | None, bool]:
+        """Return the administrator that an account belongs to, its present policy, which is None if there is no account, and whether it is enabled."""
         try:
             known = json.loads(self.admin.get_service_account(access_key))
         except MinioAdminException as error:
             # Any other refusal (such as a wrong administrator's password) does not mean that the account is missing.
             if "NotFound" in str(error) or "does not exist" in str(error):
-                return "", None
+                return "", None, True
             raise
         policy = known.get("policy")
-        return str(known.get("parentUser") or ""), json.loads(policy) if isinstance(policy, str) and policy else policy or {}
+        present = json.loads(policy) if isinstance(policy, str) and policy else policy or {}
+        return str(known.get("parentUser") or ""), present, known.get("accountStatus") != "off"
 
     def secret_works(self, account: dict[str, Any]) -> bool:
         """Return whether an account can log in with the wanted secret key."""
@@ -217,7 +219,7 @@ class Server:
     def bring(self, account: dict[str, Any]) -> dict[str, Any]:
         """Bring an account to the wanted state, and return what changed, its policy, and the diff. A check run changes nothing."""
         access_key, act = account["access_key"], not self.module.check_mode
-        owner, known = self.known(access_key)
+        owner, known, enabled = self.known(access_key)
         if account["state"] == "absent":
             if known is not None and act:
                 self.admin.delete_service_account(access_key)
@@ -225,8 +227,9 @@ class Server:
         policy = policy_for(account)
         is_other_s = owner not in ("", self.given["root_user"])
         parts = ["account"] if known is None or is_other_s else ["policy"] if normalized(known) != normalized(policy) else []
-        if "account" not in parts and not self.secret_works(account):
-            parts.append("secret")
+        if "account" not in parts:
+            # A disabled account cannot log in, so its secret key is not known.
+            parts += ["status"] if not enabled else ["secret"] if not self.secret_works(account) else []
         if is_other_s and act:
             # The owner of an account cannot be changed.
             self.admin.delete_service_account(access_key)
@@ -234,7 +237,8 @@ class Server:
             self.admin.add_service_account(access_key=access_key, secret_key=account["secret_key"], policy=policy)
         elif parts and act:
             # An update without a policy removes the account's own policy, and the account may then do everything that the administrator may.
-            self.admin.update_service_account(access_key=access_key, secret_key=account["secret_key"] if "secret" in parts else None, policy=policy)
+            secret = account["secret_key"] if {"secret", "status"} & {*parts} else None
+            self.admin.update_service_account(access_key=access_key, secret_key=secret, policy=policy, status=None if enabled else "on")
         return {"parts": parts, "policy": policy, "diff": {"before": shown(known), "after": shown(policy)}}
 
 

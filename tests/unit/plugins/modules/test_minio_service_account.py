@@ -66,17 +66,17 @@ class Server:
             if access_key not in self.accounts:
                 raise RefusedError("XMinioInvalidIAMCredentials: NotFound")
             account = self.accounts[access_key]
-            return json.dumps({"parentUser": account["parent"], "accountStatus": "on", "policy": json.dumps(kept(account["policy"]))})
+            return json.dumps({"parentUser": account["parent"], "accountStatus": account["status"], "policy": json.dumps(kept(account["policy"]))})
 
         def add(access_key: str, secret_key: str, policy: dict[str, Any]) -> None:
             assert access_key not in self.accounts
             self.calls.append("add")
-            self.accounts[access_key] = {"parent": credentials[0], "secret": secret_key, "policy": policy}
+            self.accounts[access_key] = {"parent": credentials[0], "secret": secret_key, "policy": policy, "status": "on"}
 
-        def update(access_key: str, secret_key: str | None, policy: dict[str, Any]) -> None:
+        def update(access_key: str, secret_key: str | None, policy: dict[str, Any], status: str | None = None) -> None:
             self.calls.append("update")
             account = self.accounts[access_key]
-            account |= {"secret": secret_key or account["secret"], "policy": policy}
+            account |= {"secret": secret_key or account["secret"], "policy": policy, "status": status or account["status"]}
 
         def delete(access_key: str) -> None:
             self.calls.append("delete")
@@ -92,6 +92,8 @@ class Server:
             account = self.accounts.get(access_key)
             if account is None or account["secret"] != secret_key:
                 raise RefusedError("SignatureDoesNotMatch")
+            if account["status"] == "off":
+                raise RefusedError("InvalidAccessKeyId")
             # As MinIO does it: the rights of an account are a part of those of the administrator that it belongs to.
             if account["parent"] != self.administrator or bucket_name not in json.dumps(account["policy"]):
                 raise RefusedError("AccessDenied")
@@ -156,6 +158,15 @@ def test_an_account_serves_again_after_the_administrator_got_another_name(server
     assert run(server, ACCOUNT, check=True)["accounts"][0]["changed_parts"] == ["account"] and server.calls == ["add"]
     assert run(server, ACCOUNT)["accounts"][0]["changed_parts"] == ["account"] and server.calls == ["add", "delete", "add"]
     assert server.serves(ACCOUNT) and run(server, ACCOUNT)["changed"] is False
+
+
+def test_a_disabled_account_is_enabled_with_its_secret_key(server: Server) -> None:
+    run(server, ACCOUNT)
+    server.accounts["mlflow"]["status"] = "off"
+    other = {**ACCOUNT, "secret_key": "another-secret"}
+    assert run(server, other, check=True)["accounts"][0]["changed_parts"] == ["status"] and server.calls == ["add"]
+    assert run(server, other)["accounts"][0]["changed_parts"] == ["status"] and server.serves(other)
+    assert run(server, other)["changed"] is False
 
 
 @pytest.mark.parametrize(
