@@ -106,6 +106,15 @@ def second_logins(hostvars: Hosts, groups: Mapping[str, list[str]], folder: str)
     return found
 
 
+def secrets_of_inventory(hostvars: Hosts, groups: Mapping[str, list[str]]) -> list[str]:
+    """Return the secrets that the inventory sets for a host of the stack, instead of the generated ones.
+
+    :param hostvars: The variables of all hosts.
+    :param groups: The groups of the inventory.
+    """
+    return [name for name, variable in VARIABLES.items() if any(variable in hostvars[host] for host in topology_hosts(groups))]
+
+
 def passphrase_fault(variables: Mapping[str, Any], host: str, mark: str, value: str) -> str:
     """Return what is wrong with the passphrase for a backup's repository that a host already uses, or an empty string."""
     recorded = str(stack_of(variables, "backup").get("repository", ""))
@@ -223,4 +232,5 @@ class FilterModule:
             "rotations_under_way": rotations_under_way,
             "second_logins": second_logins,
             "secret_faults": secret_faults,
+            "secrets_of_inventory": secrets_of_inventory,
         }

@@ -34,6 +34,7 @@ class FilterModule:
             "rotations_under_way": lambda hostvars, groups, folder: UNDER_WAY,
             "second_logins": lambda hostvars, groups, folder: SECOND,
             "backup_hosts": lambda groups: [],
+            "secrets_of_inventory": lambda hostvars, groups: [name for name in ["postgres_password", "minio_secret_key"] if name in hostvars["db"]],
         }
 """
 SETTINGS = """
@@ -63,7 +64,14 @@ NEW = [f"{STORES.replace('%40x@', '%40x_rotation@')} a-long-key--rotation"]
 
 
 def run(
-    folder: Path, *arguments: str, rotated: list[str] | None = None, under_way: str = "[]", second: str = "[]", servers: int = 2, **of_db: str
+    folder: Path,
+    *arguments: str,
+    rotated: list[str] | None = None,
+    under_way: str = "[]",
+    second: str = "[]",
+    servers: int = 2,
+    refused: bool = False,
+    **of_db: str,
 ) -> dict[str, list[str]]:
     """Run the playbook with stubs of the roles, and return what was done for each host in its order, the servers as one."""
     collection, secrets = folder / "collections/ansible_collections/atlas/mlflow", folder / "secrets"
@@ -79,7 +87,7 @@ def run(
         role, _slash, task = name.partition("/")
         (collection / f"roles/{role}/tasks/{task}.yml").write_text(text)
     (collection / "plugins/filter/stubs.py").write_text(FILTERS.replace("UNDER_WAY", under_way).replace("SECOND", second))
-    for name in ("rotations_under_way", "second_logins", "backup_hosts"):
+    for name in ("rotations_under_way", "second_logins", "secrets_of_inventory", "backup_hosts"):
         shutil.copy(ROOT / f"plugins/filter/{name}.yml", collection / "plugins/filter")
     (collection / "plugins/action/settings.py").write_text(SETTINGS)
     secrets.mkdir()
@@ -97,8 +105,8 @@ def run(
     given = [*arguments, *(["-e", json.dumps({"rotate_secrets": rotated})] if rotated is not None else [])]
     playbook, paths = collection / "playbooks/rotate_secrets.yml", str(folder / "collections")
     done = ansible_playbook(folder, "-i", folder / "hosts.yml", playbook, *given, modules_here=True, ANSIBLE_COLLECTIONS_PATH=paths)
-    assert (done.returncode == 0) != ("fails=true" in arguments), done.stdout + done.stderr
-    found: dict[str, list[str]] = {"order": []}
+    assert (done.returncode == 0) != (refused or "fails=true" in arguments), done.stdout + done.stderr
+    found: dict[str, list[str]] = {"order": [], "said": [" ".join(done.stdout.split())]}
     for host, _space, what in (line.partition(" ") for line in (folder / "log").read_text().splitlines()):
         found.setdefault(host, []).append(what)
         found["order"].append("site" if what == "site" else host.rstrip("123"))
@@ -140,7 +148,16 @@ def test_one_server_and_secrets_of_the_servers_need_no_second_login(tmp_path: Pa
 
 
 def test_a_password_of_the_inventory_is_not_replaced_by_a_former_file(tmp_path: Path) -> None:
-    assert run(tmp_path, rotated=["postgres_password"], postgres_password="{{ 'own' }}")["order"] == ["site"]
+    done = run(tmp_path, minio_secret_key="{{ 'own' }}", postgres_password="{{ 'own' }}")
+    assert done["order"] == ["site"]
+    assert "The inventory sets minio_secret_key, postgres_password, so this playbook does not replace them." in done["said"][0]
+    assert sorted(path.name for path in (tmp_path / "secrets").glob("*.previous")) == ["minio_root_password.previous"]
+
+
+def test_a_secret_of_the_inventory_that_is_named_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, rotated=["postgres_password", "minio_secret_key"], refused=True, postgres_password="{{ 'own' }}")
+    assert "rotate_secrets has postgres_password, which the inventory sets" in done["said"][0]
+    assert done["order"] == [] and not list((tmp_path / "secrets").glob("*.previous"))
 
 
 def test_a_rotation_that_was_interrupted_goes_on_with_its_former_password(tmp_path: Path) -> None:

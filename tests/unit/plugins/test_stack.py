@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.filter.minio import minio_pools
-from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack, rotations_under_way, second_logins, secret_faults
+from ansible_collections.atlas.mlflow.plugins.filter.stack import kept_of_stack, rotations_under_way, second_logins, secret_faults, secrets_of_inventory
 from ansible_collections.atlas.mlflow.plugins.filter.systemd import systemd_argv, systemd_environment
 from ansible_collections.atlas.mlflow.plugins.module_utils import stack
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.stores import store_changes
@@ -251,6 +251,12 @@ def test_a_folder_with_other_secrets_is_refused_and_a_rotation_is_not(tmp_path: 
     assert rotations_under_way(hosts(**STACK), GROUPS, str(tmp_path)) == ["postgres_password"]
     keep(tmp_path, postgres_password="first-password")
     assert rotations_under_way(hosts(**STACK), GROUPS, str(tmp_path)) == []
+
+
+def test_a_secret_of_the_inventory_is_found_by_its_variable() -> None:
+    variables: dict[str, dict[str, Any]] = {"server": {"mlflow_server_admin_password": "x"}, "db": {"postgres_password": "x"}, "store": {}, "other": {}}
+    assert secrets_of_inventory(variables, GROUPS) == ["postgres_password", "mlflow_admin_password"]
+    assert secrets_of_inventory({**variables, "server": {}, "db": {}, "other": {"minio_secret_key": "x"}}, GROUPS) == []
 
 
 @pytest.mark.parametrize(
