@@ -111,4 +111,7 @@ class Webhooks(Kind):
         if present is None:
             self.api.change("POST", f"{API}/webhooks", self.OLD, name=thing["name"], **sent)
         elif sent:
-            self.api.change("PATCH", f"{API}/webhooks/{present['webhook_id']}", self.OLD, **sent)
+            answer = self.api.change("PATCH", f"{API}/webhooks/{present['webhook_id']}", self.OLD, **sent)
+            if not after["description"] and (answer.get("webhook") or {}).get("description"):
+                # Releases such as 3.10.1 take an empty text for one that is not given.
+                raise Refused(f"this release of MLflow cannot remove the description of the webhook {thing['name']}: give another one")

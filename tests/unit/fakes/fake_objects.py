@@ -31,6 +31,7 @@ class FakeObjects(ThreadingHTTPServer):
         self.changes: list[str] = []
         #: Whether the release has webhooks, and can remove the tag of an experiment.
         self.new = True
+        self.empties = True  # whether the release can remove the description of a webhook
         self.page = 200  # things in one answer to a search
         self.broken = ""  # a path's end that answers 500
         self.strange: tuple[int, dict[str, str], bytes] | None = None  # status, headers and body of each answer, as another program gives them
@@ -253,8 +254,8 @@ class Handler(BaseHTTPRequestHandler):
             if self.command == "DELETE":
                 fake.hooks.remove(one)
             else:
-                one.update(sent)
-            self.reply({})
+                one.update(sent if fake.empties else {key: value for key, value in sent.items() if value})
+            self.reply({"webhook": {key: value for key, value in one.items() if key != "secret"}} if self.command == "PATCH" else {})
 
 
 def shown_experiment(one: dict[str, Any]) -> dict[str, Any]:

@@ -371,6 +371,15 @@ def test_a_release_without_webhooks_says_so(fake: FakeObjects) -> None:
     assert "this release of MLflow has no webhooks" in run(fake, "mlflow_webhook", HOOK)["msg"]
 
 
+@pytest.mark.parametrize("empties", [True, False])
+def test_a_description_of_a_webhook_that_stays_is_told(fake: FakeObjects, empties: bool) -> None:
+    run(fake, "mlflow_webhook", {**HOOK, "description": "For the tests."})
+    fake.empties = empties
+    done = run(fake, "mlflow_webhook", {**HOOK, "description": ""})
+    assert ("cannot remove the description of the webhook hook" in done.get("msg", "")) != empties
+    assert run(fake, "mlflow_webhook", {**HOOK, "description": "For the checks."})["changed"] is True
+
+
 def test_events_are_compared_as_the_server_shows_them(fake: FakeObjects) -> None:
     hook = {**HOOK, "events": ["Model_Version.Created", "PROMPT.CREATED", " prompt.created"]}
     assert run(fake, "mlflow_webhook", hook)["changed"] and run(fake, "mlflow_webhook", hook)["changed"] is False
