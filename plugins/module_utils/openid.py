@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Union
 from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
@@ -14,7 +15,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.faults import fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding
 from ansible_collections.atlas.mlflow.plugins.module_utils.judge_answers import name_fault
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_host
-from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Answer, Base, NoAnswer, ask, proxy_of
 
 ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 CHALLENGE = "S256"  # the plugin's method to bind a code to a login
@@ -22,6 +23,14 @@ NO_CODE = "atlas-mlflow-probe"  # a code that no provider has issued
 VERIFIER = "atlas-mlflow-probe-of-a-code-that-was-never-given-out"  # as long as RFC 7636 requires
 
 Response = Union[Answer, NoAnswer]
+
+
+@dataclass(frozen=True)
+class Way:
+    """The way of a tracking server to its provider: the limit of a request in seconds, and the variables by which the server finds a proxy."""
+
+    timeout: float
+    environment: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class Client:
     redirect_uri: str = ""
 
 
-def attempt(method: str, url: str, timeout: float, form: dict[str, str] | None = None, client: Client | None = None) -> Response:
+def attempt(method: str, url: str, way: Way, form: dict[str, str] | None = None, client: Client | None = None) -> Response:
     """Send one request to a URL, trusting the authorities of this machine, and return the answer or the failure."""
     parts = urlsplit(url)
     headers = {"Accept": "application/json" if form else "application/json, text/html"}
@@ -43,15 +52,17 @@ def attempt(method: str, url: str, timeout: float, form: dict[str, str] | None =
     if form:
         headers["Content-Type"] = "application/x-www-form-urlencoded"
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    base = Base.parse(url)
+    body = urlencode(form).encode() if form else None
     try:
-        return ask(Base.parse(url), method, target, headers=headers, body=urlencode(form).encode() if form else None, timeout=timeout)
+        return ask(base, method, target, headers=headers, body=body, timeout=way.timeout, proxy=proxy_of(way.environment, base))
     except NoAnswer as failure:
         return failure
 
 
-def discover(url: str, timeout: float) -> tuple[dict[str, Any], list[Finding]]:
+def discover(url: str, way: Way) -> tuple[dict[str, Any], list[Finding]]:
     """Return the provider's discovery document, and what is wrong with it."""
-    answer = attempt("GET", url, timeout)
+    answer = attempt("GET", url, way)
     described = answer.json() if isinstance(answer, Answer) and answer.status == 200 else {}
     missing = [name for name in ENDPOINTS if not described.get(name)]
     if missing:
@@ -69,10 +80,10 @@ def discover(url: str, timeout: float) -> tuple[dict[str, Any], list[Finding]]:
     return described, []
 
 
-def check_client(endpoint: str, client: Client, timeout: float) -> list[Finding]:
+def check_client(endpoint: str, client: Client, way: Way) -> list[Finding]:
     """Check whether the provider knows a client's secret, with a code that the provider must refuse."""
     form = {"grant_type": "authorization_code", "code": NO_CODE, "redirect_uri": client.redirect_uri, "code_verifier": VERIFIER}
-    answer = attempt("POST", endpoint, timeout, form, client)
+    answer = attempt("POST", endpoint, way, form, client)
     said = answer.json() if isinstance(answer, Answer) else {}
     error = str(said.get("error", ""))
     if isinstance(answer, Answer) and 400 <= answer.status < 500 and answer.status != 401 and error not in ("", "invalid_client", "unauthorized_client"):
@@ -87,12 +98,12 @@ def check_client(endpoint: str, client: Client, timeout: float) -> list[Finding]
     return [Finding("client secret", f"{endpoint} to let the client {client.client_id} in", seen, found)]
 
 
-def check_login(base: Base, tls: ssl.SSLContext | None, described: dict[str, Any], client: Client, timeout: float) -> list[Finding]:
+def check_login(base: Base, tls: ssl.SSLContext | None, described: dict[str, Any], client: Client, way: Way) -> list[Finding]:
     """Check that the tracking server redirects a browser to its provider, and that the provider accepts the request."""
     host = canonical_host(urlsplit(client.redirect_uri).netloc)
     expected = f"a redirect to {described['authorization_endpoint']} as {client.client_id}, and back to {client.redirect_uri}"
     try:
-        answer: Response = ask(base, "GET", base.path + "/login", host=host, headers={"Accept": "text/html"}, timeout=timeout, tls=tls)
+        answer: Response = ask(base, "GET", base.path + "/login", host=host, headers={"Accept": "text/html"}, timeout=way.timeout, tls=tls)
     except NoAnswer as failure:
         answer = failure
     if isinstance(answer, NoAnswer):
@@ -107,7 +118,7 @@ def check_login(base: Base, tls: ssl.SSLContext | None, described: dict[str, Any
     if not kept or (there, sent.get("client_id"), sent.get("redirect_uri")) != (endpoint, client.client_id, client.redirect_uri):
         found = name_fault([host]) if answer.status == 403 else fault("provider-unknown-to-server")
         return [Finding("login", expected, seen, found)]
-    taken = attempt("GET", target, timeout)
+    taken = attempt("GET", target, way)
     if isinstance(taken, NoAnswer):
         return [Finding("login", "the provider to show its login page", taken.seen, fault(taken.fault))]
     back = taken.headers.get("location", "") if 300 <= taken.status < 400 else ""

@@ -1,9 +1,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One HTTP request with a chosen Host header and a limit on its whole time, without proxies and redirects."""
+"""One HTTP request with a chosen Host header and a limit on its whole time, without redirects, and without a proxy unless one is given."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import http.client
@@ -15,7 +16,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.request import proxy_bypass
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import bracketed, canonical_host, canonical_name
 
@@ -54,6 +56,33 @@ class Base:
         if ":" in name.rpartition("]")[2]:
             return name
         return name if self.port == DEFAULT_PORTS[self.scheme] else f"{name}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A proxy that opens connections to others: its address, and the header with its login if it asks for one."""
+
+    host: str
+    port: int
+    login: str = field(default="", repr=False)
+
+
+def proxy_of(environment: Mapping[str, Any], base: Base) -> Proxy | None:
+    """Return the proxy by which a program with these variables reaches a server by https, as Python's clients read them. None: no proxy.
+
+    :raises ValueError: If the address of the proxy cannot be read.
+    """
+    # A name in lower case counts more.
+    known = {name.lower()[: -len("_proxy")]: str(environment[name]) for name in sorted(environment) if name.lower().endswith("_proxy")}
+    address = known.get("https") or known.get("all") or ""
+    if base.scheme != "https" or not address or proxy_bypass(with_port(base.host, base.port), known):
+        return None
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    if parts.scheme != "http" or not parts.hostname:
+        return None
+    pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    login = "Basic " + base64.b64encode(pair.encode()).decode() if parts.username else ""
+    return Proxy(canonical_name(parts.hostname), parts.port or DEFAULT_PORTS["http"], login)
 
 
 def with_port(host: str, port: int) -> str:
@@ -207,6 +236,17 @@ def tls_context(ca_path: str | None, validate: bool) -> ssl.SSLContext:
     return context
 
 
+def _open_tunnel(sock: socket.socket, base: Base, proxy: Proxy, where: str) -> None:
+    """Let a proxy connect an open connection with a server."""
+    target = with_port(base.host, base.port)
+    login = f"Proxy-Authorization: {proxy.login}\r\n" if proxy.login else ""
+    sock.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{login}\r\n".encode())
+    answer = http.client.HTTPResponse(sock, method="CONNECT")
+    answer.begin()
+    if answer.status != 200:
+        raise NoAnswer("error", where, f"the proxy answered {answer.status} {answer.reason}".strip(), True)
+
+
 def ask(
     base: Base,
     method: str,
@@ -217,20 +257,23 @@ def ask(
     body: bytes | None = None,
     timeout: float = 10,
     tls: ssl.SSLContext | None = None,
+    proxy: Proxy | None = None,
 ) -> Answer:
     """Send one request to a base's address and return the answer, whatever its status.
 
     C(target) is the whole path with its query. C(host) is the Host header (by default the base's own). C(timeout) in
-    seconds is for the whole request. Raises NoAnswer.
+    seconds is for the whole request. C(proxy) opens the connection. Raises NoAnswer.
     """
-    where = with_port(base.host, base.port)
+    where = with_port(base.host, base.port) + (f" through the proxy {with_port(proxy.host, proxy.port)}" if proxy else "")
     begin = time.monotonic()
     connected = False
     try:
-        sock = socket.create_connection((base.host, base.port), timeout)
+        sock = socket.create_connection((proxy.host, proxy.port) if proxy else (base.host, base.port), timeout)
         connected = True
         with Deadline(sock, max(0.0, begin + timeout - time.monotonic())) as deadline:
             try:
+                if proxy:
+                    _open_tunnel(sock, base, proxy, where)
                 if base.scheme == "https":
                     context = tls or ssl.create_default_context()
                     deadline.sock = sock = context.wrap_socket(sock, server_hostname=base.tls_name or base.host, do_handshake_on_connect=False)

@@ -19,7 +19,7 @@ description:
   - Reads the provider's discovery document, lets its token endpoint judge the client's secret by a code that was never given out, and follows the
     first step of a login from the tracking server to the provider's page.
   - Each finding says what was expected, what was seen, the likely cause and the fix. The module fails if there is a finding.
-  - Changes nothing. Uses no proxy, and returns no secret.
+  - Changes nothing, and returns no secret. Uses no proxy but the one in O(environment), and this one only on the way to the provider.
 options:
   discovery_url:
     description: URL of the provider's discovery document. Its certificate is checked with the authorities that the host trusts.
@@ -47,6 +47,12 @@ options:
   tls_name:
     description: Name or address that the tracking server's certificate must be for. By default the host of O(url).
     type: str
+  environment:
+    description:
+      - Variables by which the tracking server finds a proxy on the way to the provider, such as C(HTTPS_PROXY) and C(NO_PROXY). Others are not read.
+      - The proxy must speak HTTP itself. Another kind, such as SOCKS, is not used.
+    type: dict
+    default: {}
   timeout:
     description: Time limit of one request in seconds.
     type: float
@@ -90,7 +96,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.atlas.mlflow.plugins.module_utils.findings import Finding, readable
 from ansible_collections.atlas.mlflow.plugins.module_utils.names import canonical_name
-from ansible_collections.atlas.mlflow.plugins.module_utils.openid import Client, check_client, check_login, discover
+from ansible_collections.atlas.mlflow.plugins.module_utils.openid import Client, Way, check_client, check_login, discover
 from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, tls_context
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -101,6 +107,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "url": {"type": "str", "required": True},
     "ca_path": {"type": "path"},
     "tls_name": {"type": "str"},
+    # The address of a proxy may have a password.
+    "environment": {"type": "dict", "default": {}, "no_log": True},
     "timeout": {"type": "float", "default": 10},
 }
 
@@ -110,15 +118,16 @@ def main() -> None:
     module = AnsibleModule(ARGUMENTS, supports_check_mode=True)
     params = module.params
     client = Client(params["client_id"], params["client_secret"], params["redirect_uri"])
+    way = Way(params["timeout"], params["environment"])
     findings: list[Finding] = []
     described: dict[str, Any] = {}
     try:
         base = replace(Base.parse(params["url"]), tls_name=canonical_name(params["tls_name"] or ""))
         tls = tls_context(params["ca_path"], validate=True) if base.scheme == "https" else None
-        described, findings = discover(params["discovery_url"], params["timeout"])
+        described, findings = discover(params["discovery_url"], way)
         if described:
-            findings += check_client(described["token_endpoint"], client, params["timeout"])
-            findings += check_login(base, tls, described, client, params["timeout"])
+            findings += check_client(described["token_endpoint"], client, way)
+            findings += check_login(base, tls, described, client, way)
     except (ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     result = {"changed": False, "provider": str(described.get("issuer", "")), "findings": [finding.as_dict() for finding in findings]}

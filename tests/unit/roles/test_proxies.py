@@ -81,3 +81,17 @@ def test_the_server_reaches_itself_and_its_store_without_a_proxy(deployment: str
     variables = {**role_variables("mlflow_server", {"mlflow_server_deployment": deployment, **secrets, **given}), "_atlas_mlflow_plan": plan}
     environment = Templar(loader=LOADER, variables=variables).template(trusted("{{ _mlflow_server_environment }}"))
     assert environment.get("NO_PROXY") == direct
+
+
+def test_the_provider_is_probed_by_the_proxy_of_the_server_and_without_its_other_variables() -> None:
+    tasks = tasks_of(yaml.safe_load((ROOT / "roles/mlflow_server/tasks/verify.yml").read_text()))
+    (probed,) = [task["atlas.mlflow.oidc_probe"] for task in tasks if "atlas.mlflow.oidc_probe" in task]
+    given = {"HTTPS_PROXY": PROXY, "OIDC_USERNAME_FIELD": "email", "AWS_CA_BUNDLE": "x"}
+    secrets = {"mlflow_server_webhook_key": "", "mlflow_server_kek_passphrase": "", "mlflow_server_url": "https://ml.example.com/ml"}
+    for environment, expected in (
+        (given, {"HTTPS_PROXY": PROXY, "NO_PROXY": OWN}),
+        ({}, {}),
+        ({**given, "no_proxy": "*"}, {"HTTPS_PROXY": PROXY, "no_proxy": "*"}),
+    ):
+        variables = {**role_variables("mlflow_server", {"mlflow_server_environment": environment, **secrets}), "_atlas_mlflow_plan": {}}
+        assert Templar(loader=LOADER, variables=variables).template(trusted(probed["environment"])) == expected

@@ -161,6 +161,7 @@ def collide() -> list[Finding]:
 
 
 CLIENT = openid.Client("mlflow", "secret", "https://mlflow.example/callback")
+WAY = openid.Way(1)
 PROVIDER = {name: f"https://login.example/{name}" for name in openid.ENDPOINTS}
 
 
@@ -171,10 +172,10 @@ def provider(check: str, *said: Response, **described: Any) -> list[Finding]:
     answers = iter(said)
     with mock.patch.object(openid, "attempt", lambda *_: next(answers)), mock.patch.object(openid, "ask", return_value=to_provider):
         if check == "discover":
-            return openid.discover("https://login.example/.well-known/openid-configuration", 1)[1]
+            return openid.discover("https://login.example/.well-known/openid-configuration", WAY)[1]
         if check == "client":
-            return openid.check_client(PROVIDER["token_endpoint"], CLIENT, 1)
-        return openid.check_login(BASE, None, {**PROVIDER, **described}, CLIENT, 1)
+            return openid.check_client(PROVIDER["token_endpoint"], CLIENT, WAY)
+        return openid.check_login(BASE, None, {**PROVIDER, **described}, CLIENT, WAY)
 
 
 def discovered(text: str) -> list[Finding]:

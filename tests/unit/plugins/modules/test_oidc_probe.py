@@ -5,16 +5,26 @@ from __future__ import annotations
 import base64
 import io
 import json
+import select
+import socket
+import ssl
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from unittest import mock
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from ansible.module_utils import basic
+from ansible_collections.atlas.mlflow.plugins.module_utils.web import Base, Proxy, proxy_of
 from ansible_collections.atlas.mlflow.plugins.modules import oidc_probe
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fake_tracking import serving
 
 SECRET = "canary secret:with+signs"
@@ -233,3 +243,101 @@ def test_a_provider_that_sends_the_browser_back_at_once_is_named(fake: Fake) -> 
 
 def test_an_address_that_is_none_is_said_plainly(fake: Fake) -> None:
     assert "not an http or https URL" in probe(fake, discovery_url="login.example.org")["msg"]
+
+
+PROVIDER = "login.example.org"  # no name in the network of the tests
+
+
+class ProxyServer(ThreadingHTTPServer):
+    """Connects its clients with one port of this machine, whatever they ask for."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", 0), ProxyHandler)
+        self.port = port
+        self.url = f"http://atlas:p%40ss-canary@127.0.0.1:{self.server_address[1]}"
+        self.asked: set[tuple[str, str]] = set()
+        self.refuses = False
+
+
+class ProxyHandler(BaseHTTPRequestHandler):
+    """Opens one tunnel."""
+
+    server: ProxyServer
+
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing."""
+
+    def do_CONNECT(self) -> None:
+        """Pass on what both sides send, until one of them ends."""
+        self.server.asked.add((self.path, base64.b64decode(self.headers["Proxy-Authorization"].removeprefix("Basic ")).decode()))
+        if self.server.refuses:
+            self.send_error(407)
+            return
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.server.port)) as there:
+            ways = {self.connection: there, there: self.connection}
+            while True:
+                for side in select.select(list(ways), [], [], 5)[0]:
+                    if not (data := side.recv(65536)):
+                        return
+                    ways[side].sendall(data)
+
+
+@pytest.fixture(name="behind")
+def fixture_behind(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ProxyServer]:
+    """A provider with TLS that only a proxy reaches, and a tracking server that sends people there."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, PROVIDER)])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(PROVIDER)]), critical=False)
+    pem = tmp_path / "provider.pem"
+    pem.write_bytes(builder.sign(key, SHA256()).public_bytes(Encoding.PEM) + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    provider = Fake()
+    provider.socket = context.wrap_socket(provider.socket, server_side=True)
+    provider.described |= {name: f"https://{PROVIDER}/{place}" for name, place in (("authorization_endpoint", "authorize"), ("token_endpoint", "token"))}
+    with serving(provider), serving(ProxyServer(provider.server_address[1])) as proxy:
+        fake.url, tracking = f"https://{PROVIDER}", fake.url
+        monkeypatch.setattr(fake, "tracking", tracking + "/mlflow", raising=False)
+        assert isinstance(proxy, ProxyServer)
+        yield proxy
+
+
+def test_a_provider_that_only_a_proxy_reaches_is_asked_by_it(fake: Fake, behind: ProxyServer) -> None:
+    tracking = fake.tracking  # type: ignore[attr-defined]
+    result = probe(fake, url=tracking, environment={"HTTPS_PROXY": behind.url, "NO_PROXY": "127.0.0.1"})
+    assert result.get("findings") == [], result
+    assert behind.asked == {(f"{PROVIDER}:443", "atlas:p@ss-canary")}
+    check, seen, _fault = only(probe(fake, url=tracking, environment={"HTTPS_PROXY": behind.url, "NO_PROXY": "example.org"}))
+    assert check == "provider" and "does not resolve" in seen
+
+
+def test_a_proxy_that_refuses_is_told(fake: Fake, behind: ProxyServer) -> None:
+    behind.refuses = True
+    check, seen, fault = only(probe(fake, url=fake.tracking, environment={"https_proxy": behind.url}))  # type: ignore[attr-defined]
+    assert (check, fault) == ("provider", "connection-broken")
+    assert f"the proxy answered 407 Proxy Authentication Required ({PROVIDER}:443 through the proxy 127.0.0.1:" in seen
+
+
+@pytest.mark.parametrize(
+    ("environment", "url", "found"),
+    [
+        ({}, "https://login.example.org", None),
+        ({"HTTPS_PROXY": "proxy.example.com:3128"}, "https://login.example.org", ("proxy.example.com", 3128)),
+        ({"HTTPS_PROXY": "http://upper", "https_proxy": "http://lower"}, "https://login.example.org", ("lower", 80)),
+        ({"ALL_PROXY": "http://all:1"}, "https://login.example.org", ("all", 1)),
+        ({"HTTP_PROXY": "http://plain:1"}, "https://login.example.org", None),
+        ({"HTTPS_PROXY": "http://proxy:1"}, "http://login.example.org", None),
+        ({"HTTPS_PROXY": "http://proxy:1", "no_proxy": ".example.org"}, "https://login.example.org", None),
+        ({"HTTPS_PROXY": "http://proxy:1", "NO_PROXY": "*"}, "https://login.example.org", None),
+        ({"HTTPS_PROXY": "socks5://proxy:1"}, "https://login.example.org", None),
+    ],
+)
+def test_the_proxy_is_that_of_the_environment(environment: dict[str, str], url: str, found: tuple[str, int] | None) -> None:
+    assert proxy_of(environment, Base.parse(url)) == (found and Proxy(*found))
