@@ -23,6 +23,10 @@ options:
     description: Whether to return a list of the generated secrets that C(playbooks/rotate_secrets.yml) has replaced, the most recent first.
     type: bool
     default: false
+  generate:
+    description: Whether to generate a secret that does not exist. Without this, it is an empty string.
+    type: bool
+    default: true
 """
 
 EXAMPLES = r"""
@@ -39,6 +43,7 @@ _raw:
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ansible.errors import AnsibleError
@@ -64,11 +69,13 @@ class LookupModule(LookupBase):
         return [self._secret(term, plan, known) if folder else "" for term in terms]
 
     def _secret(self, name: str, plan: Mapping[str, Any], variables: Mapping[str, Any]) -> str:
-        """Return a secret. Generate it if neither the inventory nor the control node has it."""
+        """Return a secret. Generate it if neither the inventory nor the control node has it, unless the option says otherwise."""
         secret = SECRETS[name]
         value = given(secret, plan, variables.get("hostvars") or {})
         if value is None:
             passwords = lookup_loader.get("ansible.builtin.password", loader=self._loader, templar=self._templar)
             path = f"{plan['secrets_dir']}/{name}"
+            if not self.get_option("generate") and not Path(path).expanduser().is_file():
+                return ""
             value = passwords.run([path], variables, length=secret.length, chars=["ascii_letters", "digits"])[0] + secret.end
         return value

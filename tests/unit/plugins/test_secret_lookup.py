@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible.errors import AnsibleError
 from ansible.template import Templar
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import SECRETS
 from in_process import LOADER, trusted
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def secret(folder: Path | None, call: str, hostvars: dict[str, Any] | None = None, **plan: str) -> Any:
@@ -51,3 +54,31 @@ def test_without_a_plan_there_is_none() -> None:
 def test_a_name_that_is_no_secret_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AnsibleError, match="knows no postgres_pasword"):
         secret(tmp_path, "'postgres_pasword'")
+
+
+def test_a_secret_is_not_generated_if_that_is_said(tmp_path: Path) -> None:
+    assert secret(tmp_path, "'mlflow_admin_password', generate=false") == "" and list(tmp_path.iterdir()) == []
+    assert secret(tmp_path, "'mlflow_admin_password', generate=false", {"one": {"mlflow_server_admin_password": "given"}}, first_server="one") == "given"
+    made = secret(tmp_path, "'mlflow_admin_password'")
+    assert secret(tmp_path, "'mlflow_admin_password', generate=false") == made
+
+
+@pytest.mark.parametrize(
+    ("users", "files", "login"),
+    [
+        (True, {}, {"user": "OMIT", "password": "OMIT"}),
+        (True, {"mlflow_admin_password": "generated"}, {"user": "admin", "password": "generated"}),
+        (False, {"mlflow_admin_password": "generated"}, {"user": "OMIT", "password": "OMIT"}),
+    ],
+)
+def test_a_diagnosis_from_another_control_node_logs_in_with_no_other_password(
+    tmp_path: Path, users: bool, files: dict[str, str], login: dict[str, str]
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text + "\n")
+    plays = yaml.safe_load((ROOT / "playbooks/diagnose.yml").read_text())
+    (given,) = [play["vars"] for play in plays if "__login" in play.get("vars", {})]
+    plan = {"secrets_dir": str(tmp_path), "tracking_server": {"users": users, "admin_user": "admin"}}
+    variables = {**{name: trusted(value) for name, value in given.items()}, "_atlas_mlflow_plan": plan, "hostvars": {}, "omit": "OMIT"}
+    assert Templar(loader=LOADER, variables=variables).template(trusted("{{ __login }}")) == login
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
