@@ -71,7 +71,9 @@ options:
     choices: [http, https]
     default: http
   ca_path:
-    description: CA file (PEM) to trust instead of the system's. Only for a client; on the server's own host a certificate is not checked.
+    description:
+      - CA file (PEM) to trust instead of the system's. Only for a client; on the server's own host a certificate is not checked.
+      - If the file cannot be read, the module warns, and goes on with those of the system.
     type: path
   s3_endpoint:
     description: URL of the S3 endpoint to which the server sends clients. Only for a client.
@@ -203,6 +205,15 @@ def see_front(module: AnsibleModule, server: collect.Server, base: Base, tls: ss
     return found
 
 
+def client_tls(module: AnsibleModule) -> ssl.SSLContext:
+    """Return the context of a client. Without its CA file, as on another control node, it trusts the authorities of its machine, which is a finding."""
+    try:
+        return tls_context(module.params["ca_path"], validate=True)
+    except OSError as error:
+        module.warn(f"{error}. The client trusts the authorities of its machine alone.")
+        return tls_context(None, validate=True)
+
+
 def see(module: AnsibleModule, redactor: Redactor) -> dict[str, Any]:
     """Return the facts that are visible from the module's host, without secrets."""
     params = module.params
@@ -211,7 +222,7 @@ def see(module: AnsibleModule, redactor: Redactor) -> dict[str, Any]:
         facts = see_as_server(module, collect.Server(run_quietly(module), params, redactor=redactor))
     else:
         base = Base(params["scheme"], "", params["port"], params["static_prefix"])
-        tls = tls_context(params["ca_path"], validate=True)
+        tls = client_tls(module)
         facts = answers.see_as_client(base, params["names"], params["s3_endpoint"], params["timeout"], tls, login(module))
     shown: dict[str, Any] = redactor.clean(facts)
     return shown

@@ -183,7 +183,7 @@ def test_modules_on_the_control_node_read_the_same_files(tmp_path: Path, file: s
 
 
 def test_the_diagnosis_names_a_ca_file_that_is_missing() -> None:
-    """A control node may lack the files of the inventory's own CA. The module reports the path that cannot be read."""
+    """A control node may lack the files of the inventory's own CA. The module warns of the path that cannot be read."""
     value = trusted(next(values(yaml.safe_load((ROOT / "playbooks/diagnose.yml").read_text()), "ca_path")))
     variables = {"__server": {"authority": "/no/such/authority.pem"}, "ansible_search_path": [str(ROOT / "playbooks")]}
     assert Templar(loader=LOADER, variables=variables).template(value) == "/no/such/authority.pem"
