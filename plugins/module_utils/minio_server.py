@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
-    from minio.error import MinioAdminException, S3Error
+    from minio.error import MinioAdminException, MinioException, S3Error
     from urllib3.exceptions import HTTPError
 
     HAS_MINIO = True
 except ImportError:
     HAS_MINIO = False
+
+EXCERPT = 160  # characters of an answer that a message may quote
 
 #: The options with which a module finds the server and logs in.
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -26,6 +28,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "root_password": {"type": "str", "required": True, "no_log": True},
     "ca_bundle": {"type": "path"},
 }
+
+
+class NoMinio(Exception):
+    """An answer that is not one of MinIO."""
 
 
 def connection(module: AnsibleModule) -> dict[str, Any]:
@@ -47,6 +53,9 @@ def run(module: AnsibleModule, work: Callable[[AnsibleModule], dict[str, Any]]) 
         result = work(module)
     except (MinioAdminException, S3Error) as error:
         module.fail_json(msg=f"{module.params['endpoint']} refused: {error}. Is root_password the one that the server was started with?")
+    except (MinioException, NoMinio) as error:
+        told = " ".join(str(error).split())[:EXCERPT]
+        module.fail_json(msg=f"{module.params['endpoint']} does not answer as MinIO does: {told}. Is it the address of the S3 API, and not of the console?")
     except (HTTPError, OSError) as error:
         module.fail_json(msg=f"{module.params['endpoint']} did not answer: {error}")
     module.exit_json(**result)

@@ -201,6 +201,9 @@ class Server:
             if "NotFound" in str(error) or "does not exist" in str(error):
                 return "", None, True
             raise
+        except ValueError as error:
+            # The library decrypts the answer, which is then JSON.
+            raise minio_server.NoMinio(str(error)) from None
         policy = known.get("policy")
         present = json.loads(policy) if isinstance(policy, str) and policy else policy or {}
         return str(known.get("parentUser") or ""), present, known.get("accountStatus") != "off"

@@ -24,6 +24,10 @@ class RefusedError(Exception):
         self.code = code
 
 
+class OtherAnswerError(Exception):
+    """What the library raises for an answer that is no XML."""
+
+
 def kept(policy: dict[str, Any]) -> dict[str, Any]:
     """Return a policy as MinIO keeps it: with lists for single values, and texts in conditions."""
 
@@ -58,11 +62,14 @@ class Server:
         self.accounts: dict[str, dict[str, Any]] = {}
         self.buckets: set[str] = set()
         self.calls: list[str] = []
+        self.strange: Exception | None = None
 
     def admin(self, credentials: tuple[str, str], **_place: Any) -> SimpleNamespace:
         """Return the administrator's client."""
 
         def get(access_key: str) -> str:
+            if self.strange:
+                raise self.strange
             if access_key not in self.accounts:
                 raise RefusedError("XMinioInvalidIAMCredentials: NotFound")
             account = self.accounts[access_key]
@@ -123,6 +130,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     for module in (minio_server, minio_service_account):
         for name in ("MinioAdminException", "S3Error"):
             monkeypatch.setattr(module, name, RefusedError, raising=False)
+    monkeypatch.setattr(minio_server, "MinioException", OtherAnswerError, raising=False)
     monkeypatch.setattr(minio_server, "HTTPError", OSError, raising=False)
     monkeypatch.setattr(minio_service_account, "StaticProvider", lambda user, password: (user, password), raising=False)
     monkeypatch.setattr(minio_service_account, "MinioAdmin", found.admin, raising=False)
@@ -130,7 +138,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     return found
 
 
-def run(server: Server, *accounts: dict[str, Any], check: bool = False) -> dict[str, Any]:
+def run(server: Server, *accounts: dict[str, Any], check: bool = False, refused: bool = False) -> dict[str, Any]:
     """Run the module as the administrator, and return its result."""
     given = {"endpoint": "http://127.0.0.1:9000", "root_user": server.administrator, "root_password": "p" * 12, "accounts": list(accounts)}
     said = io.StringIO()
@@ -138,7 +146,7 @@ def run(server: Server, *accounts: dict[str, Any], check: bool = False) -> dict[
     with patch_module_args(arguments), contextlib.redirect_stdout(said), pytest.raises(SystemExit):
         minio_service_account.main()
     result: dict[str, Any] = json.loads(said.getvalue().splitlines()[-1])
-    assert not result.get("failed"), result
+    assert result.get("failed", False) == refused, result
     return result
 
 
@@ -185,3 +193,15 @@ def test_a_policy_with_single_values_is_set_once(server: Server, more: dict[str,
     assert run(server, account)["changed"] is False
     stricter = {**policy, "Statement": [{**policy["Statement"][0], "Resource": "arn:aws:s3:::mlflow/reports/*"}]}  # type: ignore[dict-item]
     assert run(server, {**account, "policy": stricter})["accounts"][0]["changed_parts"] == ["policy"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("Unknown AEAD ID 116"), OtherAnswerError("non-XML response from server; Response code: 502" + " <p>" * 99)],
+)
+def test_another_program_is_told(server: Server, error: Exception) -> None:
+    """Such as MinIO's console, which answers each path with its page."""
+    server.strange = error
+    told = run(server, ACCOUNT, refused=True)["msg"]
+    assert told.startswith(f"http://127.0.0.1:9000 does not answer as MinIO does: {str(error)[:20]}") and len(told) < 300
+    assert "and not of the console?" in told
