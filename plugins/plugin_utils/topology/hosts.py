@@ -14,6 +14,7 @@ from ansible.module_utils.common.validation import check_type_int
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.template import trust_as_template
+from ansible_collections.atlas.mlflow.plugins.module_utils.os_release import CA_FILES
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, ROLES, defaults_of
 
 #: The roles whose settings the topology uses.
@@ -176,6 +177,11 @@ class Host:
         """Return the same for the tracking server on the host. The inventory may set another CA file for it, or none."""
         given = self.given("mlflow_server_tls_authority")
         return self.authority if given is None else str(given)
+
+    @property
+    def trust_store(self) -> str:
+        """Return the file on the host with the authorities that it trusts. The drivers of PostgreSQL bring an OpenSSL that finds no C(system) there."""
+        return str(self.facts.get("ca_file") or CA_FILES["Debian"])
 
     def own_certificate(self, role: str) -> bool:
         """Return whether the inventory sets a certificate for the service of a role. Such a certificate is not for loopback or a container's name."""

@@ -207,7 +207,7 @@ class Database(Service):
         :param verify: PostgreSQL's word for the check.
         :param host: The host that connects.
         """
-        return [f"sslmode={verify}", f"sslrootcert={AUTHORITY_ON_HOST if host.server_authority else 'system'}"]
+        return [f"sslmode={verify}", f"sslrootcert={AUTHORITY_ON_HOST if host.server_authority else host.trust_store}"]
 
     def cluster_uri(self, host: Host, database: str, members: Sequence[Database], session: str = "read-write") -> str:
         """Return the URI of a database of a cluster for the tracking server on a host, without the password.

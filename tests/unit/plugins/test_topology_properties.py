@@ -149,7 +149,8 @@ def test_each_server_asks_a_database_that_hears_it_and_lets_it_in(case: Case) ->
             name,
             "mlflow_server",
             "{'uris': [mlflow_server_backend_store_uri] + ([mlflow_server_auth_store_uri] if _mlflow_server_with_users else []),"
-            " 'authority': mlflow_server_tls_authority, 'file': _mlflow_server_authority_file, 'socket': _mlflow_server_database_socket}",
+            " 'authority': mlflow_server_tls_authority, 'file': _mlflow_server_authority_file, 'trust_store': _mlflow_server_ca_file,"
+            " 'socket': _mlflow_server_database_socket}",
         )
         uris = [uri for uri in own["uris"] if uri != case.hosts[name].get("mlflow_server_backend_store_uri")]
         if not case.of("postgres"):
@@ -184,7 +185,7 @@ def test_each_server_asks_a_database_that_hears_it_and_lets_it_in(case: Case) ->
             assert unheard(run, caller, peer, "postgres", called, url.port or 0) == ""
             assert tls_faults(run, name, own["authority"], peer, called, options.get("sslmode") == "verify-ca" and caller.host == peer.host) == ""
             assert bool(peer.certificate) == options.get("sslmode", "").startswith("verify-")
-            assert options.get("sslrootcert") == ((own["file"] or "system") if peer.certificate else None)
+            assert options.get("sslrootcert") == ((own["file"] or own["trust_store"]) if peer.certificate else None)
             known = run.hosts[name]
             sources = [known["atlas_mlflow_ip"], *known["atlas_mlflow_names"]] if name != peer.host else ["samenet"] if peer.container else ["127.0.0.1"]
             assert logs_in(database["hba"], url.path[1:], database["login"][0], bool(peer.certificate), sources)

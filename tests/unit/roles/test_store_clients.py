@@ -1,8 +1,9 @@
-"""What the clients of the S3 endpoint are told: the CA file that its certificate is checked with, and its region."""
+"""What the clients of the stores are told: the CA file that a certificate is checked with, and the region of the S3 endpoint."""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import FAULTS
@@ -10,6 +11,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.faults import FAULTS
 from inventories import Case, Run
 
 OWN = "/etc/atlas-mlflow/tls/authority.pem"
+HOSTS = "/etc/ssl/certs/ca-certificates.crt"
 ELSEWHERE = {"mlflow_server_artifacts_destination": "s3://team/mlflow", "mlflow_server_s3_endpoint_url": "https://s3.example.com"}
 
 
@@ -30,8 +32,36 @@ def test_the_own_authority_checks_the_own_store() -> None:
     assert own == OWN and backup.endswith("/tls/authority.pem")
 
 
-def test_the_own_authority_does_not_check_a_store_elsewhere() -> None:
-    assert checked_with(run({"mlflow_servers": ["web"]}, atlas_mlflow_tls=True, **ELSEWHERE)) == (None, "")
+@pytest.mark.parametrize("tls", [True, False])
+def test_the_authorities_of_the_host_check_a_store_elsewhere(tls: bool) -> None:
+    """The client of S3 brings public authorities alone."""
+    assert checked_with(run({"mlflow_servers": ["web"]}, atlas_mlflow_tls=tls, **ELSEWHERE)) == (HOSTS, "")
+    plain = {**ELSEWHERE, "mlflow_server_s3_endpoint_url": "http://s3.example.com"}
+    assert checked_with(run({"mlflow_servers": ["web"]}, atlas_mlflow_tls=tls, **plain)) == (None, "")
+
+
+@pytest.mark.parametrize(("database", "check"), [("web", "verify-ca"), ("db", "verify-full")])
+@pytest.mark.parametrize("deployment", ["systemd", "container"])
+def test_the_authorities_of_the_host_check_a_certificate_of_postgresql_from_the_inventory(database: str, check: str, deployment: str) -> None:
+    """The drivers of PostgreSQL bring an OpenSSL that finds nothing by C(sslrootcert=system), and libpq refuses C(system) with C(verify-ca)."""
+    company = {"postgres_tls_certificate": "galaxy.yml", "postgres_tls_key": "galaxy.yml", "mlflow_server_deployment": deployment}
+    known = run({"mlflow_servers": ["web"], "postgres": [database]}, **company)
+    options = dict(parse_qsl(urlsplit(known.value("web", "mlflow_server", "mlflow_server_backend_store_uri")).query))
+    if (database, deployment) != ("web", "container"):
+        assert (options["sslmode"], options["sslrootcert"]) == (check, HOSTS)
+        assert HOSTS in [mount["source"] for mount in known.value("web", "mlflow_server", "_mlflow_server_container_mounts")]
+
+
+@pytest.mark.parametrize("deployment", ["systemd", "container"])
+def test_a_database_elsewhere_can_be_checked_with_the_authorities_of_the_host(deployment: str) -> None:
+    uri = "postgresql+psycopg2://mlflow:p@db.example.com:5432/mlflow?sslmode=verify-full&sslrootcert={}"
+    for named, found in (("system", HOSTS), (HOSTS, None)):
+        known = run({"mlflow_servers": ["web"]}, mlflow_server_backend_store_uri=uri.format(named), mlflow_server_deployment=deployment)
+        assert known.value("web", "mlflow_server", "_mlflow_server_environment")["SSL_CERT_FILE"] == found
+        assert HOSTS in [mount["source"] for mount in known.value("web", "mlflow_server", "_mlflow_server_container_mounts")]
+    known = run({"mlflow_servers": ["web"]}, mlflow_server_deployment=deployment)
+    assert known.value("web", "mlflow_server", "_mlflow_server_environment")["SSL_CERT_FILE"] is None
+    assert HOSTS not in [mount["source"] for mount in known.value("web", "mlflow_server", "_mlflow_server_container_mounts")]
 
 
 @pytest.mark.parametrize("name", ["atlas_mlflow_tls_authority", "mlflow_server_tls_authority"])
@@ -49,7 +79,7 @@ def test_the_fix_for_a_store_that_is_not_trusted_leaves_the_server_its_own_autho
     named = [name for name in ("atlas_mlflow_ca_certificate", "mlflow_server_tls_authority") if name in fix]
     for name in named:
         known = run({"mlflow_servers": ["web"]}, atlas_mlflow_tls=True, **{name: "/srv/site.pem"}, **ELSEWHERE)
-        assert checked_with(known)[0] == "/etc/ssl/certs/ca-certificates.crt", name
+        assert checked_with(known)[0] == HOSTS, name
         assert known.value("web", "mlflow_server", "mlflow_server_tls_authority") == known.plans["web"]["tls_authority"], name
     assert named
     # A store of the inventory with a certificate of a company.
@@ -60,7 +90,7 @@ def test_the_fix_for_a_store_that_is_not_trusted_leaves_the_server_its_own_autho
 
 def test_the_authority_that_the_host_has_is_left() -> None:
     with_file = run({"mlflow_servers": ["web"]}, atlas_mlflow_tls=True, mlflow_server_ca_certificate="/srv/site.pem", **ELSEWHERE)
-    assert checked_with(with_file)[0] == "/etc/ssl/certs/ca-certificates.crt"
+    assert checked_with(with_file)[0] == HOSTS
 
 
 @pytest.mark.parametrize("given", [{}, {"minio_region": "eu-central-1"}])
