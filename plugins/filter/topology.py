@@ -14,17 +14,7 @@ from typing import Any
 from ansible import context
 from ansible.errors import AnsibleFilterError
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.how_to_use import how_to_use
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import GROUPS, backup_hosts, ip_version, missing_hosts, topology_hosts
-
-#: Beginnings of the names of Docker's interfaces, by whose addresses no other host calls.
-OF_CONTAINERS = ("docker", "br-", "veth")
-
-
-def own_address(facts: Mapping[str, Any]) -> str:
-    """Return the address of a host: that of its default route, or else the first one of its interfaces. Empty if none is known."""
-    of_route = (facts.get("default_ipv4") or {}).get("address") or ""
-    of_interfaces = [str(one["address"]) for one in facts.get("addresses") or [] if not str(one["interface"]).startswith(OF_CONTAINERS)]
-    return str(of_route or next(iter(of_interfaces), ""))
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import GROUPS, backup_hosts, ip_version, missing_hosts, own_address, topology_hosts
 
 
 def host_calls(variables: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import simil
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+#: Beginnings of the names of Docker's interfaces, by whose addresses no other host calls.
+OF_CONTAINERS = ("docker", "br-", "veth")
 #: The groups whose hosts form the stack.
 GROUPS = ("mlflow_servers", "postgres", "minio", "haproxy", "prometheus")
 
@@ -73,6 +75,13 @@ def is_loopback(text: Any) -> bool:
     """Return whether a text is an IP address of loopback."""
     address = ip_of(text)
     return bool(address and address.is_loopback)
+
+
+def own_address(facts: Mapping[str, Any]) -> str:
+    """Return the address of a host: that of its default route, or else the first one of its interfaces. Empty if none is known."""
+    of_route = (facts.get("default_ipv4") or {}).get("address") or ""
+    of_interfaces = [str(one["address"]) for one in facts.get("addresses") or [] if not str(one["interface"]).startswith(OF_CONTAINERS)]
+    return str(of_route or next(iter(of_interfaces), ""))
 
 
 def network_of(text: str) -> Network | None:

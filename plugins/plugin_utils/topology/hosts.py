@@ -16,6 +16,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.template import trust_as_template
 from ansible_collections.atlas.mlflow.plugins.module_utils.os_release import CA_FILES
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, ROLES, defaults_of
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import own_address
 
 #: The roles whose settings the topology uses.
 SERVICES = ("mlflow_server", "postgres", "etcd", "minio", "haproxy", "metrics", "prometheus", "backup")
@@ -149,8 +150,15 @@ class Host:
 
     @property
     def ip(self) -> str:
-        """Return the IP address on which the host listens and from which it connects."""
+        """Return the IP address by which the other hosts know this one: from which it connects to them."""
         return str(self._known("atlas_mlflow_ip"))
+
+    @property
+    def listen_ip(self) -> str:
+        """Return the IP address on which the host listens: its own one if the others reach it by one of a NAT, which no interface of the host has."""
+        own = [str(entry["address"]) for entry in self.facts.get("addresses") or []]
+        behind_nat = own and self.ip not in own and not self.facts.get("binds_any_address")
+        return own_address(self.facts) if behind_nat else self.ip
 
     @property
     def names(self) -> list[str]:

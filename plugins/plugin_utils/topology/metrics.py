@@ -49,7 +49,7 @@ def _asked(host: Host, listens: str) -> str:
     """
     address = ip_of(listens)
     # Others call a host by its address, which may be a name. Another rule refuses a text that is no address.
-    return host.address if address is None or address.is_unspecified or address == ip_of(host.ip) else listens
+    return host.address if address is None or address.is_unspecified or address == ip_of(host.listen_ip) else listens
 
 
 def _target(stack: Stack, job: str, service: Service, listens: str, port: int, tls: bool, **more: str) -> Target:

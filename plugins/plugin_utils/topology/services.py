@@ -291,7 +291,7 @@ class ArtifactStore(Service):
         """Return the address at which the clients of the only host of an artifact store connect to it, whatever the inventory sets."""
         here = bool(servers) and all(server.name == self.name for server in servers)
         apart = any(server.direct or (server.in_container and not self.in_container) for server in servers)
-        return LOOPBACK if here and not apart and not self.host.own_certificate(self.ROLE) else self.host.ip
+        return LOOPBACK if here and not apart and not self.host.own_certificate(self.ROLE) else self.host.listen_ip
 
     def _beside(self, host: Host) -> bool:
         """Return whether the tracking server on a host reaches the artifact store by the name of its container."""
@@ -303,20 +303,24 @@ class ArtifactStore(Service):
         if self._beside(host):
             return self.inside
         server = TrackingServer(host)
-        return self._outside(host, servers, by_address=server.in_container or server.direct)
+        return self._outside(host, servers, by_address=server.in_container or server.direct, for_clients=server.direct)
 
     def endpoint_of_backup(self, host: Host, servers: list[TrackingServer]) -> Endpoint:
         """Return the endpoint for the backup, which runs on a host and not in a container."""
         return self._outside(host, servers)
 
-    def _outside(self, host: Host, servers: list[TrackingServer], by_address: bool = False) -> Endpoint:
+    def _outside(self, host: Host, servers: list[TrackingServer], by_address: bool = False, for_clients: bool = False) -> Endpoint:
         """Return the endpoint for a host: loopback on the same host, if the store listens there and has no certificate from the inventory, else its address.
 
-        :param by_address: Whether the client cannot use the host's loopback.
+        :param by_address: Whether the host's own client cannot use the host's loopback.
+        :param for_clients: Whether clients elsewhere get the endpoint too.
         """
-        here = host.name == self.name and not by_address and not self.host.own_certificate(self.ROLE)
-        by_loopback = here and self.listen_address(servers) in REACHED_BY_LOOPBACK
-        return Endpoint(LOOPBACK if by_loopback else self.host.address, self.port)
+        here = host.name == self.name and not self.host.own_certificate(self.ROLE)
+        if here and not by_address and self.listen_address(servers) in REACHED_BY_LOOPBACK:
+            return Endpoint(LOOPBACK, self.port)
+        # A NAT need not lead a host back to itself.
+        by_own = here and not for_clients and self.host.address == self.host.ip
+        return Endpoint(self.host.listen_ip if by_own else self.host.address, self.port)
 
     @property
     def scheme(self) -> str:

@@ -216,7 +216,7 @@ class Stack:
     def store_listen_address(self, host: Host) -> str:
         """Return the address on which the artifact store on a host listens. The hosts of a pool reach each other at it."""
         if self.pools:
-            return host.given_text("minio_listen_address") or host.ip
+            return host.given_text("minio_listen_address") or host.listen_ip
         address = self.store.listen_address(self.servers) if self.store else LOOPBACK
         # MinIO listens on loopback in addition to an address that it gets, so its clients stay where they are.
         return self.metrics_address(host) if address == LOOPBACK and not host.given_text("minio_listen_address") and self.has_metrics(host) else address
@@ -233,7 +233,7 @@ class Stack:
 
     def metrics_address(self, host: Host) -> str:
         """Return the address on which exporters listen by default: loopback if Prometheus is only on the same host."""
-        return host.ip if set(self.metrics_clients(host)) - {host.ip} else LOOPBACK
+        return host.listen_ip if set(self.metrics_clients(host)) - {host.ip} else LOOPBACK
 
     def exporter_address(self, host: Host) -> str:
         """Return the address on which the exporters of a host listen."""
@@ -387,7 +387,7 @@ class Stack:
     def database_addresses(self, host: Host) -> list[str]:
         """Return where PostgreSQL on a host listens: on loopback, and on its address only if a client is on another host, or members of a cluster."""
         others = any(one.users_clients for one in self.databases if one.name == host.name)
-        return ["localhost", *([host.ip] if self.database_clients or others or self.cluster else [])]
+        return ["localhost", *([host.listen_ip] if self.database_clients or others or self.cluster else [])]
 
     @property
     def store_clients(self) -> list[str]:

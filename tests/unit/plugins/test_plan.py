@@ -106,6 +106,45 @@ def test_the_backup_asks_a_store_in_a_container_by_the_address_if_that_listens_t
     assert known["backup_s3_endpoint_url"] == "http://10.0.0.1:9000"
 
 
+def behind_nat(name: str, number: int, **given: Any) -> dict[str, Any]:
+    """Return the variables of a host that the others reach by an address that it does not have."""
+    own = host(name, number, **given)
+    own["ansible_facts"] |= {"default_ipv4": {"address": f"192.168.0.{number}"}, "addresses": [{"address": f"192.168.0.{number}", "interface": "eth0"}]}
+    return own
+
+
+def test_a_host_behind_a_nat_listens_on_its_own_address_and_is_called_by_the_other_one() -> None:
+    hosts = {"web": behind_nat("web", 1), "db": behind_nat("db", 2), "store": behind_nat("store", 3), "eye": behind_nat("eye", 4)}
+    groups = {"mlflow_servers": ["web"], "postgres": ["db"], "minio": ["store"], "prometheus": ["eye"]}
+    known = plans(groups, hosts)
+    assert known["db"]["postgres_listen_addresses"] == ["localhost", "192.168.0.2"]
+    assert known["store"]["minio_listen_address"] == known["store"]["minio_needed_address"] == "192.168.0.3"
+    assert known["db"]["metrics_address"] == "192.168.0.2"
+    # The others call, and are seen, by the other addresses.
+    assert urlsplit(known["web"]["backend_store"]).hostname == "10.0.0.2" and known["web"]["s3_endpoint_url"] == "http://10.0.0.3:9000"
+    assert known["db"]["postgres_clients"] == ["10.0.0.1"] and {"port": 5432, "sources": ["10.0.0.1"]} in known["db"]["firewall_needed"]
+    called = {target["address"] for target in known["eye"]["metrics_targets"] if target["host"] == "db"}
+    assert called == {"10.0.0.2:9100", "10.0.0.2:9187"}
+    # An address that moves between hosts, for which the kernel is prepared, is not one of a NAT.
+    hosts["db"]["ansible_facts"]["binds_any_address"] = True
+    assert plans(groups, hosts)["db"]["postgres_listen_addresses"] == ["localhost", "10.0.0.2"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "own", "of_backup"),
+    [
+        ({"mlflow_server_deployment": "container"}, "192.168.0.1", "192.168.0.1"),
+        # Clients are sent there too.
+        ({"mlflow_server_artifact_mode": "direct"}, "10.0.0.1", "192.168.0.1"),
+        ({"atlas_mlflow_address": "store.example.com", "mlflow_server_deployment": "container"}, "store.example.com", "store.example.com"),
+    ],
+)
+def test_a_host_behind_a_nat_calls_itself_by_its_own_address(settings: dict[str, Any], own: str, of_backup: str) -> None:
+    known = plans({"mlflow_servers": ["web"], "minio": ["web"]}, {"web": behind_nat("web", 1, **settings)})["web"]
+    assert (known["s3_endpoint_url"], known["backup_s3_endpoint_url"]) == (f"http://{own}:9000", f"http://{of_backup}:9000")
+    assert known["minio_listen_address"] == "192.168.0.1"
+
+
 def test_people_call_each_server_behind_a_proxy_by_the_names_of_all() -> None:
     names = {"a": ["a.corp"], "b": ["b.corp"], "edge": []}
     hosts = {
