@@ -233,6 +233,10 @@ ansible_facts:
       type: list
       elements: str
       sample: [mlflow-gc.timer]
+    ufw:
+      description: The rules of ufw that let TCP in, as C(open), with their ports and source. Empty if ufw is not active.
+      type: dict
+      sample: {open: [{ports: "22", source: 0.0.0.0/0}]}
     watchdog:
       description: Whether the host has C(/dev/watchdog), by which Patroni resets a host that cannot stop PostgreSQL in time.
       type: bool
@@ -254,7 +258,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import
 from ansible_collections.atlas.mlflow.plugins.module_utils.containers import PROXY, foreign_names, read_publishers
 from ansible_collections.atlas.mlflow.plugins.module_utils.environments import STAMP, python_of, read_stamp
 from ansible_collections.atlas.mlflow.plugins.module_utils.etcd import read_etcd
-from ansible_collections.atlas.mlflow.plugins.module_utils.firewall_rules import read_firewall
+from ansible_collections.atlas.mlflow.plugins.module_utils.firewall_rules import read_firewall, read_ufw
 from ansible_collections.atlas.mlflow.plugins.module_utils.haproxy import drained_servers
 from ansible_collections.atlas.mlflow.plugins.module_utils.interfaces import own_addresses
 from ansible_collections.atlas.mlflow.plugins.module_utils.os_release import ca_file_of, family_of, own_os_release
@@ -540,6 +544,7 @@ def main() -> None:
         "stack": read_stack(containers=containers, podman=read_podman_data(lambda volume: volume_folder(module, volume))),
         "system_python": SYSTEM_PYTHON if family == "Debian" and os.path.exists(SYSTEM_PYTHON) else "",
         "timers": sorted(path.name for path in Path("/etc/systemd/system").glob("*.timer")),
+        "ufw": read_ufw(),
         "watchdog": Path("/dev/watchdog").is_char_device(),
     }
     program, arguments, read = RPM if family == "RedHat" else DPKG

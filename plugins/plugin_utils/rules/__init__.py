@@ -420,6 +420,7 @@ NEWS: dict[str, tuple[Rule, ...]] = {
 WARNINGS: tuple[Rule, ...] = (
     memory.shortage,
     firewall.firewalld_closes_the_ports,
+    firewall.ufw_closes_the_ports,
     cluster.backup_was_turned_off,
     cluster.all_members_have_the_backup,
     backup.database_has_moved,

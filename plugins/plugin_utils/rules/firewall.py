@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import IPv4Network
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import RoleSettings
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.sockets import is_port
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import network_of
 
 SOURCE = "^(any|[0-9.]+(/[0-9]+)?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(/[0-9]+)?)$"
 
@@ -45,6 +47,45 @@ def firewalld_closes_the_ports(given: RoleSettings) -> str:
     if given.role != "firewall" or facts.get("os_family") != "RedHat" or "firewalld" not in (facts.get("packages") or {}) or given.flag("firewall_enabled"):
         return ""
     return f"firewalld is installed on {given.host}, and may close the ports of the stack. Set atlas_mlflow_firewall to true, or open them by firewall-cmd."
+
+
+def _has_port(ports: str, port: int) -> bool:
+    """Return whether a rule of ufw is for a port: for all, for one, or for lists and ranges, such as C(80,5000:5010)."""
+    ranges = [part.partition(":") for part in ports.split(",") if part != "any"]
+    return ports == "any" or any(int(first) <= port <= int(last or first) for first, _colon, last in ranges if first.isdecimal())
+
+
+def _covers(rule: str, source: str) -> bool:
+    """Return whether a rule of ufw lets a source in."""
+    given, wanted = network_of(rule), network_of("0.0.0.0/0" if source == "any" else source)
+    # Of IPv6, the facts have no rules.
+    return wanted is None or wanted.version == 6 or isinstance(given, IPv4Network) and isinstance(wanted, IPv4Network) and wanted.subnet_of(given)
+
+
+def ufw_closes_the_ports(given: RoleSettings) -> str:
+    """The ports of the stack are open in ufw. What it closes, no rule of the role firewall opens. It does not see the ports of containers."""
+    ufw = given.facts.get("ufw") or {}
+    if given.role != "firewall" or not ufw:
+        return ""
+    inside = {int(port["number"]) for port in given.planned("ports") or [] if port["role"] in (given.planned("container_engines") or {})}
+    # The host itself comes by loopback.
+    own = str(given.variable("atlas_mlflow_ip"))
+    closed = [
+        (int(opening["port"]), str(source))
+        for opening in given.planned("firewall_needed") or []
+        if opening.get("port") and int(opening["port"]) not in inside
+        for source in opening["sources"]
+        if str(source) != own
+        and not any(_has_port(str(rule["ports"]), int(opening["port"])) and _covers(str(rule["source"]), str(source)) for rule in ufw["open"])
+    ]
+    if not closed:
+        return ""
+    port, source = closed[0]
+    listed = ", ".join(f"{port} from {source}" for port, source in closed)
+    return (
+        f"ufw is active on {given.host}, and closes ports that the stack needs, also with atlas_mlflow_firewall: {listed}. Open them by ufw, such as with `ufw "
+        f"allow proto tcp from {source} to any port {port}`, or disable ufw, and set atlas_mlflow_firewall to true, which opens these ports and no others."
+    )
 
 
 def there_is_time_to_connect_again(given: RoleSettings) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.atlas.mlflow.plugins.filter.firewall import new_openings
-from ansible_collections.atlas.mlflow.plugins.module_utils.firewall_rules import RULES, read_firewall
+from ansible_collections.atlas.mlflow.plugins.module_utils.firewall_rules import RULES, UFW, read_firewall, read_ufw
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.firewall import ufw_closes_the_ports
 from playbook_forks import ansible_playbook
 
 from inventories import Case, Run
@@ -211,3 +212,61 @@ def test_a_move_opens_the_new_stores_to_the_servers_and_leaves_the_former_ones_o
     assert found.index("internal/open_firewalls.yml") < found.index("postgres {{ item }}") < found.index("site.yml")
     assert plays[found.index("internal/open_firewalls.yml")]["when"] == "groups.moving is defined"
     assert "firewall apply" not in found and "firewall" not in str(plays[found.index("postgres {{ item }}") :])
+
+
+UFW_RULES = """### tuple ### limit tcp 22 0.0.0.0/0 any 0.0.0.0/0 in
+-A ufw-user-input -p tcp --dport 22 -j ufw-user-limit
+### tuple ### deny tcp 5432 0.0.0.0/0 any 0.0.0.0/0 in
+### tuple ### allow udp 5432 0.0.0.0/0 any 10.0.0.1 in
+### tuple ### allow tcp 80,9000:9010 0.0.0.0/0 any 10.0.0.0/24 Web%20Full - in_eth0
+"""
+
+
+def ufw(folder: Path, rules: str = UFW_RULES, enabled: str = "yes", policy: str = "DROP") -> dict[str, Any]:
+    """Return what the facts of a host with these rules of ufw say."""
+    for path, text in zip(UFW, ("", f"# comment\nENABLED={enabled}\n", f'IPV6=yes\nDEFAULT_INPUT_POLICY="{policy}"\n', rules), strict=True):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    return read_ufw(folder)
+
+
+def test_the_rules_of_ufw_are_read_if_it_is_active(tmp_path: Path) -> None:
+    assert ufw(tmp_path) == {"open": [{"ports": "22", "source": "0.0.0.0/0"}, {"ports": "80,9000:9010", "source": "10.0.0.0/24"}]}
+    assert ufw(tmp_path, enabled="no") == ufw(tmp_path, policy="ACCEPT") == {}
+    assert ufw(tmp_path, "")["open"] == []
+    (tmp_path / UFW[0]).unlink()
+    assert read_ufw(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "rules", "closed"),
+    [
+        ("one", UFW_RULES, "5001 from any"),
+        ("one", "### tuple ### allow tcp 5001 0.0.0.0/0 any 10.0.0.0/8 in", "5001 from any"),
+        ("one", "### tuple ### allow any 5000:5010 0.0.0.0/0 any 0.0.0.0/0 in", ""),
+        ("ml_three", UFW_RULES, "5432 from {one}"),
+        ("ml_three", "### tuple ### allow any any 0.0.0.0/0 any 10.0.0.0/8 in", ""),
+        ("four", UFW_RULES, ""),
+    ],
+)
+def test_ports_that_ufw_closes_are_told(tmp_path: Path, name: str, rules: str, closed: str) -> None:
+    run = stack({"mlflow_servers": ["one"], "postgres": ["ml_three"], "minio": ["four"]})
+    run.hosts[name]["ansible_facts"] = {**run.hosts[name]["ansible_facts"], "ufw": ufw(tmp_path, rules)}
+    told = run.told(name, "firewall", ufw_closes_the_ports)
+    wanted = closed.format(one=run.hosts["one"]["atlas_mlflow_ip"])
+    assert (f": {wanted}. Open them by ufw, such as with `ufw allow proto tcp from {wanted.partition(' from ')[2]} to any port" in told) if closed else not told
+    assert not run.told(name, "postgres", ufw_closes_the_ports)
+
+
+def test_a_member_of_a_cluster_opens_ufw_to_the_others_and_not_to_itself(tmp_path: Path) -> None:
+    run = stack({"mlflow_servers": ["one"], "postgres": ["one", "four", "five"]}, atlas_mlflow_tls=True)
+    run.hosts["one"]["ansible_facts"] = {**run.hosts["one"]["ansible_facts"], "ufw": ufw(tmp_path)}
+    own, *others = (run.hosts[name]["atlas_mlflow_ip"] for name in ("one", "four", "five"))
+    told = run.told("one", "firewall", ufw_closes_the_ports)
+    assert all(f"{port} from {other}" in told for port in (5432, 2379, 2380, 8008) for other in others) and f"from {own}" not in told
+
+
+def test_ufw_does_not_see_the_ports_of_containers(tmp_path: Path) -> None:
+    run = stack({"mlflow_servers": ["one"]}, mlflow_server_deployment="container")
+    run.hosts["one"]["ansible_facts"] = {**run.hosts["one"]["ansible_facts"], "ufw": ufw(tmp_path)}
+    assert not run.told("one", "firewall", ufw_closes_the_ports)
