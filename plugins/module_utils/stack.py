@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import read_container_data
+from ansible_collections.atlas.mlflow.plugins.module_utils.haproxy import BACKEND
 from ansible_collections.atlas.mlflow.plugins.module_utils.seen import recall, words
 from ansible_collections.atlas.mlflow.plugins.module_utils.uris import read_uri
 
@@ -44,6 +45,8 @@ ENVIRONMENT = {
 }
 #: The name of the instance of VRRP in the settings that the role haproxy writes for keepalived.
 VIRTUAL_INSTANCE = "atlas_mlflow_proxies"
+#: The sections in the settings of HAProxy that the package of Enterprise Linux has. That of Debian has none.
+PACKAGED = {"frontend main", "backend static", "backend app"}
 #: The text that a generated Fernet key has after the secret.
 FERNET_END = "A="
 
@@ -268,13 +271,28 @@ def read_backup(root: Path) -> dict[str, Any]:
 
 
 def read_haproxy(root: Path) -> dict[str, Any]:
-    """Return the address that keepalived moves between proxies, and whether its settings are those of the role haproxy."""
+    """Return the address that keepalived moves between proxies, whether its settings are those of the role haproxy, and what others let HAProxy do."""
     path = root / "etc/keepalived/keepalived.conf"
+    foreign = foreign_sections(root / "etc/haproxy/haproxy.cfg")
+    others = {"foreign": foreign, "secrets": {}} if foreign else {}
     if not path.exists():
-        return {}
+        return others
     text = path.read_text(encoding="utf-8")
     address = re.search(r"virtual_ipaddress \{\s+([0-9.]+)", text)
-    return {"keepalived": "ours" if VIRTUAL_INSTANCE in text.split() else "other", "virtual_address": address.group(1) if address else "", "secrets": {}}
+    ours = "ours" if VIRTUAL_INSTANCE in text.split() else "other"
+    return {**others, "keepalived": ours, "virtual_address": address.group(1) if address else "", "secrets": {}}
+
+
+def foreign_sections(path: Path) -> list[str]:
+    """Return the sections by which HAProxy serves something, empty if the role haproxy or the package wrote its settings.
+
+    :param path: The file with the settings.
+    """
+    if not path.exists():
+        return []
+    sections = re.findall(r"(?m)^\s*((?:frontend|backend|listen)\s+\S+)", path.read_text(encoding="utf-8", errors="replace"))
+    found = [" ".join(section.split()) for section in sections]
+    return [] if f"backend {BACKEND}" in found or set(found) <= PACKAGED else found
 
 
 #: The function that reads each role's section.

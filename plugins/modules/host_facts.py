@@ -215,7 +215,8 @@ ansible_facts:
         - Whether the tracking server has workspaces, and its release at the last verification.
         - The number of the user that runs the tracking server, MinIO, and a PostgreSQL in a container (C(uid)).
         - Of a cluster of PostgreSQL, its members, its version, the versions that have data on the host, and the record of an unfinished upgrade.
-        - The address that the proxies share, and whether keepalived has the settings of this collection.
+        - The address that the proxies share, whether keepalived has the settings of this collection, and the sections in settings of HAProxy that others wrote
+          (C(foreign)).
         - For a role that C(playbooks/remove.yml) removed, the recorded values. Empty without root permissions.
       type: dict
       sample:

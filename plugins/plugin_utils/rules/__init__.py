@@ -285,6 +285,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "haproxy": (
         options.no_name_is_misspelled,
+        haproxy.haproxy_is_ours,
         sockets.haproxy_listens_on_an_address,
         sockets.addresses_are_the_host_s,
         sockets.haproxy_ports_are_ports,

@@ -23,6 +23,18 @@ SERVER_NAME = "^[A-Za-z0-9_.-]+$"
 SECONDS = ("request_timeout", "client_timeout", "server_timeout", "check_interval", "check_timeout")
 
 
+def haproxy_is_ours(given: RoleSettings) -> str:
+    """An HAProxy that somebody else has set up stays as it is."""
+    foreign = given.stack.get("foreign") or []
+    if not foreign:
+        return ""
+    return (
+        f"{given.host} has settings of its own in /etc/haproxy/haproxy.cfg ({', '.join(foreign)}), and the role would replace them. Take another host for the "
+        "group haproxy. Or take this one out of the group, let its HAProxy pass requests to the tracking servers, and set mlflow_server_proxies and "
+        "mlflow_server_url. If nobody needs these settings any more, move the file away."
+    )
+
+
 def status_is_one(given: RoleSettings) -> str:
     """The status of a healthy server is a status or a range, or a list of these."""
     status = given.text("haproxy_check_status")

@@ -1033,6 +1033,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("minio", {**pool(hosts=5), **pools_file("case", "two", "three", "four")}, ["another minio_pool"]),
     ("minio", pools_file("case", "two", "three", "four"), ["The host belongs to a pool of MinIO of the hosts case, two, three, four"]),
     ("minio", {**pool("/srv/disk1"), **pools_file("case", "two", "three", "four")}, ["with the drives /var/lib/minio"]),
+    (
+        "haproxy",
+        {"ansible_facts": {"stack": {"haproxy": {"foreign": ["frontend www", "backend shop"]}}}},
+        ["case has settings of its own in /etc/haproxy/haproxy.cfg (frontend www, backend shop)", "mlflow_server_proxies", "move the file away"],
+    ),
     ("haproxy", {"haproxy_minio_servers": SERVERS, "haproxy_minio_port": 80}, ["haproxy_minio_port is 80, and haproxy_port is 80"]),
     ("haproxy", {"haproxy_minio_servers": SERVERS, "haproxy_minio_port": TAKEN}, ["held by"]),
     ("haproxy", {"haproxy_postgres_servers": SERVERS, "haproxy_postgres_port": 80}, ["haproxy_postgres_port is 80, and so is haproxy_port"]),

@@ -181,6 +181,32 @@ def test_a_host_tells_whose_keepalived_it_has(tmp_path: Path) -> None:
     assert read_stack(tmp_path)["haproxy"] == {"keepalived": "other", "virtual_address": "", "secrets": {}}
 
 
+def test_a_host_tells_what_others_let_its_haproxy_do(tmp_path: Path) -> None:
+    path = tmp_path / "etc/haproxy/haproxy.cfg"
+    path.parent.mkdir(parents=True)
+    packaged = "global\n    daemon\ndefaults\n    # listen nowhere\n    log global\n    errorfile 400 /etc/haproxy/errors/400.http\n"
+    ours = run(**SHARED, haproxy_virtual_secret="eightlet").value("ml_three", "haproxy", "lookup('ansible.builtin.template', 'haproxy.cfg.j2')")
+    for text in (packaged, ours, f"{packaged}frontend  main\n    bind *:5000\nbackend static\nbackend     app\n"):
+        path.write_text(text)
+        assert read_stack(tmp_path) == {}
+    path.write_text(f"{packaged}frontend www\n    bind *:80\n  backend  shop\n    server one 10.0.0.7:80\nlisten stats\n")
+    assert read_stack(tmp_path) == {"haproxy": {"foreign": ["frontend www", "backend shop", "listen stats"], "secrets": {}}}
+    keepalived = tmp_path / "etc/keepalived/keepalived.conf"
+    keepalived.parent.mkdir()
+    keepalived.write_text("vrrp_instance other {\n}\n")
+    assert read_stack(tmp_path)["haproxy"].keys() == {"foreign", "keepalived", "virtual_address", "secrets"}
+
+
+def test_a_removal_leaves_the_haproxy_of_others() -> None:
+    tasks = yaml.safe_load((ROOT / "roles/haproxy/tasks/remove.yml").read_text())
+    (removal,) = [task for task in tasks if "block" in task]
+    assert removal["when"] == "not _haproxy_is_foreign" and [task for task in tasks if task is not removal] == tasks[:1]
+    known = run(**SHARED)
+    assert known.value("ml_three", "haproxy", "_haproxy_is_foreign") is False
+    known = run(**SHARED, ansible_facts={"stack": {"haproxy": {"foreign": ["frontend www"], "secrets": {}}}})
+    assert known.value("ml_three", "haproxy", "_haproxy_is_foreign") is True
+
+
 @pytest.mark.parametrize("name", ["service", "virtual_address"])
 def test_proxies_restart_one_after_another(name: str) -> None:
     """The others serve, and have the address, meanwhile."""
