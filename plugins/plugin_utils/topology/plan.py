@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.module_utils.container_data import UNITS
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import unique
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.metrics import alert_limits, targets, unreached
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.parts import parts_plan
@@ -119,8 +120,8 @@ def database_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "postgres_port": database.port if database else 0,
         "postgres_listen_addresses": stack.database_addresses(host),
         "postgres_server_here": any(server.name == host.name for server in stack.servers),
-        # PgBouncer knows no names.
-        "postgres_clients": [client.ip if database and database.pools else client.address for client in clients],
+        # PostgreSQL compares a name with that of the client's address in the DNS, which may be another one or none. PgBouncer knows no names.
+        "postgres_clients": unique(call for client in clients for call in (client.ip, "" if database and database.pools else client.address)),
         "postgres_connections": stack.connections,
         "postgres_more_databases": stack.users_databases,
         "postgres_members": [{"name": member.name, "address": member.host.address, "ip": member.host.ip} for member in stack.cluster],

@@ -130,6 +130,13 @@ def test_a_host_behind_a_nat_listens_on_its_own_address_and_is_called_by_the_oth
     assert plans(groups, hosts)["db"]["postgres_listen_addresses"] == ["localhost", "10.0.0.2"]
 
 
+@pytest.mark.parametrize(("pools", "wanted"), [(False, ["10.0.0.1", "WEB.EXAMPLE.COM"]), (True, ["10.0.0.1"])])
+def test_a_client_with_a_name_may_log_in_from_its_address(pools: bool, wanted: list[str]) -> None:
+    """PostgreSQL finds the name of a client by a reverse look-up, which has no answer or another one in many networks."""
+    hosts = {"web": host("web", 1, atlas_mlflow_address="WEB.EXAMPLE.COM"), "db": host("db", 2, postgres_pgbouncer=pools)}
+    assert plans({"mlflow_servers": ["web"], "postgres": ["db"]}, hosts)["db"]["postgres_clients"] == wanted
+
+
 @pytest.mark.parametrize(
     ("settings", "own", "of_backup"),
     [

@@ -89,6 +89,14 @@ def test_clients_that_the_user_adds_join_the_servers() -> None:
     assert all(re.search(rf"^hostssl .* {re.escape(client)} ", allowed, re.MULTILINE) for client in (f"{A}/32", f"{WEB}/32", "10.9.0.0/24"))
 
 
+@pytest.mark.parametrize(
+    ("client", "rule"), [("WEB", "WEB"), ("web-1.example.com", "web-1.example.com"), ("10.9.0.7", "10.9.0.7/32"), ("fd00::7", "fd00::7/128")]
+)
+def test_an_address_that_may_log_in_gets_a_mask_and_a_name_none(client: str, rule: str) -> None:
+    allowed = run(postgres_clients=[client]).value("b", "postgres", "lookup('ansible.builtin.template', 'pg_hba.conf.j2')")
+    assert re.search(rf"^hostssl .*  {re.escape(rule)}  scram", allowed, re.MULTILINE)
+
+
 def test_each_name_by_which_a_member_is_called_is_in_its_certificate() -> None:
     known = run(**BY_PROXY, haproxy_virtual_address="10.0.0.99")
     for member in GROUPS["postgres"]:
