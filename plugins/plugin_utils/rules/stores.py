@@ -231,7 +231,7 @@ def users_database_is_shared(given: RoleSettings) -> str:
 
 def artifacts_are_shared(given: RoleSettings) -> str:
     """Several servers share their artifacts."""
-    if servers(given) < 2 or on_s3(given):
+    if servers(given) < 2 or re.match("(?!file:)[a-z0-9+.-]+:", given.text(DESTINATION)):
         return ""
     return (
         f"The group mlflow_servers has {servers(given)} hosts, and {DESTINATION} is a folder of each. Put a host in the group minio, or set {DESTINATION} to "

@@ -1497,6 +1497,15 @@ def test_a_store_may_listen_on_other_addresses_that_its_clients_reach(role: str,
     assert found.passed, found.words
 
 
+@pytest.mark.parametrize(
+    ("destination", "shared"),
+    [("s3://b", True), ("gs://b/mlflow", True), ("abfss://c@account.dfs.core.windows.net/m", True), ("/srv/artifacts", False), ("file:///srv/a", False)],
+)
+def test_several_servers_share_any_artifact_store_but_a_folder(destination: str, shared: bool) -> None:
+    found = preflight("mlflow_server", {"groups": TWO, "mlflow_server_backend_store_uri": DATABASE, "mlflow_server_artifacts_destination": destination})
+    assert found.passed == shared == ("is a folder of each" not in found.words), found.words
+
+
 @pytest.fixture(scope="module")
 def seen() -> dict[int, Seen]:
     """Return what the preflight says of every bad case."""
