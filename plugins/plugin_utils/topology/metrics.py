@@ -58,11 +58,19 @@ def _target(stack: Stack, job: str, service: Service, listens: str, port: int, t
     :param listens: The address on which it has them.
     """
     host = service.host
-    # A certificate of the inventory's own authority has the name of the host. Another one has the name that people use, or the address of the host.
-    is_own = host.own_tls is not None and not host.own_certificate(service.ROLE)
-    address = _asked(host, listens)
-    public = "" if job == "minio" else name_in(stack.user_url) or name_in(host.given_text("mlflow_server_url"))
-    return Target(job, host.name, _place(address, port), "https" if tls else "http", server_name="" if not tls else host.name if is_own else public, **more)
+    name = _certified_name(stack, job, service) if tls else ""
+    return Target(job, host.name, _place(_asked(host, listens), port), "https" if tls else "http", server_name=name, **more)
+
+
+def _certified_name(stack: Stack, job: str, service: Service) -> str:
+    """Return the name that the certificate of a service is for, empty if that is the address of its host. The rules for certificates ask for these names."""
+    host = service.host
+    if host.own_tls is not None and not host.own_certificate(service.ROLE):
+        return host.name
+    if job == "haproxy":
+        return name_in(host.given_text("haproxy_url")) or name_in(stack.user_url)
+    # The proxies check a server by its name in the inventory.
+    return "" if job == "minio" else host.name if stack.proxies else name_in(host.given_text("mlflow_server_url"))
 
 
 def _place(address: str, port: int) -> str:

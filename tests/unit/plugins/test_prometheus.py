@@ -94,6 +94,25 @@ def test_certificates_of_the_own_authority_are_checked_by_the_name_of_the_host()
     assert names == {("node", "https"): "one", ("mlflow", "http"): "", ("haproxy", "https"): "one", ("minio", "https"): "one"}
 
 
+def test_a_certificate_of_the_inventory_is_checked_by_the_name_that_it_must_be_for() -> None:
+    company = {name: f"/company/{name}" for role in ("mlflow_server", "haproxy") for name in (f"{role}_tls_certificate", f"{role}_tls_key")}
+    hosts = {name: {**company, "haproxy_servers_tls": True, "mlflow_server_url": "https://ml.corp"} for name in ("one", "two", "edge")}
+
+    def names(groups: dict[str, list[str]]) -> dict[tuple[str, str], str]:
+        known = Run(Case({**groups, "prometheus": ["edge"]}, hosts), secrets={})
+        return {(one["job"], one["host"]): one["server_name"] for one in known.plans["edge"]["metrics_targets"] if one["job"] in ("mlflow", "haproxy")}
+
+    servers = {"mlflow_servers": ["one", "two"]}
+    # Behind proxies, a certificate of a server is for its name in the inventory.
+    assert names({**servers, "haproxy": ["edge"]}) == {("mlflow", "one"): "one", ("mlflow", "two"): "two", ("haproxy", "edge"): "ml.corp"}
+    hosts["two"]["mlflow_server_url"] = "https://two.corp:5001/ml"
+    assert names(servers) == {("mlflow", "one"): "ml.corp", ("mlflow", "two"): "two.corp"}
+    # Without a URL, the servers and the proxies are called by their addresses.
+    for own in hosts.values():
+        del own["mlflow_server_url"]
+    assert set(names(servers).values()) == {""}
+
+
 def test_a_scrape_has_labels_by_the_inventory_and_the_token_only_for_minio() -> None:
     scrapes = prometheus_scrapes(run(atlas_mlflow_tls=True).plans["one"]["metrics_targets"], "/etc/p", has_authority=True)
     by_name = {one["job_name"]: one for one in scrapes}
