@@ -54,8 +54,8 @@ def how_to_use(plan: Mapping[str, Any], sources: Sequence[str], known: Callable[
         lines.append("There is no login: who reaches this address may read and change everything. mlflow_server_auth sets one up.")
     else:
         lines.append("People log in at your OpenID Connect provider.")
-    if plan["tls_authority"]:
-        lines.append(f"Clients need the CA file: MLFLOW_TRACKING_SERVER_CERT_PATH={plan['tls_authority']}")
+    if plan["front_authority"]:
+        lines.append(f"Clients need the CA file: MLFLOW_TRACKING_SERVER_CERT_PATH={plan['front_authority']}")
     lines.append(f"Generated secrets are in {plan['secrets_dir']}. Keep a copy of them in another place.")
     if plan["database_elsewhere"]:
         lines.append("The database is not in the inventory: back it up, and the artifacts, by the means of their provider.")

@@ -188,14 +188,17 @@ def _change_fault(place: str, key: str, value: Any) -> str:
     return f"{place} is an empty text. Remove the line to get the default, or give it a value." if not str(value).strip() else ""
 
 
-def scrape_config(target: Mapping[str, str], folder: str, has_authority: bool) -> dict[str, Any]:
+def scrape_config(target: Mapping[str, Any], folder: str, has_authority: bool) -> dict[str, Any]:
     """Return how Prometheus reads a target.
 
     :param target: An entry of C(metrics_targets) of the plan.
     :param folder: The folder of the files on the host of Prometheus.
     :param has_authority: Whether that folder has the CA file.
     """
-    tls = {**({"ca_file": f"{folder}/{AUTHORITY}"} if has_authority else {}), **({"server_name": target["server_name"]} if target["server_name"] else {})}
+    tls = {
+        **({"ca_file": f"{folder}/{AUTHORITY}"} if has_authority and target.get("authority", True) else {}),
+        **({"server_name": target["server_name"]} if target["server_name"] else {}),
+    }
     return {
         "job_name": f"atlas_mlflow_{target['job']}_{target['host']}",
         "scheme": target["scheme"],
@@ -207,7 +210,7 @@ def scrape_config(target: Mapping[str, str], folder: str, has_authority: bool) -
     }
 
 
-def prometheus_scrapes(targets: Iterable[Mapping[str, str]], folder: str, has_authority: bool = False) -> list[dict[str, Any]]:
+def prometheus_scrapes(targets: Iterable[Mapping[str, Any]], folder: str, has_authority: bool = False) -> list[dict[str, Any]]:
     """Return the list C(scrape_configs) of Prometheus.
 
     :param targets: The value C(metrics_targets) of the plan.

@@ -111,7 +111,10 @@ def mlflow_authority_is_a_file(given: RoleSettings) -> str:
     name = "mlflow_server_tls_authority"
     if fault := authority_fault(given, name):
         return fault
-    path = given.text(name)
+    path, front = given.text(name), str(given.planned("front_authority"))
+    # That of the proxies, beside the inventory's own one.
+    if front not in ("", path, given.planned("tls_authority")) and (fault := given.files.fault("atlas_mlflow_tls_authority", front)):
+        return fault
     if not path or not given.files.is_encrypted(path):
         return ""
     return (

@@ -35,6 +35,8 @@ class Target:
     path: str = "/metrics"
     #: The name in its certificate, if the address is not in the certificate.
     server_name: str = ""
+    #: Whether its certificate is checked with the CA file of the stack, and not with the authorities that the host of Prometheus trusts.
+    authority: bool = True
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -59,7 +61,8 @@ def _target(stack: Stack, job: str, service: Service, listens: str, port: int, t
     """
     host = service.host
     name = _certified_name(stack, job, service) if tls else ""
-    return Target(job, host.name, _place(_asked(host, listens), port), "https" if tls else "http", server_name=name, **more)
+    checked = job != "haproxy" or not stack.proxies_have_others or any(one.given("prometheus_tls_authority") is not None for one in (*stack.prometheus, host))
+    return Target(job, host.name, _place(_asked(host, listens), port), "https" if tls else "http", server_name=name, authority=checked, **more)
 
 
 def _certified_name(stack: Stack, job: str, service: Service) -> str:

@@ -25,7 +25,6 @@ def server_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "host": host.text("mlflow_server_host"),
         "port": host.number("mlflow_server_port"),
         "static_prefix": host.text("mlflow_server_static_prefix"),
-        "authority": host.server_authority,
         "users": host.text("mlflow_server_auth") != "none",
         "admin_user": host.text("mlflow_server_admin_user"),
         "names": TrackingServer(host).public_names,
@@ -48,6 +47,7 @@ def users_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "secrets_dir": host.secrets_dir,
         "tls_dir": f"{host.secrets_dir}/tls",
         "tls_authority": host.authority,
+        "front_authority": stack.front_authority(host),
         "tls_certificate": certificate,
         "tls_key": key,
         "server_tls_certificate": certificate if stack.servers_speak_tls else "",
@@ -159,8 +159,8 @@ def artifacts_plan(stack: Stack, host: Host) -> dict[str, Any]:
         "s3_access_key_id": store.host.text("minio_access_key") if store else "",
         "s3_endpoint_url": stack.store_url(host),
         "backup_s3_endpoint_url": stack.store_url(host, for_backup=True),
-        # The inventory's own authority has made no certificate for an S3 endpoint outside the inventory.
-        "store_authority": host.authority if store or not host.own_tls else "",
+        # The inventory's own authority has made no certificate for an S3 endpoint outside the inventory, and perhaps none for the proxies of a pool.
+        "store_authority": "" if host.own_tls and (not store or stack.store_address and stack.proxies_have_others) else host.authority,
     }
 
 

@@ -303,6 +303,19 @@ class Stack:
         return self.virtual_address or (self.proxies[0].host.address if self.proxies else "")
 
     @property
+    def proxies_have_others(self) -> bool:
+        """Return whether the proxies have a certificate of another authority than the hosts, whose own one clients then do not need."""
+        return bool(self.proxies and self.proxies[0].host.own_tls and self.proxies[0].host.own_certificate("haproxy"))
+
+    def front_authority(self, host: Host) -> str:
+        """Return the CA file on the control node with which users of a tracking server check what they reach: the proxies, or the server itself.
+
+        It is empty to use the authorities that their machines trust.
+        """
+        is_given = host.given("mlflow_server_tls_authority") is not None
+        return host.given_text("atlas_mlflow_tls_authority") if self.proxies_have_others and not is_given else host.server_authority
+
+    @property
     def user_url(self) -> str:
         """Return the URL for people from the inventory."""
         return self.first_server.host.given_text("mlflow_server_url") if self.first_server else ""

@@ -17,7 +17,7 @@ PLAN: dict[str, Any] = {
     "auth": "basic",
     "admin_user": "root",
     "secrets_dir": "/home/ada/inventory/.secrets",
-    "tls_authority": "/home/ada/inventory/.secrets/tls/authority.pem",
+    "front_authority": "/home/ada/inventory/.secrets/tls/authority.pem",
     "database_elsewhere": False,
 }
 
@@ -36,7 +36,7 @@ def test_a_person_learns_all_that_is_needed() -> None:
 
 @pytest.mark.parametrize(("auth", "said"), [("none", "who reaches this address may read and change everything"), ("oidc", "at your OpenID Connect provider")])
 def test_another_login_is_said_and_no_file_that_is_not_there(auth: str, said: str) -> None:
-    lines = how_to_use({**PLAN, "auth": auth, "tls_authority": ""}, ["hosts"], known=lambda _name: True)
+    lines = how_to_use({**PLAN, "auth": auth, "front_authority": ""}, ["hosts"], known=lambda _name: True)
     assert said in lines[1] and len(lines) == 6
     assert "mlflow_admin_password" not in " ".join(lines) and "CERT_PATH" not in " ".join(lines)
 

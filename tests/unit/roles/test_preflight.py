@@ -1034,6 +1034,11 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("minio", pools_file("case", "two", "three", "four"), ["The host belongs to a pool of MinIO of the hosts case, two, three, four"]),
     ("minio", {**pool("/srv/disk1"), **pools_file("case", "two", "three", "four")}, ["with the drives /var/lib/minio"]),
     (
+        "mlflow_server",
+        {"_atlas_mlflow_plan": {"front_authority": "/no/such.pem", "tls_authority": ""}},
+        ["atlas_mlflow_tls_authority is /no/such.pem, which is no file on the control node"],
+    ),
+    (
         "haproxy",
         {"ansible_facts": {"stack": {"haproxy": {"foreign": ["frontend www", "backend shop"]}}}},
         ["case has settings of its own in /etc/haproxy/haproxy.cfg (frontend www, backend shop)", "mlflow_server_proxies", "move the file away"],

@@ -167,8 +167,8 @@ def values(tree: Any, key: str) -> Iterator[str]:
     ("file", "variable", "expression"),
     [
         ("roles/minio/tasks/install.yml", "minio_file", "_minio_file_sha256"),
-        ("roles/mlflow_server/tasks/verify_url.yml", "mlflow_server_tls_authority", "ca_path"),
-        ("playbooks/diagnose.yml", "__server", "ca_path"),
+        ("roles/mlflow_server/tasks/verify_url.yml", "_mlflow_server_front_authority", "ca_path"),
+        ("playbooks/diagnose.yml", "_atlas_mlflow_plan", "ca_path"),
     ],
 )
 def test_modules_on_the_control_node_read_the_same_files(tmp_path: Path, file: str, variable: str, expression: str) -> None:
@@ -178,14 +178,14 @@ def test_modules_on_the_control_node_read_the_same_files(tmp_path: Path, file: s
     present.write_text("text")
     wanted = hashlib.sha256(b"text").hexdigest() if "sha256" in expression else str(present)
     for path in ("present", "files/present", str(present)):
-        variables = {variable: {"authority": path} if variable == "__server" else path, "ansible_search_path": ["/no/such/role", str(tmp_path)]}
+        variables = {variable: {"front_authority": path} if variable == "_atlas_mlflow_plan" else path, "ansible_search_path": ["/no/such/role", str(tmp_path)]}
         assert Templar(loader=LOADER, variables=variables).template(value) == wanted
 
 
 def test_the_diagnosis_names_a_ca_file_that_is_missing() -> None:
     """A control node may lack the files of the inventory's own CA. The module warns of the path that cannot be read."""
     value = trusted(next(values(yaml.safe_load((ROOT / "playbooks/diagnose.yml").read_text()), "ca_path")))
-    variables = {"__server": {"authority": "/no/such/authority.pem"}, "ansible_search_path": [str(ROOT / "playbooks")]}
+    variables = {"_atlas_mlflow_plan": {"front_authority": "/no/such/authority.pem"}, "ansible_search_path": [str(ROOT / "playbooks")]}
     assert Templar(loader=LOADER, variables=variables).template(value) == "/no/such/authority.pem"
 
 

@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import FAULTS
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.how_to_use import how_to_use
 
 from inventories import Case, Run
 
@@ -91,6 +92,42 @@ def test_the_fix_for_a_store_that_is_not_trusted_leaves_the_server_its_own_autho
 def test_the_authority_that_the_host_has_is_left() -> None:
     with_file = run({"mlflow_servers": ["web"]}, atlas_mlflow_tls=True, mlflow_server_ca_certificate="/srv/site.pem", **ELSEWHERE)
     assert checked_with(with_file)[0] == HOSTS
+
+
+PUBLIC = {"haproxy_tls_certificate": "galaxy.yml", "haproxy_tls_key": "galaxy.yml", "haproxy_servers_tls": True, "mlflow_server_url": "https://ml.example.com"}
+
+
+@pytest.mark.parametrize("company", ["", "/srv/company.pem"])
+def test_proxies_with_a_certificate_of_others_beside_the_own_authority_are_checked_by_those_that_clients_trust(company: str) -> None:
+    """Such as one of a public authority, while the hosts use the inventory's own one among each other."""
+    groups = {"mlflow_servers": ["web"], "haproxy": ["edge"], "postgres": ["db"], "minio": ["store"], "prometheus": ["eye"]}
+    known = run(groups, atlas_mlflow_tls=True, atlas_mlflow_metrics=True, **PUBLIC, **({"atlas_mlflow_tls_authority": company} if company else {}))
+    own = known.plans["web"]["tls_authority"]
+    assert known.value("web", "mlflow_server", "_mlflow_server_front_authority") == known.plans["web"]["front_authority"] == company
+    assert (company in str(how_to_use(known.plans["web"], ["hosts"], lambda _name: True))) and own not in str(how_to_use(known.plans["web"], ["hosts"]))
+    # The hosts check each other as before.
+    assert known.value("web", "mlflow_server", "mlflow_server_tls_authority") == known.value("edge", "haproxy", "haproxy_servers_tls_authority") == own
+    assert checked_with(known) == (OWN, own)
+    scrapes = {one["job_name"]: one["tls_config"] for one in known.value("eye", "prometheus", "_prometheus_settings")["scrape_configs"] if "tls_config" in one}
+    assert scrapes["atlas_mlflow_haproxy_edge"] == {"server_name": "ml.example.com"} and "ca_file" in scrapes["atlas_mlflow_mlflow_web"]
+    # The garbage collection passes the proxies by: the server checks itself by its own certificate.
+    assert "https://127.0.0.1:5001" in known.value("web", "mlflow_server", "_mlflow_server_gc_argv")
+
+
+def test_a_pool_behind_proxies_with_a_certificate_of_others_is_checked_by_the_authorities_of_the_host() -> None:
+    groups = {"mlflow_servers": ["web"], "haproxy": ["edge"], "minio": ["one", "two", "three", "four"]}
+    assert checked_with(run(groups, atlas_mlflow_tls=True, **PUBLIC)) == (HOSTS, "")
+    assert checked_with(run(groups, atlas_mlflow_tls=True))[0] == OWN
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"atlas_mlflow_tls": True}, {"atlas_mlflow_tls_authority": "/srv/company.pem", **PUBLIC}, {**PUBLIC, "mlflow_server_tls_authority": "/srv/both.pem"}, {}],
+)
+def test_otherwise_clients_check_proxies_as_the_servers_check_each_other(given: dict[str, Any]) -> None:
+    known = run({"mlflow_servers": ["web"], "haproxy": ["edge"]}, **given)
+    authority = known.value("web", "mlflow_server", "mlflow_server_tls_authority")
+    assert known.value("web", "mlflow_server", "_mlflow_server_front_authority") == known.plans["web"]["front_authority"] == authority
 
 
 @pytest.mark.parametrize("given", [{}, {"minio_region": "eu-central-1"}])
