@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import ip_version
@@ -28,7 +28,32 @@ def address_faults(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any
                 f"{name} has no IPv4 address that is known, and the hosts of a stack reach one another by IPv4. Give the host one, and set "
                 f"atlas_mlflow_address of {name} to it."
             )
-    return faults
+    return faults + _shared_addresses(names, hostvars)
+
+
+def _listed(words: Iterable[str]) -> str:
+    """Return words with commas."""
+    return ", ".join(words)
+
+
+def _shared_addresses(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each address that several machines have, as on the network by which each machine of VirtualBox reaches others.
+
+    Names of one machine, which has one name of its own, may share its address.
+    """
+    machines: dict[str, dict[str, tuple[str, ...]]] = {}
+    for name in names:
+        facts = hostvars[name].get("ansible_facts") or {}
+        own = tuple(str(entry["address"]) for entry in facts.get("addresses") or [])
+        # Behind a NAT, several hosts may be reached by one address that none of them has. A name may lead to another address of the host.
+        if (address := str(hostvars[name].get("atlas_mlflow_address"))) in own:
+            machines.setdefault(address, {})[name] = (str(facts.get("hostname")), *own)
+    shared = {address: hosts for address, hosts in machines.items() if len(set(hosts.values())) > 1}
+    return [
+        f"{' and '.join(hosts)} have the same address, {address}, by which the others would reach each of them. Set atlas_mlflow_address of each to an "
+        f"address that no other host has: {'; '.join(f'{name} has {_listed(own)}' for name, (_hostname, *own) in hosts.items())}."
+        for address, hosts in shared.items()
+    ]
 
 
 class FilterModule:
