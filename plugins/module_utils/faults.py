@@ -700,6 +700,13 @@ FAULTS: dict[str, Fault] = {
         ),
         Fault("provider-refuses-flow", "OpenID", "The provider does not let this client log people in.", "Allow it the authorization code flow there."),
         Fault(
+            "provider-refuses-scope",
+            "OpenID",
+            "The provider does not know a scope for which the server asks: {scopes}.",
+            "Set mlflow_server_oidc_scopes to those that it knows, such as [openid, profile, email], and let it add people's groups to the claim in "
+            "mlflow_server_oidc_groups_claim. In Keycloak, make a client scope groups with a mapper for the membership in groups, and add it to the client.",
+        ),
+        Fault(
             "provider-refuses-client",
             "OpenID",
             "mlflow_server_oidc_client_id or mlflow_server_oidc_client_secret is not what the provider has.",

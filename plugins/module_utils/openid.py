@@ -124,6 +124,11 @@ def check_login(base: Base, tls: ssl.SSLContext | None, described: dict[str, Any
     back = taken.headers.get("location", "") if 300 <= taken.status < 400 else ""
     error = parse_qs(urlsplit(back).query).get("error", [""])[0] if back.startswith(client.redirect_uri) else ""
     if taken.status >= 400 or error:
-        found = fault("client-not-registered", client=client.client_id, redirect=client.redirect_uri)
+        if error == "invalid_scope":
+            found = fault("provider-refuses-scope", scopes=sent.get("scope", ""))
+        elif error in ("unauthorized_client", "unsupported_response_type"):
+            found = fault("provider-refuses-flow")
+        else:
+            found = fault("client-not-registered", client=client.client_id, redirect=client.redirect_uri)
         return [Finding("login", "the provider to show its login page", f"{taken.seen} {error}".strip(), found)]
     return []

@@ -247,6 +247,7 @@ PROBED: list[tuple[str, Callable[[], Any]]] = [
     ("provider-not-there", lambda: discovered("{}")),
     ("provider-without-challenge", lambda: discovered(NO_CHALLENGE)),
     ("provider-refuses-flow", lambda: provider("client", answer(400, '{"error": "unauthorized_client"}'))),
+    ("provider-refuses-scope", lambda: provider("login", answer(302, location=f"{CLIENT.redirect_uri}?error=invalid_scope"))),
     ("provider-refuses-client", lambda: provider("client", answer(401))),
     ("provider-broken", lambda: provider("client", answer(500))),
     ("provider-unknown-to-server", lambda: provider("elsewhere")),

@@ -52,7 +52,7 @@ class Fake(ThreadingHTTPServer):
         self.client_id = "mlflow"  # of the tracking server
         self.sent_to = "/authorize"
         self.registered = [REDIRECT]
-        self.refuses_by_redirect = False
+        self.refuses_by_redirect = ""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -82,12 +82,12 @@ class Handler(BaseHTTPRequestHandler):
         elif url.path == "/mlflow/login" and self.headers["Host"] != "mlflow.example.org":
             self.reply(403, "Invalid Host header")
         elif url.path == "/mlflow/login":
-            query = urlencode({"client_id": fake.client_id, "redirect_uri": REDIRECT, "state": "x"})
+            query = urlencode({"client_id": fake.client_id, "redirect_uri": REDIRECT, "scope": "openid groups", "state": "x"})
             self.reply(fake.login_answer, location=f"{fake.url}{fake.sent_to}{'&' if '?' in fake.sent_to else '?'}{query}" if fake.login_answer == 302 else "")
         elif url.path == "/authorize":
             known = parse_qs(url.query)["redirect_uri"][0] in fake.registered
             if fake.refuses_by_redirect:
-                self.reply(302, location=REDIRECT + "?error=unauthorized_client")
+                self.reply(302, location=f"{REDIRECT}?error={fake.refuses_by_redirect}&state=x")
             else:
                 self.reply(200 if known else 400)
         else:
@@ -235,10 +235,22 @@ def test_a_place_that_the_provider_sends_nobody_back_to_is_named(fake: Fake) -> 
     assert (check, seen[:3]) == ("login", "400") and fault == "client-not-registered"
 
 
-def test_a_provider_that_sends_the_browser_back_at_once_is_named(fake: Fake) -> None:
-    fake.refuses_by_redirect = True
-    check, seen, _fault = only(probe(fake))
-    assert check == "login" and "unauthorized_client" in seen
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        ("unauthorized_client", "provider-refuses-flow"),
+        ("unsupported_response_type", "provider-refuses-flow"),
+        # Keycloak has no scope for groups of its own accord.
+        ("invalid_scope", "provider-refuses-scope"),
+        ("invalid_request", "client-not-registered"),
+    ],
+)
+def test_a_provider_that_sends_the_browser_back_at_once_is_named(fake: Fake, error: str, named: str) -> None:
+    fake.refuses_by_redirect = error
+    result = probe(fake)
+    check, seen, fault = only(result)
+    assert check == "login" and error in seen and fault == named
+    assert ("openid groups" in str(result)) == (named == "provider-refuses-scope")
 
 
 def test_an_address_that_is_none_is_said_plainly(fake: Fake) -> None:
