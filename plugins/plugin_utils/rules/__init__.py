@@ -426,6 +426,7 @@ WARNINGS: tuple[Rule, ...] = (
     cluster.all_members_have_the_backup,
     backup.database_has_moved,
     minio.former_account_stays,
+    servers.no_service_outlives_its_group,
     backup.further_databases_have_another_backup,
     backup.backup_reaches_the_stores,
 )

@@ -1993,6 +1993,29 @@ def test_the_backup_of_a_database_that_was_moved_is_told_once() -> None:
     assert all("still has" not in preflight(*given).words for given in (("mlflow_server", moved), ("minio", moved), ("postgres", other), ("postgres", stays)))
 
 
+def test_a_service_that_outlives_its_group_is_told() -> None:
+    stored = {"mlflow_server": {"stores": {}, "secrets": {}}}
+
+    def left(*units: str, groups: dict[str, list[str]] | None = None, **stack: Any) -> dict[str, Any]:
+        facts = {"listeners": [listener(5001, unit) for unit in units], "stack": stack, "own_containers": {"mlflow_server": ["tracking"]}}
+        return {"groups": groups or {"postgres": ["case"]}, "ansible_facts": facts}
+
+    (warning,) = json.loads(preflight("firewall", left("mlflow-server.service", **stored)).words)["warnings"]
+    assert warning.startswith("case still runs a tracking server of this collection, and is not in the group mlflow_servers any more")
+    assert "`systemctl disable --now mlflow-server.service`" in warning
+    assert "`docker rm --force tracking`" in preflight("firewall", left("container tracking", **stored)).words
+    assert "case still runs a proxy" in preflight("firewall", left("haproxy.service")).words
+    silent = [
+        # Stopped, of others, or in its group.
+        left("postgresql@17-main.service", **stored),
+        left("mlflow-server.service"),
+        left("haproxy.service", haproxy={"foreign": ["frontend www"], "secrets": {}}),
+        left("mlflow-server.service", "haproxy.service", groups={"mlflow_servers": ["case"], "haproxy": ["case"]}, **stored),
+    ]
+    assert all("warnings" not in preflight("firewall", given).words for given in silent)
+    assert "warnings" not in preflight("postgres", left("mlflow-server.service", **stored)).words
+
+
 def test_an_account_that_the_servers_leave_is_told() -> None:
     (warning,) = json.loads(preflight("minio", {"minio_access_key": "tracking", **writes("mlflow")}).words)["warnings"]
     assert "That account keeps its rights" in warning and "minio_accounts: [{access_key: mlflow, state: absent}]" in warning
