@@ -35,6 +35,11 @@ class Fault:
         return replace(self, fix=f"{self.fix} {note}")
 
 
+#: The end of a fix, for an S3 of others that is older than the checksums of its clients.
+CHECKSUMS = (
+    "If it names a checksum or a header x-amz-..., the S3 does not know the checksums that clients send: set AWS_REQUEST_CHECKSUM_CALCULATION and "
+    "AWS_RESPONSE_CHECKSUM_VALIDATION to when_required for the server (mlflow_server_environment)."
+)
 #: The layers, from the process outwards.
 FAULTS: dict[str, Fault] = {
     fault.id: fault
@@ -329,13 +334,18 @@ FAULTS: dict[str, Fault] = {
             "Give its policy s3:ListBucket, s3:GetObject and s3:PutObject on the bucket. If it is for a prefix alone, "
             "add the prefix to the artifact destination (mlflow_server_artifacts_destination: s3://BUCKET/PREFIX).",
         ),
-        Fault("s3-failed", "artifact store", "The artifact store answers with an error.", "See its answer, which the server's log has as a whole."),
+        Fault(
+            "s3-failed",
+            "artifact store",
+            "The artifact store answers with an error.",
+            f"See its answer, which the server's log has as a whole. {CHECKSUMS}",
+        ),
         Fault(
             "artifact-store-fails",
             "artifact store",
             "The server can't use its artifact store: the S3 endpoint is down or not reachable from the server, its keys or bucket "
             "are wrong, or the disk is full or not writable.",
-            "See the server's log, and correct MLFLOW_S3_ENDPOINT_URL, the keys, the bucket or the disk.",
+            f"See the server's log, and correct MLFLOW_S3_ENDPOINT_URL, the keys, the bucket or the disk. {CHECKSUMS}",
         ),
         Fault(
             "artifact-store-silent",

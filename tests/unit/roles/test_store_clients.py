@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import FAULTS
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.how_to_use import how_to_use
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules.options import mlflow_environment_is_passed_on
 
 from inventories import Case, Run
 
@@ -87,6 +89,15 @@ def test_the_fix_for_a_store_that_is_not_trusted_leaves_the_server_its_own_autho
     company = {"minio_tls_certificate": "galaxy.yml", "minio_tls_key": "galaxy.yml", "atlas_mlflow_tls_authority": "/srv/company.pem"}
     assert "atlas_mlflow_tls_authority" in fix
     assert checked_with(run({"mlflow_servers": ["web"], "minio": ["store"]}, **company))[0] == OWN
+
+
+@pytest.mark.parametrize("name", ["s3-failed", "artifact-store-fails"])
+def test_the_fix_for_a_store_that_refuses_checksums_is_taken(name: str) -> None:
+    named = dict.fromkeys(re.findall(r"AWS_\w+", FAULTS[name].fix), "when_required")
+    known = run({"mlflow_servers": ["web"]}, mlflow_server_environment=named, **ELSEWHERE)
+    assert sorted(named) == ["AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION"]
+    assert known.told("web", "mlflow_server", mlflow_environment_is_passed_on) == ""
+    assert known.value("web", "mlflow_server", "_mlflow_server_environment").items() >= named.items()
 
 
 def test_the_authority_that_the_host_has_is_left() -> None:
