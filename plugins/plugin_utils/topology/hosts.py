@@ -16,7 +16,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.template import trust_as_template
 from ansible_collections.atlas.mlflow.plugins.module_utils.os_release import CA_FILES
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.role_settings import CONTAINERS, ROLES, defaults_of
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import own_address
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import ip_of, own_address
 
 #: The roles whose settings the topology uses.
 SERVICES = ("mlflow_server", "postgres", "etcd", "minio", "haproxy", "metrics", "prometheus", "backup")
@@ -159,6 +159,15 @@ class Host:
         own = [str(entry["address"]) for entry in self.facts.get("addresses") or []]
         behind_nat = own and self.ip not in own and not self.facts.get("binds_any_address")
         return own_address(self.facts) if behind_nat else self.ip
+
+    def called_at(self, listens: str) -> str:
+        """Return the address at which a service of the host is asked.
+
+        :param listens: The address on which the service listens. A service on loopback is asked on its own host alone.
+        """
+        address = ip_of(listens)
+        # Others call a host by its address, which may be a name. Another rule refuses a text that is no address.
+        return self.address if address is None or address.is_unspecified or address == ip_of(self.listen_ip) else listens
 
     @property
     def names(self) -> list[str]:

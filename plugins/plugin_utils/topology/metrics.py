@@ -12,7 +12,7 @@ from ansible_collections.atlas.mlflow.plugins.module_utils.names import brackete
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import name_in
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.prometheus import DAY
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.schedules import longest_gap
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import ip_of, is_loopback, network_of
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import is_loopback, network_of
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import Service
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.stack import Stack
@@ -44,16 +44,6 @@ class Target:
         return asdict(self)
 
 
-def _asked(host: Host, listens: str) -> str:
-    """Return the address at which Prometheus asks a service of a host.
-
-    :param listens: The address on which the service listens. A service on loopback is read on its own host alone.
-    """
-    address = ip_of(listens)
-    # Others call a host by its address, which may be a name. Another rule refuses a text that is no address.
-    return host.address if address is None or address.is_unspecified or address == ip_of(host.listen_ip) else listens
-
-
 def _target(stack: Stack, job: str, service: Service, listens: str, port: int, tls: bool, **more: str) -> Target:
     """Return the target of a service with metrics of its own.
 
@@ -62,7 +52,7 @@ def _target(stack: Stack, job: str, service: Service, listens: str, port: int, t
     host = service.host
     name = _certified_name(stack, job, service) if tls else ""
     checked = job != "haproxy" or not stack.proxies_have_others or any(one.given("prometheus_tls_authority") is not None for one in (*stack.prometheus, host))
-    return Target(job, host.name, _place(_asked(host, listens), port), "https" if tls else "http", server_name=name, authority=checked, **more)
+    return Target(job, host.name, _place(host.called_at(listens), port), "https" if tls else "http", server_name=name, authority=checked, **more)
 
 
 def _certified_name(stack: Stack, job: str, service: Service) -> str:
@@ -83,7 +73,7 @@ def _place(address: str, port: int) -> str:
 
 def _exporter(stack: Stack, job: str, host: Host, port: int) -> Target:
     """Return the target of an exporter."""
-    address = _asked(host, stack.exporter_address(host))
+    address = host.called_at(stack.exporter_address(host))
     is_own = host.own_tls is not None and not host.own_certificate("metrics")
     tls = host.speaks_tls("metrics")
     # A certificate from the inventory is for the address by which others call the host.

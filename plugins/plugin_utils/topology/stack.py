@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.connections import most_connections, pooled_connections
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.memory import HAPROXY, MINIO, postgres_memory, server_memory
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.names import host_names, name_in, unique
-from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import backup_hosts
+from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import backup_hosts, ip_version, is_loopback
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import Host
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.services import (
     LOOPBACK,
@@ -359,12 +359,16 @@ class Stack:
         return unique(name.strip("[]") for name in names)
 
     def proxied_servers(self, host: Host) -> list[dict[str, str]]:
-        """Return the tracking servers from the point of view of a proxy on a host. A server on the same host is reached on loopback, if it listens there."""
+        """Return the tracking servers from the point of view of a proxy on a host. A server on the same host is reached on loopback, if it listens there.
+
+        A server that listens on one address of several is reached there. A name of its host stays, because it may lead there.
+        """
         by_loopback = host.text("mlflow_server_host") in REACHED_BY_LOOPBACK
         found = {}
         for server in self.servers:
-            address = server.host.address
-            found[host_names([server.name])[0]] = str(Endpoint(LOOPBACK if by_loopback and address == host.address else address, server.port))
+            own, listens = server.host.address, server.host.text("mlflow_server_host")
+            address = server.host.called_at(listens) if ip_version(own) == ip_version(listens) and not is_loopback(listens) else own
+            found[host_names([server.name])[0]] = str(Endpoint(LOOPBACK if by_loopback and own == host.address else address, server.port))
         return [{"name": name, "address": address} for name, address in found.items()]
 
     @property

@@ -130,6 +130,27 @@ def test_a_host_behind_a_nat_listens_on_its_own_address_and_is_called_by_the_oth
     assert plans(groups, hosts)["db"]["postgres_listen_addresses"] == ["localhost", "10.0.0.2"]
 
 
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ({}, "10.0.0.1:5001"),
+        # The server listens on the interface of another network alone.
+        ({"mlflow_server_host": "10.1.0.1"}, "10.1.0.1:5001"),
+        ({"mlflow_server_host": "10.0.0.1"}, "10.0.0.1:5001"),
+        ({"mlflow_server_host": "::"}, "10.0.0.1:5001"),
+        # A name may lead there.
+        ({"mlflow_server_host": "10.1.0.1", "atlas_mlflow_address": "web.corp"}, "web.corp:5001"),
+    ],
+)
+def test_a_proxy_asks_a_server_where_it_listens(given: dict[str, Any], address: str) -> None:
+    known = plans({"mlflow_servers": ["web"], "haproxy": ["edge"]}, {"web": host("web", 1, **given), "edge": host("edge", 2)})
+    assert known["edge"]["proxied_servers"] == [{"name": "web", "address": address}]
+    behind = behind_nat("web", 1, mlflow_server_host="192.168.0.1")
+    assert plans({"mlflow_servers": ["web"], "haproxy": ["edge"]}, {"web": behind, "edge": host("edge", 2)})["edge"]["proxied_servers"][0]["address"] == (
+        "10.0.0.1:5001"
+    )
+
+
 @pytest.mark.parametrize(("pools", "wanted"), [(False, ["10.0.0.1", "WEB.EXAMPLE.COM"]), (True, ["10.0.0.1"])])
 def test_a_client_with_a_name_may_log_in_from_its_address(pools: bool, wanted: list[str]) -> None:
     """PostgreSQL finds the name of a client by a reverse look-up, which has no answer or another one in many networks."""
