@@ -988,7 +988,7 @@ def choose(points: Rows, wanted: str) -> tuple[dict[str, Any], datetime | None]:
         moment = None
     names = ", ".join(point["name"] for point in points)
     if moment is None or moment.tzinfo is None:
-        raise BackupError(f"{wanted} is neither latest, nor a point ({names}), nor a moment with its time zone (2026-05-04 12:30:00+00:00).")
+        raise BackupError(f"{wanted} is neither latest, nor a point ({names}), nor a moment with its time zone (2026-05-04T12:30:00+00:00).")
     if moment > datetime.fromisoformat(points[-1]["time"]):
         raise BackupError(f"{wanted} is after the last backup, {points[-1]['name']}: artifacts of later runs are not in it. The points: {names}.")
     before = [point for point in points if datetime.fromisoformat(point["time"]) <= moment]

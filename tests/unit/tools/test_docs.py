@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.splitter import parse_kv
 from ansible_collections.atlas.mlflow.plugins.module_utils.diagnosis import logs
 from ansible_collections.atlas.mlflow.plugins.module_utils.faults import FAULTS, Fault
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.secrets import SECRETS
@@ -145,6 +147,18 @@ def is_tested(words: list[str]) -> bool:
     return False
 
 
+def cut(text: str) -> list[str]:
+    """Return the arguments of `-e` on a page of which Ansible reads only the first word as the value."""
+    found = []
+    for line in [*(line for block in BLOCK.finditer(text) for line in block["code"].splitlines()), *INLINE.findall(BLOCK.sub("", text))]:
+        if not re.search(r"(^|\s)(-e|--extra-vars) ", line):
+            continue
+        words = shlex.split(line, comments=True)
+        given = [value for option, value in itertools.pairwise(words) if option in ("-e", "--extra-vars")]
+        found += [value for value in given if value[:1] not in "{[@" and "_raw_params" in parse_kv(value)]
+    return found
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors of the headings of a page, as GitHub and Sphinx make them."""
     text = page.read_text()
@@ -173,6 +187,7 @@ def test_a_page_names_what_exists_links_to_it_and_shows_commands_that_are_tested
     assert unknown(text) == []
     assert broken(page, text) == []
     assert untested(text) == []
+    assert cut(text) == []
     for block in BLOCK.finditer(text):
         if block["language"] == "yaml":
             assert yaml.safe_load(block["code"])
@@ -206,6 +221,11 @@ def test_a_command_that_no_test_runs_is_found_unless_it_is_an_illustration() -> 
         assert untested(f"```console\n{command}   # why\n```") == [f"{command}   # why"]
         assert untested(f"<!-- illustration -->\n```console\n{command}\n```") == []
     assert untested("```console\nTOPOLOGY=embedded make up\n\nansible-playbook playbooks/upgrade.yml -i inventories/mine --check\n```") == []
+
+
+def test_a_value_that_ansible_cuts_at_a_space_is_found() -> None:
+    assert cut("```console\nansible-playbook site.yml -e a='b c'   # -e d='e f'\n```\n`-e a='b c'`") == ["a=b c", "a=b c"]
+    assert cut("""`-e a=b -e '{"c": ["d e"]}' -e 'f="g h"'`, `-e` and -e i='j k'""") == []
 
 
 def test_a_broken_link_is_found() -> None:
