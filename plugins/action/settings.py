@@ -27,6 +27,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     unread_fault,
     value_fault,
     version_fault,
+    words_fault,
 )
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology import GROUPS, topology_hosts
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.topology.hosts import host_reader
@@ -45,7 +46,9 @@ class ActionModule(ActionBase):
         """Return a failed result with one sentence for each fault, or a result without changes."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         given = task_vars or {}
-        unfit = version_fault(__version__) or strategy_fault(constants.DEFAULT_STRATEGY) or tags_fault(given.get("ansible_run_tags", ["all"]), self._task.tags)
+        tags = given.get("ansible_run_tags", ["all"])
+        unfit = version_fault(__version__) or strategy_fault(constants.DEFAULT_STRATEGY) or tags_fault(tags, self._task.tags)
+        unfit = unfit or words_fault(given.get("_raw_params", ""))
         if unfit:
             return {**result, "changed": False, "failed": True, "faults": [unfit], "msg": unfit}
         self._options = specifications(ROLES)

@@ -59,6 +59,19 @@ def tags_fault(selected: Iterable[str], own: Iterable[str]) -> str:
     )
 
 
+def words_fault(rest: str) -> str:
+    """Return what is wrong if ``-e`` has words without a name, or an empty string. Such a word is the end of a value, or a setting that nothing reads.
+
+    :param rest: The words, which Ansible keeps in the variable ``_raw_params``. The message does not show them, because they may be a part of a secret.
+    """
+    if not rest:
+        return ""
+    return (
+        "The command line has a word of -e (--extra-vars) that is no NAME=VALUE. Ansible splits the text of -e at spaces, and a value that has one is cut "
+        'there. Write such a value as -e \'{"NAME": "VALUE"}\'.'
+    )
+
+
 def version_fault(version: str) -> str:
     """Return what is wrong with a release of ansible-core, or an empty string.
 

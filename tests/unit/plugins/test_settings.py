@@ -24,6 +24,7 @@ from ansible_collections.atlas.mlflow.plugins.plugin_utils.settings import (
     tags_fault,
     value_fault,
     version_fault,
+    words_fault,
 )
 from in_process import act, trusted
 from playbook_forks import ansible_playbook
@@ -331,3 +332,15 @@ def test_each_tag_that_is_listed_and_one_that_is_not_ends_with_the_way_out(tmp_p
     # With which site.yml begins.
     done = run("internal/facts", "--tags", "mlflow_server_configure")
     assert done.returncode != 0 and "--tags mlflow_server_configure selects nothing" in " ".join(done.stdout.split()), done.stdout + done.stderr
+
+
+def test_a_value_that_the_command_line_cuts_at_a_space_is_refused(tmp_path: Path) -> None:
+    hosts = {"one": {"ansible_connection": "local", "ansible_python_interpreter": "/no-such-python"}}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"mlflow_servers": {"hosts": hosts}}))
+    command = ["-i", tmp_path / "hosts.yml", ROOT / "playbooks/internal/facts.yml", "-e"]
+    # Ansible takes the date for the value, and the time for a parameter without a name.
+    done = ansible_playbook(tmp_path, *command, "backup_restore_to=2026-05-04 12:30:00+00:00")
+    said = " ".join(done.stdout.split())
+    assert done.returncode != 0 and "a word of -e (--extra-vars) that is no NAME=VALUE" in said, done.stdout + done.stderr
+    assert "12:30" not in said
+    assert words_fault("") == "" and act(ActionModule, {}, {"_raw_params": "12:30:00+00:00"}, tags=["always"])["msg"] == words_fault("12:30:00+00:00")
