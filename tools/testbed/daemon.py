@@ -33,6 +33,9 @@ def ensure() -> None:
     if not (which("docker") and which("dockerd")):
         with step("Docker is not installed"):
             apt_install("docker.io", "iptables")
+            # Debian 13 has the client in a package of its own. Earlier releases have no package of this name.
+            if not which("docker"):
+                apt_install("docker-cli")
     with step("Start Docker"):
         _start()
 

@@ -589,6 +589,30 @@ class TestShell:
 
 
 class TestDocker:
+    @pytest.mark.parametrize(
+        ("packages", "installed"),
+        [
+            ({"docker.io": {"docker", "dockerd"}}, [("docker.io", "iptables")]),
+            # Debian 13.
+            ({"docker.io": {"dockerd"}, "docker-cli": {"docker"}}, [("docker.io", "iptables"), ("docker-cli",)]),
+        ],
+        ids=["one package", "two packages"],
+    )
+    def test_the_client_and_the_daemon_are_installed(self, monkeypatch, packages, installed):
+        commands: set[str] = set()
+        done = []
+
+        def install(*names):
+            done.append(names)
+            commands.update(command for name in names for command in packages.get(name, ()))
+
+        monkeypatch.setattr(daemon, "ask", lambda command, timeout=0: None)
+        monkeypatch.setattr(daemon, "which", lambda name: name if name in commands else None)
+        monkeypatch.setattr(daemon, "apt_install", install)
+        monkeypatch.setattr(daemon, "_start", lambda: None)
+        daemon.ensure()
+        assert done == installed and commands == {"docker", "dockerd"}
+
     @pytest.mark.parametrize("runs", [True, False], ids=["it runs", "it was just started"])
     def test_a_daemon_that_lets_this_user_not_in_is_named_as_such(self, monkeypatch, tmp_path, runs):
         client = tmp_path / "docker"
