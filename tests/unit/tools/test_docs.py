@@ -228,6 +228,14 @@ def test_a_value_that_ansible_cuts_at_a_space_is_found() -> None:
     assert cut("""`-e a=b -e '{"c": ["d e"]}' -e 'f="g h"'`, `-e` and -e i='j k'""") == []
 
 
+def test_an_image_that_a_page_builds_is_not_asked_of_a_registry() -> None:
+    lines = [line for page in PAGES for line in page.read_text().splitlines()]
+    built = {name for line in lines for name in re.findall(r"^ansible-builder build .*-t (\S+)", line)}
+    runs_of = [line for line in lines if re.search(rf"^ansible-navigator .*--execution-environment-image ({'|'.join(built)})\b", line)]
+    # By its default, ansible-navigator pulls an image without a tag each time.
+    assert runs_of and all("--pull-policy missing" in line for line in runs_of)
+
+
 def test_a_broken_link_is_found() -> None:
     text = "[a](users.md) [b](user.md) [c](security.md#tls) [d](security.md#ssl) [e](https://example.com/x)"
     assert broken(DOCS / "index.md", text) == ["user.md", "security.md#ssl"]
