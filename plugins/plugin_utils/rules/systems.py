@@ -93,6 +93,8 @@ def _missing_of_postgres(given: RoleSettings, here: str) -> Iterator[str]:
         yield f"postgres_version is {given.text('postgres_version')}, and {here} {release}, which has PostgreSQL {' and '.join(versions)}. Set one of these."
     if given.number("postgres_port") != 5432:
         yield f"postgres_port is {given.number('postgres_port')}, and {here}, where SELinux lets PostgreSQL have port 5432 only. Leave it out."
+    if given.flag("postgres_pgbouncer"):
+        yield f"postgres_pgbouncer is true, and {here}, whose own packages have no PgBouncer. Leave it out. {OTHER_HOST}"
 
 
 def upgrade_is_not_on_enterprise_linux(given: RoleSettings) -> str:

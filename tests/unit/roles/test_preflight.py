@@ -1376,6 +1376,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("postgres", on_el(postgres_version="17"), ["postgres_version is 17, and case runs Enterprise Linux 9, which has PostgreSQL 15 and 16"]),
     ("postgres", on_el(system=ALMA, postgres_version="15"), ["Enterprise Linux 10, which has PostgreSQL 16. Set"]),
     ("postgres", on_el(postgres_port=5433), ["postgres_port is 5433", "SELinux"]),
+    ("postgres", on_el(postgres_pgbouncer=True), ["postgres_pgbouncer is true", "case runs Enterprise Linux", "no PgBouncer"]),
     ("postgres", on_el({"postgres_clusters": [OWN_EL]}), ["the data in /var/lib/pgsql/data are those of PostgreSQL 13", "--upgrade), or set postgres_version"]),
     (
         "postgres",
