@@ -89,19 +89,26 @@ def _without_password(uri: str) -> str:
     return re.sub("(://[^:@/]*):[^@/]*@", r"\1@", uri)
 
 
-def _encoding_fault(name: str, uri: str) -> str:
+def _password_fault(given: RoleSettings, name: str, uri: str) -> str:
     """Return what is wrong with the password in a database's URI, without any part of the URI; or an empty text."""
+    # A database of the inventory has a password of its own.
+    planned = [given.planned(store) for store in ("backend_store", "read_replica_store", "auth_store")]
+    if re.match("[a-z0-9+]+://[^:@/]*:@", uri) and _without_password(uri) not in planned:
+        return (
+            f"{name} has an empty password (USER:@HOST). If the password comes from the environment of the control node or from a look-up, set it there, for "
+            "each run. If the database asks for no password, write USER@HOST."
+        )
     return f"{name} has a password that is not percent-encoded. In the URI, {ENCODED}." if not_encoded(uri) else ""
 
 
-def backend_password_is_encoded(given: RoleSettings) -> str:
-    """The password in the URI is percent-encoded."""
-    return _encoding_fault(BACKEND, given.text(BACKEND))
+def backend_password_is_complete(given: RoleSettings) -> str:
+    """The password in the URI is not empty, and is percent-encoded."""
+    return _password_fault(given, BACKEND, given.text(BACKEND))
 
 
-def users_password_is_encoded(given: RoleSettings) -> str:
-    """The password in the URI of the users' database is percent-encoded."""
-    return _encoding_fault(USERS, given.text(USERS)) if has_users(given) else ""
+def users_password_is_complete(given: RoleSettings) -> str:
+    """The password in the URI of the users' database is not empty, and is percent-encoded."""
+    return _password_fault(given, USERS, given.text(USERS)) if has_users(given) else ""
 
 
 def backend_is_shared(given: RoleSettings) -> str:
@@ -199,7 +206,7 @@ def read_replica_is_one_of_the_backend(given: RoleSettings) -> str:
         return f"{REPLICA} is {BACKEND}, which reads as well. Set the URI of a replica, or leave it out."
     if is_sqlite(given.text(BACKEND)):
         return f"{REPLICA} is set, and {BACKEND} is SQLite, which has no replicas. Set {BACKEND} to the primary of that database."
-    return _encoding_fault(REPLICA, uri)
+    return _password_fault(given, REPLICA, uri)
 
 
 def users_database_names_its_driver(given: RoleSettings) -> str:

@@ -318,6 +318,12 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
         {"mlflow_server_backend_store_uri": "postgresql+psycopg2://u:can@ry#7@db/m"},
         ["mlflow_server_backend_store_uri", "percent-encoded", "@ as %40"],
     ),
+    # As from a look-up in an environment that has no password.
+    (
+        "mlflow_server",
+        {"mlflow_server_backend_store_uri": "postgresql+psycopg2://mlflow:@db.example.com:5432/mlflow"},
+        ["mlflow_server_backend_store_uri has an empty password", "write USER@HOST"],
+    ),
     ("mlflow_server", {"mlflow_server_backend_store_uri": "file:///srv/mlruns"}, ["not a database URI"]),
     *(
         (
@@ -1393,6 +1399,7 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("mlflow_server", {**BASIC, "groups": TWO, "mlflow_server_backend_store_uri": DATABASE}, ["2 hosts, and mlflow_server_auth_store_uri is SQLite"]),
     ("mlflow_server", {**BASIC, "mlflow_server_auth_store_uri": "postgresql+psycopg2://u:can@ry#7@db/m"}, ["mlflow_server_auth_store_uri has a password"]),
+    ("mlflow_server", {**BASIC, "mlflow_server_auth_store_uri": "postgresql+psycopg2://u:@db/m"}, ["mlflow_server_auth_store_uri has an empty password"]),
     (
         "mlflow_server",
         {"mlflow_server_artifacts_destination": "s3://b", "mlflow_server_s3_endpoint_url": "http://minio:9000/b"},
