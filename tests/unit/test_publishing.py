@@ -75,6 +75,14 @@ def test_the_metadata_of_images_name_files_of_the_collection() -> None:
     assert [name for name in metadata["dependencies"].values() if not (ROOT / name).exists() or name in GALAXY["build_ignore"]] == []
 
 
+def test_a_command_in_a_message_runs_a_playbook_of_an_installed_collection() -> None:
+    # An installed collection has no site.yml in the working directory. In a checkout, the names of the collection work too.
+    texts = [path for folder in ("playbooks", "roles", "plugins") for kind in ("*.yml", "*.py") for path in sorted((ROOT / folder).rglob(kind))]
+    lines = [(path, line) for path in texts for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
+    called = [(str(path.relative_to(ROOT)), name) for path, line in lines for name in re.findall(r"\bansible-playbook (\S+)", line)]
+    assert len(called) > 2 and [(path, name) for path, name in called if not name.startswith("atlas.mlflow.")] == []
+
+
 def test_changes_of_releases_are_in_the_changelog() -> None:
     releases = yaml.safe_load((ROOT / "changelogs/changelog.yaml").read_text())["releases"]
     written = " ".join((ROOT / "CHANGELOG.rst").read_text().split())
