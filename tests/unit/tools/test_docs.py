@@ -236,6 +236,21 @@ def test_an_image_that_a_page_builds_is_not_asked_of_a_registry() -> None:
     assert runs_of and all("--pull-policy missing" in line for line in runs_of)
 
 
+def open_dumps(text: str) -> list[str]:
+    """Return the commands of a page that write a dump, with the hashes of passwords, into a file that others may read."""
+    blocks = [block["code"] for block in BLOCK.finditer(text) if block["language"] == "console"]
+    return [line for code in blocks for line in code.splitlines() if re.search("pg_dump.* > ", line) and "umask 077\n" not in code.partition(line)[0]]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_dump_is_readable_by_its_user_alone(page: Path) -> None:
+    assert open_dumps(page.read_text()) == []
+
+
+def test_a_dump_that_others_may_read_is_found() -> None:
+    assert open_dumps("```console\npg_dump mlflow > a\numask 077\npg_dump users > b\n```\n") == ["pg_dump mlflow > a"]
+
+
 def test_a_broken_link_is_found() -> None:
     text = "[a](users.md) [b](user.md) [c](security.md#tls) [d](security.md#ssl) [e](https://example.com/x)"
     assert broken(DOCS / "index.md", text) == ["user.md", "security.md#ssl"]
