@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: bundle_file
 short_description: Copy a file of a bundle to a host
-version_added: 0.1.0
+version_added: 1.0.0
 extends_documentation_fragment: [atlas.mlflow.attributes]
 description:
   - Compares a file of a bundle, which the playbook C(bundle.yml) made, with its checksum, and copies it like M(ansible.builtin.copy). The owner is root.

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: bundle_make
 short_description: Make a bundle on a builder
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.downloads]

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: bundle_packages
 short_description: Install packages of the distribution from a bundle
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 extends_documentation_fragment: [atlas.mlflow.attributes]

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: mlflow_webhook
 short_description: Create webhooks of an MLflow tracking server
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 extends_documentation_fragment:

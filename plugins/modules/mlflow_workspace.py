@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 ---
 module: mlflow_workspace
 short_description: Create workspaces of an MLflow tracking server, and say who is a member
-version_added: 0.1.0
+version_added: 1.0.0
 author:
   - atlas.mlflow maintainers (@atlas-mlflow)
 extends_documentation_fragment: [atlas.mlflow.attributes, atlas.mlflow.tracking_server, atlas.mlflow.tracking_server.request, atlas.mlflow.tls]

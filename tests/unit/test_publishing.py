@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.compat.version import LooseVersion
 from ansible_builder.ee_schema import schema_v3
 from jsonschema import Draft7Validator
 
@@ -81,6 +82,15 @@ def test_a_command_in_a_message_runs_a_playbook_of_an_installed_collection() -> 
     lines = [(path, line) for path in texts for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
     called = [(str(path.relative_to(ROOT)), name) for path, line in lines for name in re.findall(r"\bansible-playbook (\S+)", line)]
     assert len(called) > 2 and [(path, name) for path, name in called if not name.startswith("atlas.mlflow.")] == []
+
+
+def test_a_module_is_in_the_changelog_of_the_release_that_added_it() -> None:
+    releases = yaml.safe_load((ROOT / "changelogs/changelog.yaml").read_text())["releases"]
+    added = {entry["name"]: version for version, release in releases.items() for entry in release.get("modules", [])}
+    documented = {path.stem: str(documentation(path.stem)["version_added"]) for path in (ROOT / "plugins/modules").glob("*.py")}
+    # antsibull-changelog lists the modules whose documentation names the release. A module that no release has names the next one.
+    released = {name: version for name, version in documented.items() if LooseVersion(version) <= LooseVersion(GALAXY["version"])}
+    assert released == added
 
 
 def test_changes_of_releases_are_in_the_changelog() -> None:
