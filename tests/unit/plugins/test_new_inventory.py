@@ -114,6 +114,8 @@ def test_the_playbook_writes_one_and_replaces_none(tmp_path: Path) -> None:
     assert "inventory_topology is two_hosts: choose one of embedded" in bad.stdout + bad.stderr
     few = run("-e", "inventory_hosts=a", "-e", f"inventory_folder={tmp_path}/few")
     assert "has 1 hosts, and this topology needs 3" in few.stdout + few.stderr
+    cut = run("-e", "inventory_names=ml.example.org, ml", "-e", f"inventory_folder={tmp_path}/few")
+    assert "with commas and without spaces" in " ".join((cut.stdout + cut.stderr).split())
     assert not (tmp_path / "few").exists()
 
 
