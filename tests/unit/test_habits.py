@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible.module_utils.compat.version import LooseVersion
 from ansible_collections.atlas.mlflow.plugins.plugin_utils.rules import systems
 
-from tools import schemas
+from tools import pins, schemas
 from tools.testbed import images, scenarios
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,6 +117,23 @@ def test_the_bot_finds_the_pins(manager: dict[str, Any]) -> None:
     }[manager["description"]]
     assert [pin["depName"] for pin in found] == expected
     assert all(re.fullmatch(r"v?\d+(\.\d+)+", pin["currentValue"]) for pin in found)
+
+
+def test_the_bot_leaves_pins_alone_that_follow_another_one() -> None:
+    left_alone = {name for rule in RENOVATE["packageRules"] if rule.get("enabled") is False for name in rule["matchPackageNames"]}
+    assert left_alone == {name for _path, name in pins.FOLLOW}
+
+
+def test_the_bot_keeps_the_older_pin_of_a_package_with_two() -> None:
+    text, follow = (ROOT / "tools/requirements.in").read_text(), {name for _path, name in pins.FOLLOW}
+    older = {found["name"]: found["version"] for found in pins.REQUIREMENT.finditer(text) if found["sign"] == "<" and found["name"] not in follow}
+    newer = {found["name"]: found["version"] for found in pins.REQUIREMENT.finditer(text) if found["sign"] == ">="}
+    for name, version in older.items():
+        (rule,) = (rule for rule in RENOVATE["packageRules"] if "allowedVersions" in rule and name in rule["matchPackageNames"])
+        current = re.compile(rule["matchCurrentValue"].strip("/"))
+        limit = LooseVersion(rule["allowedVersions"].removeprefix("<"))
+        assert current.match(f"=={version}") and not current.match(f"=={newer[name]}") and LooseVersion(version) < limit <= LooseVersion(newer[name])
+    assert set(older) == {"ansible-core"}
 
 
 def test_the_bot_writes_locks_that_exist() -> None:
