@@ -274,6 +274,11 @@ def test_a_page_shows_its_files_as_they_are(page: Path) -> None:
     assert "{literalinclude}" not in text
 
 
+def test_the_page_of_operations_has_each_playbook() -> None:
+    listed = re.findall(r"^\| `playbooks/(\w+)\.yml` \|", (DOCS / "operations/index.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(path.stem for path in (ROOT / "playbooks").glob("*.yml"))
+
+
 def test_the_playbook_writes_the_inventory_that_the_pages_name() -> None:
     (play,) = yaml.safe_load((ROOT / "playbooks/inventory.yml").read_text())
     assert "default('inventories/mine', true)" in play["vars"]["__folder"]
