@@ -47,7 +47,9 @@ class ControlFiles:
         """
         found = self.find(path)
         if not found:
-            raise UnreadableFile(path, "is no file on the control node")
+            # The user thinks of the working directory or of the folder of the inventory.
+            start = "" if path.startswith(("/", "~")) else ", where a relative path begins in the folders of the playbook: write an absolute one"
+            raise UnreadableFile(path, f"is no file on the control node{start}")
         try:
             return str(self._loader.get_text_file_contents(found))
         except AnsibleError as error:

@@ -278,7 +278,8 @@ def same_port(*names: str) -> dict[str, Any]:
 #: Role, variables, and what the message must say.
 BAD: list[tuple[str, dict[str, Any], list[str]]] = [
     ("mlflow_server", {"mlflow_server_version": "2.9.0"}, ["mlflow_server_version is 2.9.0", "3.17.2", "mlflow_server_lock_file"]),
-    ("mlflow_server", {"mlflow_server_lock_file": "/no/such.txt"}, ["mlflow_server_lock_file is /no/such.txt, which is no file on the control node"]),
+    ("mlflow_server", {"mlflow_server_lock_file": "/no/such.txt"}, ["mlflow_server_lock_file is /no/such.txt, which is no file on the control node. Correct"]),
+    ("mlflow_server", {"mlflow_server_lock_file": "no/such.txt"}, ["no/such.txt, which is no file on the control node", "folders of the playbook"]),
     ("mlflow_server", {"mlflow_server_gc_older_than": "a month"}, ["mlflow_server_gc_older_than is a month", "30d"]),
     ("mlflow_server", {"mlflow_server_port": 0}, ["mlflow_server_port is 0"]),
     ("mlflow_server", {"mlflow_server_port": "http"}, ["mlflow_server_port", "int"]),
