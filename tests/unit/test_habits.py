@@ -58,6 +58,9 @@ def test_the_matrix_of_scenarios_is_what_the_folders_are(tmp_path: Path) -> None
     # The machines of the workflow are small for a cluster. A browser is only left out of CI, for its time.
     assert listed == sorted(set(scenarios.discover(ROOT / "molecule")) - {"cluster"})
     assert {"cluster"} <= set(scenarios.BY_NAME)
+    # Else the workflow ends a scenario that the test bed lets go on, without its logs.
+    longest = max(scenarios.TIMEOUTS.get(name, scenarios.TIMEOUT) for name in listed)
+    assert yaml.safe_load(MOLECULE.read_text())["jobs"]["test"]["timeout-minutes"] * 60 > longest
 
 
 def test_the_supported_systems_are_those_of_the_roles_the_test_hosts_the_workflow_and_the_documentation() -> None:
