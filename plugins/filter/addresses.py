@@ -31,11 +31,6 @@ def address_faults(hosts: Iterable[str], hostvars: Mapping[str, Mapping[str, Any
     return faults + _shared_addresses(names, hostvars)
 
 
-def _listed(words: Iterable[str]) -> str:
-    """Return words with commas."""
-    return ", ".join(words)
-
-
 def _shared_addresses(names: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return a sentence for each address that several machines have, as on the network by which each machine of VirtualBox reaches others.
 
@@ -48,12 +43,15 @@ def _shared_addresses(names: Sequence[str], hostvars: Mapping[str, Mapping[str, 
         # Behind a NAT, several hosts may be reached by one address that none of them has. A name may lead to another address of the host.
         if (address := str(hostvars[name].get("atlas_mlflow_address"))) in own:
             machines.setdefault(address, {})[name] = (str(facts.get("hostname")), *own)
-    shared = {address: hosts for address, hosts in machines.items() if len(set(hosts.values())) > 1}
-    return [
-        f"{' and '.join(hosts)} have the same address, {address}, by which the others would reach each of them. Set atlas_mlflow_address of each to an "
-        f"address that no other host has: {'; '.join(f'{name} has {_listed(own)}' for name, (_hostname, *own) in hosts.items())}."
-        for address, hosts in shared.items()
-    ]
+    faults = []
+    for address, hosts in machines.items():
+        if len(set(hosts.values())) > 1:
+            known = "; ".join(f"{name} has {', '.join(own)}" for name, (_hostname, *own) in hosts.items())
+            faults.append(
+                f"{' and '.join(hosts)} have the same address, {address}, by which the others would reach each of them. Set atlas_mlflow_address of each to an "
+                f"address that no other host has: {known}."
+            )
+    return faults
 
 
 class FilterModule:
